@@ -1,0 +1,96 @@
+/* A device: memory with accounting, and a table of operations. Known to the program and above;
+ * knows nothing of models. One thread (the engine's) uses a device at a time. No toolkit header
+ * is needed to use it. */
+#ifndef ENGINE_DEVICE_DEVICE_H
+#define ENGINE_DEVICE_DEVICE_H
+
+#include "engine/base/status.h"
+#include "engine/tensor/op.h"
+
+struct device;
+
+/* What memory is for: the rows of every memory report. */
+enum memory_class {
+    MEMORY_PARAMETERS = 0,
+    MEMORY_GRADIENTS,
+    MEMORY_OPTIMIZER,
+    MEMORY_ACTIVATIONS,
+    MEMORY_INPUTS,
+    MEMORY_WORKSPACE,
+    MEMORY_COLLECTIVES,
+    MEMORY_CLASS_COUNT,
+};
+
+const char *memory_class_name(enum memory_class memory_class); /* "parameters", ... static */
+
+struct device_options {
+    int threads;           /* CPU threads for kernels; 0 = all cores */
+    int64_t memory_limit;  /* bytes that allocate() may hand out; 0 = no limit */
+    int index;             /* which GPU */
+};
+
+/* The table that a device implements. Slots marked (optional) may be NULL. */
+struct device_ops {
+    const char *name; /* "cpu", "reference", "cuda" */
+    bool (*open)(void **context, const struct device_options *options, struct status *status);
+    void (*close)(void *context);
+    /* Whether run() can do this call (kind and dtypes of the operands). */
+    bool (*supports)(void *context, const struct op_call *call);
+    /* Bytes of workspace that run() needs for this call (data pointers are not looked at). */
+    size_t (*workspace)(void *context, const struct op_call *call); /* (optional): none */
+    /* Runs the call, or queues it: memory is only valid after synchronize(). */
+    bool (*run)(void *context, const struct op_call *call, struct status *status);
+    bool (*allocate)(void *context, size_t bytes, void **memory, struct status *status);
+    void (*release)(void *context, void *memory, size_t bytes);
+    bool (*upload)(void *context, void *to, const void *host, size_t bytes, struct status *status);
+    bool (*download)(void *context, void *host, const void *from, size_t bytes,
+                     struct status *status);
+    bool (*synchronize)(void *context, struct status *status); /* (optional) */
+    /* Memory of the whole device, in bytes. (optional) */
+    bool (*totals)(void *context, int64_t *used, int64_t *total);
+    bool host_memory; /* the host may read and write device memory directly */
+};
+
+/* The built-in tables. */
+extern const struct device_ops device_cpu;       /* kernels under device/cpu/ */
+extern const struct device_ops device_reference; /* float64, plain C, under device/reference/ */
+
+/* Opens the device called `name` ("cpu", "reference", "cuda", or "auto": cuda if there is one,
+ * else cpu). NULL on failure. The caller closes it after everything allocated was released. */
+struct device *device_open(const char *name, const struct device_options *options,
+                           struct status *status);
+void device_close(struct device *device);
+
+const char *device_name(const struct device *device);
+bool device_host_memory(const struct device *device);
+bool device_supports(struct device *device, const struct op_call *call);
+size_t device_workspace(struct device *device, const struct op_call *call);
+bool device_run(struct device *device, const struct op_call *call, struct status *status);
+bool device_synchronize(struct device *device, struct status *status);
+
+/* 64-byte aligned memory (not zeroed); counted under its class until released. */
+bool device_allocate(struct device *device, enum memory_class memory_class, size_t bytes,
+                     void **memory, struct status *status);
+void device_release(struct device *device, enum memory_class memory_class, void *memory,
+                    size_t bytes);
+bool device_upload(struct device *device, void *to, const void *host, size_t bytes,
+                   struct status *status);
+bool device_download(struct device *device, void *host, const void *from, size_t bytes,
+                     struct status *status);
+
+/* Bytes in use and at the peak, by class and in all. */
+struct device_memory {
+    int64_t live[MEMORY_CLASS_COUNT], live_total;
+    int64_t peak[MEMORY_CLASS_COUNT], peak_total; /* peak of each class, peak of the sum */
+};
+void device_memory(const struct device *device, struct device_memory *memory);
+void device_memory_reset_peak(struct device *device);
+
+/* Runs `call` in float64 on host copies of its inputs and gives host tensors of the outputs
+ * (float outputs as f64, integer outputs as they are). `inputs` of the call must be readable by
+ * the host, contiguous or strided; `outputs` of the call give dtypes and shapes only. The data of
+ * results[0..output_count-1] is owned by the caller: free() each. */
+bool reference_run(const struct op_call *call, struct tensor results[OP_MAX_OUTPUTS],
+                   struct status *status);
+
+#endif

@@ -1,0 +1,76 @@
+/* Traces: recorded tensors of a run, in a directory that any safetensors library can read.
+ *
+ *   DIR/manifest.json          what ran, and the list of steps in order
+ *   DIR/<step>.safetensors     "init", "train_1", "train_2", ...: one entry per tensor, in program
+ *                              order, whose data are the samples (or the whole tensor)
+ *
+ * The full description is docs/trace-format.md. Facts, section 3 (sampling rule 3.2). */
+#ifndef ENGINE_TRACE_TRACE_H
+#define ENGINE_TRACE_TRACE_H
+
+#include "engine/base/status.h"
+#include "engine/tensor/safetensors.h"
+
+/* One recorded tensor. Numbers that were not recorded are NAN; counts are -1. */
+struct trace_tensor {
+    const char *name;      /* canonical: "gradient decoder.0.norm_1.weight" */
+    enum dtype dtype;      /* of the tensor in the run */
+    struct shape shape;    /* of the whole (global) tensor */
+    int64_t sampling_step; /* 1 = samples are the first values; 0 = the whole tensor is kept */
+    struct tensor samples; /* 1-D host data in their own dtype; valid while the trace is open */
+    double mean, deviation, minimum, maximum;
+    int64_t nan_count, infinity_count;
+    int order; /* position in the run; equal to the position in the file unless given */
+};
+
+struct trace_step {
+    char *name;
+    struct safetensors *file;
+    struct trace_tensor *tensors; /* in program order */
+    int count;
+    void *index; /* name lookup, internal */
+};
+
+struct trace {
+    char *directory;
+    char *manifest; /* the JSON text */
+    struct trace_step *steps;
+    int step_count;
+};
+
+/* Opens and checks a trace (its headers: data stay on disk until looked at). NULL on failure. */
+struct trace *trace_open(const char *directory, struct status *status);
+void trace_close(struct trace *trace);
+const struct trace_step *trace_find_step(const struct trace *trace, const char *name);
+const struct trace_tensor *trace_find(const struct trace_step *step, const char *name);
+
+/* What ran, for the manifest. Strings are borrowed during trace_create; NULL = unknown. */
+struct trace_description {
+    const char *run, *config_text, *device, *software;
+    uint64_t config_hash, program_hash, seed;
+    bool full_tensors;
+};
+
+struct trace_writer;
+
+/* Starts a trace in `directory` (made if missing; refused if it holds anything but a trace). */
+struct trace_writer *trace_create(const char *directory, const struct trace_description *what,
+                                  struct status *status);
+/* Records a host tensor of the current step: samples and statistics are taken now. A name that was
+ * recorded before in this step replaces it (the last one counts). */
+bool trace_add(struct trace_writer *writer, const char *name, const struct tensor *tensor,
+               struct status *status);
+/* Writes the current step's file under `step` and starts the next. Nothing is written if empty. */
+bool trace_finish_step(struct trace_writer *writer, const char *step, struct status *status);
+/* Writes the manifest and frees the writer; `status` tells whether all of it worked. NULL is ok. */
+bool trace_finish(struct trace_writer *writer, struct status *status);
+/* Frees the writer and leaves no temporary files. */
+void trace_abandon(struct trace_writer *writer);
+
+/* The sampling step of the facts, 3.2: max(elements/1024, 1), lowered while it is > 1 and a
+ * multiple of any dimension > 1. Samples are flat[0 : 1024*step : step]. */
+int64_t trace_sampling_step(struct shape shape);
+/* How many samples a tensor of this shape has: at most 1024. */
+int64_t trace_sample_count(struct shape shape);
+
+#endif
