@@ -2,6 +2,7 @@
 
 #include <signal.h>
 #include <stdarg.h>
+#include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -27,7 +28,7 @@ void *memory_resize(void *memory, size_t count, size_t size)
 {
     if (size && count > SIZE_MAX / size)
         return checked(NULL);
-    return checked(realloc(memory, count * size ? count * size : 1));
+    return checked(realloc(memory, count && size ? count * size : 1));
 }
 
 char *memory_string(const char *text)
