@@ -1,0 +1,60 @@
+/* Cross entropy over a vocabulary, with masked labels. */
+#include "engine/device/reference/kernels.h"
+
+#include <inttypes.h>
+#include <math.h>
+
+static bool check_labels(const struct op_call *call, struct status *status)
+{
+    int64_t vocabulary = columns_of(&call->inputs[0]);
+    for (int64_t t = 0; t < rows_of(&call->inputs[1]); t++)
+        if (*indices_of(&call->inputs[1], t) >= vocabulary)
+            return status_fail(status, STATUS_INVALID,
+                               "%s: label %d of row %" PRId64 ", but there are %" PRId64 " logits",
+                               op_name(call->op), (int)*indices_of(&call->inputs[1], t), t,
+                               vocabulary);
+    return true;
+}
+
+bool reference_cross_entropy(const struct op_call *call, struct status *status)
+{
+    if (!check_labels(call, status))
+        return false;
+    double factor = call->parameters.factor, count = *row_of(&call->inputs[2], 0), loss = 0;
+    int64_t columns = columns_of(&call->inputs[0]);
+    for (int64_t t = 0; t < rows_of(&call->inputs[0]); t++) {
+        const double *logits = row_of(&call->inputs[0], t);
+        int32_t label = *indices_of(&call->inputs[1], t);
+        double largest = -INFINITY, sum = 0;
+        for (int64_t j = 0; j < columns; j++)
+            largest = fmax(largest, factor * logits[j]);
+        for (int64_t j = 0; j < columns; j++)
+            sum += exp(factor * logits[j] - largest);
+        double lse = largest + log(sum);
+        *row_of(&call->outputs[1], t) = lse;
+        if (label >= 0)
+            loss += lse - factor * logits[label];
+    }
+    *row_of(&call->outputs[0], 0) = count == 0 ? 0 : loss / count;
+    return true;
+}
+
+bool reference_cross_entropy_gradient(const struct op_call *call, struct status *status)
+{
+    if (!check_labels(call, status))
+        return false;
+    double factor = call->parameters.factor, count = *row_of(&call->inputs[2], 0);
+    double scale = count == 0 ? 0 : *row_of(&call->inputs[4], 0) * factor / count;
+    int64_t columns = columns_of(&call->inputs[0]);
+    reference_zero(&call->outputs[0]);
+    for (int64_t t = 0; t < rows_of(&call->inputs[0]); t++) {
+        const double *logits = row_of(&call->inputs[0], t);
+        double *out = row_of(&call->outputs[0], t), lse = *row_of(&call->inputs[3], t);
+        int32_t label = *indices_of(&call->inputs[1], t);
+        if (label < 0 || count == 0)
+            continue;
+        for (int64_t j = 0; j < columns; j++)
+            out[j] = scale * (exp(factor * logits[j] - lse) - (j == label ? 1 : 0));
+    }
+    return true;
+}
