@@ -11,7 +11,7 @@ struct comm;
 /* The groups of ranks that collectives run over (facts, 5.3). */
 enum comm_group {
     COMM_WORLD = 0,
-    COMM_DATA,          /* all data ranks, sequence-data included */
+    COMM_DATA, /* all data ranks, sequence-data included */
     COMM_SEQUENCE_DATA,
     COMM_TENSOR,
     COMM_PIPELINE,
@@ -24,7 +24,8 @@ struct comm_ops {
     void (*close)(void *context);
     int (*size)(void *context, enum comm_group group);
     int (*rank)(void *context, enum comm_group group);
-    /* Runs one collective (op_is_collective) on device memory that the engine behind it can read. */
+    /* Runs one collective (op_is_collective) on device memory that the engine behind it can read.
+     */
     bool (*run)(void *context, const struct op_call *call, struct status *status);
 };
 

@@ -1,7 +1,8 @@
 /* A training step as a program: values, and a flat list of typed instructions.
  *
  * Values are in single-assignment form: each is written by one instruction, or is an input (data,
- * state). An instruction that updates in place makes a new value whose `alias` names the old one.
+ * state). An instruction that updates in place makes a new value; the memory plan decides whether
+ * the two share memory.
  * Built once on the engine thread, then immutable (faults change it before it is planned). */
 #ifndef ENGINE_PROGRAM_PROGRAM_H
 #define ENGINE_PROGRAM_PROGRAM_H
@@ -24,8 +25,14 @@ enum what {
     WHAT_COUNT,
 };
 
-enum phase { PHASE_RESTORE = 0, PHASE_FORWARD, PHASE_BACKWARD, PHASE_REDUCE, PHASE_UPDATE,
-             PHASE_COUNT };
+enum phase {
+    PHASE_RESTORE = 0,
+    PHASE_FORWARD,
+    PHASE_BACKWARD,
+    PHASE_REDUCE,
+    PHASE_UPDATE,
+    PHASE_COUNT
+};
 
 const char *what_name(enum what what);    /* "param", "fw", ... static */
 const char *phase_name(enum phase phase); /* "restore", "forward", ... static */
@@ -34,7 +41,7 @@ const char *phase_name(enum phase phase); /* "restore", "forward", ... static */
 struct origin {
     enum phase phase;
     int stage;
-    int micro_batch, micro_batches;     /* index and number of sequential micro-batches */
+    int micro_batch, micro_batches;      /* index and number of sequential micro-batches */
     int micro_sequence, micro_sequences; /* index and number of splits */
     const char *layer;                   /* "decoder.1" (owned by the program) */
     const char *part;                    /* "mlp.layer_2", "" (owned by the program) */
@@ -52,19 +59,19 @@ struct value {
     int id;
     enum value_kind kind;
     enum what what;
-    char *path;       /* "decoder.1.mlp.layer_2.weight": canonical, layout independent; or "" */
-    char *name;       /* canonical: "gradient decoder.1.mlp.layer_2.weight",
-                         "fw decoder.0.mixer.query mb=1/4 ms=0/2"; "" if unnamed */
-    bool log_point;   /* one of the tensors of the model tests' logs (layer outputs, input
-                         gradients, parameter gradients): what verdicts are about */
+    char *path;     /* "decoder.1.mlp.layer_2.weight": canonical, layout independent; or "" */
+    char *name;     /* canonical: "gradient decoder.1.mlp.layer_2.weight",
+                       "fw decoder.0.mixer.query mb=1/4 ms=0/2"; "" if unnamed */
+    bool log_point; /* one of the tensors of the model tests' logs (layer outputs, input
+                       gradients, parameter gradients): what verdicts are about */
     enum dtype dtype;
     struct shape shape;
     struct shard shard; /* place in the global tensor */
     enum memory_class memory_class;
-    int producer;     /* instruction index, -1 for inputs, constants, states */
-    int alias;        /* value whose memory this one takes over (in place), or -1 */
-    int state;        /* the VALUE_STATE that this value becomes at the end of the step, or -1 */
-    int gradient_of;  /* parameter value of which this is the (partial) gradient, or -1 */
+    int producer;        /* instruction index, -1 for inputs, constants, states */
+    int state;           /* the VALUE_STATE that this value becomes at the end of the step, or -1 */
+    int gradient_of;     /* parameter (index) of which this is the (partial) gradient, or -1 */
+    bool needs_gradient; /* depends on a trained parameter */
     struct origin origin;
 };
 
@@ -79,10 +86,12 @@ struct instruction {
 
 /* How a parameter starts, and how it is updated. */
 struct parameter {
-    int value;        /* the VALUE_STATE of the master weight (f32) */
+    int value;                       /* the VALUE_STATE of the master weight (f32) */
+    int compute;                     /* what layers use: `value`, or its 16-bit copy of this step */
+    int gradient;                    /* the complete gradient (f32), -1 when frozen */
     int first_moment, second_moment; /* VALUE_STATE, -1 when frozen */
-    double initial_std;   /* normal(0, std) if > 0 */
-    double initial_value; /* constant otherwise */
+    double initial_std;              /* normal(0, std) if > 0 */
+    double initial_value;            /* constant otherwise */
     bool weight_decay;
     double lr_scale; /* 0 = frozen */
 };
@@ -118,11 +127,27 @@ struct program {
     struct names by_name; /* canonical name -> value id (the last writer of that name) */
     char **strings;       /* interned layer, part and fault texts */
     int string_count, string_capacity;
-    void **constants;     /* per value id: host data of VALUE_CONSTANT (owned), or NULL */
+    void **constants; /* per value id: host data of VALUE_CONSTANT (owned), or NULL */
 };
 
 struct program *program_create(void);
 void program_free(struct program *program);
+
+/* Appends a value of which kind, what, dtype, shape, class and names are taken from `value` (path
+ * may be NULL; strings are copied; a canonical name is made of what, path and the micro-batch of
+ * the origin, and registered). Returns its id. */
+int program_add_value(struct program *program, const struct value *value);
+/* Gives an unnamed value its canonical name and registers it. */
+void program_name_value(struct program *program, int value, enum what what, const char *path,
+                        const struct origin *origin);
+/* Appends an instruction (operands must exist) and makes it the producer of its outputs. */
+int program_add_instruction(struct program *program, const struct instruction *instruction);
+/* Sets the contents of a VALUE_CONSTANT (copied). */
+void program_set_constant(struct program *program, int value, const void *data, size_t bytes);
+int program_add_parameter(struct program *program, const struct parameter *parameter);
+size_t value_bytes(const struct value *value);
+/* Builds the call of an instruction, without memory. */
+void program_call(const struct program *program, int index, struct op_call *call);
 /* A copy of `text` that lives as long as the program; equal texts give equal pointers. */
 const char *program_intern(struct program *program, const char *text);
 /* The value called `name`, exactly; -1 if there is none. */

@@ -1,0 +1,143 @@
+#include "engine/program/executor.h"
+
+#include "engine/base/memory.h"
+
+#include <stdlib.h>
+
+static bool allocate(struct executor *executor, enum memory_class memory_class, int64_t bytes,
+                     char **memory, struct status *status)
+{
+    if (bytes == 0)
+        return true;
+    void *address = NULL;
+    if (!device_allocate(executor->device, memory_class, (size_t)bytes, &address, status))
+        return false;
+    *memory = address;
+    return true;
+}
+
+static bool upload_constants(struct executor *executor, struct status *status)
+{
+    for (int v = 0; v < executor->program->value_count; v++)
+        if (executor->program->constants[v] &&
+            !executor_write(executor, v, executor->program->constants[v], status))
+            return false;
+    return true;
+}
+
+struct executor *executor_create(const struct program *program, struct device *device,
+                                 struct comm *comm, enum plan_mode mode, struct status *status)
+{
+    struct executor *executor = memory_zeroed(1, sizeof(*executor));
+    executor->program = program;
+    executor->device = device;
+    executor->comm = comm;
+    executor->plan = memory_plan_create(program, device, mode, status);
+    const struct memory_plan *plan = executor->plan;
+    if (plan &&
+        allocate(executor, MEMORY_PARAMETERS, plan->persistent_bytes, &executor->persistent,
+                 status) &&
+        allocate(executor, MEMORY_ACTIVATIONS, plan->step_bytes, &executor->step, status) &&
+        allocate(executor, MEMORY_WORKSPACE, plan->workspace_bytes, &executor->workspace, status) &&
+        upload_constants(executor, status))
+        return executor;
+    executor_free(executor);
+    return NULL;
+}
+
+void executor_free(struct executor *executor)
+{
+    if (!executor)
+        return;
+    const struct memory_plan *plan = executor->plan;
+    if (executor->persistent)
+        device_release(executor->device, MEMORY_PARAMETERS, executor->persistent,
+                       (size_t)plan->persistent_bytes);
+    if (executor->step)
+        device_release(executor->device, MEMORY_ACTIVATIONS, executor->step,
+                       (size_t)plan->step_bytes);
+    if (executor->workspace)
+        device_release(executor->device, MEMORY_WORKSPACE, executor->workspace,
+                       (size_t)plan->workspace_bytes);
+    memory_plan_free(executor->plan);
+    free(executor);
+}
+
+struct tensor executor_tensor(const struct executor *executor, int id)
+{
+    const struct placement *place = &executor->plan->placements[id];
+    const struct value *value = &executor->program->values[id];
+    char *arena = place->persistent ? executor->persistent : executor->step;
+    return tensor_of(arena + place->offset, value->dtype, value->shape);
+}
+
+bool executor_holds(const struct executor *executor, int value)
+{
+    return memory_plan_holds(executor->plan, executor->program, value, executor->next);
+}
+
+void executor_call(const struct executor *executor, int index, struct op_call *call)
+{
+    const struct instruction *in = &executor->program->instructions[index];
+    *call = (struct op_call){.op = in->op,
+                             .input_count = in->input_count,
+                             .output_count = in->output_count,
+                             .parameters = in->parameters,
+                             .workspace = executor->workspace};
+    for (int i = 0; i < in->input_count; i++)
+        call->inputs[i] = executor_tensor(executor, in->inputs[i]);
+    for (int i = 0; i < in->output_count; i++)
+        call->outputs[i] = executor_tensor(executor, in->outputs[i]);
+}
+
+bool executor_run_one(struct executor *executor, struct status *status)
+{
+    const struct program *program = executor->program;
+    if (executor->next >= program->instruction_count)
+        return status_fail(status, STATUS_INTERNAL, "the program has ended");
+    struct op_call call;
+    executor_call(executor, executor->next, &call);
+    bool view =
+        call.op == OP_SLICE_ROWS &&
+        executor->plan->placements[program->instructions[executor->next].outputs[0]].shares >= 0;
+    bool ok = view                        ? true
+              : op_is_collective(call.op) ? comm_run(executor->comm, &call, status)
+                                          : device_run(executor->device, &call, status);
+    if (!ok) {
+        char text[256];
+        program_instruction_text(program, executor->next, text, sizeof(text));
+        return status_context(status, "instruction %s", text);
+    }
+    executor->next++;
+    return true;
+}
+
+void executor_rewind(struct executor *executor)
+{
+    executor->next = 0;
+}
+
+bool executor_write(struct executor *executor, int value, const void *data, struct status *status)
+{
+    struct tensor tensor = executor_tensor(executor, value);
+    return device_upload(executor->device, tensor.data, data,
+                         value_bytes(&executor->program->values[value]), status);
+}
+
+bool executor_read(struct executor *executor, int value, void *data, struct status *status)
+{
+    struct tensor tensor = executor_tensor(executor, value);
+    return device_download(executor->device, data, tensor.data,
+                           value_bytes(&executor->program->values[value]), status);
+}
+
+bool executor_view(struct executor *executor, int value, void **buffer, struct tensor *view,
+                   struct status *status)
+{
+    *view = executor_tensor(executor, value);
+    if (device_host_memory(executor->device))
+        return device_synchronize(executor->device, status);
+    *buffer = memory_resize(*buffer, value_bytes(&executor->program->values[value]), 1);
+    view->data = *buffer;
+    return executor_read(executor, value, *buffer, status);
+}

@@ -1,0 +1,42 @@
+/* Runs a program on a device, one instruction at a time. One thread. */
+#ifndef ENGINE_PROGRAM_EXECUTOR_H
+#define ENGINE_PROGRAM_EXECUTOR_H
+
+#include "engine/comm/comm.h"
+#include "engine/program/memory_plan.h"
+
+struct executor {
+    const struct program *program;       /* borrowed */
+    struct device *device;               /* borrowed */
+    struct comm *comm;                   /* borrowed */
+    struct memory_plan *plan;            /* owned */
+    char *persistent, *step, *workspace; /* the arenas, device memory */
+    int next; /* the program counter: next instruction to run, 0 to instruction_count */
+};
+
+/* Plans and allocates; uploads constants; states are undefined until written. NULL on failure.
+ * `program`, `device` and `comm` must outlive the executor. */
+struct executor *executor_create(const struct program *program, struct device *device,
+                                 struct comm *comm, enum plan_mode mode, struct status *status);
+void executor_free(struct executor *executor);
+
+/* Runs the instruction at the program counter and moves on. On failure the counter stays. */
+bool executor_run_one(struct executor *executor, struct status *status);
+/* Back to the first instruction (inputs and states as they are). */
+void executor_rewind(struct executor *executor);
+
+/* A view of a value in device memory. Whether it holds the value now: executor_holds. */
+struct tensor executor_tensor(const struct executor *executor, int value);
+bool executor_holds(const struct executor *executor, int value);
+
+/* Copies between host memory and a value (contiguous, value_bytes). */
+bool executor_write(struct executor *executor, int value, const void *data, struct status *status);
+bool executor_read(struct executor *executor, int value, void *data, struct status *status);
+/* A host view of a value: device memory itself where the host can read it, else a copy into
+ * *buffer (realloc'ed, owned by the caller). Valid until the executor runs on. */
+bool executor_view(struct executor *executor, int value, void **buffer, struct tensor *view,
+                   struct status *status);
+/* Fills in the operands' memory of instruction `index`. */
+void executor_call(const struct executor *executor, int index, struct op_call *call);
+
+#endif
