@@ -16,7 +16,7 @@ struct safetensors {
     char *path;
     struct safetensors_entry *entries; /* in the order of their offsets */
     int count;
-    char **metadata; /* key, value, key, value, ... of "__metadata__" */
+    char **metadata;    /* key, value, key, value, ... of "__metadata__" */
     int metadata_count; /* number of pairs */
     void *map;
     size_t map_size;

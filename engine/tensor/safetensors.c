@@ -1,0 +1,293 @@
+#include "engine/tensor/safetensors_internal.h"
+
+#include "engine/base/memory.h"
+#include "engine/base/names.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+static const char *string_at(struct string_array strings, size_t position)
+{
+    return *(char *const *)((const char *)strings.first + position * strings.stride);
+}
+
+static size_t find_slot(const struct string_index *index, struct string_array strings,
+                        const char *text, uint32_t hash)
+{
+    size_t slot = hash & index->mask;
+    for (; index->slots[slot].position; slot = (slot + 1) & index->mask)
+        if (index->slots[slot].hash == hash &&
+            strcmp(string_at(strings, (size_t)index->slots[slot].position - 1), text) == 0)
+            break;
+    return slot;
+}
+
+static uint32_t short_hash(const char *text)
+{
+    uint64_t hash = hash_string(text);
+    return (uint32_t)(hash ^ hash >> 32);
+}
+
+int string_index_build(struct string_index *index, struct string_array strings)
+{
+    size_t size = 16;
+    while (size < (size_t)strings.count * 2)
+        size *= 2;
+    index->slots = memory_try(size, sizeof *index->slots);
+    if (!index->slots)
+        return -2;
+    index->mask = size - 1;
+    for (int i = 0; i < strings.count; i++) {
+        const char *text = string_at(strings, (size_t)i);
+        uint32_t hash = short_hash(text);
+        struct string_slot *slot = &index->slots[find_slot(index, strings, text, hash)];
+        if (slot->position)
+            return i;
+        *slot = (struct string_slot){hash, i + 1};
+    }
+    return -1;
+}
+
+int string_index_find(const struct string_index *index, struct string_array strings,
+                      const char *text)
+{
+    return index->slots[find_slot(index, strings, text, short_hash(text))].position - 1;
+}
+
+static struct string_array entry_names(const struct safetensors *file)
+{
+    return (struct string_array){file->entries ? &file->entries->name : NULL, sizeof *file->entries,
+                                 file->count};
+}
+
+static struct string_array metadata_keys(const struct safetensors *file)
+{
+    return (struct string_array){file->metadata, 2 * sizeof *file->metadata, file->metadata_count};
+}
+
+/* By offset; empty tensors before what begins at the same byte, and else as in the header, whose
+ * order the addresses of the names keep. */
+static int compare_entries(const void *left, const void *right)
+{
+    const struct safetensors_entry *a = left, *b = right;
+    uintptr_t begin_a = (uintptr_t)a->tensor.data, begin_b = (uintptr_t)b->tensor.data;
+    if (begin_a != begin_b)
+        return begin_a < begin_b ? -1 : 1;
+    bool full_a = shape_elements(a->tensor.shape) > 0, full_b = shape_elements(b->tensor.shape) > 0;
+    if (full_a != full_b)
+        return full_a ? 1 : -1;
+    return a->name < b->name ? -1 : a->name > b->name;
+}
+
+static size_t tensor_bytes(const struct tensor *tensor)
+{
+    return (size_t)shape_elements(tensor->shape) * dtype_size(tensor->dtype);
+}
+
+/* The format wants every byte of the data to belong to exactly one tensor. */
+static bool check_layout(struct safetensors *file, uint64_t data_size, struct status *status)
+{
+    bool sorted = true;
+    char name[128], before[128];
+    for (int i = 1; i < file->count && sorted; i++)
+        sorted = compare_entries(&file->entries[i - 1], &file->entries[i]) < 0;
+    if (!sorted)
+        qsort(file->entries, (size_t)file->count, sizeof *file->entries, compare_entries);
+    uint64_t end = 0;
+    for (int i = 0; i < file->count; i++) {
+        const struct safetensors_entry *entry = &file->entries[i];
+        uint64_t begin = (uintptr_t)entry->tensor.data;
+        safetensors_printable(entry->name, name);
+        if (begin < end)
+            return status_fail(status, STATUS_INVALID, "%s: tensors \"%s\" and \"%s\" overlap",
+                               file->path, safetensors_printable(file->entries[i - 1].name, before),
+                               name);
+        if (begin > end)
+            return status_fail(status, STATUS_INVALID,
+                               "%s: tensor \"%s\": %llu bytes before it belong to no tensor",
+                               file->path, name, (unsigned long long)(begin - end));
+        end = begin + tensor_bytes(&entry->tensor);
+    }
+    if (end != data_size)
+        return status_fail(status, STATUS_INVALID,
+                           "%s: the last %llu bytes of the file belong to no tensor", file->path,
+                           (unsigned long long)(data_size - end));
+    return true;
+}
+
+static bool build_indices(struct safetensors *file, struct status *status)
+{
+    struct safetensors_index *index = file->index;
+    char name[128];
+    int twice = string_index_build(&index->names, entry_names(file));
+    if (twice >= 0)
+        return status_fail(status, STATUS_INVALID, "%s: tensor \"%s\" is given twice", file->path,
+                           safetensors_printable(file->entries[twice].name, name));
+    int key = twice == -2 ? -2 : string_index_build(&index->metadata, metadata_keys(file));
+    if (key >= 0)
+        return status_fail(status, STATUS_INVALID, "%s: key \"%s\" of __metadata__ is given twice",
+                           file->path,
+                           safetensors_printable(file->metadata[(size_t)key * 2], name));
+    return key == -1 || status_fail(status, STATUS_MEMORY, "%s: no memory for an index of %d names",
+                                    file->path, file->count);
+}
+
+/* Turns offsets into addresses. Data that are not aligned for their type (which the format allows,
+ * and C does not) are copied once; writers of today align, so this is rare. */
+static bool place_data(struct safetensors *file, const char *data, struct status *status)
+{
+    struct safetensors_index *index = file->index;
+    size_t copied = 0, used = 0;
+    for (int pass = 0; pass < 2; pass++) {
+        for (int i = 0; i < file->count; i++) {
+            struct tensor *tensor = &file->entries[i].tensor;
+            const char *source = data + (uintptr_t)tensor->data;
+            size_t bytes = tensor_bytes(tensor), padded = (bytes + 7) & ~(size_t)7;
+            bool aligned = (uintptr_t)source % dtype_size(tensor->dtype) == 0 || bytes == 0;
+            if (pass == 0) {
+                copied += aligned ? 0 : padded;
+            } else if (aligned) {
+                tensor->data = (void *)(uintptr_t)source;
+            } else {
+                tensor->data = memcpy((char *)index->copies + used, source, bytes);
+                used += padded;
+            }
+        }
+        if (pass == 0 && copied && !(index->copies = memory_try(copied, 1)))
+            return status_fail(status, STATUS_MEMORY,
+                               "%s: no memory to align %zu bytes of tensor data", file->path,
+                               copied);
+    }
+    return true;
+}
+
+static bool parse_into(struct safetensors *file, const void *bytes, size_t size,
+                       struct status *status)
+{
+    const unsigned char *head = bytes;
+    uint64_t length = 0;
+    if (size < 8)
+        return status_fail(status, STATUS_INVALID,
+                           "%s: not a safetensors file: %zu bytes, shorter than the header length",
+                           file->path, size);
+    for (int i = 7; i >= 0; i--)
+        length = length << 8 | head[i];
+    if (length > size - 8)
+        return status_fail(status, STATUS_INVALID,
+                           "%s: truncated, or not a safetensors file: a header of %llu bytes in a "
+                           "file of %zu",
+                           file->path, (unsigned long long)length, size);
+    struct safetensors_index *index = file->index = memory_zeroed(1, sizeof *index);
+    /* Unescaping never makes a string longer, and the closing quote pays for the final zero.
+     * One byte more keeps the size above 0. Memory that stays untouched costs nothing. */
+    index->strings = memory_try((size_t)length + 1, 1);
+    if (!index->strings)
+        return status_fail(status, STATUS_MEMORY, "%s: no memory for a header of %llu bytes",
+                           file->path, (unsigned long long)length);
+    uint64_t data_size = size - 8 - length;
+    return safetensors_parse_header(file, (const char *)bytes + 8, (size_t)length, data_size,
+                                    index->strings, status) &&
+           check_layout(file, data_size, status) && build_indices(file, status) &&
+           place_data(file, (const char *)bytes + 8 + length, status);
+}
+
+struct safetensors *safetensors_parse(const void *bytes, size_t size, const char *path,
+                                      struct status *status)
+{
+    struct safetensors *file = memory_zeroed(1, sizeof *file);
+    file->path = memory_string(path);
+    if (parse_into(file, bytes, size, status))
+        return file;
+    safetensors_close(file);
+    return NULL;
+}
+
+/* Maps a regular file; *map is NULL for an empty one. */
+static bool map_file(const char *path, void **map, size_t *size, struct status *status)
+{
+    struct stat facts;
+    int descriptor = open(path, O_RDONLY | O_CLOEXEC);
+    if (descriptor < 0)
+        return status_fail(status, errno == ENOENT ? STATUS_NOT_FOUND : STATUS_IO, "%s: %s", path,
+                           strerror(errno));
+    bool regular = fstat(descriptor, &facts) == 0 && S_ISREG(facts.st_mode);
+    *size = regular ? (size_t)facts.st_size : 0;
+    *map = *size ? mmap(NULL, *size, PROT_READ, MAP_PRIVATE, descriptor, 0) : NULL;
+    int error = errno;
+    close(descriptor);
+    if (!regular)
+        return status_fail(status, STATUS_IO, "%s: not a regular file", path);
+    if (*map == MAP_FAILED) {
+        *map = NULL;
+        return status_fail(status, STATUS_IO, "%s: cannot map: %s", path, strerror(error));
+    }
+    return true;
+}
+
+/* The header is not needed once parsed: its pages go back (they can be read again from disk). */
+static void forget_header(const struct safetensors *file)
+{
+    const char *data = file->count ? file->entries[0].tensor.data : NULL;
+    size_t page = (size_t)sysconf(_SC_PAGESIZE), length = 0;
+    if (data >= (const char *)file->map && data < (const char *)file->map + file->map_size)
+        length = (size_t)(data - (const char *)file->map) / page * page;
+    if (length)
+        madvise(file->map, length, MADV_DONTNEED);
+}
+
+struct safetensors *safetensors_open(const char *path, struct status *status)
+{
+    void *map;
+    size_t size;
+    if (!map_file(path, &map, &size, status))
+        return NULL;
+    struct safetensors *file = safetensors_parse(map ? map : "", size, path, status);
+    if (!file) {
+        if (map)
+            munmap(map, size);
+        return NULL;
+    }
+    file->map = map;
+    file->map_size = size;
+    forget_header(file);
+    return file;
+}
+
+void safetensors_close(struct safetensors *file)
+{
+    if (!file)
+        return;
+    struct safetensors_index *index = file->index;
+    if (index) {
+        free(index->names.slots);
+        free(index->metadata.slots);
+        free(index->strings);
+        free(index->copies);
+    }
+    free(index);
+    free(file->entries);
+    free(file->metadata);
+    free(file->path);
+    if (file->map)
+        munmap(file->map, file->map_size);
+    free(file);
+}
+
+const struct safetensors_entry *safetensors_find(const struct safetensors *file, const char *name)
+{
+    const struct safetensors_index *index = file->index;
+    int found = string_index_find(&index->names, entry_names(file), name);
+    return found < 0 ? NULL : &file->entries[found];
+}
+
+const char *safetensors_metadata(const struct safetensors *file, const char *key)
+{
+    const struct safetensors_index *index = file->index;
+    int found = string_index_find(&index->metadata, metadata_keys(file), key);
+    return found < 0 ? NULL : file->metadata[2 * (size_t)found + 1];
+}

@@ -1,0 +1,465 @@
+/* The header parser: one pass over the text, no tree. A header describes up to millions of
+ * tensors, of which each is two lines of code here and would be a dozen allocations as a tree. */
+#include "engine/tensor/safetensors_internal.h"
+
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+struct header_parser {
+    struct safetensors *file;
+    const char *begin, *at, *end;
+    char *strings;      /* where the next string goes */
+    const char *tensor; /* the entry at hand, for messages */
+    uint64_t data_size;
+    int capacity, metadata_capacity;
+    struct status *status;
+};
+
+struct entry_fields {
+    bool has_dtype, has_shape, has_offsets;
+    uint64_t begin, end; /* data_offsets */
+};
+
+const char *safetensors_printable(const char *text, char buffer[128])
+{
+    size_t length = 0;
+    for (; text[length] && length < 120; length++) {
+        unsigned char byte = (unsigned char)text[length];
+        buffer[length] = byte < 0x20 || byte == 0x7f ? '?' : text[length];
+    }
+    while (text[length] && length && ((unsigned char)text[length] & 0xc0) == 0x80)
+        length--; /* never half a character */
+    strcpy(buffer + length, text[length] ? "..." : "");
+    return buffer;
+}
+
+static bool fail_code(struct header_parser *parser, enum status_code code, const char *format, ...)
+    __attribute__((format(printf, 3, 4)));
+
+static bool fail_code(struct header_parser *parser, enum status_code code, const char *format, ...)
+{
+    char what[256], name[128];
+    va_list arguments;
+    va_start(arguments, format);
+    vsnprintf(what, sizeof what, format, arguments);
+    va_end(arguments);
+    if (parser->tensor)
+        return status_fail(parser->status, code, "%s: tensor \"%s\": %s", parser->file->path,
+                           safetensors_printable(parser->tensor, name), what);
+    return status_fail(parser->status, code, "%s: %s", parser->file->path, what);
+}
+
+#define FAIL(parser, ...) fail_code(parser, STATUS_INVALID, __VA_ARGS__)
+
+static void skip_blanks(struct header_parser *parser)
+{
+    while (parser->at < parser->end && (*parser->at == ' ' || *parser->at == '\n' ||
+                                        *parser->at == '\t' || *parser->at == '\r'))
+        parser->at++;
+}
+
+/* The next character that is not blank, without taking it; 0 at the end. */
+static char peek(struct header_parser *parser)
+{
+    if (parser->at < parser->end && (unsigned char)*parser->at > ' ')
+        return *parser->at;
+    skip_blanks(parser);
+    return parser->at < parser->end ? *parser->at : 0;
+}
+
+static bool expect(struct header_parser *parser, char wanted, const char *where)
+{
+    char found = peek(parser);
+    if (found == wanted) {
+        parser->at++;
+        return true;
+    }
+    size_t offset = (size_t)(parser->at - parser->begin);
+    if (!found)
+        return FAIL(parser, "the header ends where '%c' should follow %s", wanted, where);
+    return FAIL(parser, "'%c' expected %s at byte %zu of the header", wanted, where, offset);
+}
+
+size_t utf8_sequence(const char *text, size_t length)
+{
+    const unsigned char *byte = (const unsigned char *)text;
+    if (length == 0)
+        return 0;
+    if (byte[0] < 0x80)
+        return 1;
+    size_t size = byte[0] >= 0xf0 ? 4 : byte[0] >= 0xe0 ? 3 : 2;
+    if (byte[0] < 0xc2 || byte[0] > 0xf4 || length < size)
+        return 0;
+    for (size_t i = 1; i < size; i++)
+        if ((byte[i] & 0xc0) != 0x80)
+            return 0;
+    bool overlong = (byte[0] == 0xe0 && byte[1] < 0xa0) || (byte[0] == 0xf0 && byte[1] < 0x90);
+    bool surrogate = byte[0] == 0xed && byte[1] >= 0xa0;
+    bool too_large = byte[0] == 0xf4 && byte[1] >= 0x90;
+    return overlong || surrogate || too_large ? 0 : size;
+}
+
+static bool hex4(struct header_parser *parser, uint32_t *code)
+{
+    *code = 0;
+    if (parser->end - parser->at < 4)
+        return false;
+    for (int i = 0; i < 4; i++) {
+        char digit = *parser->at++;
+        int value = digit >= '0' && digit <= '9'   ? digit - '0'
+                    : digit >= 'a' && digit <= 'f' ? digit - 'a' + 10
+                    : digit >= 'A' && digit <= 'F' ? digit - 'A' + 10
+                                                   : -1;
+        if (value < 0)
+            return false;
+        *code = *code << 4 | (uint32_t)value;
+    }
+    return true;
+}
+
+static char *put_utf8(char *out, uint32_t code)
+{
+    if (code < 0x80) {
+        *out++ = (char)code;
+    } else if (code < 0x800) {
+        *out++ = (char)(0xc0 | code >> 6);
+        *out++ = (char)(0x80 | (code & 0x3f));
+    } else if (code < 0x10000) {
+        *out++ = (char)(0xe0 | code >> 12);
+        *out++ = (char)(0x80 | (code >> 6 & 0x3f));
+        *out++ = (char)(0x80 | (code & 0x3f));
+    } else {
+        *out++ = (char)(0xf0 | code >> 18);
+        *out++ = (char)(0x80 | (code >> 12 & 0x3f));
+        *out++ = (char)(0x80 | (code >> 6 & 0x3f));
+        *out++ = (char)(0x80 | (code & 0x3f));
+    }
+    return out;
+}
+
+/* \uXXXX, after the u. */
+static char *unescape_unicode(struct header_parser *parser, char *out)
+{
+    uint32_t code, low;
+    if (!hex4(parser, &code))
+        return NULL;
+    if (code >= 0xd800 && code < 0xdc00) {
+        if (parser->end - parser->at < 6 || parser->at[0] != '\\' || parser->at[1] != 'u')
+            return NULL;
+        parser->at += 2;
+        if (!hex4(parser, &low) || low < 0xdc00 || low > 0xdfff)
+            return NULL;
+        code = 0x10000 + ((code - 0xd800) << 10) + (low - 0xdc00);
+    } else if (code >= 0xdc00 && code < 0xe000) {
+        return NULL;
+    }
+    return code ? put_utf8(out, code) : NULL; /* a zero would end the name */
+}
+
+/* The escape after a backslash; NULL if there is no such one. Never longer than its source. */
+static char *unescape(struct header_parser *parser, char *out)
+{
+    static const char from[] = "\"\\/bfnrt", to[] = "\"\\/\b\f\n\r\t";
+    if (parser->at >= parser->end)
+        return NULL;
+    char kind = *parser->at++;
+    if (kind == 'u')
+        return unescape_unicode(parser, out);
+    const char *found = kind ? strchr(from, kind) : NULL;
+    if (!found)
+        return NULL;
+    *out++ = to[found - from];
+    return out;
+}
+
+/* A JSON string, unescaped into the string memory. NULL on failure. */
+static char *parse_string(struct header_parser *parser, const char *where)
+{
+    if (!expect(parser, '"', where))
+        return NULL;
+    char *text = parser->strings, *out = text;
+    while (parser->at < parser->end) {
+        unsigned char byte = (unsigned char)*parser->at;
+        if (byte == '"') {
+            parser->at++;
+            *out++ = 0;
+            parser->strings = out;
+            return text;
+        }
+        if (byte == '\\') {
+            parser->at++;
+            out = unescape(parser, out);
+        } else if (byte >= 0x80) {
+            size_t size = utf8_sequence(parser->at, (size_t)(parser->end - parser->at));
+            memcpy(out, parser->at, size);
+            parser->at += size;
+            out = size ? out + size : NULL;
+        } else {
+            *out = (char)byte;
+            parser->at++;
+            out = byte >= 0x20 ? out + 1 : NULL;
+        }
+        if (!out) {
+            FAIL(parser, "malformed string at byte %zu of the header",
+                 (size_t)(parser->at - parser->begin));
+            return NULL;
+        }
+    }
+    FAIL(parser, "the header ends inside a string");
+    return NULL;
+}
+
+/* A number that is an integer of 0 to 2^63 - 1. */
+static bool parse_integer(struct header_parser *parser, const char *what, uint64_t *number)
+{
+    char first = peek(parser);
+    if (first == '-')
+        return FAIL(parser, "negative number in %s", what);
+    if (first < '0' || first > '9')
+        return FAIL(parser, "integer expected in %s", what);
+    uint64_t value = 0;
+    const char *start = parser->at;
+    for (; parser->at < parser->end && *parser->at >= '0' && *parser->at <= '9'; parser->at++) {
+        uint64_t digit = (uint64_t)(*parser->at - '0');
+        if (value > ((uint64_t)INT64_MAX - digit) / 10)
+            return FAIL(parser, "number in %s does not fit in 63 bits", what);
+        value = value * 10 + digit;
+    }
+    bool fraction = parser->at < parser->end && strchr(".eE", *parser->at) && *parser->at;
+    if (fraction || (first == '0' && parser->at - start > 1))
+        return FAIL(parser, "integer expected in %s", what);
+    *number = value;
+    return true;
+}
+
+/* After a value of a list or object: true if another one follows. */
+static bool another(struct header_parser *parser, char close, bool *more, const char *where)
+{
+    char next = peek(parser);
+    *more = next == ',';
+    if (next != ',' && next != close)
+        return expect(parser, close, where);
+    parser->at++;
+    return true;
+}
+
+static bool parse_shape(struct header_parser *parser, struct shape *shape)
+{
+    if (!expect(parser, '[', "before the dimensions"))
+        return false;
+    *shape = (struct shape){0};
+    if (peek(parser) == ']') { /* a scalar is [1] here */
+        parser->at++;
+        *shape = shape_of1(1);
+        return true;
+    }
+    for (bool more = true; more;) {
+        uint64_t size;
+        if (shape->rank == TENSOR_MAX_RANK)
+            return fail_code(parser, STATUS_UNSUPPORTED, "more than %d dimensions",
+                             TENSOR_MAX_RANK);
+        if (!parse_integer(parser, "the shape", &size) ||
+            !another(parser, ']', &more, "after the dimensions"))
+            return false;
+        shape->dims[shape->rank++] = (int64_t)size;
+    }
+    return true;
+}
+
+static bool parse_offsets(struct header_parser *parser, struct entry_fields *fields)
+{
+    bool more = false;
+    if (!expect(parser, '[', "before the data offsets") ||
+        !parse_integer(parser, "the data offsets", &fields->begin) ||
+        !expect(parser, ',', "between the two data offsets") ||
+        !parse_integer(parser, "the data offsets", &fields->end) ||
+        !another(parser, ']', &more, "after the data offsets"))
+        return false;
+    return !more || FAIL(parser, "more than two data offsets");
+}
+
+static bool parse_dtype(struct header_parser *parser, enum dtype *dtype)
+{
+    char *start = parser->strings, buffer[128];
+    char *label = parse_string(parser, "before the dtype");
+    parser->strings = start; /* nobody needs the text again */
+    if (!label)
+        return false;
+    if (dtype_find(label, dtype) && strcmp(label, dtype_label(*dtype)) == 0)
+        return true;
+    return fail_code(parser, STATUS_UNSUPPORTED, "dtype \"%s\" is not supported",
+                     safetensors_printable(label, buffer));
+}
+
+static bool parse_field(struct header_parser *parser, struct tensor *tensor,
+                        struct entry_fields *fields)
+{
+    char *start = parser->strings, buffer[128];
+    char *key = parse_string(parser, "before a key");
+    if (!key || !expect(parser, ':', "after a key"))
+        return false;
+    parser->strings = start;
+    bool *has = strcmp(key, "dtype") == 0          ? &fields->has_dtype
+                : strcmp(key, "shape") == 0        ? &fields->has_shape
+                : strcmp(key, "data_offsets") == 0 ? &fields->has_offsets
+                                                   : NULL;
+    if (!has)
+        return FAIL(parser, "unknown key \"%s\"", safetensors_printable(key, buffer));
+    if (*has)
+        return FAIL(parser, "%s is given twice", key);
+    *has = true;
+    return has == &fields->has_dtype   ? parse_dtype(parser, &tensor->dtype)
+           : has == &fields->has_shape ? parse_shape(parser, &tensor->shape)
+                                       : parse_offsets(parser, fields);
+}
+
+/* The size of the data from shape and dtype, or an error if it does not fit in 63 bits. */
+static bool byte_size(struct header_parser *parser, const struct tensor *tensor, uint64_t *bytes)
+{
+    uint64_t product = dtype_size(tensor->dtype);
+    bool empty = false;
+    for (int i = 0; i < tensor->shape.rank; i++) {
+        uint64_t size = (uint64_t)tensor->shape.dims[i];
+        empty = empty || size == 0;
+        if (size && product > (uint64_t)INT64_MAX / size)
+            return FAIL(parser, "the shape has more bytes than 63 bits can count");
+        product *= size ? size : 1;
+    }
+    *bytes = empty ? 0 : product;
+    return true;
+}
+
+static bool check_entry(struct header_parser *parser, struct tensor *tensor,
+                        const struct entry_fields *fields)
+{
+    uint64_t bytes = 0, begin = fields->begin, end = fields->end;
+    char shape[80];
+    if (!fields->has_dtype || !fields->has_shape || !fields->has_offsets)
+        return FAIL(parser, "%s is missing",
+                    !fields->has_dtype   ? "dtype"
+                    : !fields->has_shape ? "shape"
+                                         : "data_offsets");
+    if (!byte_size(parser, tensor, &bytes))
+        return false;
+    if (begin > end)
+        return FAIL(parser, "the data end (%llu) before they begin (%llu)", (unsigned long long)end,
+                    (unsigned long long)begin);
+    if (end > parser->data_size)
+        return FAIL(parser, "the data end at byte %llu, but the file has only %llu bytes of data",
+                    (unsigned long long)end, (unsigned long long)parser->data_size);
+    if (end - begin != bytes)
+        return FAIL(parser, "shape %s of %s is %llu bytes, but the data offsets span %llu",
+                    shape_text(tensor->shape, shape), dtype_label(tensor->dtype),
+                    (unsigned long long)bytes, (unsigned long long)(end - begin));
+    tensor->row_stride = shape_columns(tensor->shape);
+    tensor->data = (void *)(uintptr_t)begin;
+    return true;
+}
+
+static bool parse_entry(struct header_parser *parser, struct tensor *tensor)
+{
+    struct entry_fields fields = {0};
+    if (!expect(parser, '{', "before the description"))
+        return false;
+    if (peek(parser) == '}')
+        return FAIL(parser, "the description is empty");
+    for (bool more = true; more;)
+        if (!parse_field(parser, tensor, &fields) ||
+            !another(parser, '}', &more, "after the description"))
+            return false;
+    return check_entry(parser, tensor, &fields);
+}
+
+/* Grows a list sized by the file's content: checked, unlike the small allocations elsewhere. */
+static void *reserve(struct header_parser *parser, void *list, int count, int *capacity,
+                     size_t size)
+{
+    if (count < *capacity)
+        return list;
+    int grown = *capacity ? (*capacity > INT32_MAX / 4 ? 0 : *capacity * 2) : 16;
+    void *moved = grown ? realloc(list, (size_t)grown * size) : NULL;
+    if (!moved) {
+        fail_code(parser, STATUS_MEMORY, "no memory for the list of %d tensors", count);
+        return NULL;
+    }
+    *capacity = grown;
+    return moved;
+}
+
+static bool parse_metadata(struct header_parser *parser)
+{
+    struct safetensors *file = parser->file;
+    if (file->metadata)
+        return FAIL(parser, "__metadata__ is given twice");
+    for (bool more = expect(parser, '{', "after \"__metadata__\":"); more;) {
+        char **moved = reserve(parser, file->metadata, file->metadata_count,
+                               &parser->metadata_capacity, 2 * sizeof *moved);
+        if (!moved)
+            return false;
+        file->metadata = moved;
+        if (file->metadata_count == 0 && peek(parser) == '}') {
+            parser->at++;
+            return true;
+        }
+        char *key = parse_string(parser, "before a key of __metadata__");
+        if (!key || !expect(parser, ':', "after a key of __metadata__"))
+            return false;
+        char *value = parse_string(parser, "before a value of __metadata__");
+        if (!value)
+            return false;
+        moved[2 * file->metadata_count] = key;
+        moved[2 * file->metadata_count++ + 1] = value;
+        if (!another(parser, '}', &more, "after __metadata__"))
+            return false;
+        if (!more)
+            return true;
+    }
+    return false;
+}
+
+static bool parse_named(struct header_parser *parser)
+{
+    struct safetensors *file = parser->file;
+    struct safetensors_entry *moved =
+        reserve(parser, file->entries, file->count, &parser->capacity, sizeof *moved);
+    if (!moved)
+        return false;
+    file->entries = moved;
+    char *name = parse_string(parser, "before a tensor's name");
+    if (!name || !expect(parser, ':', "after a tensor's name"))
+        return false;
+    if (strcmp(name, "__metadata__") == 0)
+        return parse_metadata(parser);
+    struct safetensors_entry entry = {.name = name};
+    parser->tensor = name;
+    if (!parse_entry(parser, &entry.tensor))
+        return false;
+    parser->tensor = NULL;
+    file->entries[file->count++] = entry;
+    return true;
+}
+
+bool safetensors_parse_header(struct safetensors *file, const char *header, size_t length,
+                              uint64_t data_size, char *strings, struct status *status)
+{
+    struct header_parser parser = {.file = file,
+                                   .begin = header,
+                                   .at = header,
+                                   .end = header + length,
+                                   .strings = strings,
+                                   .data_size = data_size,
+                                   .status = status};
+    if (!expect(&parser, '{', "at the start (is this a safetensors file?)"))
+        return false;
+    bool more = peek(&parser) != '}';
+    if (!more)
+        parser.at++;
+    while (more)
+        if (!parse_named(&parser) || !another(&parser, '}', &more, "after the last tensor"))
+            return false;
+    peek(&parser);
+    return parser.at == parser.end || FAIL(&parser, "text after the end of the header, at byte %zu",
+                                           (size_t)(parser.at - parser.begin));
+}
