@@ -43,6 +43,8 @@ static const char *const action_names[] = {"", "-release", "-drag"};
 
 static const char *base_name(const struct key *key, char buffer[24])
 {
+    if (key->code == KEYS_TEXT && strcmp(key->text, "#") == 0)
+        return "hash"; /* # starts a comment in a key map */
     if (key->code == KEYS_TEXT)
         return strcmp(key->text, " ") == 0 ? "space" : key->text;
     if (key->code >= KEYS_F1 && key->code <= KEYS_F20) {
@@ -116,9 +118,9 @@ static bool parse_base(const char *name, struct key *key)
 {
     if (parse_character(name, key) || parse_function(name, key) || parse_mouse(name, key))
         return true;
-    if (strcasecmp(name, "space") == 0) {
+    if (strcasecmp(name, "space") == 0 || strcasecmp(name, "hash") == 0) {
         key->code = KEYS_TEXT;
-        strcpy(key->text, " ");
+        strcpy(key->text, strcasecmp(name, "hash") == 0 ? "#" : " ");
         return true;
     }
     for (int i = 0; i < ARRAY_LENGTH(code_names); i++) {

@@ -142,7 +142,8 @@ static void test_names_round_trip(void **state)
                                         "ctrl-]",
                                         "mouse-left",
                                         "mouse-right-drag",
-                                        "alt--"};
+                                        "alt--",
+                                        "hash"};
     for (size_t i = 0; i < sizeof(names) / sizeof(names[0]); i++) {
         struct key key;
         char name[48];
