@@ -1,0 +1,121 @@
+#include "engine/train/update.h"
+
+#include <stdio.h>
+
+void update_initial_scaler(const struct config *config, double scaler[4])
+{
+    bool dynamic = config->distributed.compute_dtype == PRECISION_FP16;
+    scaler[0] = dynamic ? config->optimizer.initial_loss_scale : 1;
+    scaler[1] = 0;
+    scaler[2] = config->optimizer.loss_scale_hysteresis;
+    scaler[3] = 0;
+}
+
+void update_declare(struct builder *builder)
+{
+    struct program *program = builder->program;
+    builder->origin.phase = PHASE_RESTORE;
+    builder->origin.part = "loss_scale";
+    builder->scaler = program_add_value(program, &(struct value){.kind = VALUE_STATE,
+                                                                 .what = WHAT_STATE,
+                                                                 .path = "scaler",
+                                                                 .dtype = DTYPE_F64,
+                                                                 .shape = shape_of1(4),
+                                                                 .memory_class = MEMORY_OPTIMIZER,
+                                                                 .state = -1,
+                                                                 .gradient_of = -1,
+                                                                 .origin = builder->origin});
+    program->outputs.scaler = builder->scaler;
+    builder->loss_scale = emit_slice_rows(builder, builder->scaler, 0, 1, NULL);
+}
+
+static int first_output(const struct builder *builder, int instruction, int output)
+{
+    return builder->program->instructions[instruction].outputs[output];
+}
+
+/* sum of squares of all gradients, one instruction for each parameter. */
+static int emit_norm_squared(struct builder *builder)
+{
+    struct program *program = builder->program;
+    int total = emit_fill(builder, 0, DTYPE_F64, shape_of1(1));
+    for (int p = 0; p < program->parameter_count; p++) {
+        int gradient = program->parameters[p].gradient;
+        if (gradient < 0)
+            continue;
+        builder->origin.part =
+            program_intern(program, program->values[program->parameters[p].value].path);
+        struct output_spec output = {NULL, DTYPE_F64, shape_of1(1)};
+        int index =
+            builder_emit(builder, OP_SUM_SQUARES, NULL, (int[]){total, gradient}, 2, &output, 1);
+        total = first_output(builder, index, 0);
+    }
+    return total;
+}
+
+static int emit_factors(struct builder *builder, int norm_squared)
+{
+    struct program *program = builder->program;
+    const struct optimizer_config *optimizer = &builder->config->optimizer;
+    struct op_parameters parameters = {.factor = optimizer->gradient_norm_clipping,
+                                       .beta1 = optimizer->beta1,
+                                       .beta2 = optimizer->beta2,
+                                       .window = optimizer->loss_scale_window,
+                                       .dynamic = builder->config->distributed.compute_dtype ==
+                                                  PRECISION_FP16};
+    struct output_spec outputs[] = {{NULL, DTYPE_F64, shape_of1(5)},
+                                    {NULL, DTYPE_F64, shape_of1(4)},
+                                    {NULL, DTYPE_F32, shape_of1(1)}};
+    int inputs[] = {norm_squared, program->inputs.learning_rate, builder->scaler};
+    builder->origin.part = "factors";
+    int index = builder_emit(builder, OP_OPTIMIZER_FACTORS, &parameters, inputs, 3, outputs, 3);
+    program->values[first_output(builder, index, 1)].state = builder->scaler;
+    int norm = first_output(builder, index, 2);
+    program_name_value(program, norm, WHAT_STATE, "gradient_norm", &builder->origin);
+    program->outputs.gradient_norm = norm;
+    return first_output(builder, index, 0);
+}
+
+static void emit_adamw(struct builder *builder, int p, int factors)
+{
+    struct program *program = builder->program;
+    const struct parameter parameter = program->parameters[p];
+    const struct optimizer_config *optimizer = &builder->config->optimizer;
+    const struct value *master = &program->values[parameter.value];
+    struct op_parameters parameters = {.factor = parameter.lr_scale,
+                                       .beta1 = optimizer->beta1,
+                                       .beta2 = optimizer->beta2,
+                                       .epsilon = optimizer->epsilon,
+                                       .decay =
+                                           parameter.weight_decay ? optimizer->weight_decay : 0};
+    struct shape shape = master->shape;
+    struct output_spec outputs[] = {
+        {NULL, DTYPE_F32, shape}, {NULL, DTYPE_F32, shape}, {NULL, DTYPE_F32, shape}};
+    int states[] = {parameter.value, parameter.first_moment, parameter.second_moment};
+    int inputs[] = {states[0], parameter.gradient, states[1], states[2], factors};
+    builder->origin.part = program_intern(program, master->path);
+    builder->origin.source = master->origin.source;
+    int index = builder_emit(builder, OP_ADAMW, &parameters, inputs, 5, outputs, 3);
+    static const char *const suffixes[] = {"updated", "updated_first_moment",
+                                           "updated_second_moment"};
+    for (int k = 0; k < 3; k++) {
+        int out = first_output(builder, index, k);
+        char path[192];
+        snprintf(path, sizeof(path), "%s.%s", program->values[parameter.value].path, suffixes[k]);
+        program->values[out].state = states[k];
+        program_name_value(program, out, WHAT_STATE, path, &builder->origin);
+    }
+}
+
+void update_emit(struct builder *builder)
+{
+    builder->origin = (struct origin){.phase = PHASE_UPDATE,
+                                      .micro_batch = -1,
+                                      .micro_sequence = -1,
+                                      .layer = "optimizer",
+                                      .part = ""};
+    int factors = emit_factors(builder, emit_norm_squared(builder));
+    for (int p = 0; p < builder->program->parameter_count; p++)
+        if (builder->program->parameters[p].gradient >= 0)
+            emit_adamw(builder, p, factors);
+}
