@@ -146,7 +146,7 @@ static void backward(struct scheduler *scheduler, int stage, int micro_batch, in
 static void name_partial_gradients(struct scheduler *scheduler)
 {
     struct program *program = scheduler->program;
-    if (scheduler->micro_batches == 1)
+    if (scheduler->micro_batches == 1 || scheduler->config->distributed.zero_stage >= 2)
         return;
     for (int v = 0; v < program->value_count; v++) {
         const struct value *value = &program->values[v];
@@ -160,9 +160,22 @@ static void name_partial_gradients(struct scheduler *scheduler)
     }
 }
 
+/* The sum over the micro-batches so far, when the reductions are one for each. */
+static void name_running_total(struct scheduler *scheduler, int parameter, int depth)
+{
+    const struct schedule_config *schedule = &scheduler->config->schedule;
+    struct program *program = scheduler->program;
+    if (scheduler->config->distributed.zero_stage < 2 || schedule->breadth_first_micro_batches > 1)
+        return;
+    struct origin origin = {
+        .micro_batch = depth, .micro_batches = scheduler->micro_batches, .micro_sequence = -1};
+    program_name_value(program, scheduler->reduced[parameter], WHAT_GRADIENT,
+                       program->values[program->parameters[parameter].value].path, &origin);
+}
+
 /* ZeRO 2 and 3 share gradient buffers between stages: before the buffer is used again, what it
  * holds is added to the shard that the rank owns (facts, 5.6). */
-static void reduce(struct scheduler *scheduler)
+static void reduce(struct scheduler *scheduler, int depth)
 {
     struct builder *builder = &scheduler->builder;
     struct program *program = scheduler->program;
@@ -188,6 +201,7 @@ static void reduce(struct scheduler *scheduler)
         }
         scheduler->reduced[p] = total;
         builder->gradient[program->parameters[p].value] = -1;
+        name_running_total(scheduler, p, depth);
     }
 }
 
@@ -206,10 +220,10 @@ static void emit_steps(struct scheduler *scheduler)
                 for (int m = scheduler->splits - 1; m >= 0; m--)
                     backward(scheduler, stage, b * depth + d, m);
         if (scheduler->config->distributed.zero_stage >= 2)
-            reduce(scheduler);
+            reduce(scheduler, d);
     }
     if (scheduler->config->distributed.zero_stage < 2)
-        reduce(scheduler);
+        reduce(scheduler, depth - 1);
 }
 
 static void name_gradients(struct scheduler *scheduler)

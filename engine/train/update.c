@@ -18,7 +18,7 @@ void update_declare(struct builder *builder)
     builder->origin.part = "loss_scale";
     builder->scaler = program_add_value(program, &(struct value){.kind = VALUE_STATE,
                                                                  .what = WHAT_STATE,
-                                                                 .path = "scaler",
+                                                                 .path = (char *)"scaler",
                                                                  .dtype = DTYPE_F64,
                                                                  .shape = shape_of1(4),
                                                                  .memory_class = MEMORY_OPTIMIZER,

@@ -1,0 +1,107 @@
+/* Two runs in lockstep: a test and its reference meet at each canonical name, and every element is
+ * compared as soon as both sides have it. The reference is a live run, or a trace.
+ *
+ * The test drives: after each of its instructions the reference is run on until it has computed
+ * the same names. What the reference computes earlier than the test needs it is kept: where it
+ * is, when memory allows (PLAN_KEEP), else as a copy until the test gets there. One thread. */
+#ifndef ENGINE_COMPARE_PAIR_H
+#define ENGINE_COMPARE_PAIR_H
+
+#include "engine/compare/compare.h"
+#include "engine/trace/trace.h"
+#include "engine/train/run.h"
+
+struct pair_options {
+    const struct config *test;      /* borrowed */
+    const struct config *reference; /* borrowed; NULL: no live reference */
+    const struct trace *trace;      /* borrowed; used when `reference` is NULL; may be NULL too */
+    const struct tolerances *tolerances; /* borrowed, already rescaled; NULL: nothing is judged */
+    struct device *device;
+    struct comm *comm;
+    struct run_options test_options; /* plan is chosen by the pair */
+    struct run_options reference_options;
+    int64_t keep_limit; /* bytes that both runs together may take to keep every value; 0: never */
+    bool inner_values;  /* judge all named values, not only log points */
+    int threads;        /* for comparing; 0 = all */
+};
+
+/* The comparison of one value in the current step. */
+struct pair_result {
+    bool compared;
+    bool sampled; /* the reference had samples only */
+    struct metrics metrics;
+    struct verdict verdict;
+    const struct limits *limits; /* into the tolerances */
+};
+
+/* A place where the reference's value was put into the test. Replayed when going back. */
+struct graft {
+    int step, value;
+};
+
+struct held_value; /* a copy of a value that the reference computed ahead of the test */
+
+struct pair {
+    struct pair_options options;
+    struct run *test;
+    struct run *reference; /* NULL with a trace or no reference */
+    const struct trace_step *trace_step;
+    struct pair_result *results; /* [test values], of the current step */
+    int *reference_value;        /* [test values]: the reference's value of the same name, or -1 */
+    int *test_value;             /* [reference values]: the other way round, or -1 */
+    struct held_value *held;     /* [reference values] */
+    bool keep;                   /* both runs keep every value of the step */
+    struct graft *grafts;
+    int graft_count, graft_capacity;
+    struct pair_totals {
+        int64_t tensors, elements; /* compared */
+        int64_t elements_whole;    /* of how many (more than `elements` when sampled) */
+        int failed;
+    } totals;
+};
+
+/* Creates both runs; they stop before their first instruction. The initial parameters are compared
+ * (step "init"). NULL on failure. Free with pair_free. */
+struct pair *pair_create(const struct pair_options *options, struct status *status);
+void pair_free(struct pair *pair);
+
+/* What one instruction brought: the outputs that were compared. */
+struct pair_event {
+    int step, instruction;                        /* that ran */
+    int compared[OP_MAX_OUTPUTS], compared_count; /* test values */
+    int failed;                                   /* the first of them that failed, or -1 */
+    int not_finite; /* the first output with NaN or infinity that has a name, or -1 */
+};
+
+/* Runs one instruction of the test, brings the reference along, compares. */
+bool pair_run_one(struct pair *pair, struct pair_event *event, struct status *status);
+bool pair_ended(const struct pair *pair);
+/* Goes to a place, forward or back; grafts before it are made again, results after it forgotten. */
+bool pair_go_to(struct pair *pair, int step, int instruction, struct status *status);
+
+/* Host views of the two sides of a value, and the factor by which the test is scaled (its loss
+ * scale over the reference's, for gradients). Views are valid until the pair runs on. False when a
+ * side is not at hand (not computed yet, given on, or not in the trace): the status says which. */
+struct pair_sides {
+    struct tensor test, reference;
+    bool has_reference;
+    double scale;
+    void *test_buffer, *reference_buffer; /* owned by the pair_sides: free with pair_sides_free */
+};
+bool pair_view(struct pair *pair, int value, struct pair_sides *sides, struct status *status);
+void pair_sides_free(struct pair_sides *sides);
+
+/* Puts the reference's tensor into the test's value (which must be at hand) and remembers it. */
+bool pair_graft(struct pair *pair, int value, struct status *status);
+
+/* Called for every comparison as it is made (also those of step "init", with step = -1). */
+typedef void pair_observer(void *context, const struct pair *pair, int step, int value,
+                           const struct pair_result *result);
+void pair_observe(struct pair *pair, pair_observer *observer, void *context);
+
+/* Names that one side has and the other has not, by the rules of the tolerance table (ignored
+ * ones left out): log points only. Calls `report` for each; returns the number. */
+int pair_unmatched(const struct pair *pair,
+                   void (*report)(void *context, const char *name, bool missing), void *context);
+
+#endif

@@ -1,0 +1,194 @@
+#include "engine/train/run.h"
+
+#include "engine/base/memory.h"
+#include "engine/train/feed.h"
+#include "engine/train/learning_rate.h"
+#include "engine/train/schedule.h"
+#include "engine/train/states.h"
+
+#include <math.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <time.h>
+
+static double now(void)
+{
+    struct timespec time;
+    clock_gettime(CLOCK_MONOTONIC, &time);
+    return (double)time.tv_sec + 1e-9 * (double)time.tv_nsec;
+}
+
+const char *run_step_name(int step, char buffer[32])
+{
+    snprintf(buffer, 32, "train_%d", step + 1);
+    return buffer;
+}
+
+static bool create(struct run *run, struct comm *comm, const struct run_options *options,
+                   struct status *status)
+{
+    run->program = schedule_compile(run->config, status);
+    if (!run->program)
+        return false;
+    if (options->change && !options->change(run->program, options->change_context, status))
+        return false;
+    run->executor = executor_create(run->program, run->device, comm, options->plan, status);
+    return run->executor && feed_open(run, options->data_from, status) &&
+           states_initialize(run, options->init_from, status);
+}
+
+struct run *run_create(const struct config *config, struct device *device, struct comm *comm,
+                       const struct run_options *options, struct status *status)
+{
+    struct run *run = memory_zeroed(1, sizeof(*run));
+    run->config = config;
+    run->device = device;
+    run->steps = config->train_iterations;
+    run->micro_batches = schedule_micro_batches(config);
+    run->batches = memory_zeroed((size_t)run->micro_batches, sizeof(*run->batches));
+    run->reports = memory_zeroed((size_t)run->steps, sizeof(*run->reports));
+    run->points = memory_zeroed((size_t)run->steps + 1, sizeof(struct saved_point *));
+    if (create(run, comm, options, status)) {
+        run->points[0] = states_save(run, status);
+        if (run->points[0])
+            return run;
+    }
+    run_free(run);
+    return NULL;
+}
+
+void run_free(struct run *run)
+{
+    if (!run)
+        return;
+    for (int i = 0; run->points && i <= run->steps; i++)
+        states_discard(run->points[i]);
+    feed_close(run);
+    executor_free(run->executor);
+    program_free(run->program);
+    free(run->points);
+    free(run->reports);
+    free(run->batches);
+    free(run);
+}
+
+int run_next(const struct run *run)
+{
+    return run->executor->next;
+}
+
+bool run_ended(const struct run *run)
+{
+    return run->step + 1 >= run->steps && run->executor->next >= run->program->instruction_count;
+}
+
+static bool start_step(struct run *run, struct status *status)
+{
+    if (run->started)
+        return true;
+    if (!feed_step(run, status))
+        return false;
+    run->started = true;
+    run->seconds = 0;
+    return true;
+}
+
+static bool report_step(struct run *run, struct status *status)
+{
+    struct step_report *report = &run->reports[run->step];
+    const struct program_outputs *outputs = &run->program->outputs;
+    *report = (struct step_report){.step = run->step + 1, .seconds = run->seconds};
+    for (int i = 0; i < outputs->loss_count; i++) {
+        float loss = NAN;
+        if (!executor_read(run->executor, outputs->losses[i], &loss, status))
+            return false;
+        report->loss += (double)loss;
+    }
+    float norm = NAN;
+    double scaler[4];
+    if (!executor_read(run->executor, outputs->gradient_norm, &norm, status) ||
+        !executor_read(run->executor, outputs->scaler, scaler, status))
+        return false;
+    report->gradient_norm = (double)norm;
+    report->loss_scale = scaler[0];
+    report->learning_rate = learning_rate_at(&run->config->optimizer, run->step);
+    report->skipped = run->config->distributed.compute_dtype == PRECISION_FP16 && !isfinite(norm);
+    report->tokens = (int64_t)run->micro_batches * run->config->data.micro_batch_size;
+    if (run->reported < run->step + 1)
+        run->reported = run->step + 1;
+    return true;
+}
+
+static bool next_step(struct run *run, struct status *status)
+{
+    run->step++;
+    run->started = false;
+    executor_rewind(run->executor);
+    if (!run->points[run->step] && !(run->points[run->step] = states_save(run, status)))
+        return false;
+    return true;
+}
+
+bool run_one(struct run *run, struct status *status)
+{
+    if (run_ended(run))
+        return status_fail(status, STATUS_INVALID, "the run has ended");
+    if (run->executor->next >= run->program->instruction_count && !next_step(run, status))
+        return false;
+    if (!start_step(run, status))
+        return false;
+    double start = now();
+    if (!executor_run_one(run->executor, status))
+        return false;
+    run->seconds += now() - start;
+    return run->executor->next < run->program->instruction_count || report_step(run, status);
+}
+
+bool run_step(struct run *run, struct status *status)
+{
+    do {
+        if (!run_one(run, status))
+            return false;
+    } while (run->executor->next < run->program->instruction_count);
+    return true;
+}
+
+/* Whether the current state can simply run on to the place. */
+static bool is_ahead(const struct run *run, int step, int instruction)
+{
+    return step > run->step || (step == run->step && instruction >= run->executor->next);
+}
+
+static bool restore_before(struct run *run, int step, struct status *status)
+{
+    int from = step;
+    while (from > 0 && !run->points[from])
+        from--;
+    run->step = from;
+    run->started = false;
+    executor_rewind(run->executor);
+    return states_restore(run, run->points[from], status);
+}
+
+bool run_go_to(struct run *run, int step, int instruction, struct status *status)
+{
+    if (step < 0 || step >= run->steps || instruction < 0 ||
+        instruction > run->program->instruction_count)
+        return status_fail(status, STATUS_INVALID, "there is no instruction %d in step %d",
+                           instruction, step + 1);
+    if (!is_ahead(run, step, instruction) && !restore_before(run, step, status))
+        return false;
+    while (run->step < step || run->executor->next < instruction) {
+        if (run->step == step - 1 && instruction == 0 &&
+            run->executor->next >= run->program->instruction_count)
+            return next_step(run, status) && start_step(run, status);
+        if (!run_one(run, status))
+            return false;
+    }
+    return start_step(run, status);
+}
+
+bool run_save_parameters(struct run *run, const char *path, struct status *status)
+{
+    return states_write_parameters(run, path, status);
+}

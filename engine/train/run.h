@@ -1,0 +1,75 @@
+/* A training run: a program on a device, fed with data, step after step. It can be stopped before
+ * any instruction, looked at, taken back to an earlier point, and changed by a fault.
+ * One thread (the engine's). */
+#ifndef ENGINE_TRAIN_RUN_H
+#define ENGINE_TRAIN_RUN_H
+
+#include "engine/program/executor.h"
+#include "engine/train/data.h"
+
+struct run_options {
+    enum plan_mode plan;
+    const char *init_from; /* safetensors file with parameters by path; NULL = initialise */
+    const char *data_from; /* safetensors file with "tokens", "labels", "document_start" of every
+                              step (docs/trace-format.md); NULL = the configuration's data */
+    /* Changes the compiled program before it is planned (faults). May be NULL. */
+    bool (*change)(struct program *program, void *context, struct status *status);
+    void *change_context;
+};
+
+/* What a finished step reports. */
+struct step_report {
+    int step; /* from 1 */
+    double loss, gradient_norm, learning_rate, loss_scale;
+    bool skipped; /* fp16 overflow: the update was left out */
+    int64_t tokens;
+    double seconds;
+};
+
+struct saved_point; /* all states at the start of a step */
+
+struct run {
+    const struct config *config; /* borrowed */
+    struct program *program;
+    struct executor *executor;
+    struct device *device; /* borrowed */
+    struct data *data;
+    struct safetensors *recorded_data;
+    struct micro_batch *batches; /* [micro-batches] of the current step */
+    int micro_batches;
+    int step;                    /* current step, from 0 */
+    int steps;                   /* how many there are */
+    struct step_report *reports; /* [steps]; filled up to reported */
+    int reported;
+    struct saved_point **points; /* by step; NULL where none was kept */
+    bool started;                /* inputs of the current step are in place */
+    double seconds;              /* spent in the current step's instructions */
+};
+
+/* Compiles, plans, allocates, initialises; stops before the first instruction of step 0. NULL on
+ * failure. `config`, `device` and `comm` must outlive the run. */
+struct run *run_create(const struct config *config, struct device *device, struct comm *comm,
+                       const struct run_options *options, struct status *status);
+void run_free(struct run *run);
+
+/* The next instruction, or program->instruction_count at the end of a step. */
+int run_next(const struct run *run);
+/* Whether all steps are done. */
+bool run_ended(const struct run *run);
+/* Runs one instruction. Moves from the end of a step to the start of the next by itself (filling
+ * the report, saving a point, reading data). */
+bool run_one(struct run *run, struct status *status);
+/* Runs to the end of the current step. */
+bool run_step(struct run *run, struct status *status);
+
+/* Goes (back or forward) to the given place by restoring the nearest saved point at or before it
+ * and running again. The state is bit-identical to the first time there. */
+bool run_go_to(struct run *run, int step, int instruction, struct status *status);
+
+/* "init", "train_1", ...: the step's name in traces and tolerance tables. `buffer` is returned. */
+const char *run_step_name(int step, char buffer[32]);
+
+/* Writes all parameters to a safetensors file, by path. */
+bool run_save_parameters(struct run *run, const char *path, struct status *status);
+
+#endif

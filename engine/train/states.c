@@ -1,0 +1,185 @@
+#include "engine/train/states.h"
+
+#include "engine/base/memory.h"
+#include "engine/tensor/safetensors.h"
+#include "engine/train/init_file.h"
+#include "engine/train/initialize.h"
+#include "engine/train/update.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+struct saved_point {
+    char *bytes; /* all states in order of value id */
+};
+
+static size_t states_bytes(const struct program *program)
+{
+    size_t bytes = 0;
+    for (int v = 0; v < program->value_count; v++)
+        if (program->values[v].kind == VALUE_STATE)
+            bytes += value_bytes(&program->values[v]);
+    return bytes;
+}
+
+struct saved_point *states_save(struct run *run, struct status *status)
+{
+    struct saved_point *point = memory_zeroed(1, sizeof(*point));
+    point->bytes = memory_try(states_bytes(run->program), 1);
+    bool ok = point->bytes != NULL;
+    if (!ok)
+        status_fail(status, STATUS_MEMORY, "no memory to keep the state of step %d", run->step + 1);
+    size_t offset = 0;
+    for (int v = 0; ok && v < run->program->value_count; v++) {
+        if (run->program->values[v].kind != VALUE_STATE)
+            continue;
+        ok = executor_read(run->executor, v, point->bytes + offset, status);
+        offset += value_bytes(&run->program->values[v]);
+    }
+    if (ok)
+        return point;
+    states_discard(point);
+    return NULL;
+}
+
+bool states_restore(struct run *run, const struct saved_point *point, struct status *status)
+{
+    size_t offset = 0;
+    for (int v = 0; v < run->program->value_count; v++) {
+        if (run->program->values[v].kind != VALUE_STATE)
+            continue;
+        if (!executor_write(run->executor, v, point->bytes + offset, status))
+            return false;
+        offset += value_bytes(&run->program->values[v]);
+    }
+    return true;
+}
+
+void states_discard(struct saved_point *point)
+{
+    if (!point)
+        return;
+    free(point->bytes);
+    free(point);
+}
+
+static void fill_initial(const struct run *run, const struct parameter *parameter, float *data,
+                         int64_t count)
+{
+    const char *path = run->program->values[parameter->value].path;
+    if (parameter->initial_std > 0) {
+        initialize_normal(data, 0, count, path, run->config->distributed.seed,
+                          parameter->initial_std);
+        return;
+    }
+    for (int64_t i = 0; i < count; i++)
+        data[i] = (float)parameter->initial_value;
+}
+
+/* Parameters come from a file, a recipe (.json), or the configuration. */
+struct source_of_parameters {
+    struct safetensors *file;
+    struct init_file *recipe;
+};
+
+static bool copy_from_file(const struct run *run, const struct safetensors *file,
+                           const struct value *value, float *data, struct status *status)
+{
+    const struct safetensors_entry *entry = safetensors_find(file, value->path);
+    char want[80], got[80];
+    if (!entry)
+        return status_fail(status, STATUS_NOT_FOUND, "%s: no tensor %s, which %s needs", file->path,
+                           value->path, run->config->name);
+    if (!shape_equal(entry->tensor.shape, value->shape))
+        return status_fail(status, STATUS_INVALID, "%s: %s is %s, but %s needs %s", file->path,
+                           value->path, shape_text(entry->tensor.shape, got), run->config->name,
+                           shape_text(value->shape, want));
+    dtype_convert(data, DTYPE_F32, entry->tensor.data, entry->tensor.dtype,
+                  (size_t)shape_elements(value->shape));
+    return true;
+}
+
+static bool initialize_parameter(struct run *run, const struct parameter *parameter,
+                                 const struct source_of_parameters *source, struct status *status)
+{
+    const struct value *value = &run->program->values[parameter->value];
+    int64_t count = shape_elements(value->shape);
+    float *data = memory_try((size_t)count, sizeof(*data));
+    if (!data)
+        return status_fail(status, STATUS_MEMORY, "no memory to initialise %s", value->name);
+    bool ok = true;
+    if (source->file)
+        ok = copy_from_file(run, source->file, value, data, status);
+    else if (source->recipe)
+        ok = init_file_fill(source->recipe, value->path, data, count, status);
+    else
+        fill_initial(run, parameter, data, count);
+    ok = ok && executor_write(run->executor, parameter->value, data, status);
+    free(data);
+    return ok;
+}
+
+static bool zero_moments(struct run *run, struct status *status)
+{
+    for (int v = 0; v < run->program->value_count; v++) {
+        const struct value *value = &run->program->values[v];
+        if (value->kind != VALUE_STATE || value->memory_class != MEMORY_OPTIMIZER)
+            continue;
+        void *zeros = memory_try(value_bytes(value), 1);
+        if (!zeros)
+            return status_fail(status, STATUS_MEMORY, "no memory for %s", value->name);
+        bool ok = executor_write(run->executor, v, zeros, status);
+        free(zeros);
+        if (!ok)
+            return false;
+    }
+    double scaler[4];
+    update_initial_scaler(run->config, scaler);
+    return executor_write(run->executor, run->program->outputs.scaler, scaler, status);
+}
+
+static bool ends_with(const char *text, const char *end)
+{
+    size_t length = strlen(text), tail = strlen(end);
+    return length >= tail && strcmp(text + length - tail, end) == 0;
+}
+
+bool states_initialize(struct run *run, const char *path, struct status *status)
+{
+    struct source_of_parameters source = {0};
+    if (path && ends_with(path, ".json")) {
+        if (!(source.recipe = init_file_open(path, status)))
+            return false;
+    } else if (path && !(source.file = safetensors_open(path, status))) {
+        return false;
+    }
+    bool ok = true;
+    for (int p = 0; ok && p < run->program->parameter_count; p++)
+        ok = initialize_parameter(run, &run->program->parameters[p], &source, status);
+    safetensors_close(source.file);
+    init_file_close(source.recipe);
+    return ok && zero_moments(run, status);
+}
+
+bool states_write_parameters(struct run *run, const char *path, struct status *status)
+{
+    const struct program *program = run->program;
+    size_t count = (size_t)program->parameter_count;
+    const char **names = memory_zeroed(count, sizeof(*names));
+    struct tensor *tensors = memory_zeroed(count, sizeof(*tensors));
+    bool ok = true;
+    for (size_t p = 0; ok && p < count; p++) {
+        const struct value *value = &program->values[program->parameters[p].value];
+        names[p] = value->path;
+        tensors[p] = tensor_of(memory_try(value_bytes(value), 1), value->dtype, value->shape);
+        ok = tensors[p].data
+                 ? executor_read(run->executor, value->id, tensors[p].data, status)
+                 : status_fail(status, STATUS_MEMORY, "no memory to save %s", value->name);
+    }
+    ok = ok && safetensors_write(path, names, tensors, (int)count, NULL, 0, status);
+    for (size_t p = 0; p < count; p++)
+        free(tensors[p].data);
+    free(tensors);
+    free(names);
+    return ok;
+}

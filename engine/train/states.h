@@ -1,0 +1,18 @@
+/* The states of a run (parameters, moments, scaler): initialised, loaded, saved, restored.
+ * Internal to engine/train. */
+#ifndef ENGINE_TRAIN_STATES_H
+#define ENGINE_TRAIN_STATES_H
+
+#include "engine/train/run.h"
+
+/* Writes the initial parameters (from `file` if not NULL, else by the name-keyed generator; a
+ * ".json" file gives mean and deviation for each name, see docs/numbers.md), zero moments and the
+ * scaler's start. */
+bool states_initialize(struct run *run, const char *file, struct status *status);
+/* A copy of all states; NULL on failure. states_discard(NULL) is fine. */
+struct saved_point *states_save(struct run *run, struct status *status);
+bool states_restore(struct run *run, const struct saved_point *point, struct status *status);
+void states_discard(struct saved_point *point);
+bool states_write_parameters(struct run *run, const char *path, struct status *status);
+
+#endif
