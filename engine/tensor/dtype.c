@@ -9,11 +9,11 @@ struct description {
 };
 
 static const struct description descriptions[DTYPE_COUNT] = {
-    [DTYPE_F32] = {"f32", "F32", 4, 0x1p-23},   [DTYPE_BF16] = {"bf16", "BF16", 2, 0x1p-7},
-    [DTYPE_F16] = {"f16", "F16", 2, 0x1p-10},   [DTYPE_F64] = {"f64", "F64", 8, 0x1p-52},
-    [DTYPE_I32] = {"i32", "I32", 4, 0},         [DTYPE_I64] = {"i64", "I64", 8, 0},
-    [DTYPE_I16] = {"i16", "I16", 2, 0},         [DTYPE_U16] = {"u16", "U16", 2, 0},
-    [DTYPE_I8] = {"i8", "I8", 1, 0},            [DTYPE_U8] = {"u8", "U8", 1, 0},
+    [DTYPE_F32] = {"f32", "F32", 4, 0x1p-23}, [DTYPE_BF16] = {"bf16", "BF16", 2, 0x1p-7},
+    [DTYPE_F16] = {"f16", "F16", 2, 0x1p-10}, [DTYPE_F64] = {"f64", "F64", 8, 0x1p-52},
+    [DTYPE_I32] = {"i32", "I32", 4, 0},       [DTYPE_I64] = {"i64", "I64", 8, 0},
+    [DTYPE_I16] = {"i16", "I16", 2, 0},       [DTYPE_U16] = {"u16", "U16", 2, 0},
+    [DTYPE_I8] = {"i8", "I8", 1, 0},          [DTYPE_U8] = {"u8", "U8", 1, 0},
     [DTYPE_BOOL] = {"bool", "BOOL", 1, 0},
 };
 

@@ -13,6 +13,7 @@ option(LOCKSTEP_WERROR "Treat warnings as errors" OFF)
 option(LOCKSTEP_READLINE "Use GNU Readline (GPL-3+) for the prompt" ON)
 option(LOCKSTEP_OPENMP "Use OpenMP threads in CPU kernels" ON)
 option(LOCKSTEP_CUDA "Build the CUDA device when the toolkit is found" ON)
+option(LOCKSTEP_MPI "Build the MPI communicator when MPI is found" ON)
 option(LOCKSTEP_FUZZ "Build the fuzzers (clang only)" OFF)
 set(LOCKSTEP_SANITIZE "" CACHE STRING "Sanitizers, for example address,undefined or thread")
 option(LOCKSTEP_COVERAGE "Instrument for coverage" OFF)
@@ -27,8 +28,21 @@ add_compile_options(
 if(LOCKSTEP_WERROR)
   add_compile_options($<$<COMPILE_LANGUAGE:C>:-Werror>)
 endif()
+if(NOT LOCKSTEP_OPENMP)
+  add_compile_options($<$<COMPILE_LANGUAGE:C>:-Wno-unknown-pragmas>)
+endif()
+
+if(LOCKSTEP_FUZZ)
+  if(NOT CMAKE_C_COMPILER_ID MATCHES "Clang")
+    message(FATAL_ERROR "LOCKSTEP_FUZZ needs clang (libFuzzer): configure with CC=clang")
+  endif()
+  # The libraries are instrumented here; only the fuzzers link libFuzzer's main.
+  add_compile_options($<$<COMPILE_LANGUAGE:C>:-fsanitize=fuzzer-no-link>)
+endif()
 if(LOCKSTEP_SANITIZE)
+  # no-recover: a finding of the undefined behaviour sanitizer must fail the test, not scroll by.
   add_compile_options($<$<COMPILE_LANGUAGE:C>:-fsanitize=${LOCKSTEP_SANITIZE}>
+                      $<$<COMPILE_LANGUAGE:C>:-fno-sanitize-recover=all>
                       $<$<COMPILE_LANGUAGE:C>:-fno-omit-frame-pointer>)
   add_link_options(-fsanitize=${LOCKSTEP_SANITIZE})
 endif()

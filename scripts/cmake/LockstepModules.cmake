@@ -1,0 +1,64 @@
+# Optional modules, loaded at run time from the folder of the executable: the executable itself
+# needs neither a GPU toolkit nor MPI. Included at file scope, as enable_language() must be.
+# A module is absent when its folder has no sources yet, when it is switched off, or when its
+# toolkit is not found; each of the last two is said once, at configure time.
+
+# lockstep_module(NAME SOURCES files... LIBRARIES libraries...)
+function(lockstep_module name)
+  cmake_parse_arguments(ARG "" "" "SOURCES;LIBRARIES" ${ARGN})
+  add_library(${name} MODULE ${ARG_SOURCES})
+  set_target_properties(${name} PROPERTIES PREFIX "" LIBRARY_OUTPUT_DIRECTORY ${CMAKE_BINARY_DIR})
+  target_link_libraries(${name} PRIVATE lockstep_engine_tensor ${ARG_LIBRARIES})
+  if(TARGET lockstep)
+    add_dependencies(lockstep ${name})
+  endif()
+endfunction()
+
+file(GLOB cuda_sources CONFIGURE_DEPENDS ${CMAKE_SOURCE_DIR}/engine/device/cuda/*.cu)
+file(GLOB cuda_c_sources CONFIGURE_DEPENDS ${CMAKE_SOURCE_DIR}/engine/device/cuda/*.c
+     ${CMAKE_SOURCE_DIR}/engine/comm/nccl/*.c)
+if(cuda_sources AND LOCKSTEP_CUDA)
+  include(CheckLanguage)
+  check_language(CUDA)
+  if(CMAKE_CUDA_COMPILER)
+    if(NOT CMAKE_CUDA_ARCHITECTURES)
+      # Set before enable_language(), which would choose its own. A100 as machine code; H100 as
+      # machine code and as PTX, which later GPUs compile when the module is loaded.
+      set(CMAKE_CUDA_ARCHITECTURES 80-real 90)
+    endif()
+    enable_language(CUDA)
+    find_package(CUDAToolkit REQUIRED)
+    set(cuda_libraries CUDA::cudart_static CUDA::cublas CUDA::cublasLt)
+    find_path(NCCL_INCLUDE_DIR nccl.h HINTS ${CUDAToolkit_INCLUDE_DIRS})
+    find_library(NCCL_LIBRARY nccl HINTS ${CUDAToolkit_LIBRARY_DIR})
+    if(NCCL_INCLUDE_DIR AND NCCL_LIBRARY)
+      list(APPEND cuda_libraries ${NCCL_LIBRARY})
+    endif()
+    lockstep_module(lockstep_cuda SOURCES ${cuda_sources} ${cuda_c_sources}
+                    LIBRARIES ${cuda_libraries})
+    set_target_properties(lockstep_cuda PROPERTIES CUDA_STANDARD 17 CUDA_STANDARD_REQUIRED ON
+                          CUDA_RUNTIME_LIBRARY Static)
+    target_compile_options(lockstep_cuda PRIVATE
+                           $<$<COMPILE_LANGUAGE:CUDA>:-Xcompiler=-Wall,-Wextra>)
+    if(LOCKSTEP_WERROR)
+      target_compile_options(lockstep_cuda PRIVATE
+                             $<$<COMPILE_LANGUAGE:CUDA>:-Werror=all-warnings>)
+    endif()
+    if(NCCL_INCLUDE_DIR AND NCCL_LIBRARY)
+      target_include_directories(lockstep_cuda SYSTEM PRIVATE ${NCCL_INCLUDE_DIR})
+      target_compile_definitions(lockstep_cuda PRIVATE LOCKSTEP_HAVE_NCCL=1)
+    endif()
+  else()
+    message(STATUS "No CUDA compiler: the CUDA device is left out")
+  endif()
+endif()
+
+file(GLOB mpi_sources CONFIGURE_DEPENDS ${CMAKE_SOURCE_DIR}/engine/comm/mpi/*.c)
+if(mpi_sources AND LOCKSTEP_MPI)
+  find_package(MPI COMPONENTS C)
+  if(MPI_C_FOUND)
+    lockstep_module(lockstep_mpi SOURCES ${mpi_sources} LIBRARIES MPI::MPI_C)
+  else()
+    message(STATUS "No MPI: runs of several ranks on the CPU are left out")
+  endif()
+endif()
