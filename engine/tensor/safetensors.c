@@ -102,15 +102,15 @@ static bool check_layout(struct safetensors *file, uint64_t data_size, struct st
     for (int i = 0; i < file->count; i++) {
         const struct safetensors_entry *entry = &file->entries[i];
         uint64_t begin = (uintptr_t)entry->tensor.data;
-        safetensors_printable(entry->name, name);
         if (begin < end)
             return status_fail(status, STATUS_INVALID, "%s: tensors \"%s\" and \"%s\" overlap",
                                file->path, safetensors_printable(file->entries[i - 1].name, before),
-                               name);
+                               safetensors_printable(entry->name, name));
         if (begin > end)
             return status_fail(status, STATUS_INVALID,
                                "%s: tensor \"%s\": %llu bytes before it belong to no tensor",
-                               file->path, name, (unsigned long long)(begin - end));
+                               file->path, safetensors_printable(entry->name, name),
+                               (unsigned long long)(begin - end));
         end = begin + tensor_bytes(&entry->tensor);
     }
     if (end != data_size)
@@ -229,33 +229,15 @@ static bool map_file(const char *path, void **map, size_t *size, struct status *
     return true;
 }
 
-/* The header is not needed once parsed: its pages go back (they can be read again from disk). */
-static void forget_header(const struct safetensors *file)
-{
-    const char *data = file->count ? file->entries[0].tensor.data : NULL;
-    size_t page = (size_t)sysconf(_SC_PAGESIZE), length = 0;
-    if (data >= (const char *)file->map && data < (const char *)file->map + file->map_size)
-        length = (size_t)(data - (const char *)file->map) / page * page;
-    if (length)
-        madvise(file->map, length, MADV_DONTNEED);
-}
-
 struct safetensors *safetensors_open(const char *path, struct status *status)
 {
-    void *map;
-    size_t size;
-    if (!map_file(path, &map, &size, status))
-        return NULL;
-    struct safetensors *file = safetensors_parse(map ? map : "", size, path, status);
-    if (!file) {
-        if (map)
-            munmap(map, size);
-        return NULL;
-    }
-    file->map = map;
-    file->map_size = size;
-    forget_header(file);
-    return file;
+    struct safetensors *file = memory_zeroed(1, sizeof *file);
+    file->path = memory_string(path);
+    if (map_file(path, &file->map, &file->map_size, status) &&
+        parse_into(file, file->map ? file->map : "", file->map_size, status))
+        return file;
+    safetensors_close(file);
+    return NULL;
 }
 
 void safetensors_close(struct safetensors *file)

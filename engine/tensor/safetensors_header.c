@@ -6,6 +6,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/mman.h>
 
 struct header_parser {
     struct safetensors *file;
@@ -13,6 +14,7 @@ struct header_parser {
     char *strings;      /* where the next string goes */
     const char *tensor; /* the entry at hand, for messages */
     uint64_t data_size;
+    const char *forgotten; /* pages of the mapped header before this were given back */
     int capacity, metadata_capacity;
     struct status *status;
 };
@@ -441,6 +443,17 @@ static bool parse_named(struct header_parser *parser)
     return true;
 }
 
+/* A header can be larger than everything that is kept of it. What was read of a mapped one goes
+ * back to the system piece by piece (and would be read from the file again if touched). */
+static void forget_read_part(struct header_parser *parser)
+{
+    const size_t piece = (size_t)8 << 20;
+    if (!parser->file->map || (size_t)(parser->at - parser->forgotten) < 2 * piece)
+        return;
+    madvise((void *)(uintptr_t)parser->forgotten, piece, MADV_DONTNEED);
+    parser->forgotten += piece;
+}
+
 bool safetensors_parse_header(struct safetensors *file, const char *header, size_t length,
                               uint64_t data_size, char *strings, struct status *status)
 {
@@ -456,7 +469,7 @@ bool safetensors_parse_header(struct safetensors *file, const char *header, size
     bool more = peek(&parser) != '}';
     if (!more)
         parser.at++;
-    while (more)
+    for (parser.forgotten = file->map; more; forget_read_part(&parser))
         if (!parse_named(&parser) || !another(&parser, '}', &more, "after the last tensor"))
             return false;
     peek(&parser);

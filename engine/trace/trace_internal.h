@@ -1,0 +1,21 @@
+/* What the reader and the writer of traces share. Not for others to include. */
+#ifndef ENGINE_TRACE_TRACE_INTERNAL_H
+#define ENGINE_TRACE_TRACE_INTERNAL_H
+
+#include "engine/trace/trace.h"
+
+#define TRACE_FORMAT "lockstep-trace"
+#define TRACE_SUFFIX ".safetensors"
+enum { TRACE_VERSION = 1, TRACE_SAMPLES = 1024 };
+
+/* Whether `name` can be a step, and so the name of a file: letters, digits, '_', '-', '.', not
+ * beginning with a '.'. */
+bool trace_step_name_is_valid(const char *name);
+
+/* Reads DIR/manifest.json and checks format and version. `text` is NULL if there is none; both
+ * results are owned by the caller (free(), json_decref()). */
+struct json_t;
+bool trace_manifest_read(const char *directory, char **text, struct json_t **root,
+                         struct status *status);
+
+#endif

@@ -1,0 +1,390 @@
+#include "engine/trace/trace_internal.h"
+
+#include "engine/base/memory.h"
+#include "engine/base/names.h"
+#include "engine/base/text.h"
+
+#include <dirent.h>
+#include <errno.h>
+#include <inttypes.h>
+#include <jansson.h>
+#include <math.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+struct record {
+    struct tensor data; /* contiguous, owned: what goes into the file */
+    char *metadata;
+};
+
+struct trace_writer {
+    char *directory;
+    json_t *manifest;
+    bool full_tensors;
+    struct names names; /* name -> position in records */
+    struct record *records;
+    int count, capacity;
+    int order; /* of the next tensor in this step */
+};
+
+/* Statistics of one tensor, gathered in one pass. Sums are of differences from the first finite
+ * value, so that a large mean does not drown a small deviation; in float64. */
+struct statistics {
+    int64_t finite, nans, infinities;
+    double first, sum, square_sum, minimum, maximum;
+};
+
+static void gather(struct statistics *statistics, const double *numbers, int64_t count)
+{
+    for (int64_t i = 0; i < count; i++) {
+        double number = numbers[i];
+        if (!isfinite(number)) {
+            statistics->nans += isnan(number) != 0;
+            statistics->infinities += isinf(number) != 0;
+            continue;
+        }
+        if (statistics->finite++ == 0)
+            statistics->first = statistics->minimum = statistics->maximum = number;
+        double difference = number - statistics->first;
+        statistics->sum += difference;
+        statistics->square_sum += difference * difference;
+        if (number < statistics->minimum)
+            statistics->minimum = number;
+        if (number > statistics->maximum)
+            statistics->maximum = number;
+    }
+}
+
+static struct statistics statistics_of(const struct tensor *tensor)
+{
+    enum { CHUNK = 512 };
+    struct statistics statistics = {0};
+    double numbers[CHUNK];
+    int64_t columns = shape_columns(tensor->shape);
+    int64_t rows = columns ? shape_elements(tensor->shape) / columns : 0;
+    for (int64_t row = 0; row < rows; row++) {
+        const char *start = (const char *)tensor->data +
+                            (size_t)(row * tensor->row_stride) * dtype_size(tensor->dtype);
+        for (int64_t column = 0; column < columns; column += CHUNK) {
+            int64_t count = columns - column < CHUNK ? columns - column : CHUNK;
+            dtype_convert(numbers, DTYPE_F64, start + (size_t)column * dtype_size(tensor->dtype),
+                          tensor->dtype, (size_t)count);
+            gather(&statistics, numbers, count);
+        }
+    }
+    return statistics;
+}
+
+/* Numbers that do not exist are left out of the metadata. */
+static void add_number(struct text *text, const char *key, double number)
+{
+    if (isfinite(number))
+        text_format(text, ",\"%s\":%.17g", key, number);
+}
+
+static char *describe(const struct tensor *tensor, int64_t sampling_step, int order)
+{
+    struct text text = {0};
+    struct statistics found = statistics_of(tensor);
+    double count = (double)found.finite, mean = NAN, deviation = NAN;
+    if (found.finite > 0)
+        mean = found.first + found.sum / count;
+    if (found.finite > 1)
+        deviation = sqrt(fmax(0, (found.square_sum - found.sum * found.sum / count) / (count - 1)));
+    text_add(&text, "{\"shape\":[");
+    for (int i = 0; i < tensor->shape.rank; i++)
+        text_format(&text, i ? ",%" PRId64 : "%" PRId64, tensor->shape.dims[i]);
+    text_format(&text, "],\"dtype\":\"%s\",\"sampling_step\":%" PRId64, dtype_name(tensor->dtype),
+                sampling_step);
+    add_number(&text, "mean", mean);
+    add_number(&text, "deviation", deviation);
+    add_number(&text, "minimum", found.finite ? found.minimum : NAN);
+    add_number(&text, "maximum", found.finite ? found.maximum : NAN);
+    text_format(&text, ",\"nan_count\":%" PRId64 ",\"infinity_count\":%" PRId64 ",\"order\":%d}",
+                found.nans, found.infinities, order);
+    return text_take(&text);
+}
+
+/* Copies `count` elements, `step` apart in the flattened tensor. */
+static void copy_samples(char *to, const struct tensor *tensor, int64_t count, int64_t step)
+{
+    size_t size = dtype_size(tensor->dtype);
+    int64_t columns = shape_columns(tensor->shape);
+    for (int64_t i = 0; i < count; i++) {
+        int64_t index = i * step;
+        int64_t place = index / columns * tensor->row_stride + index % columns;
+        memcpy(to + (size_t)i * size, (const char *)tensor->data + (size_t)place * size, size);
+    }
+}
+
+static bool take_samples(const struct trace_writer *writer, const char *name,
+                         const struct tensor *tensor, struct record *record, struct status *status)
+{
+    int64_t step = writer->full_tensors ? 1 : trace_sampling_step(tensor->shape);
+    int64_t count =
+        writer->full_tensors ? shape_elements(tensor->shape) : trace_sample_count(tensor->shape);
+    struct shape shape = writer->full_tensors ? tensor->shape : shape_of1(count);
+    void *data = memory_try((size_t)count, dtype_size(tensor->dtype));
+    if (!data)
+        return status_fail(status, STATUS_MEMORY, "no memory to record %lld elements of \"%s\"",
+                           (long long)count, name);
+    copy_samples(data, tensor, count, step);
+    record->data = tensor_of(data, tensor->dtype, shape);
+    return true;
+}
+
+static void free_record(struct record *record)
+{
+    free(record->data.data);
+    free(record->metadata);
+    *record = (struct record){0};
+}
+
+bool trace_add(struct trace_writer *writer, const char *name, const struct tensor *tensor,
+               struct status *status)
+{
+    struct record record = {0};
+    if (!take_samples(writer, name, tensor, &record, status))
+        return false;
+    int64_t step = writer->full_tensors ? 0 : trace_sampling_step(tensor->shape);
+    record.metadata = describe(tensor, step, writer->order++);
+    int position = names_find(&writer->names, name);
+    if (position >= 0) {
+        free_record(&writer->records[position]);
+        writer->records[position] = record;
+        return true;
+    }
+    names_set(&writer->names, name, writer->count);
+    ARRAY_PUSH(writer->records, writer->count, writer->capacity, record);
+    return true;
+}
+
+static void clear_step(struct trace_writer *writer)
+{
+    for (int i = 0; i < writer->count; i++)
+        free_record(&writer->records[i]);
+    names_free(&writer->names);
+    writer->names = (struct names){0};
+    writer->count = 0;
+    writer->order = 0;
+}
+
+static bool write_manifest(const struct trace_writer *writer, struct status *status)
+{
+    char *path = memory_format("%s/manifest.json", writer->directory);
+    char *temporary = memory_format("%s.%ld.tmp", path, (long)getpid());
+    bool done = json_dump_file(writer->manifest, temporary, JSON_INDENT(2)) == 0 &&
+                rename(temporary, path) == 0;
+    if (!done) {
+        status_fail(status, STATUS_IO, "%s: cannot write: %s", path, strerror(errno));
+        unlink(temporary);
+    }
+    free(temporary);
+    free(path);
+    return done;
+}
+
+static bool write_step(const struct trace_writer *writer, const char *path, struct status *status)
+{
+    size_t count = (size_t)writer->count;
+    struct tensor *tensors = memory_zeroed(count, sizeof *tensors);
+    const char **metadata = memory_zeroed(count, 2 * sizeof *metadata);
+    for (size_t i = 0; i < count; i++) {
+        tensors[i] = writer->records[i].data;
+        metadata[2 * i] = writer->names.names[i];
+        metadata[2 * i + 1] = writer->records[i].metadata;
+    }
+    bool done = safetensors_write(path, (const char *const *)writer->names.names, tensors,
+                                  writer->count, metadata, writer->count, status);
+    free(metadata);
+    free(tensors);
+    return done;
+}
+
+static bool is_listed(const json_t *steps, const char *step)
+{
+    const json_t *listed;
+    size_t position;
+    json_array_foreach(steps, position, listed)
+    {
+        if (strcmp(json_string_value(listed), step) == 0)
+            return true;
+    }
+    return false;
+}
+
+bool trace_finish_step(struct trace_writer *writer, const char *step, struct status *status)
+{
+    json_t *steps = json_object_get(writer->manifest, "steps");
+    if (writer->count == 0)
+        return true;
+    if (!trace_step_name_is_valid(step) || is_listed(steps, step))
+        return status_fail(status, STATUS_INVALID,
+                           "%s: step name \"%s\" is in use or cannot be a file", writer->directory,
+                           step);
+    char *path = memory_format("%s/%s" TRACE_SUFFIX, writer->directory, step);
+    bool done = write_step(writer, path, status);
+    free(path);
+    clear_step(writer);
+    if (!done)
+        return false;
+    /* The manifest follows each step, so that a run that dies leaves a trace that can be read. */
+    json_array_append_new(steps, json_string(step));
+    return write_manifest(writer, status);
+}
+
+bool trace_finish(struct trace_writer *writer, struct status *status)
+{
+    if (!writer)
+        return true;
+    bool done = writer->count == 0 ||
+                status_fail(status, STATUS_INTERNAL, "%s: %d tensors of an unfinished step",
+                            writer->directory, writer->count);
+    done = done && write_manifest(writer, status);
+    trace_abandon(writer);
+    return done;
+}
+
+void trace_abandon(struct trace_writer *writer)
+{
+    if (!writer)
+        return;
+    clear_step(writer);
+    free(writer->records);
+    json_decref(writer->manifest);
+    free(writer->directory);
+    free(writer);
+}
+
+static bool ends_with(const char *text, const char *end)
+{
+    size_t length = strlen(text), end_length = strlen(end);
+    return length >= end_length && strcmp(text + length - end_length, end) == 0;
+}
+
+/* Files that a trace consists of, with what a killed writer may have left. */
+static bool belongs_to_trace(const char *name)
+{
+    return ends_with(name, TRACE_SUFFIX) || strcmp(name, "manifest.json") == 0 ||
+           (ends_with(name, ".tmp") &&
+            (strncmp(name, "manifest.json.", 14) == 0 || strstr(name, TRACE_SUFFIX ".")));
+}
+
+static bool make_directories(const char *directory, struct status *status)
+{
+    char *path = memory_string(directory);
+    bool done = true;
+    for (char *slash = path + 1; done && *path;) {
+        slash = strchr(slash, '/');
+        if (slash)
+            *slash = '\0';
+        done = mkdir(path, 0777) == 0 || errno == EEXIST;
+        if (!slash)
+            break;
+        *slash++ = '/';
+    }
+    struct stat facts;
+    if (!done)
+        status_fail(status, STATUS_IO, "%s: cannot make the directory: %s", directory,
+                    strerror(errno));
+    else if (stat(directory, &facts) != 0 || !S_ISDIR(facts.st_mode))
+        done = status_fail(status, STATUS_IO, "%s: not a directory", directory);
+    free(path);
+    return done;
+}
+
+/* Walks over the directory: with `remove` false, finds whether it is empty or has a foreign file;
+ * with `remove` true, deletes the old trace's files. */
+static bool walk(const char *directory, bool remove, bool *empty, struct status *status)
+{
+    DIR *folder = opendir(directory);
+    if (!folder)
+        return status_fail(status, STATUS_IO, "%s: %s", directory, strerror(errno));
+    bool done = true;
+    *empty = true;
+    for (struct dirent *file; done && (file = readdir(folder));) {
+        if (strcmp(file->d_name, ".") == 0 || strcmp(file->d_name, "..") == 0)
+            continue;
+        *empty = false;
+        if (!belongs_to_trace(file->d_name))
+            done = status_fail(status, STATUS_INVALID,
+                               "%s: not overwritten: it holds \"%s\", which is no part of a trace",
+                               directory, file->d_name);
+        else if (remove && unlinkat(dirfd(folder), file->d_name, 0) != 0)
+            done = status_fail(status, STATUS_IO, "%s/%s: cannot replace: %s", directory,
+                               file->d_name, strerror(errno));
+    }
+    closedir(folder);
+    return done;
+}
+
+/* Makes room for a new trace: deletes only what says of itself that it is a trace. */
+static bool prepare_directory(const char *directory, struct status *status)
+{
+    bool empty;
+    if (!make_directories(directory, status) || !walk(directory, false, &empty, status))
+        return false;
+    if (empty)
+        return true;
+    char *text;
+    json_t *root;
+    if (!trace_manifest_read(directory, &text, &root, status))
+        return status_context(status, "not overwritten");
+    bool is_trace = root != NULL;
+    free(text);
+    json_decref(root);
+    if (!is_trace)
+        return status_fail(status, STATUS_INVALID,
+                           "%s: not overwritten: it holds files, but no manifest.json of a trace",
+                           directory);
+    return walk(directory, true, &empty, status);
+}
+
+static json_t *text_or_null(const char *text)
+{
+    json_t *string = text ? json_string(text) : NULL; /* NULL as well if it is not UTF-8 */
+    return string ? string : json_null();
+}
+
+/* 64-bit numbers as text: JSON's numbers are safe to 2^53 only. */
+static json_t *hexadecimal(uint64_t number)
+{
+    return json_sprintf("%016" PRIx64, number);
+}
+
+static json_t *describe_run(const struct trace_description *what)
+{
+    json_t *root = json_object();
+    json_object_set_new(root, "format", json_string(TRACE_FORMAT));
+    json_object_set_new(root, "version", json_integer(TRACE_VERSION));
+    json_object_set_new(root, "run", text_or_null(what->run));
+    json_object_set_new(root, "config", text_or_null(what->config_text));
+    json_object_set_new(root, "config_hash", hexadecimal(what->config_hash));
+    json_object_set_new(root, "program_hash", hexadecimal(what->program_hash));
+    json_object_set_new(root, "seed",
+                        what->seed <= (uint64_t)1 << 53 ? json_integer((json_int_t)what->seed)
+                                                        : json_sprintf("%" PRIu64, what->seed));
+    json_object_set_new(root, "device", text_or_null(what->device));
+    json_object_set_new(root, "software", text_or_null(what->software));
+    json_object_set_new(root, "full_tensors", json_boolean(what->full_tensors));
+    json_object_set_new(root, "steps", json_array());
+    return root;
+}
+
+struct trace_writer *trace_create(const char *directory, const struct trace_description *what,
+                                  struct status *status)
+{
+    if (!prepare_directory(directory, status))
+        return NULL;
+    struct trace_writer *writer = memory_zeroed(1, sizeof *writer);
+    writer->directory = memory_string(directory);
+    writer->manifest = describe_run(what);
+    writer->full_tensors = what->full_tensors;
+    if (write_manifest(writer, status))
+        return writer;
+    trace_abandon(writer);
+    return NULL;
+}
