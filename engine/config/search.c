@@ -1,0 +1,201 @@
+#include "engine/config/search.h"
+
+#include "engine/base/memory.h"
+
+#include <ctype.h>
+#include <dirent.h>
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+
+static const char *const folders[] = {"models", "variants", "tolerances"};
+static const char *const words[] = {"model", "variant", "tolerance table"};
+static const char *const suffixes[] = {".yaml", ".yml"};
+
+static int directory_count(const struct config_search *search)
+{
+    return search ? search->directory_count : 0;
+}
+
+/* The search order: the user's folders, ./lockstep.d, built in. NULL for the last. */
+static const char *directory_at(const struct config_search *search, int place)
+{
+    if (place < directory_count(search))
+        return search->directories[place];
+    return place == directory_count(search) ? "lockstep.d" : NULL;
+}
+
+static bool is_name(const char *name, size_t length)
+{
+    if (length == 0 || length > 100 || name[0] == '.')
+        return false;
+    for (size_t i = 0; i < length; i++)
+        if (!isalnum((unsigned char)name[i]) && !strchr("_-.+", name[i]))
+            return false;
+    return true;
+}
+
+bool search_check(const struct config_search *search, struct status *status)
+{
+    for (int i = 0; i < directory_count(search); i++) {
+        struct stat information;
+        if (stat(search->directories[i], &information))
+            return status_fail(status, STATUS_NOT_FOUND, "configuration folder %s: %s",
+                               search->directories[i], strerror(errno));
+        if (!S_ISDIR(information.st_mode))
+            return status_fail(status, STATUS_NOT_FOUND, "configuration folder %s: not a folder",
+                               search->directories[i]);
+    }
+    return true;
+}
+
+static bool read_file(FILE *stream, struct tree_pool *pool, struct config_file *file,
+                      struct status *status)
+{
+    file->text = pool_zeroed(pool, TREE_FILE_LIMIT + 2);
+    file->length = fread(file->text, 1, TREE_FILE_LIMIT + 1, stream);
+    file->text[file->length] = '\0';
+    if (ferror(stream))
+        return status_fail(status, STATUS_IO, "%s: cannot be read: %s", file->path,
+                           strerror(errno));
+    return true;
+}
+
+/* Whether `path` is there. It may still be unreadable: then `status` fails. */
+static bool open_file(const char *path, struct tree_pool *pool, struct config_file *file,
+                      struct status *status)
+{
+    struct stat information;
+    if (stat(path, &information))
+        return false;
+    file->path = pool_string(pool, path);
+    FILE *stream = S_ISREG(information.st_mode) ? fopen(path, "rb") : NULL;
+    if (stream) {
+        read_file(stream, pool, file, status);
+        fclose(stream);
+    } else {
+        status_fail(status, STATUS_IO, "%s: %s", path,
+                    S_ISREG(information.st_mode) ? strerror(errno) : "not a file");
+    }
+    return true;
+}
+
+static bool open_in_directory(const char *directory, enum config_kind kind, const char *name,
+                              struct tree_pool *pool, struct config_file *file,
+                              struct status *status)
+{
+    bool found = false;
+    for (int i = 0; i < 2 * ARRAY_LENGTH(suffixes) && !found; i++) {
+        bool plain = i >= ARRAY_LENGTH(suffixes); /* models may lie in the folder itself */
+        if (plain && kind != KIND_MODEL)
+            break;
+        char *path = memory_format("%s/%s%s%s%s", directory, plain ? "" : folders[kind],
+                                   plain ? "" : "/", name, suffixes[i % 2]);
+        found = open_file(path, pool, file, status);
+        free(path);
+    }
+    return found;
+}
+
+bool search_read_embedded(const char *name, struct config_file *file, struct status *status)
+{
+    for (int i = 0; i < embedded_config_count; i++) {
+        const struct embedded_file *embedded = &embedded_configs[i];
+        if (strcmp(embedded->path + strlen("configs/"), name))
+            continue;
+        file->path = embedded->path;
+        file->text = (char *)(uintptr_t)embedded->text; /* only ever read */
+        file->length = embedded->length;
+        return true;
+    }
+    return status_fail(status, STATUS_NOT_FOUND, "configs/%s is not built in", name);
+}
+
+static bool open_embedded(enum config_kind kind, const char *name, struct config_file *file)
+{
+    char *path = memory_format("%s/%s.yaml", folders[kind], name);
+    bool found = search_read_embedded(path, file, NULL);
+    free(path);
+    return found;
+}
+
+bool search_read(const struct config_search *search, enum config_kind kind, const char *name,
+                 int place, struct tree_pool *pool, struct config_file *file, struct status *status)
+{
+    struct status failure = STATUS_NONE;
+    bool found = false;
+    int last = directory_count(search) + 1;
+    for (; is_name(name, strlen(name)) && place <= last && !found; place++) {
+        file->place = place;
+        if (place == last)
+            found = open_embedded(kind, name, file);
+        else
+            found =
+                open_in_directory(directory_at(search, place), kind, name, pool, file, &failure);
+    }
+    if (!found)
+        return search_fail_unknown(search, kind, name, status);
+    if (failure.code)
+        return status_fail(status, failure.code, "%s", failure.text);
+    return true;
+}
+
+static void add_file_name(struct names *names, const char *file)
+{
+    for (int i = 0; i < ARRAY_LENGTH(suffixes); i++) {
+        size_t length = strlen(file), cut = strlen(suffixes[i]);
+        if (length <= cut || strcmp(file + length - cut, suffixes[i]) ||
+            !is_name(file, length - cut))
+            continue;
+        char *name = memory_string_part(file, length - cut);
+        names_set(names, name, names->count);
+        free(name);
+    }
+}
+
+static void add_directory(struct names *names, const char *path)
+{
+    DIR *directory = opendir(path);
+    const struct dirent *entry;
+    while (directory && (entry = readdir(directory)))
+        add_file_name(names, entry->d_name);
+    if (directory)
+        closedir(directory);
+}
+
+void search_names(const struct config_search *search, enum config_kind kind, struct names *names)
+{
+    for (int place = 0; directory_at(search, place); place++) {
+        const char *directory = directory_at(search, place);
+        char *path = memory_format("%s/%s", directory, folders[kind]);
+        add_directory(names, path);
+        free(path);
+        if (kind == KIND_MODEL)
+            add_directory(names, directory);
+    }
+    char *prefix = memory_format("configs/%s/", folders[kind]);
+    for (int i = 0; i < embedded_config_count; i++)
+        if (!strncmp(embedded_configs[i].path, prefix, strlen(prefix)))
+            add_file_name(names, embedded_configs[i].path + strlen(prefix));
+    free(prefix);
+}
+
+bool search_fail_unknown(const struct config_search *search, enum config_kind kind,
+                         const char *name, struct status *status)
+{
+    struct names names = {0};
+    struct text text = {0};
+    search_names(search, kind, &names);
+    const char *closest = names_closest(name, (const char *const *)names.names, names.count);
+    if (closest)
+        text_format(&text, "did you mean '%s'?", closest);
+    for (int i = 0; !closest && i < names.count; i++)
+        text_format(&text, "%s%s", i ? ", " : "there are: ", names.names[i]);
+    status_fail(status, STATUS_NOT_FOUND, "no %s '%.100s' (%s)", words[kind], name,
+                text.data ? text.data : "there are none");
+    text_free(&text);
+    names_free(&names);
+    return false;
+}
