@@ -1,5 +1,5 @@
-/* Running one instruction again in float64 on its actual inputs: tells the error that this
- * instruction introduced from the error that it inherited. */
+/* Where an error comes from: running one instruction again in float64 on its actual inputs, and
+ * walking from a divergent value back to the instruction that introduced the error. */
 #ifndef ENGINE_COMPARE_CHECK_H
 #define ENGINE_COMPARE_CHECK_H
 
@@ -7,34 +7,56 @@
 
 struct check {
     int step, instruction;
-    bool supported;             /* collectives and some kinds have no float64 reference */
+    bool supported;             /* collectives have no float64 reference */
     int output;                 /* the output with the largest introduced error (test value id) */
     struct metrics introduced;  /* float64 of the actual inputs against what was computed */
-    double introduced_relative; /* rms of the difference over rms of the float64 result */
-    double expected_relative;   /* what rounding of the dtypes involved explains (a bound) */
-    bool suspicious;            /* introduced_relative is more than rounding explains */
-    double inherited_relative;  /* largest relative rms error of the inputs against the reference;
-                                   NAN if no input could be compared */
+    double introduced_relative; /* rms of that difference over the rms of the float64 result */
+    double expected_relative;   /* what rounding explains, see check_expected_error */
+    bool wrong;                 /* introduced_relative is more than rounding explains */
 };
 
-/* Checks instruction `instruction` of `step`, which must have been run. When its inputs are no
+/* Checks instruction `instruction` of `step`, which must have been run. When its operands are no
  * longer at hand the pair goes back to the instruction and returns to where it was. */
 bool check_instruction(struct pair *pair, int step, int instruction, struct check *check,
                        struct status *status);
 
+/* A generous bound for the relative rms error of one instruction in the dtypes of `call`: one
+ * rounding of the output, and a random walk of float32 roundings over the longest sum. */
+double check_expected_error(const struct op_call *call);
+
+/* The error of a value against the reference, from the comparisons of the current step. */
+struct value_error {
+    bool known;      /* the value was compared */
+    bool diverged;   /* and failed its limits */
+    double relative; /* rms of the difference over the scale of the reference; NAN if unknown */
+};
+struct value_error value_error_of(const struct pair *pair, int value);
+
 /* One link of the chain of instructions behind a value. */
 struct blame_link {
-    int instruction;
-    int value;                    /* its output that leads to the divergent value */
-    double introduced, inherited; /* relative errors, NAN when unknown */
-    bool suspicious;
+    int step, instruction;
+    int value;            /* its output that leads to the divergent value */
+    double error;         /* of that output against the reference, relative; NAN when unknown */
+    double input_error;   /* the largest of its inputs; NAN when none is known */
+    bool inputs_diverged; /* some input failed its limits: the error was inherited */
 };
 
-/* Walks from `value` (of the current step) back along the inputs with the largest error to the
- * instruction that introduced it: links[0] produced `value`. Returns the number of links (<=
- * capacity), 0 on failure; *guilty is the index of the instruction that introduced the error, -1 if
- * none stands out. */
-int blame_walk(struct pair *pair, int value, struct blame_link *links, int capacity, int *guilty,
-               struct status *status);
+struct blame {
+    struct blame_link *links; /* links[0] produced the value; owned, blame_free */
+    int count, capacity;
+    int guilty;         /* index of the link that introduced the error, -1 if none stands out */
+    struct check check; /* of the guilty instruction: is the kernel wrong, or the program? */
+    bool different;     /* the reference computes the same name by another instruction */
+    int counterpart;    /* that instruction of the reference, -1 if there is none */
+};
+
+/* Walks from `value`, which diverged in the current step, back along the worst inputs, into
+ * earlier steps if the error comes from a state, to the instruction whose inputs are within limits
+ * and whose output is not. Returns to where the pair was. */
+bool blame_walk(struct pair *pair, int value, struct blame *blame, struct status *status);
+void blame_free(struct blame *blame);
+
+/* The first value of the current step, in program order, that failed its limits; -1 if none. */
+int first_divergence(const struct pair *pair);
 
 #endif

@@ -34,6 +34,11 @@ struct pair_result {
     const struct limits *limits; /* into the tolerances */
 };
 
+/* Called for every comparison as it is made. */
+struct pair;
+typedef void pair_observer(void *context, const struct pair *pair, int step, int value,
+                           const struct pair_result *result);
+
 /* A place where the reference's value was put into the test. Replayed when going back. */
 struct graft {
     int step, value;
@@ -58,6 +63,12 @@ struct pair {
         int64_t elements_whole;    /* of how many (more than `elements` when sampled) */
         int failed;
     } totals;
+    bool watch_not_finite; /* set to look at every named value for NaN and infinities */
+    int entered_step;      /* the step that results belong to */
+    double test_scale, reference_scale; /* loss scales of the current step */
+    struct limits state_limits;         /* for parameters and moments after an update */
+    pair_observer *observer;
+    void *observer_context;
 };
 
 /* Creates both runs; they stop before their first instruction. The initial parameters are compared
@@ -80,11 +91,12 @@ bool pair_ended(const struct pair *pair);
 bool pair_go_to(struct pair *pair, int step, int instruction, struct status *status);
 
 /* Host views of the two sides of a value, and the factor by which the test is scaled (its loss
- * scale over the reference's, for gradients). Views are valid until the pair runs on. False when a
- * side is not at hand (not computed yet, given on, or not in the trace): the status says which. */
+ * scale over the reference's, for gradients). Views are valid until the pair runs on. False when
+ * the test's side is not at hand; a missing reference is no failure: `reason` says why. */
 struct pair_sides {
     struct tensor test, reference;
     bool has_reference;
+    char reason[200]; /* why there is no reference */
     double scale;
     void *test_buffer, *reference_buffer; /* owned by the pair_sides: free with pair_sides_free */
 };
@@ -94,9 +106,7 @@ void pair_sides_free(struct pair_sides *sides);
 /* Puts the reference's tensor into the test's value (which must be at hand) and remembers it. */
 bool pair_graft(struct pair *pair, int value, struct status *status);
 
-/* Called for every comparison as it is made (also those of step "init", with step = -1). */
-typedef void pair_observer(void *context, const struct pair *pair, int step, int value,
-                           const struct pair_result *result);
+/* At most one observer; NULL ends it. */
 void pair_observe(struct pair *pair, pair_observer *observer, void *context);
 
 /* Names that one side has and the other has not, by the rules of the tolerance table (ignored

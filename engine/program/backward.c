@@ -35,6 +35,19 @@ static int emit_gradients(struct builder *builder, enum op op,
     return builder_emit(builder, op, parameters, inputs, input_count, outputs, target_count);
 }
 
+/* A contribution that is added to others is named after what it contributes to and the part that
+ * it comes from, so that it can be compared: "bw decoder.0.output<-decoder.1.norm_1". */
+static void name_contribution(struct builder *builder, int target, int contribution)
+{
+    const struct value *value = builder_value(builder, contribution);
+    if (value->name[0] || value->producer < 0)
+        return;
+    char path[256];
+    snprintf(path, sizeof(path), "%s<-%s.%s", builder_value(builder, target)->path,
+             value->origin.layer, value->origin.part);
+    program_name_value(builder->program, contribution, WHAT_BW, path, &value->origin);
+}
+
 static void contribute_to_parameter(struct builder *builder, int parameter, int contribution)
 {
     struct program *program = builder->program;
@@ -64,6 +77,10 @@ static void contribute(struct builder *builder, int value, int contribution)
         return;
     }
     int before = builder->gradient[value];
+    if (before >= 0) {
+        name_contribution(builder, value, before);
+        name_contribution(builder, value, contribution);
+    }
     if (before >= 0)
         contribution = emit_add(builder, before, contribution, NULL);
     builder->gradient[value] = contribution;

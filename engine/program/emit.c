@@ -1,6 +1,8 @@
 /* The emit_*() shorthands of builder.h: output shapes and dtypes from the operands. */
 #include "engine/program/builder.h"
 
+#include <stdio.h>
+
 static struct shape shape_of_value(const struct builder *builder, int value)
 {
     return builder_value(builder, value)->shape;
@@ -36,6 +38,15 @@ static int emit_like(struct builder *builder, enum op op, const struct op_parame
 static int output_of(const struct builder *builder, int instruction, int output)
 {
     return builder->program->instructions[instruction].outputs[output];
+}
+
+/* The name of a second output: "norm_1.output" and "inverse" give "norm_1.output.inverse". */
+static const char *side_name(const char *name, const char *side, char buffer[128])
+{
+    if (!name)
+        return NULL;
+    snprintf(buffer, 128, "%s.%s", name, side);
+    return buffer;
 }
 
 int emit_copy(struct builder *builder, int x, enum dtype dtype, const char *name)
@@ -87,9 +98,10 @@ int emit_layer_norm(struct builder *builder, int x, int weight, int bias, double
                     const char *name)
 {
     struct shape per_row = shape_of1(rows(builder, x));
+    char side[2][128];
     struct output_spec outputs[] = {{name, builder->dtype, shape_of_value(builder, x)},
-                                    {NULL, DTYPE_F32, per_row},
-                                    {NULL, DTYPE_F32, per_row}};
+                                    {side_name(name, "mean", side[0]), DTYPE_F32, per_row},
+                                    {side_name(name, "inverse", side[1]), DTYPE_F32, per_row}};
     int index = builder_emit(builder, OP_LAYER_NORM, &(struct op_parameters){.epsilon = epsilon},
                              (int[]){x, weight, bias}, 3, outputs, 3);
     return output_of(builder, index, 0);
@@ -97,8 +109,10 @@ int emit_layer_norm(struct builder *builder, int x, int weight, int bias, double
 
 int emit_rms_norm(struct builder *builder, int x, int weight, double epsilon, const char *name)
 {
-    struct output_spec outputs[] = {{name, builder->dtype, shape_of_value(builder, x)},
-                                    {NULL, DTYPE_F32, shape_of1(rows(builder, x))}};
+    char side[128];
+    struct output_spec outputs[] = {
+        {name, builder->dtype, shape_of_value(builder, x)},
+        {side_name(name, "inverse", side), DTYPE_F32, shape_of1(rows(builder, x))}};
     int index = builder_emit(builder, OP_RMS_NORM, &(struct op_parameters){.epsilon = epsilon},
                              (int[]){x, weight}, 2, outputs, 2);
     return output_of(builder, index, 0);
@@ -115,9 +129,10 @@ int emit_rotary(struct builder *builder, int x, int table, int heads, int head_s
 int emit_attention(struct builder *builder, int q, int kv, int document_start,
                    const struct op_parameters *parameters, const char *name)
 {
-    struct output_spec outputs[] = {
-        {name, builder->dtype, shape_of_value(builder, q)},
-        {NULL, DTYPE_F32, shape_of2(rows(builder, q), parameters->heads)}};
+    char side[128];
+    struct output_spec outputs[] = {{name, builder->dtype, shape_of_value(builder, q)},
+                                    {side_name(name, "log_sum_exp", side), DTYPE_F32,
+                                     shape_of2(rows(builder, q), parameters->heads)}};
     int index = builder_emit(builder, OP_ATTENTION, parameters, (int[]){q, kv, document_start}, 3,
                              outputs, 2);
     return output_of(builder, index, 0);
@@ -136,8 +151,10 @@ int emit_activation(struct builder *builder, int x, enum activation kind, bool g
 int emit_cross_entropy(struct builder *builder, int logits, int labels, int count, double factor,
                        const char *name)
 {
-    struct output_spec outputs[] = {{name, DTYPE_F32, shape_of1(1)},
-                                    {NULL, DTYPE_F32, shape_of1(rows(builder, logits))}};
+    char side[128];
+    struct output_spec outputs[] = {
+        {name, DTYPE_F32, shape_of1(1)},
+        {side_name(name, "log_sum_exp", side), DTYPE_F32, shape_of1(rows(builder, logits))}};
     int index = builder_emit(builder, OP_CROSS_ENTROPY, &(struct op_parameters){.factor = factor},
                              (int[]){logits, labels, count}, 3, outputs, 2);
     return output_of(builder, index, 0);

@@ -1,0 +1,144 @@
+#include "engine/compare/check.h"
+
+#include "engine/base/memory.h"
+
+#include <math.h>
+#include <stdlib.h>
+
+/* Host copies of the operands of one instruction, as they are around its execution. */
+struct operands {
+    struct op_call call;
+    void *buffers[OP_MAX_INPUTS + OP_MAX_OUTPUTS];
+};
+
+static void free_operands(struct operands *operands)
+{
+    for (int i = 0; i < OP_MAX_INPUTS + OP_MAX_OUTPUTS; i++)
+        free(operands->buffers[i]);
+}
+
+static bool copy_value(struct run *run, int value, struct tensor *tensor, void **buffer,
+                       struct status *status)
+{
+    const struct value *of = &run->program->values[value];
+    *buffer = memory_try(value_bytes(of), 1);
+    if (!*buffer)
+        return status_fail(status, STATUS_MEMORY, "no memory to copy %s", of->name);
+    *tensor = tensor_of(*buffer, of->dtype, of->shape);
+    return executor_read(run->executor, value, *buffer, status);
+}
+
+static bool copy_inputs(struct run *run, int instruction, struct operands *operands,
+                        struct status *status)
+{
+    const struct instruction *in = &run->program->instructions[instruction];
+    program_call(run->program, instruction, &operands->call);
+    for (int i = 0; i < in->input_count; i++)
+        if (!copy_value(run, in->inputs[i], &operands->call.inputs[i], &operands->buffers[i],
+                        status))
+            return false;
+    return true;
+}
+
+static bool copy_outputs(struct run *run, int instruction, struct operands *operands,
+                         struct status *status)
+{
+    const struct instruction *in = &run->program->instructions[instruction];
+    for (int i = 0; i < in->output_count; i++)
+        if (!copy_value(run, in->outputs[i], &operands->call.outputs[i],
+                        &operands->buffers[OP_MAX_INPUTS + i], status))
+            return false;
+    return true;
+}
+
+static bool all_at_hand(const struct run *run, int instruction)
+{
+    const struct instruction *in = &run->program->instructions[instruction];
+    for (int i = 0; i < in->input_count; i++)
+        if (!executor_holds(run->executor, in->inputs[i]))
+            return false;
+    for (int i = 0; i < in->output_count; i++)
+        if (!executor_holds(run->executor, in->outputs[i]))
+            return false;
+    return true;
+}
+
+/* Takes the operands now, or goes back to the instruction for them. */
+static bool gather_operands(struct pair *pair, int step, int instruction, struct operands *operands,
+                            struct status *status)
+{
+    struct run *run = pair->test;
+    if (run->step == step && all_at_hand(run, instruction))
+        return copy_inputs(run, instruction, operands, status) &&
+               copy_outputs(run, instruction, operands, status);
+    int saved_step = run->step, saved_next = run_next(run);
+    struct pair_event event;
+    return pair_go_to(pair, step, instruction, status) &&
+           copy_inputs(run, instruction, operands, status) && pair_run_one(pair, &event, status) &&
+           copy_outputs(run, instruction, operands, status) &&
+           pair_go_to(pair, saved_step, saved_next, status);
+}
+
+static double longest_sum(const struct op_call *call)
+{
+    double longest = 1;
+    for (int i = 0; i < call->input_count; i++)
+        for (int d = 0; d < call->inputs[i].shape.rank; d++)
+            longest = fmax(longest, (double)call->inputs[i].shape.dims[d]);
+    return longest;
+}
+
+double check_expected_error(const struct op_call *call)
+{
+    double output = 0;
+    for (int i = 0; i < call->output_count; i++)
+        if (dtype_is_float(call->outputs[i].dtype) && call->outputs[i].dtype != DTYPE_F64)
+            output = fmax(output, dtype_epsilon(call->outputs[i].dtype));
+    return 2 * output + 16 * dtype_epsilon(DTYPE_F32) * sqrt(longest_sum(call));
+}
+
+static void judge_outputs(const struct pair *pair, const struct operands *operands,
+                          const struct tensor *results, struct check *check)
+{
+    const struct instruction *in = &pair->test->program->instructions[check->instruction];
+    check->introduced_relative = -1;
+    for (int i = 0; i < in->output_count; i++) {
+        if (!dtype_is_float(operands->call.outputs[i].dtype))
+            continue;
+        struct metrics metrics;
+        metrics_compute(&results[i], &operands->call.outputs[i], 1, pair->options.threads,
+                        &metrics);
+        double scale = metrics.rms_reference > 0 ? metrics.rms_reference : 1;
+        double relative = metrics.rms_difference / scale;
+        if (metrics.nan_test > metrics.nan_reference ||
+            metrics.infinity_test > metrics.infinity_reference)
+            relative = INFINITY;
+        if (relative > check->introduced_relative) {
+            check->introduced_relative = relative;
+            check->introduced = metrics;
+            check->output = in->outputs[i];
+        }
+    }
+    check->expected_relative = check_expected_error(&operands->call);
+    check->wrong = check->introduced_relative > check->expected_relative;
+}
+
+bool check_instruction(struct pair *pair, int step, int instruction, struct check *check,
+                       struct status *status)
+{
+    *check = (struct check){.step = step, .instruction = instruction, .output = -1};
+    if (op_is_collective(pair->test->program->instructions[instruction].op))
+        return true;
+    struct operands operands = {0};
+    struct tensor results[OP_MAX_OUTPUTS] = {{0}};
+    bool ok = gather_operands(pair, step, instruction, &operands, status) &&
+              reference_run(&operands.call, results, status);
+    if (ok) {
+        check->supported = true;
+        judge_outputs(pair, &operands, results, check);
+    }
+    for (int i = 0; i < OP_MAX_OUTPUTS; i++)
+        free(results[i].data);
+    free_operands(&operands);
+    return ok;
+}

@@ -1,0 +1,441 @@
+#include "engine/compare/pair.h"
+
+#include "engine/base/memory.h"
+#include "engine/compare/pair_internal.h"
+
+#include <math.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+/* Which values of the two programs carry the same name. A name that several values of one program
+ * carry one after the other (running totals) means its last one on both sides. */
+static void match_names(struct pair *pair)
+{
+    const struct program *test = pair->test->program, *reference = pair->reference->program;
+    for (int v = 0; v < reference->value_count; v++)
+        pair->test_value[v] = -1;
+    for (int i = 0; i < test->by_name.count; i++) {
+        int value = test->by_name.values[i];
+        int other = program_find(reference, test->by_name.names[i]);
+        if (other < 0 || pair->reference_value[value] >= 0)
+            continue;
+        pair->reference_value[value] = other;
+        pair->test_value[other] = value;
+    }
+}
+
+static bool is_compared(const struct pair *pair, int value)
+{
+    const struct value *of = &pair->test->program->values[value];
+    if (!of->name[0] || !dtype_is_float(of->dtype) || of->kind != VALUE_COMPUTED)
+        return false;
+    return of->log_point || pair->options.inner_values || of->state >= 0;
+}
+
+/* The loss scale by which a run's gradients are multiplied; 1 unless it computes in fp16. */
+static double loss_scale(struct run *run)
+{
+    double scaler[4] = {1, 0, 0, 0};
+    struct status ignored = STATUS_NONE;
+    executor_read(run->executor, run->program->outputs.scaler, scaler, &ignored);
+    return scaler[0];
+}
+
+/* Gradients and input gradients are scaled, values of the forward pass are not. */
+static double scale_of(struct pair *pair, int value)
+{
+    enum what what = pair->test->program->values[value].what;
+    if (what != WHAT_BW && what != WHAT_GRADIENT)
+        return 1;
+    /* The updated scale is only stored at the end of the step, when gradients are complete. */
+    return pair->test_scale / pair->reference_scale;
+}
+
+static void read_scales(struct pair *pair)
+{
+    pair->test_scale = loss_scale(pair->test);
+    pair->reference_scale = pair->reference ? loss_scale(pair->reference) : 1;
+}
+
+static bool view_trace(struct pair *pair, int value, struct pair_sides *sides,
+                       struct status *status)
+{
+    const struct value *of = &pair->test->program->values[value];
+    const struct trace_tensor *recorded =
+        pair->trace_step ? trace_find(pair->trace_step, of->name) : NULL;
+    char here[80], there[80];
+    if (!recorded)
+        return status_fail(status, STATUS_NOT_FOUND, "%s is not in the trace", of->name);
+    if (!shape_equal(recorded->shape, of->shape))
+        return status_fail(status, STATUS_INVALID, "%s is %s here, but %s in the trace", of->name,
+                           shape_text(of->shape, here), shape_text(recorded->shape, there));
+    sides->reference = recorded->samples;
+    return recorded->sampling_step == 0 || pair_sample_test(sides, recorded, status);
+}
+
+static bool view_reference(struct pair *pair, int value, struct pair_sides *sides,
+                           struct status *status)
+{
+    int other = pair->reference_value[value];
+    const struct value *of = &pair->test->program->values[value];
+    if (other < 0)
+        return status_fail(status, STATUS_NOT_FOUND, "%s has no counterpart in %s", of->name,
+                           pair->reference->config->name);
+    const struct value *there = &pair->reference->program->values[other];
+    char a[80], b[80];
+    if (!shape_equal(of->shape, there->shape))
+        return status_fail(status, STATUS_INVALID, "%s is %s here, but %s in %s", of->name,
+                           shape_text(of->shape, a), shape_text(there->shape, b),
+                           pair->reference->config->name);
+    if (pair->held && pair->held[other].data) {
+        sides->reference = tensor_of(pair->held[other].data, there->dtype, there->shape);
+    } else {
+        if (!executor_holds(pair->reference->executor, other))
+            return status_fail(status, STATUS_NOT_FOUND,
+                               "%s is not at hand in %s (not computed yet, or its memory was given "
+                               "on)",
+                               of->name, pair->reference->config->name);
+        if (!executor_view(pair->reference->executor, other, &sides->reference_buffer,
+                           &sides->reference, status))
+            return false;
+    }
+    return true;
+}
+
+bool pair_view(struct pair *pair, int value, struct pair_sides *sides, struct status *status)
+{
+    *sides = (struct pair_sides){.scale = scale_of(pair, value)};
+    const struct value *of = &pair->test->program->values[value];
+    char name[256];
+    if (!executor_holds(pair->test->executor, value))
+        return status_fail(status, STATUS_NOT_FOUND,
+                           "%s is not at hand (not computed yet, or its memory was given on)",
+                           program_value_text(pair->test->program, value, name, sizeof(name)));
+    if (!executor_view(pair->test->executor, value, &sides->test_buffer, &sides->test, status))
+        return false;
+    struct status reason = STATUS_NONE;
+    if (pair->reference)
+        sides->has_reference = view_reference(pair, value, sides, &reason);
+    else if (pair->options.trace && of->name[0])
+        sides->has_reference = view_trace(pair, value, sides, &reason);
+    if (!sides->has_reference)
+        snprintf(sides->reason, sizeof(sides->reason), "%.199s",
+                 reason.code != STATUS_OK ? reason.text : "there is no reference");
+    return true;
+}
+
+void pair_sides_free(struct pair_sides *sides)
+{
+    free(sides->test_buffer);
+    free(sides->reference_buffer);
+    sides->test_buffer = sides->reference_buffer = NULL;
+}
+
+static const char *step_name(const struct pair *pair, char buffer[32])
+{
+    return run_step_name(pair->test->step, buffer);
+}
+
+static void count_result(struct pair *pair, int value, const struct pair_result *result)
+{
+    pair->totals.tensors++;
+    pair->totals.elements += result->metrics.count;
+    pair->totals.elements_whole += shape_elements(pair->test->program->values[value].shape);
+    pair->totals.failed += result->verdict.failures != 0;
+}
+
+static void judge_missing_shape(struct pair *pair, int value, struct pair_result *result)
+{
+    result->compared = true;
+    result->verdict = (struct verdict){.failures = FAILURE_SHAPE, .worst = INFINITY};
+    pair->totals.failed++;
+    (void)value;
+}
+
+static bool shapes_differ(const struct pair *pair, int value)
+{
+    int other = pair->reference ? pair->reference_value[value] : -1;
+    return other >= 0 && !shape_equal(pair->test->program->values[value].shape,
+                                      pair->reference->program->values[other].shape);
+}
+
+static const struct limits *limits_of(const struct pair *pair, const struct value *value)
+{
+    char step[32];
+    if (!pair->options.tolerances)
+        return NULL;
+    if (value->what == WHAT_STATE)
+        return &pair->state_limits;
+    return tolerances_find(pair->options.tolerances, step_name(pair, step), value->name);
+}
+
+static bool compare_value(struct pair *pair, int value, struct status *status)
+{
+    struct pair_result *result = &pair->results[value];
+    const struct value *of = &pair->test->program->values[value];
+    *result = (struct pair_result){.limits = limits_of(pair, of)};
+    if (!result->limits || result->limits->ignore)
+        return true;
+    if (shapes_differ(pair, value)) {
+        judge_missing_shape(pair, value, result);
+        return true;
+    }
+    struct pair_sides sides;
+    if (!pair_view(pair, value, &sides, status))
+        return false;
+    if (sides.has_reference) {
+        metrics_compute(&sides.reference, &sides.test, sides.scale, pair->options.threads,
+                        &result->metrics);
+        result->verdict = metrics_judge(&result->metrics, result->limits);
+        result->compared = true;
+        result->sampled = result->metrics.count < shape_elements(of->shape);
+        count_result(pair, value, result);
+    }
+    pair_sides_free(&sides);
+    if (result->compared && pair->observer)
+        pair->observer(pair->observer_context, pair, pair->test->step, value, result);
+    return true;
+}
+
+/* A value that the reference computed before the test did, in memory that will be used again. */
+static bool hold(struct pair *pair, int other, struct status *status)
+{
+    const struct value *value = &pair->reference->program->values[other];
+    int test = pair->test_value[other];
+    if (pair->keep || test < 0 || !is_compared(pair, test) || pair->held[other].data)
+        return true;
+    pair->held[other].data = memory_try(value_bytes(value), 1);
+    if (!pair->held[other].data)
+        return status_fail(status, STATUS_MEMORY, "no memory to hold %s", value->name);
+    return executor_read(pair->reference->executor, other, pair->held[other].data, status);
+}
+
+static void drop_held(struct pair *pair)
+{
+    for (int v = 0; pair->held && v < pair->reference->program->value_count; v++) {
+        free(pair->held[v].data);
+        pair->held[v].data = NULL;
+    }
+}
+
+static bool reference_run_one(struct pair *pair, struct status *status)
+{
+    if (!run_one(pair->reference, status))
+        return status_context(status, "reference %s", pair->reference->config->name);
+    const struct program *program = pair->reference->program;
+    const struct instruction *done = &program->instructions[run_next(pair->reference) - 1];
+    for (int k = 0; k < done->output_count; k++)
+        if (!hold(pair, done->outputs[k], status))
+            return false;
+    return true;
+}
+
+/* Runs the reference on until it has computed `other` in the test's step. */
+static bool bring_reference(struct pair *pair, int other, struct status *status)
+{
+    struct run *reference = pair->reference;
+    int producer = reference->program->values[other].producer;
+    while (reference->step < pair->test->step || run_next(reference) <= producer)
+        if (!reference_run_one(pair, status))
+            return false;
+    return true;
+}
+
+static bool compare_outputs(struct pair *pair, const struct instruction *done,
+                            struct pair_event *event, struct status *status)
+{
+    for (int k = 0; k < done->output_count; k++) {
+        int value = done->outputs[k];
+        if (!is_compared(pair, value))
+            continue;
+        int other = pair->reference ? pair->reference_value[value] : -1;
+        if (other >= 0 && !bring_reference(pair, other, status))
+            return false;
+        if (!compare_value(pair, value, status))
+            return false;
+        const struct pair_result *result = &pair->results[value];
+        if (other >= 0 && pair->held && pair->held[other].data) {
+            free(pair->held[other].data);
+            pair->held[other].data = NULL;
+        }
+        if (!result->compared)
+            continue;
+        event->compared[event->compared_count++] = value;
+        if (result->verdict.failures && event->failed < 0)
+            event->failed = value;
+    }
+    return true;
+}
+
+/* The test enters a step: the reference leaves its step, results of the last one are dropped. */
+static bool enter_step(struct pair *pair, struct status *status)
+{
+    memset(pair->results, 0, (size_t)pair->test->program->value_count * sizeof(*pair->results));
+    if (pair->reference) {
+        while (pair->reference->step < pair->test->step)
+            if (!reference_run_one(pair, status))
+                return false;
+        drop_held(pair);
+    }
+    char name[32];
+    pair->trace_step =
+        pair->options.trace ? trace_find_step(pair->options.trace, step_name(pair, name)) : NULL;
+    read_scales(pair);
+    pair->state_limits = pair_state_limits(pair);
+    pair->entered_step = pair->test->step;
+    return true;
+}
+
+static bool apply_grafts(struct pair *pair, struct status *status)
+{
+    int done = run_next(pair->test) - 1;
+    for (int i = 0; i < pair->graft_count; i++) {
+        const struct graft *graft = &pair->grafts[i];
+        int producer = pair->test->program->values[graft->value].producer;
+        if (graft->step == pair->test->step && producer == done &&
+            !pair_put_reference(pair, graft->value, status))
+            return false;
+    }
+    return true;
+}
+
+bool pair_run_one(struct pair *pair, struct pair_event *event, struct status *status)
+{
+    struct run *test = pair->test;
+    if (!run_one(test, status))
+        return status_context(status, "%s", test->config->name);
+    if (pair->entered_step != test->step && !enter_step(pair, status))
+        return false;
+    *event = (struct pair_event){
+        .step = test->step, .instruction = run_next(test) - 1, .failed = -1, .not_finite = -1};
+    const struct instruction *done = &test->program->instructions[event->instruction];
+    if (!compare_outputs(pair, done, event, status) ||
+        !pair_find_not_finite(pair, done, event, status))
+        return false;
+    return apply_grafts(pair, status);
+}
+
+bool pair_ended(const struct pair *pair)
+{
+    return run_ended(pair->test);
+}
+
+static void forget_results_after(struct pair *pair, int instruction)
+{
+    const struct program *program = pair->test->program;
+    for (int v = 0; v < program->value_count; v++)
+        if (program->values[v].producer >= instruction)
+            pair->results[v] = (struct pair_result){0};
+}
+
+bool pair_go_to(struct pair *pair, int step, int instruction, struct status *status)
+{
+    struct run *test = pair->test;
+    if (step < 0 || step >= test->steps || instruction < 0 ||
+        instruction > test->program->instruction_count)
+        return status_fail(status, STATUS_INVALID, "there is no instruction %d in step %d",
+                           instruction, step + 1);
+    bool back = step < test->step || (step == test->step && instruction < run_next(test));
+    if (back && !run_go_to(test, step, 0, status))
+        return false;
+    bool other_step = pair->reference && pair->reference->step > step;
+    bool given_on = back && pair->reference && !pair->keep;
+    if ((other_step || given_on) && !run_go_to(pair->reference, step, 0, status))
+        return false;
+    if (back) {
+        pair->entered_step = -1;
+        if (!enter_step(pair, status))
+            return false;
+    }
+    struct pair_event event;
+    while (test->step < step || run_next(test) < instruction)
+        if (!pair_run_one(pair, &event, status))
+            return false;
+    forget_results_after(pair, instruction);
+    return true;
+}
+
+void pair_observe(struct pair *pair, pair_observer *observer, void *context)
+{
+    pair->observer = observer;
+    pair->observer_context = context;
+}
+
+bool pair_graft(struct pair *pair, int value, struct status *status)
+{
+    if (!pair_put_reference(pair, value, status))
+        return false;
+    struct graft graft = {pair->test->step, value};
+    ARRAY_PUSH(pair->grafts, pair->graft_count, pair->graft_capacity, graft);
+    return true;
+}
+
+/* Both runs keep every value when their plans fit the limit together. */
+static bool create_runs(struct pair *pair, struct status *status)
+{
+    struct pair_options *options = &pair->options;
+    enum plan_mode mode = options->keep_limit > 0 ? PLAN_KEEP : PLAN_REUSE;
+    for (;;) {
+        options->test_options.plan = options->reference_options.plan = mode;
+        pair->test = run_create(options->test, options->device, options->comm,
+                                &options->test_options, status);
+        if (!pair->test)
+            return status_context(status, "%s", options->test->name);
+        int64_t bytes = memory_plan_total(pair->test->executor->plan);
+        if (mode == PLAN_REUSE || bytes * (options->reference ? 2 : 1) <= options->keep_limit)
+            break;
+        run_free(pair->test);
+        pair->test = NULL;
+        mode = PLAN_REUSE;
+    }
+    pair->keep = mode == PLAN_KEEP;
+    if (!options->reference)
+        return true;
+    pair->reference = run_create(options->reference, options->device, options->comm,
+                                 &options->reference_options, status);
+    return pair->reference || status_context(status, "%s", options->reference->name);
+}
+
+struct pair *pair_create(const struct pair_options *options, struct status *status)
+{
+    struct pair *pair = memory_zeroed(1, sizeof(*pair));
+    pair->options = *options;
+    pair->entered_step = -1;
+    pair->test_scale = pair->reference_scale = 1;
+    if (!create_runs(pair, status)) {
+        pair_free(pair);
+        return NULL;
+    }
+    size_t values = (size_t)pair->test->program->value_count;
+    pair->results = memory_zeroed(values, sizeof(*pair->results));
+    pair->reference_value = memory_zeroed(values, sizeof(int));
+    for (size_t v = 0; v < values; v++)
+        pair->reference_value[v] = -1;
+    if (pair->reference) {
+        size_t others = (size_t)pair->reference->program->value_count;
+        pair->test_value = memory_zeroed(others, sizeof(int));
+        pair->held = memory_zeroed(others, sizeof(*pair->held));
+        match_names(pair);
+    }
+    if (enter_step(pair, status) && pair_compare_parameters(pair, status))
+        return pair;
+    pair_free(pair);
+    return NULL;
+}
+
+void pair_free(struct pair *pair)
+{
+    if (!pair)
+        return;
+    if (pair->reference)
+        drop_held(pair);
+    run_free(pair->test);
+    run_free(pair->reference);
+    free(pair->results);
+    free(pair->reference_value);
+    free(pair->test_value);
+    free(pair->held);
+    free(pair->grafts);
+    free(pair);
+}

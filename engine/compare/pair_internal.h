@@ -1,0 +1,25 @@
+/* Between the files of the pair. */
+#ifndef ENGINE_COMPARE_PAIR_INTERNAL_H
+#define ENGINE_COMPARE_PAIR_INTERNAL_H
+
+#include "engine/compare/pair.h"
+
+struct held_value {
+    void *data; /* host copy, NULL = none */
+};
+
+/* Replaces sides->test (whole) by its samples at the places of `recorded`. */
+bool pair_sample_test(struct pair_sides *sides, const struct trace_tensor *recorded,
+                      struct status *status);
+/* Writes the reference's tensor, converted and scaled, over the test's value. */
+bool pair_put_reference(struct pair *pair, int value, struct status *status);
+/* Notes the first named output that holds NaN or infinity. */
+bool pair_find_not_finite(struct pair *pair, const struct instruction *done,
+                          struct pair_event *event, struct status *status);
+/* Limits for parameters after their update. Adam divides the gradient by its own size, so noise in
+ * a small gradient turns the update by as much as the learning rate: limits are in units of it. */
+struct limits pair_state_limits(const struct pair *pair);
+/* Compares the initial parameters (step "init"). */
+bool pair_compare_parameters(struct pair *pair, struct status *status);
+
+#endif

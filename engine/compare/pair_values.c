@@ -1,0 +1,166 @@
+/* What the pair does with single values: sampling, grafting, looking for NaN, parameters. */
+#include "engine/base/memory.h"
+#include "engine/compare/pair_internal.h"
+#include "engine/train/learning_rate.h"
+
+#include <math.h>
+#include <stdlib.h>
+#include <string.h>
+
+bool pair_sample_test(struct pair_sides *sides, const struct trace_tensor *recorded,
+                      struct status *status)
+{
+    int64_t count = recorded->samples.shape.dims[0];
+    size_t size = dtype_size(sides->test.dtype);
+    char *samples = memory_try((size_t)count, size);
+    if (!samples)
+        return status_fail(status, STATUS_MEMORY, "no memory for the samples of %s",
+                           recorded->name);
+    const char *from = sides->test.data;
+    for (int64_t i = 0; i < count; i++)
+        memcpy(samples + (size_t)i * size, from + (size_t)(i * recorded->sampling_step) * size,
+               size);
+    free(sides->test_buffer);
+    sides->test_buffer = samples;
+    sides->test = tensor_of(samples, sides->test.dtype, shape_of1(count));
+    return true;
+}
+
+bool pair_put_reference(struct pair *pair, int value, struct status *status)
+{
+    const struct value *of = &pair->test->program->values[value];
+    struct pair_sides sides;
+    if (!pair_view(pair, value, &sides, status))
+        return false;
+    if (!sides.has_reference || !shape_equal(sides.reference.shape, of->shape)) {
+        pair_sides_free(&sides);
+        return status_fail(status, STATUS_NOT_FOUND, "the reference has no whole tensor for %s",
+                           of->name);
+    }
+    char *data = memory_zeroed(value_bytes(of), 1);
+    struct tensor target = tensor_of(data, of->dtype, of->shape);
+    int64_t count = shape_elements(of->shape);
+    for (int64_t i = 0; i < count; i++)
+        tensor_store(&target, i, tensor_load(&sides.reference, i) * sides.scale);
+    bool ok = executor_write(pair->test->executor, value, data, status);
+    free(data);
+    pair_sides_free(&sides);
+    return ok;
+}
+
+static bool all_finite(const struct tensor *tensor)
+{
+    int64_t count = shape_elements(tensor->shape);
+    if (tensor->dtype == DTYPE_F32 && tensor_is_contiguous(tensor)) {
+        const float *data = tensor->data;
+        float sum = 0; /* 0 * x is NaN exactly for the infinite and the NaN */
+        for (int64_t i = 0; i < count; i++)
+            sum += 0.0f * data[i];
+        return sum == 0.0f;
+    }
+    for (int64_t i = 0; i < count; i++)
+        if (!isfinite(tensor_load(tensor, i)))
+            return false;
+    return true;
+}
+
+bool pair_find_not_finite(struct pair *pair, const struct instruction *done,
+                          struct pair_event *event, struct status *status)
+{
+    for (int k = 0; pair->watch_not_finite && k < done->output_count; k++) {
+        const struct value *of = &pair->test->program->values[done->outputs[k]];
+        if (!of->name[0] || !dtype_is_float(of->dtype))
+            continue;
+        void *buffer = NULL;
+        struct tensor view;
+        bool ok = executor_view(pair->test->executor, of->id, &buffer, &view, status);
+        bool finite = ok && all_finite(&view);
+        free(buffer);
+        if (!ok)
+            return false;
+        if (!finite && event->not_finite < 0)
+            event->not_finite = of->id;
+    }
+    return true;
+}
+
+struct limits pair_state_limits(const struct pair *pair)
+{
+    double rate = learning_rate_at(&pair->options.test->optimizer, pair->test->step);
+    bool half = pair->options.test->distributed.compute_dtype != PRECISION_FP32;
+    return (struct limits){.rms_relative = INFINITY,
+                           .max_relative = INFINITY,
+                           .rms_absolute = rate * (half ? 0.5 : 0.05),
+                           .max_absolute = rate * 2.5,
+                           .scale = 1};
+}
+
+/* The reference's side of a parameter: of the live run, or of the trace's step "init". */
+static bool parameter_sides(struct pair *pair, int value, struct pair_sides *sides,
+                            struct status *status)
+{
+    const struct trace_step *saved = pair->trace_step;
+    if (pair->options.trace)
+        pair->trace_step = trace_find_step(pair->options.trace, "init");
+    bool ok = pair_view(pair, value, sides, status);
+    pair->trace_step = saved;
+    return ok;
+}
+
+bool pair_compare_parameters(struct pair *pair, struct status *status)
+{
+    const struct program *program = pair->test->program;
+    for (int p = 0; pair->options.tolerances && p < program->parameter_count; p++) {
+        int value = program->parameters[p].value;
+        struct pair_result *result = &pair->results[value];
+        result->limits =
+            tolerances_find(pair->options.tolerances, "init", program->values[value].name);
+        if (!result->limits || result->limits->ignore)
+            continue;
+        struct pair_sides sides;
+        if (!parameter_sides(pair, value, &sides, status))
+            return false;
+        if (sides.has_reference) {
+            metrics_compute(&sides.reference, &sides.test, 1, pair->options.threads,
+                            &result->metrics);
+            result->verdict = metrics_judge(&result->metrics, result->limits);
+            result->compared = true;
+            pair->totals.tensors++;
+            pair->totals.elements += result->metrics.count;
+            pair->totals.elements_whole += shape_elements(program->values[value].shape);
+            pair->totals.failed += result->verdict.failures != 0;
+        }
+        pair_sides_free(&sides);
+    }
+    return true;
+}
+
+/* A log point of one side that the other side does not compute, and that the rules do not ignore.
+ */
+static bool is_unmatched(const struct pair *pair, const struct value *value, bool matched)
+{
+    if (!value->log_point || matched || value->what == WHAT_PARAM)
+        return false;
+    const struct limits *limits = tolerances_find(pair->options.tolerances, "train_1", value->name);
+    return limits && !limits->ignore;
+}
+
+int pair_unmatched(const struct pair *pair,
+                   void (*report)(void *context, const char *name, bool missing), void *context)
+{
+    int count = 0;
+    if (!pair->reference || !pair->options.tolerances)
+        return 0;
+    const struct program *test = pair->test->program, *reference = pair->reference->program;
+    for (int v = 0; v < test->value_count; v++)
+        if (is_unmatched(pair, &test->values[v], pair->reference_value[v] >= 0)) {
+            report(context, test->values[v].name, false);
+            count++;
+        }
+    for (int v = 0; v < reference->value_count; v++)
+        if (is_unmatched(pair, &reference->values[v], pair->test_value[v] >= 0)) {
+            report(context, reference->values[v].name, true);
+            count++;
+        }
+    return count;
+}
