@@ -1,0 +1,301 @@
+#include "ui/term_guard.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <signal.h>
+#include <stdatomic.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <sys/stat.h>
+#include <termios.h>
+#include <unistd.h>
+
+enum {
+    CAPTURE_LIMIT = 16 << 20,
+    CAPTURE_KEPT = 1 << 20,
+    CAPTURE_PRINTED = 64 << 10,
+    RESTORE_BYTES = 512,
+    HANDLER_STACK = 64 << 10, /* a stack overflow leaves no room on the normal one */
+};
+
+static const int fatal_signals[] = {SIGTERM, SIGHUP, SIGQUIT, SIGSEGV,
+                                    SIGABRT, SIGBUS, SIGFPE,  SIGILL};
+static const int event_signals[] = {SIGWINCH, SIGTSTP, SIGCONT, SIGINT};
+
+enum { FATAL_COUNT = 8, EVENT_COUNT = 4 };
+
+static struct {
+    bool on;
+    bool events;
+    int tty; /* -1: none */
+    struct termios modes;
+    char restore[RESTORE_BYTES];
+    size_t restore_length;
+    atomic_bool armed;    /* the terminal is in our modes: there is something to put back */
+    atomic_flag restored; /* the first fatal signal does it, a second one must not */
+    struct sigaction old_fatal[FATAL_COUNT];
+    struct sigaction old_event[EVENT_COUNT];
+    stack_t old_stack;
+    int pipe[2];
+    int capture;      /* the memory file, -1: none */
+    int saved_out[2]; /* standard output and error before; -1: not captured */
+    off_t capture_read;
+} guard = {.tty = -1, .pipe = {-1, -1}, .capture = -1, .saved_out = {-1, -1}};
+
+static char handler_stack[HANDLER_STACK];
+
+static void write_all(int fd, const char *bytes, size_t length)
+{
+    while (length > 0) {
+        ssize_t written = write(fd, bytes, length);
+        if (written < 0 && errno == EINTR)
+            continue;
+        if (written <= 0)
+            return; /* nobody is left to tell */
+        bytes += written;
+        length -= (size_t)written;
+    }
+}
+
+/* Prints the last `most` captured bytes. Allowed in a signal handler. */
+static void print_captured(int fd, off_t most)
+{
+    char bytes[4096];
+    off_t size = lseek(guard.capture, 0, SEEK_END);
+    off_t at = size > most ? size - most : 0;
+    if (at > 0)
+        write_all(fd, "...\n", 4);
+    ssize_t length;
+    while (at < size && (length = pread(guard.capture, bytes, sizeof(bytes), at)) > 0) {
+        write_all(fd, bytes, (size_t)length);
+        at += length;
+    }
+}
+
+static void release_output(void)
+{
+    for (int i = 0; i < 2; i++)
+        if (guard.saved_out[i] >= 0)
+            dup2(guard.saved_out[i], i + 1);
+}
+
+/* Only calls of signal-safety(7). */
+static void restore_in_handler(void)
+{
+    if (atomic_flag_test_and_set(&guard.restored))
+        return;
+    if (guard.tty >= 0 && atomic_load(&guard.armed)) {
+        write_all(guard.tty, guard.restore, guard.restore_length);
+        tcsetattr(guard.tty, TCSANOW, &guard.modes);
+    }
+    release_output();
+    if (guard.capture >= 0)
+        print_captured(STDERR_FILENO, CAPTURE_PRINTED);
+}
+
+static bool is_fault(int number)
+{
+    return number == SIGSEGV || number == SIGBUS || number == SIGFPE || number == SIGILL;
+}
+
+static void on_fatal(int number, siginfo_t *information, void *context)
+{
+    (void)context;
+    restore_in_handler();
+    for (int i = 0; i < FATAL_COUNT; i++)
+        if (fatal_signals[i] == number)
+            sigaction(number, &guard.old_fatal[i], NULL);
+    if (is_fault(number) && information->si_code > 0)
+        return; /* the instruction faults again, now for the handler before us, with its details */
+    sigset_t set;
+    sigemptyset(&set);
+    sigaddset(&set, number);
+    raise(number);
+    pthread_sigmask(SIG_UNBLOCK, &set, NULL);
+}
+
+static void on_event(int number)
+{
+    int saved = errno;
+    unsigned char byte = (unsigned char)number;
+    ssize_t written = write(guard.pipe[1], &byte, 1); /* a full pipe has news enough */
+    (void)written;
+    errno = saved;
+}
+
+static void install(int number, const struct sigaction *action, struct sigaction *old)
+{
+    sigaction(number, NULL, old);
+    if (old->sa_handler != SIG_IGN)
+        sigaction(number, action, NULL);
+}
+
+static void install_event(int index)
+{
+    struct sigaction action = {.sa_handler = on_event, .sa_flags = SA_RESTART};
+    sigemptyset(&action.sa_mask);
+    sigaction(event_signals[index], &action, &guard.old_event[index]);
+}
+
+static void install_handlers(void)
+{
+    struct sigaction action = {.sa_sigaction = on_fatal, .sa_flags = SA_SIGINFO | SA_ONSTACK};
+    /* All blocked: above all TTOU, which would stop a background process that sets the modes. */
+    sigfillset(&action.sa_mask);
+    stack_t stack = {.ss_sp = handler_stack, .ss_size = sizeof(handler_stack)};
+    sigaltstack(&stack, &guard.old_stack);
+    for (int i = 0; i < FATAL_COUNT; i++)
+        install(fatal_signals[i], &action, &guard.old_fatal[i]);
+    for (int i = 0; guard.events && i < EVENT_COUNT; i++)
+        install_event(i);
+}
+
+bool term_guard_begin(int tty, bool events, struct status *status)
+{
+    if (guard.on)
+        return status_fail(status, STATUS_INTERNAL, "the terminal is in use already");
+    if (events && pipe2(guard.pipe, O_CLOEXEC | O_NONBLOCK) != 0)
+        return status_fail(status, STATUS_IO, "no pipe for signals: %s", strerror(errno));
+    guard.on = true;
+    guard.events = events;
+    guard.tty = tty >= 0 && tcgetattr(tty, &guard.modes) == 0 ? tty : -1;
+    guard.restore_length = 0;
+    guard.capture_read = 0;
+    atomic_flag_clear(&guard.restored);
+    atomic_store(&guard.armed, true);
+    install_handlers();
+    return true;
+}
+
+void term_guard_set_restore(const char *bytes, size_t length)
+{
+    guard.restore_length = length < RESTORE_BYTES ? length : RESTORE_BYTES;
+    memcpy(guard.restore, bytes, guard.restore_length);
+}
+
+void term_guard_arm(bool armed)
+{
+    atomic_store(&guard.armed, armed);
+}
+
+bool term_guard_capture(struct status *status)
+{
+    guard.capture = memfd_create("lockstep-output", MFD_CLOEXEC);
+    if (guard.capture < 0 || fcntl(guard.capture, F_SETFL, O_APPEND) != 0)
+        return status_fail(status, STATUS_IO, "no memory file for output: %s", strerror(errno));
+    fflush(stdout);
+    fflush(stderr);
+    for (int i = 0; i < 2; i++) {
+        if (!isatty(i + 1))
+            continue; /* the user sends it elsewhere */
+        guard.saved_out[i] = fcntl(i + 1, F_DUPFD_CLOEXEC, 3);
+        if (guard.saved_out[i] < 0 || dup2(guard.capture, i + 1) < 0)
+            return status_fail(status, STATUS_IO, "cannot redirect output: %s", strerror(errno));
+    }
+    return true;
+}
+
+/* Keeps the end of a file that has grown too large. Lines written while this runs may be lost; that
+ * somebody prints 16 MiB beside the screen is the greater trouble. */
+static void cut_capture(void)
+{
+    struct text kept = {0};
+    char bytes[4096];
+    off_t size = lseek(guard.capture, 0, SEEK_END), at = size - CAPTURE_KEPT;
+    ssize_t length;
+    while (at < size && (length = pread(guard.capture, bytes, sizeof(bytes), at)) > 0) {
+        text_add_part(&kept, bytes, (size_t)length);
+        at += length;
+    }
+    if (ftruncate(guard.capture, 0) == 0) {
+        write_all(guard.capture, "...\n", 4);
+        write_all(guard.capture, kept.data, kept.length);
+        guard.capture_read = lseek(guard.capture, 0, SEEK_END);
+    }
+    text_free(&kept);
+}
+
+size_t term_guard_captured(struct text *out)
+{
+    struct stat information;
+    char bytes[4096];
+    size_t added = 0;
+    if (guard.capture < 0)
+        return 0;
+    fflush(stdout);
+    if (fstat(guard.capture, &information) != 0 || information.st_size <= guard.capture_read)
+        return 0;
+    if (information.st_size - guard.capture_read > CAPTURE_LIMIT)
+        guard.capture_read = information.st_size - CAPTURE_LIMIT;
+    ssize_t length;
+    while ((length = pread(guard.capture, bytes, sizeof(bytes), guard.capture_read)) > 0) {
+        text_add_part(out, bytes, (size_t)length);
+        guard.capture_read += length;
+        added += (size_t)length;
+    }
+    if (guard.capture_read > CAPTURE_LIMIT)
+        cut_capture();
+    return added;
+}
+
+int term_guard_fd(void)
+{
+    return guard.pipe[0];
+}
+
+int term_guard_take(void)
+{
+    unsigned char byte;
+    return guard.pipe[0] >= 0 && read(guard.pipe[0], &byte, 1) == 1 ? byte : 0;
+}
+
+void term_guard_stop(void)
+{
+    term_guard_arm(false);
+    struct sigaction standard = {.sa_handler = SIG_DFL}, ours;
+    sigemptyset(&standard.sa_mask);
+    sigaction(SIGTSTP, &standard, &ours);
+    raise(SIGTSTP);
+    sigaction(SIGTSTP, &ours, NULL);
+    term_guard_arm(true);
+}
+
+static void end_capture(void)
+{
+    if (guard.capture < 0)
+        return;
+    fflush(stdout);
+    fflush(stderr);
+    release_output();
+    print_captured(STDERR_FILENO, CAPTURE_PRINTED);
+    for (int i = 0; i < 2; i++) {
+        if (guard.saved_out[i] >= 0)
+            close(guard.saved_out[i]);
+        guard.saved_out[i] = -1;
+    }
+    close(guard.capture);
+    guard.capture = -1;
+}
+
+void term_guard_end(void)
+{
+    if (!guard.on)
+        return;
+    if (guard.tty >= 0)
+        tcsetattr(guard.tty, TCSADRAIN, &guard.modes);
+    term_guard_arm(false);
+    end_capture();
+    for (int i = 0; i < FATAL_COUNT; i++)
+        sigaction(fatal_signals[i], &guard.old_fatal[i], NULL);
+    for (int i = 0; guard.events && i < EVENT_COUNT; i++)
+        sigaction(event_signals[i], &guard.old_event[i], NULL);
+    sigaltstack(&guard.old_stack, NULL);
+    for (int i = 0; i < 2; i++) {
+        if (guard.pipe[i] >= 0)
+            close(guard.pipe[i]);
+        guard.pipe[i] = -1;
+    }
+    guard.tty = -1;
+    guard.on = false;
+}
