@@ -45,13 +45,13 @@ def columns_transposed(first, last=None):
 
 
 class Recorded:
-    """A model under recording: `parameters` {lockstep name: pieces}, `values` {lockstep name:
-    module whose output it is}, `routers` [module whose first output are router logits]."""
+    """A model under recording: `parameters` {lockstep name: pieces}, `values` {layer path: module
+    whose output it is}, `inputs` {value: module whose input it is}, `routers` {value: router}."""
 
     def __init__(self, module, learned_positions=False):
         self.module = module
         self.learned_positions = learned_positions
-        self.parameters, self.values, self.routers = {}, {}, []
+        self.parameters, self.values, self.inputs, self.routers = {}, {}, {}, {}
 
     def forward(self, tokens, positions, mask):
         """Logits of each prediction head, [T, vocabulary]. Without a mask the module makes its
@@ -97,6 +97,17 @@ class Recorded:
     def watch(self, modules):
         self.values.update(modules)
 
+    def watch_block(self, name, block, norms, attention, dense, layer_2=None):
+        """Inner values of a block; `dense` and `layer_2` are the last linear layers of attention
+        and MLP."""
+        values = {"norm_1": norms[0], "mixer": attention, "norm_2": norms[1], "mlp": block.mlp}
+        self.watch({f"{name}.{part}": module for part, module in values.items()})
+        self.watch({name: block})
+        self.inputs[f"{name}.mixer.context"] = dense
+        self.inputs[f"{name}.mixer_residual"] = norms[1]
+        if layer_2:
+            self.inputs[f"{name}.mlp.activated"] = layer_2
+
 
 def add_llama_block(model, name, path, block, biases=(), layer_norm=False):
     """A block of the Llama family: separate q, k and v; rotary; `biases` of "qkv", "dense",
@@ -110,15 +121,9 @@ def add_llama_block(model, name, path, block, biases=(), layer_norm=False):
     )
     model.add_linear(f"{name}.mixer.dense", f"{attention}.o_proj", bias="dense" in biases)
     add_llama_mlp(model, name, f"{path}.mlp", block.mlp, biases)
-    model.watch(
-        {
-            f"{name}.norm_1": block.input_layernorm,
-            f"{name}.mixer": block.self_attn,
-            f"{name}.norm_2": block.post_attention_layernorm,
-            f"{name}.mlp": block.mlp,
-            name: block,
-        }
-    )
+    norms = (block.input_layernorm, block.post_attention_layernorm)
+    layer_2 = getattr(block.mlp, "down_proj", getattr(block.mlp, "c_proj", None))
+    model.watch_block(name, block, norms, block.self_attn, block.self_attn.o_proj, layer_2)
 
 
 def add_llama_mlp(model, name, path, mlp, biases):
@@ -146,7 +151,7 @@ def add_experts(model, name, path, mlp):
         for expert in range(mlp.gate.num_experts)
     ]
     model.add(f"{name}.mlp.layer_2.weight", *pieces)
-    model.routers.append(mlp.gate)
+    model.routers[f"{name}.mlp.router.logits"] = mlp.gate
 
 
 def add_llama_ends(model, module, layer_norm=False):
@@ -257,15 +262,8 @@ def add_gpt_block(model, name, path, block, key_value_size):
     model.add_linear(f"{name}.mlp.layer_2", f"{path}.mlp.c_proj", bias=True, view=flipped)
     model.add_norm(f"{name}.norm_1", f"{path}.ln_1", True)
     model.add_norm(f"{name}.norm_2", f"{path}.ln_2", True)
-    model.watch(
-        {
-            f"{name}.norm_1": block.ln_1,
-            f"{name}.mixer": block.attn,
-            f"{name}.norm_2": block.ln_2,
-            f"{name}.mlp": block.mlp,
-            name: block,
-        }
-    )
+    norms = (block.ln_1, block.ln_2)
+    model.watch_block(name, block, norms, block.attn, block.attn.c_proj, block.mlp.c_proj)
 
 
 def create_gpt(family, groups, **settings):

@@ -23,7 +23,7 @@ def samples(array):
     return array.reshape(-1)[: SAMPLES * step : step]
 
 
-def describe(array):
+def describe(array, order):
     """What the metadata of one tensor says: shape, sampling and statistics of the whole tensor."""
     finite = array[np.isfinite(array)].astype(np.float64)
     numbers = {}
@@ -32,19 +32,24 @@ def describe(array):
     if finite.size > 1:
         numbers["deviation"] = finite.std(ddof=1)
     return {
-        "dtype": "F32",
+        "dtype": "f32",
         "shape": list(array.shape),
         "sampling_step": sampling_step(array.shape),
         **{key: float(value) for key, value in numbers.items()},
         "nan_count": int(np.isnan(array).sum()),
         "infinity_count": int(np.isinf(array).sum()),
+        "order": order,
     }
 
 
 def write_step(path, entries):
     """One safetensors file with the entries in their order, which the library's own writer would
     sort. Written under a temporary name first."""
-    header = {"__metadata__": {name: json.dumps(describe(value)) for name, value in entries.items()}}
+    metadata = {
+        name: json.dumps(describe(value, order), separators=(",", ":"))
+        for order, (name, value) in enumerate(entries.items())
+    }
+    header = {"__metadata__": metadata}
     offset, data = 0, []
     for name, value in entries.items():
         kept = np.ascontiguousarray(samples(value), "<f4")
@@ -63,7 +68,8 @@ def write(folder, description, steps):
     folder.mkdir(parents=True, exist_ok=True)
     for step, entries in steps.items():
         write_step(folder / f"{step}.safetensors", entries)
-    manifest = {"format": "lockstep trace", "version": 1, **description, "steps": list(steps)}
+    manifest = {"format": "lockstep-trace", "version": 1, **description,
+                "full_tensors": False, "steps": list(steps)}
     (folder / "manifest.json").write_text(json.dumps(manifest, indent=1) + "\n")
 
 

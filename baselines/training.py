@@ -64,8 +64,14 @@ class Recorder:
         self.hooks = [
             module.register_forward_hook(self.hook(name)) for name, module in model.values.items()
         ]
-        for router in model.routers:
-            self.hooks.append(router.register_forward_hook(self.keep_router))
+        self.hooks += [
+            module.register_forward_pre_hook(self.input_hook(name))
+            for name, module in model.inputs.items()
+        ]
+        self.hooks += [
+            router.register_forward_hook(self.router_hook(name))
+            for name, router in model.routers.items()
+        ]
 
     def hook(self, name):
         def keep(module, inputs, output):
@@ -77,8 +83,18 @@ class Recorder:
         tensor.retain_grad()
         self.outputs[name] = tensor
 
-    def keep_router(self, module, inputs, output):
-        self.routers.append((output[0], output[2]))
+    def input_hook(self, name):
+        def keep(module, inputs):
+            self.keep(name, inputs[0])
+
+        return keep
+
+    def router_hook(self, name):
+        def keep(module, inputs, output):
+            self.keep(name, output[0])
+            self.routers.append((output[0], output[2]))
+
+        return keep
 
     def remove(self):
         for hook in self.hooks:
