@@ -1,0 +1,89 @@
+/* The session: one debugging session on its own thread. The prompt, the screens and scripts all
+ * use it in the same way: they post command lines, take events, and look at snapshots.
+ *
+ * Threads: session_start makes the engine thread, which alone touches runs, devices and files.
+ * All functions here are for the one front-end thread, except session_interrupt, which any thread
+ * or signal handler may call. Nothing here waits for the engine, except session_stop. */
+#ifndef ENGINE_SESSION_SESSION_H
+#define ENGINE_SESSION_SESSION_H
+
+#include "engine/base/status.h"
+#include "engine/config/config.h"
+
+#include <stddef.h>
+#include <stdint.h>
+
+struct session;
+
+struct session_options {
+    struct config_search search; /* copied */
+    const char *device;          /* "auto", "cpu", "cuda" */
+    int threads;                 /* for kernels and comparisons, 0 = all cores */
+    int64_t keep_limit;          /* bytes that two runs may take to keep every value; -1: half of
+                                    the free memory */
+};
+
+/* NULL on failure (no thread). No run is loaded yet: the command "file MODEL/VARIANT" does it. */
+struct session *session_start(const struct session_options *options, struct status *status);
+/* Interrupts what runs, ends the thread, frees everything. NULL is fine. */
+void session_stop(struct session *session);
+
+/* Queues one command line, as typed at the prompt ("break decoder.1 if rel_rms > 1e-3"). Returns
+ * its number (1, 2, ...); its end is announced by EVENT_DONE with that number. */
+uint64_t session_post(struct session *session, const char *line);
+/* A run stops before its next instruction; a command that waits gives up. Async-signal-safe. */
+void session_interrupt(struct session *session);
+
+enum event_kind {
+    EVENT_OUTPUT = 0, /* text of a command, to be shown as it is (may be several lines) */
+    EVENT_ERROR,      /* a command failed: text says why and what would work */
+    EVENT_MESSAGE,    /* remarks that belong to no command */
+    EVENT_RUNNING,    /* the run moves; screens show it as running */
+    EVENT_STOPPED,    /* the run stands still; text is the reason in one line */
+    EVENT_CHANGED,    /* a new snapshot is there */
+    EVENT_DONE,       /* the command `command` ended; ok tells how */
+    EVENT_QUIT,       /* the user asked to leave */
+};
+
+struct session_event {
+    enum event_kind kind;
+    uint64_t command; /* the command that it belongs to, 0 = none */
+    bool ok;          /* EVENT_DONE */
+    char *text;       /* owned by the list, NULL if none */
+    struct session_event *next;
+};
+
+/* Readable (poll) whenever events may be waiting. Owned by the session. */
+int session_wake_fd(const struct session *session);
+/* All events so far, in order; NULL if none. Free with session_events_free. Never waits. */
+struct session_event *session_take_events(struct session *session);
+void session_events_free(struct session_event *events);
+
+/* Where the run is. An immutable picture; holders share it. */
+enum run_state { RUN_NONE = 0, RUN_STOPPED, RUN_RUNNING, RUN_ENDED, RUN_FAILED };
+
+struct snapshot {
+    uint64_t version; /* grows with each change */
+    enum run_state state;
+    char *run, *reference; /* "llama/bf4", "llama/df4" or a trace's path, "" */
+    int step, steps;       /* from 0 */
+    int next, instructions; /* program counter; instructions of a step */
+    char *place;           /* "step 1, backward, micro-batch 2/4, decoder.1.mlp.layer_2" */
+    char *stop_reason;
+    int breakpoints;
+    int compared, failed;  /* tensors so far */
+    int64_t memory_live, memory_planned; /* bytes */
+    double seconds;        /* of the run's own instructions */
+};
+
+/* The newest snapshot; give it back with snapshot_release, which also nulls the pointer. */
+const struct snapshot *session_snapshot(struct session *session);
+void snapshot_release(const struct snapshot **snapshot);
+
+/* Words that could stand at `start`..`end` of `line`: commands, options, layers, tensors, files.
+ * Answers from the command table and the loaded program's names (immutable once loaded). Returns
+ * the count; free each and the array. */
+int session_complete(struct session *session, const char *line, size_t start, size_t end,
+                     char ***matches);
+
+#endif
