@@ -117,7 +117,10 @@ def add_llama_block(model, name, path, block, biases=(), layer_norm=False):
     model.add_norm(f"{name}.norm_2", f"{path}.post_attention_layernorm", layer_norm)
     model.add_linear(f"{name}.mixer.query", f"{attention}.q_proj", bias="qkv" in biases)
     model.add_linear(
-        f"{name}.mixer.key_value", f"{attention}.k_proj", f"{attention}.v_proj", bias="qkv" in biases
+        f"{name}.mixer.key_value",
+        f"{attention}.k_proj",
+        f"{attention}.v_proj",
+        bias="qkv" in biases,
     )
     model.add_linear(f"{name}.mixer.dense", f"{attention}.o_proj", bias="dense" in biases)
     add_llama_mlp(model, name, f"{path}.mlp", block.mlp, biases)
@@ -130,7 +133,8 @@ def add_llama_mlp(model, name, path, mlp, biases):
     if hasattr(mlp, "experts"):
         return add_experts(model, name, path, mlp)
     if hasattr(mlp, "gate_proj"):
-        model.add_linear(f"{name}.mlp.layer_1", f"{path}.gate_proj", f"{path}.up_proj", bias=False)
+        halves = (f"{path}.gate_proj", f"{path}.up_proj")
+        model.add_linear(f"{name}.mlp.layer_1", *halves, bias=False)
         model.add(f"{name}.mlp.layer_2.weight", Piece(f"{path}.down_proj.weight", transposed))
         return None
     model.add_linear(f"{name}.mlp.layer_1", f"{path}.c_fc", bias="mlp" in biases)
@@ -185,7 +189,8 @@ def llama_settings(blocks=2, rope=None, **shape):
 
 def create_llama_family(family, biases=(), settings=None, **more):
     """LlamaForCausalLM, MistralForCausalLM, ... without change."""
-    config = getattr(transformers, f"{family}Config")(**{**llama_settings(**more), **(settings or {})})
+    settings = {**llama_settings(**more), **(settings or {})}
+    config = getattr(transformers, f"{family}Config")(**settings)
     module = getattr(transformers, f"{family}ForCausalLM")(config)
     model = Recorded(module)
     layer_norm = isinstance(module.model.norm, torch.nn.LayerNorm)
