@@ -58,7 +58,7 @@ void helper_free(struct tensor *tensors, int count)
         free(tensors[i].data);
 }
 
-static double project(const struct op_call *call, const struct tensor weights[OP_MAX_OUTPUTS])
+static double project(const struct op_call *call, const struct tensor *weights)
 {
     struct tensor results[OP_MAX_OUTPUTS];
     double sum = 0;
@@ -73,8 +73,7 @@ static double project(const struct op_call *call, const struct tensor weights[OP
 /* The step of 1e-5 leaves about 1e-10 of third derivatives and, with sums of magnitude up to
  * 1e3, 1e-8 of rounding (1e-16 * 1e3 / 1e-5): the bound of 2e-6 is far above both, and far below
  * the size of a gradient that lost a term. */
-void helper_check_gradient(const struct op_call *forward, int input,
-                           const struct tensor weights[OP_MAX_OUTPUTS],
+void helper_check_gradient(const struct op_call *forward, int input, const struct tensor *weights,
                            const struct tensor *gradient)
 {
     const double step = 1e-5, bound = 2e-6;

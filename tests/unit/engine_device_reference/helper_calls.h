@@ -18,10 +18,10 @@ void helper_output(struct op_call *call, enum dtype dtype, struct shape shape);
 void helper_run(const struct op_call *call, struct tensor results[OP_MAX_OUTPUTS]);
 void helper_free(struct tensor *tensors, int count);
 
-/* Fails the test unless `gradient` is d/dx <c, f(x)> for x the input `input` of `forward`, by
- * central differences, element by element. weights[i] is c for output i; no data: not used. */
-void helper_check_gradient(const struct op_call *forward, int input,
-                           const struct tensor weights[OP_MAX_OUTPUTS],
+/* weights: [OP_MAX_OUTPUTS]. Fails the test unless `gradient` is d/dx <c, f(x)> for x the input
+ * `input` of `forward`, by central differences, element by element. weights[i] is c for output i;
+ * no data: not used. */
+void helper_check_gradient(const struct op_call *forward, int input, const struct tensor *weights,
                            const struct tensor *gradient);
 
 #endif
