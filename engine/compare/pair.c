@@ -160,14 +160,21 @@ static bool shapes_differ(const struct pair *pair, int value)
                                       pair->reference->program->values[other].shape);
 }
 
-static const struct limits *limits_of(const struct pair *pair, const struct value *value)
+/* The limits for a value in this step. The absolute limits of the tables are made for the sizes of
+ * layer outputs and their gradients; inner values may be of any size, so only relative ones hold.
+ */
+static const struct limits *limits_of(struct pair *pair, const struct value *value)
 {
     char step[32];
+    struct limits *limits = &pair->limits[value->id];
     if (!pair->options.tolerances)
         return NULL;
-    if (value->what == WHAT_STATE)
-        return &pair->state_limits;
-    return tolerances_find(pair->options.tolerances, step_name(pair, step), value->name);
+    *limits = value->what == WHAT_STATE
+                  ? pair->state_limits
+                  : *tolerances_find(pair->options.tolerances, step_name(pair, step), value->name);
+    if (!value->log_point && value->what != WHAT_STATE)
+        limits->rms_absolute = limits->max_absolute = INFINITY;
+    return limits;
 }
 
 static bool compare_value(struct pair *pair, int value, struct status *status)
@@ -409,6 +416,7 @@ struct pair *pair_create(const struct pair_options *options, struct status *stat
     }
     size_t values = (size_t)pair->test->program->value_count;
     pair->results = memory_zeroed(values, sizeof(*pair->results));
+    pair->limits = memory_zeroed(values, sizeof(*pair->limits));
     pair->reference_value = memory_zeroed(values, sizeof(int));
     for (size_t v = 0; v < values; v++)
         pair->reference_value[v] = -1;
@@ -433,6 +441,7 @@ void pair_free(struct pair *pair)
     run_free(pair->test);
     run_free(pair->reference);
     free(pair->results);
+    free(pair->limits);
     free(pair->reference_value);
     free(pair->test_value);
     free(pair->held);

@@ -31,7 +31,7 @@ struct pair_result {
     bool sampled; /* the reference had samples only */
     struct metrics metrics;
     struct verdict verdict;
-    const struct limits *limits; /* into the tolerances */
+    const struct limits *limits; /* owned by the pair */
 };
 
 /* Called for every comparison as it is made. */
@@ -52,6 +52,7 @@ struct pair {
     struct run *reference; /* NULL with a trace or no reference */
     const struct trace_step *trace_step;
     struct pair_result *results; /* [test values], of the current step */
+    struct limits *limits;       /* [test values], of the current step */
     int *reference_value;        /* [test values]: the reference's value of the same name, or -1 */
     int *test_value;             /* [reference values]: the other way round, or -1 */
     struct held_value *held;     /* [reference values] */

@@ -113,9 +113,10 @@ bool pair_compare_parameters(struct pair *pair, struct status *status)
     for (int p = 0; pair->options.tolerances && p < program->parameter_count; p++) {
         int value = program->parameters[p].value;
         struct pair_result *result = &pair->results[value];
-        result->limits =
-            tolerances_find(pair->options.tolerances, "init", program->values[value].name);
-        if (!result->limits || result->limits->ignore)
+        pair->limits[value] =
+            *tolerances_find(pair->options.tolerances, "init", program->values[value].name);
+        result->limits = &pair->limits[value];
+        if (result->limits->ignore)
             continue;
         struct pair_sides sides;
         if (!parameter_sides(pair, value, &sides, status))
