@@ -1,0 +1,104 @@
+/* How fast two tensors are compared: `lockstep_bench_compare [million elements]`. Prints, for each
+ * pair of dtypes and 1 thread or all, the best of several passes with every metric, and beside it
+ * a pass that only reads the same memory. */
+#include "engine/compare/compare.h"
+#include "engine/base/memory.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <time.h>
+
+enum { PASSES = 9 };
+
+static double now(void)
+{
+    struct timespec time;
+    clock_gettime(CLOCK_MONOTONIC, &time);
+    return (double)time.tv_sec + 1e-9 * (double)time.tv_nsec;
+}
+
+/* Numbers in [-1, 1), the test's a few units beside the reference's. */
+static void fill(struct tensor *reference, struct tensor *test, int64_t count)
+{
+    uint32_t state = 1;
+    for (int64_t i = 0; i < count; i++) {
+        state = state * 1664525u + 1013904223u;
+        double number = (double)(int32_t)state * 0x1p-31;
+        dtype_store(reference->dtype, reference->data, (size_t)i, number);
+        dtype_store(test->dtype, test->data, (size_t)i, number * (1 + 1e-6 * (state >> 29)));
+    }
+}
+
+/* The bound: nothing but reading, 64 bits at a time, from both tensors at once. */
+static uint64_t read_only(const struct tensor *reference, const struct tensor *test, int threads)
+{
+    const uint64_t *a = reference->data, *b = test->data;
+    int64_t words_a = shape_elements(reference->shape) * (int64_t)dtype_size(reference->dtype) / 8;
+    int64_t words_b = shape_elements(test->shape) * (int64_t)dtype_size(test->dtype) / 8;
+    int64_t words = words_a < words_b ? words_a : words_b;
+    uint64_t sum = 0;
+    (void)threads;
+#ifdef _OPENMP
+#pragma omp parallel for simd schedule(static) reduction(^ : sum) num_threads(threads)
+#endif
+    for (int64_t i = 0; i < words; i++)
+        sum ^= a[i] ^ b[i];
+    return sum;
+}
+
+static void measure(const struct tensor *reference, const struct tensor *test, double scale,
+                    int threads)
+{
+    double best = 1e9, bound = 1e9;
+    struct metrics metrics;
+    volatile uint64_t sink = 0;
+    for (int pass = 0; pass < PASSES; pass++) {
+        double start = now();
+        metrics_compute(reference, test, scale, threads, &metrics);
+        double end = now();
+        best = end - start < best ? end - start : best;
+        sink ^= read_only(reference, test, threads);
+        double read = now() - end;
+        bound = read < bound ? read : bound;
+    }
+    double bytes = (double)shape_elements(reference->shape) *
+                   (double)(dtype_size(reference->dtype) + dtype_size(test->dtype));
+    double smaller = dtype_size(reference->dtype) < dtype_size(test->dtype)
+                         ? 2.0 * (double)dtype_size(reference->dtype)
+                         : 2.0 * (double)dtype_size(test->dtype);
+    double read_rate = (double)shape_elements(reference->shape) * smaller / bound * 1e-9;
+    printf("%-5s %-5s scale %-8g %d thread%s %8.2f ms %7.2f GB/s   reading alone %6.2f GB/s\n",
+           dtype_name(reference->dtype), dtype_name(test->dtype), scale, threads,
+           threads == 1 ? " " : "s", best * 1e3, bytes / best * 1e-9, read_rate);
+}
+
+int main(int count, char **arguments)
+{
+    static const struct {
+        enum dtype reference, test;
+        double scale;
+    } cases[] = {{DTYPE_F32, DTYPE_F32, 1},  {DTYPE_F32, DTYPE_F32, 65536},
+                 {DTYPE_F32, DTYPE_BF16, 1}, {DTYPE_BF16, DTYPE_BF16, 1},
+                 {DTYPE_F16, DTYPE_F16, 1},  {DTYPE_F32, DTYPE_F16, 65536},
+                 {DTYPE_F64, DTYPE_F32, 1},  {DTYPE_F64, DTYPE_F64, 1}};
+    int64_t elements = (count > 1 ? atol(arguments[1]) : 64) << 20;
+    printf("%lld elements, best of %d passes, all metrics\n", (long long)elements, PASSES);
+    for (int i = 0; i < ARRAY_LENGTH(cases); i++) {
+        struct tensor reference = tensor_of(NULL, cases[i].reference, shape_of1(elements));
+        struct tensor test = tensor_of(NULL, cases[i].test, shape_of1(elements));
+        reference.data = memory_try((size_t)elements, dtype_size(reference.dtype));
+        test.data = memory_try((size_t)elements, dtype_size(test.dtype));
+        if (!reference.data || !test.data) {
+            fprintf(stderr, "not enough memory for %lld elements\n", (long long)elements);
+            free(reference.data);
+            free(test.data);
+            return 1;
+        }
+        fill(&reference, &test, elements);
+        for (int threads = 1; threads <= 2; threads++)
+            measure(&reference, &test, cases[i].scale, threads);
+        free(reference.data);
+        free(test.data);
+    }
+    return 0;
+}
