@@ -6,6 +6,7 @@
 
 #include "engine/base/memory.h"
 
+#include <limits.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -39,6 +40,7 @@ static void find_lives(struct planner *planner)
                                            .bytes = (int64_t)value_bytes(value),
                                            .first = value->producer,
                                            .last = value->producer,
+                                           .overwritten = INT_MAX,
                                            .shares = -1};
     }
     for (int i = 0; i < program->instruction_count; i++)
@@ -246,7 +248,9 @@ static void place_members(struct planner *planner)
         const struct value *value = &planner->program->values[v];
         place->offset = plan->placements[place->shares].offset;
         const struct instruction *producer = &planner->program->instructions[value->producer];
-        if (producer->op == OP_SLICE_ROWS)
+        if (producer->op != OP_SLICE_ROWS)
+            plan->placements[place->shares].overwritten = value->producer;
+        else
             place->offset += producer->parameters.first_row * shape_columns(value->shape) *
                              (int64_t)dtype_size(value->dtype);
     }
@@ -334,26 +338,13 @@ void memory_plan_classes(const struct memory_plan *plan, const struct program *p
     }
 }
 
-/* A value that was overwritten in place dies when the one that took over its memory was born. */
-static bool overwritten(const struct memory_plan *plan, const struct program *program, int value,
-                        int next)
-{
-    for (int v = 0; v < plan->value_count; v++) {
-        const struct value *other = &program->values[v];
-        if (plan->placements[v].shares == value && other->producer >= 0 && other->producer < next &&
-            program->instructions[other->producer].op != OP_SLICE_ROWS)
-            return true;
-    }
-    return false;
-}
-
 bool memory_plan_holds(const struct memory_plan *plan, const struct program *program, int value,
                        int next)
 {
     const struct placement *place = &plan->placements[value];
     if (program->values[value].producer >= next)
         return false;
-    if (overwritten(plan, program, value, next))
+    if (place->overwritten < next)
         return false;
     if (place->persistent || plan->mode == PLAN_KEEP)
         return true;
