@@ -17,6 +17,7 @@ struct placement {
     int64_t offset; /* bytes in its arena */
     int64_t bytes;
     int first, last; /* live from this instruction to that one (inclusive); persistent: all */
+    int overwritten; /* instruction that writes another value over it in place, or INT_MAX */
     int shares;      /* value whose memory it takes over or looks into, or -1 */
 };
 
