@@ -12,9 +12,10 @@ static void *checked(void *memory)
 {
     if (!memory) {
         static const char message[] = "lockstep: out of memory\n";
-        if (write(STDERR_FILENO, message, sizeof(message) - 1) < 0)
-            raise(SIGABRT);
+        ssize_t written = write(STDERR_FILENO, message, sizeof(message) - 1);
+        (void)written; /* there is nobody left to tell */
         raise(SIGABRT);
+        __builtin_trap(); /* a blocked or ignored signal must not lead to a NULL */
     }
     return memory;
 }
@@ -33,14 +34,12 @@ void *memory_resize(void *memory, size_t count, size_t size)
 
 char *memory_string(const char *text)
 {
-    return text ? memory_string_part(text, strlen(text)) : NULL;
+    return text ? checked(strdup(text)) : NULL;
 }
 
 char *memory_string_part(const char *text, size_t length)
 {
-    char *copy = memory_zeroed(length + 1, 1);
-    memcpy(copy, text, length);
-    return copy;
+    return checked(strndup(text, length));
 }
 
 char *memory_format(const char *format, ...)

@@ -13,7 +13,8 @@ void *memory_zeroed(size_t count, size_t size);
 /* realloc that does not return NULL; new bytes are not zeroed. */
 void *memory_resize(void *memory, size_t count, size_t size);
 
-/* strdup and strndup that do not return NULL; memory_string(NULL) is NULL. */
+/* strdup and strndup (which stops at a zero byte) that do not return NULL; memory_string(NULL) is
+ * NULL. */
 char *memory_string(const char *text);
 char *memory_string_part(const char *text, size_t length);
 

@@ -14,12 +14,15 @@ bool status_fail(struct status *status, enum status_code code, const char *forma
 {
     if (!status)
         return false;
+    /* Not straight into the status: the old text may be among the arguments. */
+    char text[sizeof(status->text)];
     va_list arguments;
     va_start(arguments, format);
-    status->code = code;
-    int needed = vsnprintf(status->text, sizeof(status->text), format, arguments);
+    int needed = vsnprintf(text, sizeof(text), format, arguments);
     va_end(arguments);
-    mark_cut(status->text, sizeof(status->text), needed);
+    mark_cut(text, sizeof(text), needed);
+    status->code = code;
+    memcpy(status->text, text, strlen(text) + 1);
     return false;
 }
 
@@ -30,12 +33,13 @@ bool status_context(struct status *status, const char *format, ...)
     char context[256];
     va_list arguments;
     va_start(arguments, format);
-    vsnprintf(context, sizeof(context), format, arguments);
+    int length = vsnprintf(context, sizeof(context), format, arguments);
     va_end(arguments);
+    mark_cut(context, sizeof(context), length);
     char text[sizeof(status->text)];
     int needed = snprintf(text, sizeof(text), "%s: %s", context, status->text);
     mark_cut(text, sizeof(text), needed);
-    memcpy(status->text, text, sizeof(text));
+    memcpy(status->text, text, strlen(text) + 1);
     return false;
 }
 

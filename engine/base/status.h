@@ -32,8 +32,8 @@ struct status {
 bool status_fail(struct status *status, enum status_code code, const char *format, ...)
     __attribute__((format(printf, 3, 4)));
 
-/* Puts a context such as "model llama" before the text of a failed status, as "context: text".
- * Keeps the code. Returns false. */
+/* Puts a context such as "model llama" (cut at 255 bytes) before the text of a failed status, as
+ * "context: text". Keeps the code. Returns false. */
 bool status_context(struct status *status, const char *format, ...)
     __attribute__((format(printf, 2, 3)));
 

@@ -22,7 +22,8 @@ static void reserve(struct text *text, size_t more)
 void text_add_part(struct text *text, const char *bytes, size_t length)
 {
     reserve(text, length);
-    memcpy(text->data + text->length, bytes, length);
+    if (length > 0) /* bytes may be NULL then, which memcpy does not allow */
+        memcpy(text->data + text->length, bytes, length);
     text->length += length;
     text->data[text->length] = '\0';
 }
@@ -39,7 +40,7 @@ void text_format(struct text *text, const char *format, ...)
     va_copy(again, arguments);
     int needed = vsnprintf(NULL, 0, format, arguments);
     va_end(arguments);
-    if (needed > 0) {
+    if (needed >= 0) {
         reserve(text, (size_t)needed);
         vsnprintf(text->data + text->length, (size_t)needed + 1, format, again);
         text->length += (size_t)needed;
@@ -96,10 +97,10 @@ const char *text_bytes(uint64_t bytes, char buffer[32])
     static const char *const units[] = {"B", "KiB", "MiB", "GiB", "TiB"};
     double amount = (double)bytes;
     int unit = 0;
-    while (amount >= 1024 && unit < 4) {
+    while (amount >= 1023.5 && unit < 4) { /* what would be written as 1024 */
         amount /= 1024;
         unit++;
     }
-    snprintf(buffer, 32, unit > 0 && amount < 10 ? "%.1f %s" : "%.0f %s", amount, units[unit]);
+    snprintf(buffer, 32, unit > 0 && amount < 9.95 ? "%.1f %s" : "%.0f %s", amount, units[unit]);
     return buffer;
 }

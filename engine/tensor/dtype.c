@@ -116,6 +116,34 @@ double dtype_load(enum dtype dtype, const void *data, size_t index)
     return NAN;
 }
 
+/* Rounds to float so that rounding once more to 16 bits gives what rounding once would have given:
+ * an inexact result gets an odd last bit ("round to odd"), which no tie of the next rounding has.
+ */
+static float narrow(double number)
+{
+    float nearest = (float)number;
+    if ((double)nearest == number || isnan(number))
+        return nearest;
+    uint32_t bits;
+    memcpy(&bits, &nearest, 4);
+    if (fabs((double)nearest) > fabs(number))
+        bits--;
+    bits |= 1u;
+    memcpy(&nearest, &bits, 4);
+    return nearest;
+}
+
+/* Towards zero, limited to low..high, which are integers; NaN is 0. `high` as a double may be the
+ * next larger power of two, hence >=. */
+static int64_t integer_of(double number, int64_t low, int64_t high)
+{
+    if (isnan(number))
+        return 0;
+    if (number <= (double)low)
+        return low;
+    return number >= (double)high ? high : (int64_t)number;
+}
+
 void dtype_store(enum dtype dtype, void *data, size_t index, double number)
 {
     switch (dtype) {
@@ -123,32 +151,34 @@ void dtype_store(enum dtype dtype, void *data, size_t index, double number)
         ((float *)data)[index] = (float)number;
         break;
     case DTYPE_BF16:
-        ((uint16_t *)data)[index] = float_to_bf16((float)number);
+        ((uint16_t *)data)[index] = float_to_bf16(narrow(number));
         break;
     case DTYPE_F16:
-        ((uint16_t *)data)[index] = float_to_f16((float)number);
+        ((uint16_t *)data)[index] = float_to_f16(narrow(number));
         break;
     case DTYPE_F64:
         ((double *)data)[index] = number;
         break;
     case DTYPE_I32:
-        ((int32_t *)data)[index] = (int32_t)number;
+        ((int32_t *)data)[index] = (int32_t)integer_of(number, INT32_MIN, INT32_MAX);
         break;
     case DTYPE_I64:
-        ((int64_t *)data)[index] = (int64_t)number;
+        ((int64_t *)data)[index] = integer_of(number, INT64_MIN, INT64_MAX);
         break;
     case DTYPE_I16:
-        ((int16_t *)data)[index] = (int16_t)number;
+        ((int16_t *)data)[index] = (int16_t)integer_of(number, INT16_MIN, INT16_MAX);
         break;
     case DTYPE_U16:
-        ((uint16_t *)data)[index] = (uint16_t)number;
+        ((uint16_t *)data)[index] = (uint16_t)integer_of(number, 0, UINT16_MAX);
         break;
     case DTYPE_I8:
-        ((int8_t *)data)[index] = (int8_t)number;
+        ((int8_t *)data)[index] = (int8_t)integer_of(number, INT8_MIN, INT8_MAX);
         break;
     case DTYPE_U8:
+        ((uint8_t *)data)[index] = (uint8_t)integer_of(number, 0, UINT8_MAX);
+        break;
     case DTYPE_BOOL:
-        ((uint8_t *)data)[index] = (uint8_t)number;
+        ((uint8_t *)data)[index] = number != 0;
         break;
     case DTYPE_COUNT:
         break;
@@ -158,6 +188,8 @@ void dtype_store(enum dtype dtype, void *data, size_t index, double number)
 void dtype_convert(void *to, enum dtype to_dtype, const void *from, enum dtype from_dtype,
                    size_t count)
 {
+    if (count == 0)
+        return; /* the pointers may be NULL then */
     if (to_dtype == from_dtype) {
         memcpy(to, from, count * dtype_size(to_dtype));
         return;

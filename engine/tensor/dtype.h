@@ -31,7 +31,9 @@ bool dtype_find(const char *name, enum dtype *dtype);
 /* Distance from 1 to the next larger value: 2^-23, 2^-7, 2^-10, 2^-52; 0 for integers. */
 double dtype_epsilon(enum dtype dtype);
 
-/* One element as a double and back. `index` counts elements. */
+/* One element as a double and back. `index` counts elements; `data` is aligned for them.
+ * A load is exact but for i64 beyond 2^53. A store rounds once, to nearest even; integers are cut
+ * towards zero and limited to their range, with NaN as 0; a bool is "not zero". */
 double dtype_load(enum dtype dtype, const void *data, size_t index);
 void dtype_store(enum dtype dtype, void *data, size_t index, double number);
 /* `count` elements of one type into another. Source and destination do not overlap. */

@@ -46,11 +46,18 @@ int64_t shape_columns(struct shape shape)
 
 const char *shape_text(struct shape shape, char buffer[80])
 {
-    int length = snprintf(buffer, 80, "[");
-    for (int i = 0; i < shape.rank; i++)
-        length += snprintf(buffer + length, (size_t)(80 - length), i ? ",%" PRId64 : "%" PRId64,
+    enum { SIZE = 80, LONGEST_DIMENSION = 21 }; /* a sign, 19 digits, a comma */
+    int length = snprintf(buffer, SIZE, "[");
+    for (int i = 0; i < shape.rank; i++) {
+        if (length + LONGEST_DIMENSION + 4 >=
+            SIZE) { /* no real tensor, but a damaged file may say so */
+            length += snprintf(buffer + length, (size_t)(SIZE - length), "...");
+            break;
+        }
+        length += snprintf(buffer + length, (size_t)(SIZE - length), i ? ",%" PRId64 : "%" PRId64,
                            shape.dims[i]);
-    snprintf(buffer + length, (size_t)(80 - length), "]");
+    }
+    snprintf(buffer + length, (size_t)(SIZE - length), "]");
     return buffer;
 }
 

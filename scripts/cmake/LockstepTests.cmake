@@ -29,7 +29,7 @@ function(lockstep_test name)
          TSAN_OPTIONS=halt_on_error=1:second_deadlock_stack=1)
   elseif(LOCKSTEP_SANITIZE)
     list(APPEND environment UBSAN_OPTIONS=print_stacktrace=1
-         ASAN_OPTIONS=detect_stack_use_after_return=1:strict_string_checks=1)
+         ASAN_OPTIONS=detect_stack_use_after_return=1:allocator_may_return_null=1)
   endif()
   set_tests_properties(${name} PROPERTIES TIMEOUT 240 LABELS "${ARG_LABELS}"
                        ENVIRONMENT "${environment}")
