@@ -264,3 +264,19 @@ void check_document(const struct node *root, const cyaml_schema_value_t *schema,
     struct checker checker = {problems, what, partial};
     check_value(&checker, root, schema, "");
 }
+
+struct node *check_sorted(struct tree_pool *pool, struct node *node,
+                          const cyaml_schema_value_t *schema)
+{
+    if (schema->type != CYAML_MAPPING)
+        return node;
+    struct node *sorted = node_mapping(pool, node->source);
+    const cyaml_schema_field_t *field = schema->mapping.fields;
+    for (; field->key; field++) {
+        const struct node_entry *entry = node_entry_find(node, field->key);
+        if (entry)
+            node_add(pool, sorted, entry->key, entry->source,
+                     check_sorted(pool, entry->value, &field->value));
+    }
+    return sorted;
+}

@@ -13,6 +13,11 @@
 void check_document(const struct node *root, const cyaml_schema_value_t *schema, const char *what,
                     bool partial, struct problems *problems);
 
+/* A checked document with its keys in the order of the table: what is shown and hashed does not
+ * depend on who wrote which key first. */
+struct node *check_sorted(struct tree_pool *pool, struct node *node,
+                          const cyaml_schema_value_t *schema);
+
 /* The whole text as an integer in [minimum, maximum]; decimal digits without leading zeros. */
 bool check_integer(const char *text, int64_t minimum, int64_t maximum, int64_t *value);
 /* The whole text as a finite decimal number. */

@@ -5,21 +5,20 @@
 #include <stdlib.h>
 #include <string.h>
 
-/* Problems as lines, each once: a mistake in a model shows in each of its variants. */
+/* Problems as lines, each once: a mistake in a parent shows in each of its children. */
 struct report {
     struct names lines;
 };
 
-static void add_lines(struct report *report, const char *what, struct status *status)
+/* Takes the lines of a status, each between `before` and `after`. */
+static void add_lines(struct report *report, const char *before, struct status *status,
+                      const char *after)
 {
     for (char *line = status->text; *line;) {
         size_t length = strcspn(line, "\n");
-        char *copy = memory_string_part(line, length);
-        /* A position says where; only a line without one needs to be told whose it is. */
-        char *full = strchr(copy, ':') ? memory_string(copy) : memory_format("%s: %s", what, copy);
-        names_set(&report->lines, full, 0);
-        free(full);
-        free(copy);
+        char *whole = memory_format("%s%.*s%s", before, (int)length, line, after);
+        names_set(&report->lines, whole, 0);
+        free(whole);
         line += length + (line[length] == '\n');
     }
     *status = STATUS_NONE;
@@ -34,9 +33,9 @@ static void check_tables(const struct config_search *search, struct report *repo
     for (int i = 0; i < 2 * count; i++) {
         struct tolerances *table = tolerances_load(search, names[i / 2], devices[i % 2], &status);
         tolerances_free(table);
-        add_lines(report, names[i / 2], &status);
+        add_lines(report, "", &status, "");
     }
-    add_lines(report, "tolerances", &status);
+    add_lines(report, "", &status, "");
     config_names_free(names, count);
 }
 
@@ -46,12 +45,14 @@ static void check_references(const struct config_search *search,
     struct tree_pool pool = {0};
     struct status status = STATUS_NONE;
     struct config_file file = {0};
+    char *before = memory_format("variant %s: ", variant->name);
     if (variant->compares_with)
         search_read(search, KIND_VARIANT, variant->compares_with, 0, &pool, &file, &status);
-    add_lines(report, variant->name, &status);
+    add_lines(report, before, &status, "");
     if (variant->tolerances)
         search_read(search, KIND_TOLERANCES, variant->tolerances, 0, &pool, &file, &status);
-    add_lines(report, variant->name, &status);
+    add_lines(report, before, &status, "");
+    free(before);
     pool_free(&pool);
 }
 
@@ -61,16 +62,18 @@ static void check_model(const struct config_search *search, const char *model,
 {
     struct status status = STATUS_NONE;
     struct config *config = config_load(search, model, &status);
-    add_lines(report, model, &status);
+    add_lines(report, "", &status, "");
     for (int i = 0; config && i < count; i++) {
         const struct variant_config *variant = variants[i];
         if (!variant || config->groups[variant->group] == ACTION_NOT_IMPLEMENTED ||
             config_skips_variant(config, variant->name))
             continue;
         char *name = memory_format("%s/%s", model, variant->name);
+        char *after = memory_format(" (in %s)", name);
         config_free(config_load(search, name, &status));
-        add_lines(report, name, &status);
+        add_lines(report, "", &status, after);
         free(name);
+        free(after);
     }
     config_free(config);
 }
@@ -83,7 +86,7 @@ static void check_models(const struct config_search *search, struct variant_conf
     int count = config_list_models(search, &names, &status);
     for (int i = 0; i < count; i++)
         check_model(search, names[i], variants, variant_count, report);
-    add_lines(report, "models", &status);
+    add_lines(report, "", &status, "");
     config_names_free(names, count);
 }
 
@@ -92,14 +95,14 @@ static void check_everything(const struct config_search *search, struct report *
     struct status status = STATUS_NONE;
     char **names = NULL;
     int count = config_list_variants(search, &names, &status);
-    add_lines(report, "variants", &status);
+    add_lines(report, "", &status, "");
     struct variant_config **variants =
         memory_zeroed((size_t)(count > 0 ? count : 0), sizeof(struct variant_config *));
     for (int i = 0; i < count; i++) {
         variants[i] = variant_load(search, names[i], &status);
         if (variants[i])
             check_references(search, variants[i], report);
-        add_lines(report, names[i], &status);
+        add_lines(report, "", &status, "");
     }
     check_tables(search, report);
     check_models(search, variants, count, report);

@@ -41,25 +41,26 @@ void config_free(struct config *config)
     free(config);
 }
 
-/* The document as text with remarks, and the hash of the one without: where a value was written
- * does not change what runs. */
-static void describe(struct config *config, const struct node *root)
+/* The document as text with remarks, and the hash of the one without: neither where a value was
+ * written nor how a model is tested changes what runs. */
+static void describe(struct config *config, struct node *root)
 {
     struct text remarked = {0}, plain = {0};
     tree_print(root, true, &remarked);
-    tree_print(root, false, &plain);
+    tree_print(check_sorted(config->storage, root, &schema_overrides), false, &plain);
     config->hash = hash_bytes(plain.data, plain.length);
     config->resolved = text_take(&remarked);
     text_free(&plain);
 }
 
 /* Checks and translates `root`, whose nodes live in config->storage. */
-static bool fill(struct config *config, const struct node *root, struct status *status)
+static bool fill(struct config *config, struct node *root, struct status *status)
 {
     struct problems problems = {0};
     check_document(root, &schema_config, "the model", false, &problems);
     if (!problems_end(&problems, status))
         return false;
+    root = check_sorted(config->storage, root, &schema_config);
     struct raw_config *raw = check_load(root, &schema_config, status);
     if (!raw)
         return false;

@@ -169,7 +169,7 @@ struct config {
     int skip_test_count;
     char *checkpoint_format; /* NULL = none */
     bool requires_cuda;
-    uint64_t hash;      /* of the resolved text, for manifests */
+    uint64_t hash;      /* of the resolved text without remarks, groups and the like: what runs */
     char *resolved;     /* the merged YAML, one "key: value  # file:line" per line */
     void *storage;      /* owned by the loader */
 };

@@ -161,10 +161,12 @@ static struct node *expand(struct expansion *expansion, int index)
 
 static bool fail_syntax(const struct expansion *expansion, const yaml_parser_t *parser)
 {
-    const yaml_mark_t *mark = &parser->problem_mark;
+    yaml_mark_t mark = parser->problem_mark;
+    if (expansion->column)
+        mark.line = mark.column = 0; /* in an argument: the end would be on a line of its own */
     return status_fail(expansion->status, STATUS_INVALID, "%s:%d:%d: not YAML: %s%s%s",
-                       expansion->file, (int)mark->line + 1 + expansion->line,
-                       (int)mark->column + 1 + expansion->column,
+                       expansion->file, (int)mark.line + 1 + expansion->line,
+                       (int)mark.column + 1 + expansion->column,
                        parser->problem ? parser->problem : "unreadable", parser->context ? " " : "",
                        parser->context ? parser->context : "");
 }

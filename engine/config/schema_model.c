@@ -312,6 +312,7 @@ static const cyaml_schema_value_t word = {
 static const cyaml_schema_field_t override_fields[] = {RUN_FIELDS, CYAML_FIELD_END};
 
 static const cyaml_schema_field_t config_fields[] = {
+    CYAML_FIELD_INT_PTR("order", OPTIONAL, struct raw_config, order),
     RUN_FIELDS,
     CYAML_FIELD_MAPPING("groups", OPTIONAL, struct raw_config, groups, groups_fields),
     CYAML_FIELD_FLOAT("compare_factor", REQUIRED, struct raw_config, compare_factor),
@@ -323,7 +324,6 @@ static const cyaml_schema_field_t config_fields[] = {
     CYAML_FIELD_SEQUENCE("megatron_args", OPTIONAL_POINTER, struct raw_config, megatron_args, &word,
                          0, CYAML_UNLIMITED),
     CYAML_FIELD_BOOL("requires_cuda", REQUIRED, struct raw_config, requires_cuda),
-    CYAML_FIELD_INT_PTR("order", OPTIONAL, struct raw_config, order),
     CYAML_FIELD_END,
 };
 
