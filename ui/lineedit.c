@@ -21,8 +21,9 @@ static int next_byte(FILE *unused)
 {
     (void)unused;
     struct text *input = &active->input;
-    if (input->length == 0)
+    if (active->readable == 0)
         return EOF;
+    active->readable--;
     unsigned char byte = (unsigned char)input->data[0];
     memmove(input->data, input->data + 1, input->length--);
     return byte;
@@ -30,7 +31,7 @@ static int next_byte(FILE *unused)
 
 static int have_byte(void)
 {
-    return active->input.length > 0;
+    return active->readable > 0;
 }
 
 static void draw_nothing(void) {}
@@ -172,6 +173,7 @@ void backend_set_line(struct lineedit *edit, const char *line)
 {
     rl_replace_line(line, 1);
     rl_point = rl_end;
+    rl_last_func = NULL; /* a Tab before this and the next one are not "twice" */
     if (edit->hidden == 0 && !edit->options.embedded)
         rl_redisplay();
 }
@@ -449,6 +451,9 @@ static void take_pushed(struct lineedit *edit)
                 return;
             continue;
         }
+        /* readline takes what is typed ahead: not beyond the start of a paste. */
+        char *mark = memmem(input->data, input->length, paste_begin, MARK_LENGTH);
+        edit->readable = mark ? (size_t)(mark - input->data) : input->length;
         backend_take(edit);
         deliver_done(edit);
     }

@@ -21,6 +21,7 @@ struct lineedit {
     bool end_told;     /* ... and the caller knows */
     int hidden;        /* depth of lineedit_hide() */
     struct text input; /* bytes not taken yet: from the pipe, or pushed */
+    size_t readable;   /* embedded: bytes of input that the backend may take now */
     char **queue;      /* [queue_count] complete lines behind the one delivered; owned */
     int queue_count, queue_capacity;
     char *done; /* what the backend has completed: owned, NULL none */
@@ -37,7 +38,8 @@ void backend_start(struct lineedit *edit);
 void backend_end(struct lineedit *edit);
 void backend_open_prompt(struct lineedit *edit);
 void backend_close_prompt(struct lineedit *edit);
-/* Plain: takes what the terminal has sent. Embedded: takes bytes off edit->input, at least one. */
+/* Plain: takes what the terminal has sent. Embedded: takes at least one, at most edit->readable
+ * bytes off edit->input. */
 void backend_take(struct lineedit *edit);
 void backend_insert(struct lineedit *edit, const char *text); /* at the cursor */
 void backend_set_line(struct lineedit *edit, const char *line);
