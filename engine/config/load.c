@@ -6,7 +6,8 @@
 #include <stdio.h>
 #include <string.h>
 
-static void collect(cyaml_log_t level, void *context, const char *format, va_list arguments)
+__attribute__((format(printf, 3, 0))) static void collect(cyaml_log_t level, void *context,
+                                                          const char *format, va_list arguments)
 {
     (void)level;
     char line[300];

@@ -12,7 +12,8 @@ struct config *config_load_text(const struct config_search *search, const char *
                                 const char *text, size_t length, const char *variant,
                                 struct status *status);
 
-/* The merged document of a model under a variant with the overrides of `search`, unchecked.
+/* The merged document of a model under a variant with the overrides of `search`. Each file and
+ * setting has been checked by itself; whether all is there and fits together has not.
  * `file` is the model's own file, `name` the model's name (for an extends of itself). */
 struct node *resolve_model(const struct config_search *search, struct tree_pool *pool,
                            const struct config_file *file, const char *name,

@@ -15,6 +15,7 @@ struct chain {
     struct tree_pool *pool;
     const char *files[CHAIN_LIMIT];
     int count;
+    struct problems problems; /* of each document by itself: merging may hide them */
     struct status *status;
 };
 
@@ -95,12 +96,12 @@ static struct node *resolve_file(struct chain *chain, const struct config_file *
     if (!own)
         return NULL;
     const struct node_entry *extends = node_entry_find(own, "extends");
+    own = node_without(chain->pool, own, "extends");
+    check_document(own, &schema_config, "the model", true, &chain->problems);
     if (!extends)
         return tree_merge(chain->pool, NULL, own);
     struct node *parent = resolve_parent(chain, file, name, extends->value);
-    if (!parent)
-        return NULL;
-    return tree_merge(chain->pool, parent, node_without(chain->pool, own, "extends"));
+    return parent ? tree_merge(chain->pool, parent, own) : NULL;
 }
 
 /* The model under a variant: its number of ranks is the world size, unless it says otherwise. */
@@ -134,6 +135,7 @@ static struct node *apply_settings(struct chain *chain, struct node *root)
             return NULL;
         if (node_entry_find(setting, "extends"))
             return fail_at(chain, setting->source, "extends cannot be set here; name the model");
+        check_document(setting, &schema_config, "the model", true, &chain->problems);
         root = tree_merge(chain->pool, root, setting);
     }
     root->source = source; /* what is missing is missing from the model's file */
@@ -176,7 +178,11 @@ struct node *resolve_model(const struct config_search *search, struct tree_pool 
     if (root && variant)
         root = apply_variant(pool, root, variant);
     root = root ? apply_settings(&chain, root) : NULL;
-    return root ? apply_defaults(&chain, root) : NULL;
+    root = root ? apply_defaults(&chain, root) : NULL;
+    if (root && problems_end(&chain.problems, status))
+        return root;
+    text_free(&chain.problems.text);
+    return NULL;
 }
 
 static void check_variant(const struct node *node, const char *name, struct problems *problems)

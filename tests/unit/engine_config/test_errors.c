@@ -57,6 +57,9 @@ static const struct bad bad_documents[] = {
      "my.yaml:2:3: base_model.hidden_size is missing; expected an integer"},
     /* types */
     {"extends: llama\ndata: 5\n", "my.yaml:2:7: data is '5'; expected a mapping"},
+    {"extends: llama\ndata: {micro_batch_size: 12k}\n", /* though the variant replaces it */
+     "my.yaml:2:26: data.micro_batch_size is '12k'; expected a decimal integer up to "
+     "9223372036854775807"},
     {"extends: llama\nskip_tests: ms\n", "my.yaml:2:13: skip_tests is 'ms'; expected a list"},
     {"extends: llama\nskip_tests: [ms, ~]\n",
      "my.yaml:2:18: skip_tests[1] is '~'; expected a text"},
