@@ -44,6 +44,7 @@ static struct {
 } guard = {.tty = -1, .pipe = {-1, -1}, .capture = -1, .saved_out = {-1, -1}};
 
 static char handler_stack[HANDLER_STACK];
+static char output_buffer[BUFSIZ];
 
 static void write_all(int fd, const char *bytes, size_t length)
 {
@@ -186,6 +187,9 @@ bool term_guard_capture(struct status *status)
         return status_fail(status, STATUS_IO, "no memory file for output: %s", strerror(errno));
     fflush(stdout);
     fflush(stderr);
+    /* A file would be buffered as a whole, and its end lost in a crash. (With a buffer of our own:
+     * for NULL, glibc leaves the old one in its old mode until it is full.) */
+    setvbuf(stdout, output_buffer, _IOLBF, sizeof(output_buffer));
     for (int i = 0; i < 2; i++) {
         if (!isatty(i + 1))
             continue; /* the user sends it elsewhere */
