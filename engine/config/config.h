@@ -185,8 +185,9 @@ struct variant_config {
     bool requires_cuda;
 };
 
-/* The folders in which configurations are looked up, first match wins: those given with
- * --config-dir, ./lockstep.d, the installed or source folder, and the copies built in. */
+/* Where configurations are looked up, first match wins: `directories` (those of --config-dir), then
+ * ./lockstep.d, then the copies of configs/ built into the program; the last two need not be
+ * named. A NULL search has no directories and no overrides. */
 struct config_search {
     const char *const *directories; /* borrowed */
     int directory_count;

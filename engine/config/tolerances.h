@@ -17,7 +17,7 @@ struct tolerance_rule {
     char *step; /* substring of the step's name ("init", "train_1"), NULL = any */
     char *name; /* substring of the tensor's name, NULL = any */
     struct limits limits;
-    struct source source;
+    struct source source; /* file: the name of the table */
 };
 
 struct tolerances {
