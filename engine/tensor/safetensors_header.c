@@ -176,40 +176,52 @@ static char *unescape(struct header_parser *parser, char *out)
     return out;
 }
 
+static bool is_plain(char letter)
+{
+    return (unsigned char)letter >= 0x20 && (unsigned char)letter < 0x80 && letter != '"' &&
+           letter != '\\';
+}
+
+/* An escape or a character of several bytes. NULL if it is malformed. */
+static char *copy_special(struct header_parser *parser, char *out)
+{
+    if (*parser->at == '\\') {
+        parser->at++;
+        return unescape(parser, out);
+    }
+    size_t size = utf8_sequence(parser->at, (size_t)(parser->end - parser->at));
+    if (size < 2) /* a control character */
+        return NULL;
+    memcpy(out, parser->at, size);
+    parser->at += size;
+    return out + size;
+}
+
 /* A JSON string, unescaped into the string memory. NULL on failure. */
 static char *parse_string(struct header_parser *parser, const char *where)
 {
     if (!expect(parser, '"', where))
         return NULL;
     char *text = parser->strings, *out = text;
-    while (parser->at < parser->end) {
-        unsigned char byte = (unsigned char)*parser->at;
-        if (byte == '"') {
+    while (parser->at < parser->end && out) {
+        const char *from = parser->at;
+        while (from < parser->end && is_plain(*from))
+            *out++ = *from++;
+        parser->at = from;
+        if (from < parser->end && *from == '"') {
             parser->at++;
             *out++ = 0;
             parser->strings = out;
             return text;
         }
-        if (byte == '\\') {
-            parser->at++;
-            out = unescape(parser, out);
-        } else if (byte >= 0x80) {
-            size_t size = utf8_sequence(parser->at, (size_t)(parser->end - parser->at));
-            memcpy(out, parser->at, size);
-            parser->at += size;
-            out = size ? out + size : NULL;
-        } else {
-            *out = (char)byte;
-            parser->at++;
-            out = byte >= 0x20 ? out + 1 : NULL;
-        }
-        if (!out) {
-            FAIL(parser, "malformed string at byte %zu of the header",
-                 (size_t)(parser->at - parser->begin));
-            return NULL;
-        }
+        if (from < parser->end)
+            out = copy_special(parser, out);
     }
-    FAIL(parser, "the header ends inside a string");
+    if (out)
+        FAIL(parser, "the header ends inside a string");
+    else
+        FAIL(parser, "malformed string at byte %zu of the header",
+             (size_t)(parser->at - parser->begin));
     return NULL;
 }
 
@@ -229,7 +241,8 @@ static bool parse_integer(struct header_parser *parser, const char *what, uint64
             return FAIL(parser, "number in %s does not fit in 63 bits", what);
         value = value * 10 + digit;
     }
-    bool fraction = parser->at < parser->end && strchr(".eE", *parser->at) && *parser->at;
+    char after = parser->at < parser->end ? *parser->at : 0;
+    bool fraction = after == '.' || after == 'e' || after == 'E';
     if (fraction || (first == '0' && parser->at - start > 1))
         return FAIL(parser, "integer expected in %s", what);
     *number = value;

@@ -9,11 +9,11 @@
 #include "engine/base/memory.h"
 #include "engine/base/text.h"
 #include "engine/tensor/safetensors.h"
+#include "tests/unit/random.h"
 
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <time.h>
 #include <unistd.h>
 
 /* A file image: length, header, then `data_size` bytes 0, 1, 2, ... Owned by the caller. */
@@ -336,9 +336,8 @@ static void refuses_to_write_what_cannot_be_read(void **state)
 
 int main(void)
 {
-    unsigned seed = (unsigned)time(NULL);
-    print_message("seed %u\n", seed);
-    srand(seed);
+    struct random random = random_start("safetensors");
+    srand((unsigned)random_bits(&random));
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(names_what_is_wrong),
         cmocka_unit_test(refuses_truncated_files),

@@ -7,13 +7,13 @@
 
 #include "engine/base/memory.h"
 #include "engine/trace/trace.h"
+#include "tests/unit/random.h"
 
 #include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
-#include <time.h>
 #include <unistd.h>
 
 static char directory[] = "/tmp/lockstep_trace_XXXXXX";
@@ -345,9 +345,8 @@ static int remove_directory(void **state)
 
 int main(void)
 {
-    unsigned seed = (unsigned)time(NULL);
-    print_message("seed %u\n", seed);
-    srand(seed);
+    struct random random = random_start("trace");
+    srand((unsigned)random_bits(&random));
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(follows_the_sampling_rule),      cmocka_unit_test(round_trips),
         cmocka_unit_test(reads_foreign_traces),           cmocka_unit_test(names_what_is_wrong),

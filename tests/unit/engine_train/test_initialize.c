@@ -10,11 +10,11 @@
 #include "engine/base/names.h"
 #include "engine/train/initialize.h"
 #include "engine/train/learning_rate.h"
+#include "tests/unit/random.h"
 
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
-#include <time.h>
 
 /* w = initialize_normal("decoder.0.mixer.query.weight", 1234, 2**-5.5, (256, 256)).reshape(-1);
  * print([float(w[i]).hex() for i in (0, 1, 2, 3, 4095, 65535)]), of docs/numbers.md; likewise
@@ -120,9 +120,8 @@ static void schedules_the_learning_rate(void **state)
 
 int main(void)
 {
-    unsigned seed = (unsigned)time(NULL);
-    print_message("seed %u\n", seed);
-    srand(seed);
+    struct random random = random_start("initialize");
+    srand((unsigned)random_bits(&random));
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(matches_the_numpy_version),
         cmocka_unit_test(any_part_equals_that_part_of_the_whole),
