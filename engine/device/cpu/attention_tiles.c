@@ -1,0 +1,147 @@
+#include "engine/device/cpu/attention.h"
+
+bool attention_setup(struct attention *attention, const struct cpu_context *context,
+                     const struct op_call *call, const struct tensor *q, const struct tensor *kv,
+                     const struct tensor *document_start, struct status *status)
+{
+    const struct op_parameters *parameters = &call->parameters;
+    *attention = (struct attention){
+        .context = context,
+        .call = call,
+        .q = q,
+        .kv = kv,
+        .document_start = document_start,
+        .tokens = cpu_rows(q),
+        .keys = cpu_rows(kv),
+        .heads = parameters->heads,
+        .groups = parameters->head_groups,
+        .size = parameters->head_size,
+        .scale = (float)parameters->scale,
+    };
+    if (attention->heads < 1 || attention->groups < 1 || attention->size < 1 ||
+        attention->heads % attention->groups != 0 ||
+        cpu_columns(q) != (int64_t)attention->heads * attention->size ||
+        cpu_columns(kv) != 2 * (int64_t)attention->groups * attention->size)
+        return status_fail(status, STATUS_INVALID,
+                           "%s: %d heads in %d groups of size %d do not fit the shapes",
+                           op_name(call->op), attention->heads, attention->groups, attention->size);
+    int per_group = attention->heads / attention->groups;
+    attention->padded = attention_round16(attention->size);
+    attention->chunks = (per_group + ATTENTION_HEADS - 1) / ATTENTION_HEADS;
+    attention->tile_heads = (per_group + attention->chunks - 1) / attention->chunks;
+    attention->tile_tokens = ATTENTION_ROWS / attention->tile_heads;
+    return true;
+}
+
+/* The contiguous documents around each position, as op.h defines them, cut by what is causal. */
+bool attention_ranges(struct attention *attention, struct status *status)
+{
+    const struct op_parameters *parameters = &attention->call->parameters;
+    const int32_t *start = attention->document_start->data;
+    int64_t first_row = parameters->first_row, keys = attention->keys;
+    if (first_row < 0 || first_row + attention->tokens > keys)
+        return status_fail(status, STATUS_INVALID,
+                           "%s: queries at positions %lld to %lld, but only %lld keys",
+                           op_name(attention->call->op), (long long)first_row,
+                           (long long)(first_row + attention->tokens - 1), (long long)keys);
+    int64_t end = keys;
+    for (int64_t p = keys - 1; p >= first_row; p--) {
+        if (p + 1 < keys && start[p + 1] != start[p])
+            end = p + 1;
+        if (p >= first_row + attention->tokens)
+            continue;
+        int64_t first = start[p] < 0 ? 0 : start[p];
+        if (parameters->causal && parameters->window > 0 && p - parameters->window + 1 > first)
+            first = p - parameters->window + 1;
+        attention->first[p - first_row] = (int32_t)first;
+        attention->end[p - first_row] = (int32_t)(parameters->causal ? p + 1 : end);
+    }
+    return true;
+}
+
+void attention_carve_tiles(const struct attention *attention, struct cpu_carve *memory,
+                           struct attention_tiles *tiles)
+{
+    int64_t rows = (int64_t)ATTENTION_ROWS * attention->padded;
+    int64_t keys = (int64_t)ATTENTION_KEYS * attention->padded;
+    float **by_rows[] = {&tiles->query, &tiles->output, &tiles->doutput};
+    float **by_keys[] = {&tiles->key,           &tiles->value, &tiles->key_columns,
+                         &tiles->value_columns, &tiles->dkey,  &tiles->dvalue};
+    for (size_t i = 0; i < sizeof(by_rows) / sizeof(by_rows[0]); i++)
+        *by_rows[i] = cpu_carve_floats(memory, rows);
+    for (size_t i = 0; i < sizeof(by_keys) / sizeof(by_keys[0]); i++)
+        *by_keys[i] = cpu_carve_floats(memory, keys);
+    tiles->scores = cpu_carve_floats(memory, ATTENTION_ROWS * ATTENTION_KEYS);
+    tiles->dscores = cpu_carve_floats(memory, ATTENTION_ROWS * ATTENTION_KEYS);
+    tiles->maximum = cpu_carve_floats(memory, ATTENTION_ROWS);
+    tiles->sum = cpu_carve_floats(memory, ATTENTION_ROWS);
+}
+
+struct attention_queries attention_queries_at(const struct attention *attention, int group,
+                                              int chunk, int64_t token, int64_t token_end)
+{
+    int per_group = attention->heads / attention->groups;
+    int first = chunk * attention->tile_heads;
+    struct attention_queries queries = {.token = token, .group = group};
+    queries.heads =
+        per_group - first < attention->tile_heads ? per_group - first : attention->tile_heads;
+    queries.first_head = group * per_group + first;
+    queries.tokens = (int)(token_end - token < attention->tile_tokens ? token_end - token
+                                                                      : attention->tile_tokens);
+    queries.rows = queries.tokens * queries.heads;
+    queries.first_key = attention->keys;
+    for (int64_t t = token; t < token + queries.tokens; t++) {
+        if (attention->first[t] < queries.first_key)
+            queries.first_key = attention->first[t];
+        if (attention->end[t] > queries.end_key)
+            queries.end_key = attention->end[t];
+    }
+    return queries;
+}
+
+/* One head of one row into a packed row, the padding zero. */
+static void pack_row(const struct attention *attention, const struct tensor *tensor, int64_t row,
+                     int64_t column, float *packed)
+{
+    int size = attention->size;
+    attention->context->kernels->to_float(packed, cpu_at(tensor, row, column), tensor->dtype, size);
+    for (int i = size; i < attention->padded; i++)
+        packed[i] = 0;
+}
+
+bool attention_pack_queries(const struct attention *attention, const struct tensor *tensor,
+                            const struct attention_queries *queries, float *packed)
+{
+    for (int row = 0; row < queries->rows; row++)
+        pack_row(attention, tensor, queries->token + row / queries->heads,
+                 (int64_t)(queries->first_head + row % queries->heads) * attention->size,
+                 packed + (int64_t)row * attention->padded);
+    return attention->context->kernels->all_finite(packed,
+                                                   (int64_t)queries->rows * attention->padded);
+}
+
+void attention_unpack_queries(const struct attention *attention, const struct tensor *tensor,
+                              const struct attention_queries *queries, const float *packed)
+{
+    for (int row = 0; row < queries->rows; row++)
+        cpu_write(attention->context, tensor, queries->token + row / queries->heads,
+                  (int64_t)(queries->first_head + row % queries->heads) * attention->size,
+                  attention->size, packed + (int64_t)row * attention->padded);
+}
+
+bool attention_pack_keys(const struct attention *attention, int group, int64_t key, int count,
+                         bool values, float *rows, float *columns)
+{
+    int64_t column = (int64_t)(values ? attention->groups + group : group) * attention->size;
+    int padded = attention->padded;
+    for (int j = 0; j < count; j++)
+        pack_row(attention, attention->kv, key + j, column, rows + (int64_t)j * padded);
+    if (columns)
+        for (int c = 0; c < attention->size; c++) {
+            for (int j = 0; j < count; j++)
+                columns[c * ATTENTION_KEYS + j] = rows[(int64_t)j * padded + c];
+            for (int j = count; j < ATTENTION_KEYS; j++)
+                columns[c * ATTENTION_KEYS + j] = 0;
+        }
+    return attention->context->kernels->all_finite(rows, (int64_t)count * padded);
+}

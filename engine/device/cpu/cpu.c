@@ -1,0 +1,239 @@
+#include "engine/device/cpu/cpu.h"
+
+#include "engine/base/memory.h"
+
+#include <cblas.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <sys/mman.h>
+#include <unistd.h>
+
+/* clang-format off */
+#define PLAIN(name, inputs, outputs) {cpu_run_##name, NULL, inputs, outputs}
+#define WITH(name, inputs, outputs) {cpu_run_##name, cpu_workspace_##name, inputs, outputs}
+
+const struct cpu_operation cpu_operations[OP_COUNT] = {
+    [OP_FILL] = PLAIN(fill, "", "F"),
+    [OP_COPY] = PLAIN(copy, "F", "F"),
+    [OP_SCALE] = PLAIN(scale, "F", "F"),
+    [OP_ADD] = PLAIN(add, "FF", "F"),
+    [OP_ACCUMULATE] = PLAIN(add, "sf", "s"),
+    [OP_SLICE_ROWS] = PLAIN(slice_rows, "F", "F"),
+    [OP_WRITE_ROWS] = PLAIN(write_rows, "FF", "F"),
+    [OP_EMBEDDING] = PLAIN(embedding, "if", "f"),
+    [OP_EMBEDDING_GRADIENT] = WITH(embedding_gradient, "if", "f"),
+    [OP_ADD_BIAS] = WITH(add_bias, "ff", "f"),
+    [OP_BIAS_GRADIENT] = WITH(bias_gradient, "f", "f"),
+    [OP_MATMUL] = WITH(matmul, "fff", "f"),
+    [OP_LAYER_NORM] = WITH(layer_norm, "fff", "fss"),
+    [OP_LAYER_NORM_GRADIENT] = WITH(layer_norm_gradient, "fffss", "fff"),
+    [OP_RMS_NORM] = WITH(rms_norm, "ff", "fs"),
+    [OP_RMS_NORM_GRADIENT] = WITH(rms_norm_gradient, "fffs", "ff"),
+    [OP_ROTARY] = WITH(rotary, "fs", "f"),
+    [OP_ATTENTION] = WITH(attention, "ffi", "fs"),
+    [OP_ATTENTION_GRADIENT] = WITH(attention_gradient, "fffifs", "ff"),
+    [OP_ACTIVATION] = PLAIN(activation, "f", "f"),
+    [OP_ACTIVATION_GRADIENT] = PLAIN(activation_gradient, "ff", "f"),
+    [OP_GATED_ACTIVATION] = PLAIN(gated_activation, "f", "f"),
+    [OP_GATED_ACTIVATION_GRADIENT] = PLAIN(gated_activation_gradient, "ff", "f"),
+    [OP_CROSS_ENTROPY] = WITH(cross_entropy, "fid", "ss"),
+    [OP_CROSS_ENTROPY_GRADIENT] = PLAIN(cross_entropy_gradient, "fidsd", "f"),
+    [OP_TOP_K] = WITH(top_k, "f", "is"),
+    [OP_TOP_K_GRADIENT] = WITH(top_k_gradient, "sis", "f"),
+    [OP_LOAD_BALANCE] = WITH(load_balance, "fi", "s"),
+    [OP_LOAD_BALANCE_GRADIENT] = WITH(load_balance_gradient, "fid", "f"),
+    [OP_ROUTE_ROWS] = WITH(route_rows, "i", "ii"),
+    [OP_GATHER_ROWS] = PLAIN(gather_rows, "fi", "f"),
+    [OP_GATHER_ROWS_GRADIENT] = WITH(gather_rows_gradient, "fi", "f"),
+    [OP_GROUPED_MATMUL] = WITH(grouped_matmul, "ffi", "f"),
+    [OP_GROUPED_MATMUL_GRADIENT] = WITH(grouped_matmul_gradient, "ffi", "f"),
+    [OP_COMBINE_ROWS] = WITH(combine_rows, "fsi", "f"),
+    [OP_COMBINE_ROWS_GRADIENT] = WITH(combine_rows_gradient, "ffsi", "fs"),
+    [OP_SUM_SQUARES] = WITH(sum_squares, "df", "d"),
+    [OP_OPTIMIZER_FACTORS] = PLAIN(optimizer_factors, "ddd", "dds"),
+    [OP_ADAMW] = PLAIN(adamw, "ssssd", "sss"),
+};
+/* clang-format on */
+
+static const struct kernels *best_kernels(void)
+{
+#ifdef LOCKSTEP_CPU_X86
+    __builtin_cpu_init();
+    bool avx2 = __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma") &&
+                __builtin_cpu_supports("bmi") && __builtin_cpu_supports("bmi2");
+    if (avx2 && __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") &&
+        __builtin_cpu_supports("avx512cd") && __builtin_cpu_supports("avx512dq") &&
+        __builtin_cpu_supports("avx512vl"))
+        return &kernel_table_avx512;
+    if (avx2)
+        return &kernel_table_avx2;
+#endif
+    return &kernel_table_generic;
+}
+
+static int usable_threads(int wanted)
+{
+#ifdef _OPENMP
+    return wanted > 0 ? wanted : omp_get_num_procs();
+#else
+    (void)wanted;
+    return 1;
+#endif
+}
+
+static bool cpu_open(void **context, const struct device_options *options, struct status *status)
+{
+    (void)status;
+    struct cpu_context *cpu = memory_zeroed(1, sizeof(*cpu));
+    cpu->threads = usable_threads(options ? options->threads : 0);
+    cpu->kernels = best_kernels();
+    cpu->matmul_cache = matmul_cache_open();
+    *context = cpu;
+    return true;
+}
+
+static void cpu_close(void *context)
+{
+    struct cpu_context *cpu = context;
+    if (!cpu)
+        return;
+    matmul_cache_close(cpu->matmul_cache);
+    free(cpu);
+}
+
+static bool operand_fits(char letter, const struct tensor *tensor)
+{
+    enum dtype dtype = tensor->dtype;
+    bool small = dtype == DTYPE_F32 || dtype == DTYPE_BF16 || dtype == DTYPE_F16;
+    /* Vectors are read as one piece. Only the pointwise kinds ('F') take strided ones. */
+    bool dense = tensor->shape.rank > 1 || tensor_is_contiguous(tensor);
+    switch (letter) {
+    case 'f':
+        return small && dense;
+    case 's':
+        return dtype == DTYPE_F32 && dense;
+    case 'd':
+        return dtype == DTYPE_F64 && dense;
+    case 'i':
+        return dtype == DTYPE_I32 && dense;
+    default:
+        return true;
+    }
+}
+
+static bool cpu_supports(void *context, const struct op_call *call)
+{
+    (void)context;
+    if ((unsigned)call->op >= OP_COUNT || !cpu_operations[call->op].run)
+        return false;
+    const struct cpu_operation *operation = &cpu_operations[call->op];
+    for (int i = 0; i < call->input_count; i++)
+        if (!operation->inputs[i] || !operand_fits(operation->inputs[i], &call->inputs[i]))
+            return false;
+    for (int i = 0; i < call->output_count; i++)
+        if (!operation->outputs[i] || !operand_fits(operation->outputs[i], &call->outputs[i]))
+            return false;
+    return true;
+}
+
+/* Loops of BLAS follow the OpenMP setting of the calling thread; ours name their count. */
+static void use_threads(const struct cpu_context *context)
+{
+#ifdef _OPENMP
+    if (omp_get_max_threads() != context->threads)
+        omp_set_num_threads(context->threads);
+#else
+    openblas_set_num_threads(context->threads);
+#endif
+}
+
+static size_t cpu_workspace(void *context, const struct op_call *call)
+{
+    if (!cpu_supports(context, call) || !cpu_operations[call->op].workspace)
+        return 0;
+    use_threads(context);
+    return cpu_operations[call->op].workspace(context, call);
+}
+
+static bool cpu_run(void *context, const struct op_call *call, struct status *status)
+{
+    if (!cpu_supports(context, call))
+        return status_fail(status, STATUS_UNSUPPORTED,
+                           "%s with these element types is not supported on the cpu device",
+                           (unsigned)call->op < OP_COUNT ? op_name(call->op) : "operation");
+    use_threads(context);
+    return cpu_operations[call->op].run(context, call, status);
+}
+
+static bool cpu_allocate(void *context, size_t bytes, void **memory, struct status *status)
+{
+    enum { HUGE_PAGE = 2 << 20, LINE = 64 };
+    (void)context;
+    size_t alignment = bytes >= HUGE_PAGE ? HUGE_PAGE : LINE;
+    if (posix_memalign(memory, alignment, bytes ? bytes : 1) != 0) {
+        *memory = NULL;
+        return status_fail(status, STATUS_MEMORY, "the system refused %zu bytes", bytes);
+    }
+    if (bytes >= HUGE_PAGE) /* first touch by 4 KiB pages is four times slower */
+        madvise(*memory, bytes, MADV_HUGEPAGE);
+    return true;
+}
+
+static void cpu_release(void *context, void *memory, size_t bytes)
+{
+    (void)context;
+    (void)bytes;
+    free(memory);
+}
+
+static bool cpu_upload(void *context, void *to, const void *host, size_t bytes,
+                       struct status *status)
+{
+    (void)context;
+    (void)status;
+    memmove(to, host, bytes);
+    return true;
+}
+
+static bool cpu_download(void *context, void *host, const void *from, size_t bytes,
+                         struct status *status)
+{
+    return cpu_upload(context, host, from, bytes, status);
+}
+
+static bool cpu_totals(void *context, int64_t *used, int64_t *total)
+{
+    (void)context;
+    FILE *file = fopen("/proc/meminfo", "r");
+    if (!file)
+        return false;
+    char line[128];
+    long long kilobytes, all = -1, available = -1;
+    while (fgets(line, sizeof(line), file)) {
+        if (sscanf(line, "MemTotal: %lld", &kilobytes) == 1)
+            all = kilobytes;
+        else if (sscanf(line, "MemAvailable: %lld", &kilobytes) == 1)
+            available = kilobytes;
+    }
+    fclose(file);
+    if (all < 0 || available < 0)
+        return false;
+    *total = all * 1024;
+    *used = (all - available) * 1024;
+    return true;
+}
+
+const struct device_ops device_cpu = {
+    .name = "cpu",
+    .open = cpu_open,
+    .close = cpu_close,
+    .supports = cpu_supports,
+    .workspace = cpu_workspace,
+    .run = cpu_run,
+    .allocate = cpu_allocate,
+    .release = cpu_release,
+    .upload = cpu_upload,
+    .download = cpu_download,
+    .totals = cpu_totals,
+    .host_memory = true,
+};

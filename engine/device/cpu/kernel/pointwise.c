@@ -1,0 +1,121 @@
+/* "omp simd" tells the compiler that equal input and output memory (in place) is fine: a run-time
+ * overlap check would otherwise send exactly those calls to a scalar loop. */
+#include "engine/device/cpu/kernel/functions.h"
+#include "engine/device/cpu/kernel/math.h"
+
+void KERNEL(scale)(float *out, const float *x, float factor, int64_t n)
+{
+#pragma omp simd
+    for (int64_t i = 0; i < n; i++)
+        out[i] = factor * x[i];
+}
+
+void KERNEL(add)(float *out, const float *a, const float *b, int64_t n)
+{
+#pragma omp simd
+    for (int64_t i = 0; i < n; i++)
+        out[i] = a[i] + b[i];
+}
+
+void KERNEL(add_scaled)(float *out, const float *x, float factor, int64_t n)
+{
+#pragma omp simd
+    for (int64_t i = 0; i < n; i++)
+        out[i] += factor * x[i];
+}
+
+float KERNEL(dot)(const float *a, const float *b, int64_t n)
+{
+    float sum = 0;
+#pragma omp simd reduction(+ : sum)
+    for (int64_t i = 0; i < n; i++)
+        sum += a[i] * b[i];
+    return sum;
+}
+
+double KERNEL(sum_squares)(const float *x, int64_t n)
+{
+    double sum = 0;
+#pragma omp simd reduction(+ : sum)
+    for (int64_t i = 0; i < n; i++)
+        sum += (double)x[i] * (double)x[i];
+    return sum;
+}
+
+bool KERNEL(all_finite)(const float *x, int64_t n)
+{
+    uint32_t bad = 0;
+#pragma omp simd reduction(| : bad)
+    for (int64_t i = 0; i < n; i++)
+        bad |= (math_bits(x[i]) & 0x7f800000u) == 0x7f800000u ? 1u : 0u;
+    return bad == 0;
+}
+
+/* Sixteen running maxima by hand: clang does not vectorise a max reduction that sees NaN. */
+float KERNEL(maximum_scaled)(const float *x, float factor, int64_t n)
+{
+    enum { LANES = 16 };
+    float lanes[LANES], most = -INFINITY;
+    for (int lane = 0; lane < LANES; lane++)
+        lanes[lane] = -INFINITY;
+    int64_t i = 0;
+    for (; i + LANES <= n; i += LANES)
+        for (int lane = 0; lane < LANES; lane++) {
+            float value = factor * x[i + lane];
+            lanes[lane] = value > lanes[lane] ? value : lanes[lane];
+        }
+    for (; i < n; i++)
+        most = factor * x[i] > most ? factor * x[i] : most;
+    for (int lane = 0; lane < LANES; lane++)
+        most = lanes[lane] > most ? lanes[lane] : most;
+    return most;
+}
+
+float KERNEL(sum_exp)(const float *x, float factor, float shift, int64_t n)
+{
+    float sum = 0;
+#pragma omp simd reduction(+ : sum)
+    for (int64_t i = 0; i < n; i++)
+        sum += math_exp_flush(factor * x[i] - shift);
+    return sum;
+}
+
+void KERNEL(exp_scaled)(float *out, const float *x, float factor, float shift, float coefficient,
+                        int64_t n)
+{
+#pragma omp simd
+    for (int64_t i = 0; i < n; i++)
+        out[i] = coefficient * math_exp_flush(factor * x[i] - shift);
+}
+
+void KERNEL(rotary)(float *out, const float *x, const float *table, float sign, int heads, int size)
+{
+    int half = size / 2;
+    for (int head = 0; head < heads; head++) {
+        const float *in = x + (int64_t)head * size;
+        float *to = out + (int64_t)head * size;
+#pragma omp simd
+        for (int i = 0; i < half; i++) {
+            float re = in[i], im = in[i + half];
+            float cosine = table[i], sine = sign * table[i + half];
+            to[i] = re * cosine - im * sine;
+            to[i + half] = im * cosine + re * sine;
+        }
+    }
+}
+
+void KERNEL(adamw)(const struct kernel_adamw *parameters, float *p_out, float *m_out, float *v_out,
+                   const float *p, const float *g, const float *m, const float *v, int64_t n)
+{
+    const struct kernel_adamw c = *parameters;
+#pragma omp simd
+    for (int64_t i = 0; i < n; i++) {
+        float gradient = c.gradient_factor * g[i];
+        float first = c.beta1 * m[i] + c.one_minus_beta1 * gradient;
+        float second = c.beta2 * v[i] + c.one_minus_beta2 * gradient * gradient;
+        float step = first * c.inverse_c1 / (sqrtf(second * c.inverse_c2) + c.epsilon);
+        p_out[i] = p[i] - c.rate * (step + c.decay * p[i]);
+        m_out[i] = first;
+        v_out[i] = second;
+    }
+}

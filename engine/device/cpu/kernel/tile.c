@@ -1,0 +1,114 @@
+/* Small matrix products and softmax rows of attention tiles. */
+#include "engine/device/cpu/kernel/functions.h"
+#include "engine/device/cpu/kernel/math.h"
+
+/* A block of BLOCK_ROWS x 2 vectors of sums stays in registers: 16 of 32 (AVX-512) or 12 of 16. */
+#ifdef __AVX512F__
+enum { LANES = 16, BLOCK_ROWS = 8 };
+#else
+enum { LANES = 8, BLOCK_ROWS = 4 };
+#endif
+typedef float vector __attribute__((vector_size(LANES * 4), aligned(4), may_alias));
+
+struct operands {
+    int depth;
+    const float *a, *b;
+    int64_t row_stride, column_stride, b_stride, c_stride;
+    float *c;
+    bool accumulate;
+};
+
+static inline __attribute__((always_inline)) void block(const struct operands *o, const float *a,
+                                                        const float *b, float *c, const int rows,
+                                                        const int vectors)
+{
+    vector sum[BLOCK_ROWS][2];
+    int64_t row_stride = o->row_stride, c_stride = o->c_stride;
+    for (int r = 0; r < rows; r++)
+        for (int v = 0; v < vectors; v++)
+            sum[r][v] =
+                o->accumulate ? *(const vector *)(c + r * c_stride + v * LANES) : (vector){0};
+    for (int k = 0; k < o->depth; k++, a += o->column_stride, b += o->b_stride)
+        for (int r = 0; r < rows; r++) {
+            float factor = a[r * row_stride];
+            for (int v = 0; v < vectors; v++)
+                sum[r][v] += factor * *(const vector *)(b + v * LANES);
+        }
+    for (int r = 0; r < rows; r++)
+        for (int v = 0; v < vectors; v++)
+            *(vector *)(c + r * c_stride + v * LANES) = sum[r][v];
+}
+
+static inline __attribute__((always_inline)) void
+columns_of(const struct operands *o, const float *a, float *c, const int rows, int columns)
+{
+    int j = 0;
+    for (; j + 2 * LANES <= columns; j += 2 * LANES)
+        block(o, a, o->b + j, c + j, rows, 2);
+    for (; j < columns; j += LANES)
+        block(o, a, o->b + j, c + j, rows, 1);
+}
+
+static void multiply_sparse(int rows, int columns, const struct operands *o)
+{
+    for (int i = 0; i < rows; i++) {
+        float *c = o->c + i * o->c_stride;
+        if (!o->accumulate)
+            memset(c, 0, (size_t)columns * sizeof(float));
+        for (int k = 0; k < o->depth; k++) {
+            float factor = o->a[i * o->row_stride + k * o->column_stride];
+            if (factor != 0)
+                KERNEL(add_scaled)(c, o->b + k * o->b_stride, factor, columns);
+        }
+    }
+}
+
+void KERNEL(tile_multiply)(int rows, int columns, int depth, const float *a, int64_t row_stride,
+                           int64_t column_stride, const float *b, int64_t b_stride, float *c,
+                           int64_t c_stride, bool accumulate, bool sparse)
+{
+    const struct operands o = {depth,    a,        b, row_stride, column_stride,
+                               b_stride, c_stride, c, accumulate};
+    if (sparse) {
+        multiply_sparse(rows, columns, &o);
+        return;
+    }
+    int i = 0;
+    for (; i + BLOCK_ROWS <= rows; i += BLOCK_ROWS)
+        columns_of(&o, a + i * row_stride, c + i * c_stride, BLOCK_ROWS, columns);
+    for (; i + 4 <= rows; i += 4)
+        columns_of(&o, a + i * row_stride, c + i * c_stride, 4, columns);
+    for (; i < rows; i++)
+        columns_of(&o, a + i * row_stride, c + i * c_stride, 1, columns);
+}
+
+float KERNEL(range_maximum)(const float *scores, int first, int end, float scale)
+{
+    return KERNEL(maximum_scaled)(scores + first, scale, end - first);
+}
+
+float KERNEL(softmax_part)(float *scores, int first, int end, float scale, float shift, int n)
+{
+    float sum = 0;
+    if (end < first)
+        end = first;
+#pragma omp simd reduction(+ : sum)
+    for (int j = first; j < end; j++) {
+        float p = math_exp_flush(scale * scores[j] - shift);
+        scores[j] = p;
+        sum += p;
+    }
+    for (int j = 0; j < first; j++)
+        scores[j] = 0;
+    for (int j = end; j < n; j++)
+        scores[j] = 0;
+    return sum;
+}
+
+/* A masked pair has p = 0 and must give 0 even where dp is NaN. */
+void KERNEL(softmax_gradient)(float *dp, const float *p, float delta, float scale, int n)
+{
+#pragma omp simd
+    for (int j = 0; j < n; j++)
+        dp[j] = p[j] == 0.0f ? 0.0f : p[j] * (dp[j] - delta) * scale;
+}

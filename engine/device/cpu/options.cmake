@@ -1,0 +1,23 @@
+# The inner loops under kernel/ are compiled once per instruction set and chosen when the device
+# is opened; they are -O3 whatever the build type, since a step without it takes minutes.
+# No -ffast-math: these loops must see NaN and infinity.
+set(LOCKSTEP_KERNEL_OPTIONS -O3 -fopenmp-simd -fno-math-errno -fno-trapping-math
+                            -ffp-contract=fast)
+target_compile_options(lockstep_engine_device_cpu PRIVATE -O3 -fno-math-errno -fno-trapping-math)
+
+function(lockstep_cpu_kernels variant)
+  file(GLOB sources CONFIGURE_DEPENDS ${CMAKE_SOURCE_DIR}/engine/device/cpu/kernel/*.c)
+  set(target lockstep_cpu_kernel_${variant})
+  add_library(${target} OBJECT ${sources})
+  target_include_directories(${target} PRIVATE ${CMAKE_SOURCE_DIR})
+  target_compile_definitions(${target} PRIVATE KERNEL_VARIANT=${variant})
+  target_compile_options(${target} PRIVATE ${LOCKSTEP_KERNEL_OPTIONS} ${ARGN})
+  target_sources(lockstep_engine_device_cpu PRIVATE $<TARGET_OBJECTS:${target}>)
+endfunction()
+
+lockstep_cpu_kernels(generic)
+if(CMAKE_SYSTEM_PROCESSOR MATCHES "x86_64|AMD64")
+  lockstep_cpu_kernels(avx2 -march=x86-64-v3)
+  lockstep_cpu_kernels(avx512 -march=x86-64-v4 -mprefer-vector-width=512)
+  target_compile_definitions(lockstep_engine_device_cpu PRIVATE LOCKSTEP_CPU_X86=1)
+endif()

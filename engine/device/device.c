@@ -1,0 +1,176 @@
+#include "engine/device/device.h"
+
+#include "engine/base/memory.h"
+#include "engine/base/text.h"
+#include "engine/device/module.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+struct device {
+    const struct device_ops *ops;
+    void *context;
+    int64_t memory_limit;
+    struct device_memory memory;
+};
+
+const char *memory_class_name(enum memory_class memory_class)
+{
+    static const char *const names[MEMORY_CLASS_COUNT] = {
+        [MEMORY_PARAMETERS] = "parameters",   [MEMORY_GRADIENTS] = "gradients",
+        [MEMORY_OPTIMIZER] = "optimizer",     [MEMORY_ACTIVATIONS] = "activations",
+        [MEMORY_INPUTS] = "inputs",           [MEMORY_WORKSPACE] = "workspace",
+        [MEMORY_COLLECTIVES] = "collectives",
+    };
+    return names[memory_class];
+}
+
+static struct device *open_ops(const struct device_ops *ops, const struct device_options *options,
+                               struct status *status)
+{
+    static const struct device_options defaults = {0};
+    struct device *device = memory_zeroed(1, sizeof(*device));
+    if (!options)
+        options = &defaults;
+    device->ops = ops;
+    device->memory_limit = options->memory_limit;
+    if (!ops->open(&device->context, options, status)) {
+        free(device);
+        return NULL;
+    }
+    return device;
+}
+
+static const struct device_ops *find_ops(const char *name, struct status *status)
+{
+    if (strcmp(name, "cpu") == 0)
+        return &device_cpu;
+    if (strcmp(name, "reference") == 0)
+        return &device_reference;
+    if (strcmp(name, "cuda") == 0)
+        return device_module_load("cuda", status);
+    status_fail(status, STATUS_NOT_FOUND, "no device \"%s\" (there are auto, cpu, cuda, reference)",
+                name);
+    return NULL;
+}
+
+struct device *device_open(const char *name, const struct device_options *options,
+                           struct status *status)
+{
+    if (strcmp(name, "auto") == 0) {
+        const struct device_ops *cuda = find_ops("cuda", NULL);
+        struct device *device = cuda ? open_ops(cuda, options, NULL) : NULL;
+        return device ? device : open_ops(&device_cpu, options, status);
+    }
+    const struct device_ops *ops = find_ops(name, status);
+    return ops ? open_ops(ops, options, status) : NULL;
+}
+
+void device_close(struct device *device)
+{
+    if (!device)
+        return;
+    device->ops->close(device->context);
+    free(device);
+}
+
+const char *device_name(const struct device *device)
+{
+    return device->ops->name;
+}
+
+bool device_host_memory(const struct device *device)
+{
+    return device->ops->host_memory;
+}
+
+bool device_supports(struct device *device, const struct op_call *call)
+{
+    return device->ops->supports(device->context, call);
+}
+
+size_t device_workspace(struct device *device, const struct op_call *call)
+{
+    return device->ops->workspace ? device->ops->workspace(device->context, call) : 0;
+}
+
+bool device_run(struct device *device, const struct op_call *call, struct status *status)
+{
+    return device->ops->run(device->context, call, status);
+}
+
+bool device_synchronize(struct device *device, struct status *status)
+{
+    return device->ops->synchronize ? device->ops->synchronize(device->context, status) : true;
+}
+
+static void count(struct device_memory *memory, enum memory_class memory_class, int64_t bytes)
+{
+    memory->live[memory_class] += bytes;
+    memory->live_total += bytes;
+    if (memory->live[memory_class] > memory->peak[memory_class])
+        memory->peak[memory_class] = memory->live[memory_class];
+    if (memory->live_total > memory->peak_total)
+        memory->peak_total = memory->live_total;
+}
+
+static bool check_limit(const struct device *device, enum memory_class memory_class, size_t bytes,
+                        struct status *status)
+{
+    char asked[32], used[32], limit[32];
+    int64_t live = device->memory.live_total, most = device->memory_limit;
+    if (most <= 0 || (live <= most && bytes <= (size_t)(most - live)))
+        return true;
+    return status_fail(status, STATUS_MEMORY,
+                       "no memory for %s: %s asked for, %s in use, limit of the %s device %s",
+                       memory_class_name(memory_class), text_bytes(bytes, asked),
+                       text_bytes((uint64_t)live, used), device->ops->name,
+                       text_bytes((uint64_t)most, limit));
+}
+
+bool device_allocate(struct device *device, enum memory_class memory_class, size_t bytes,
+                     void **memory, struct status *status)
+{
+    char asked[32], used[32];
+    if (!check_limit(device, memory_class, bytes, status))
+        return false;
+    if (!device->ops->allocate(device->context, bytes, memory, status))
+        return status_context(status, "no memory for %s: %s asked for, %s in use on the %s device",
+                              memory_class_name(memory_class), text_bytes(bytes, asked),
+                              text_bytes((uint64_t)device->memory.live_total, used),
+                              device->ops->name);
+    count(&device->memory, memory_class, (int64_t)bytes);
+    return true;
+}
+
+void device_release(struct device *device, enum memory_class memory_class, void *memory,
+                    size_t bytes)
+{
+    if (!memory)
+        return;
+    device->ops->release(device->context, memory, bytes);
+    count(&device->memory, memory_class, -(int64_t)bytes);
+}
+
+bool device_upload(struct device *device, void *to, const void *host, size_t bytes,
+                   struct status *status)
+{
+    return device->ops->upload(device->context, to, host, bytes, status);
+}
+
+bool device_download(struct device *device, void *host, const void *from, size_t bytes,
+                     struct status *status)
+{
+    return device->ops->download(device->context, host, from, bytes, status);
+}
+
+void device_memory(const struct device *device, struct device_memory *memory)
+{
+    *memory = device->memory;
+}
+
+void device_memory_reset_peak(struct device *device)
+{
+    memcpy(device->memory.peak, device->memory.live, sizeof(device->memory.peak));
+    device->memory.peak_total = device->memory.live_total;
+}
