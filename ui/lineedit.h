@@ -62,7 +62,8 @@ struct lineedit *lineedit_open(const struct lineedit_options *options, struct st
 /* Saves the history and frees; puts the terminal's modes back. NULL is legal. */
 void lineedit_close(struct lineedit *edit);
 
-/* Opens the prompt (replaces the text of one that is open). Delivers nothing. */
+/* Opens the prompt (replaces the text of one that is open). Delivers nothing. Not between hide and
+ * show. */
 void lineedit_prompt(struct lineedit *edit, const char *prompt);
 
 /* Descriptor to poll while a prompt is open; -1 when embedded or at the end of the input. */

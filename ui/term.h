@@ -43,7 +43,7 @@ void term_close(void);
 /* ---- size, features ---- */
 int term_rows(void);
 int term_cols(void);
-int term_colors(void); /* 0, 8, 16 or 256 */
+int term_colors(void); /* 0, 8, 16 or 256; with 0, give term_set_theme() the theme "mono" */
 bool term_ascii(void); /* draw with plain characters only */
 void term_set_mouse(bool on);
 bool term_mouse(void);
