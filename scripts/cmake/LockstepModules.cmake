@@ -37,7 +37,8 @@ if(cuda_sources AND LOCKSTEP_CUDA)
     lockstep_module(lockstep_cuda SOURCES ${cuda_sources} ${cuda_c_sources}
                     LIBRARIES ${cuda_libraries})
     set_target_properties(lockstep_cuda PROPERTIES CUDA_STANDARD 17 CUDA_STANDARD_REQUIRED ON
-                          CUDA_RUNTIME_LIBRARY Static)
+                          CUDA_RUNTIME_LIBRARY Static
+                          BUILD_RPATH "${CUDAToolkit_LIBRARY_DIR}")
     target_compile_options(lockstep_cuda PRIVATE
                            $<$<COMPILE_LANGUAGE:CUDA>:-Xcompiler=-Wall,-Wextra>)
     if(LOCKSTEP_WERROR)
