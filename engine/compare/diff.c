@@ -1,0 +1,224 @@
+#include "engine/compare/diff.h"
+
+#include "engine/base/memory.h"
+
+#include <stdlib.h>
+
+/* One step of both traces. */
+struct step_pair {
+    const struct trace_step *reference, *test;
+    const struct tolerances *tolerances;
+    struct comparison_log *log;
+};
+
+static const struct limits *limits_of(const struct step_pair *pair, const char *name)
+{
+    return tolerances_find(pair->tolerances, pair->test->name, name);
+}
+
+static bool is_ignored(const struct tolerances *tolerances, const char *step, const char *name)
+{
+    return tolerances_find(tolerances, step, name)->ignore;
+}
+
+/* A step of which everything is ignored does not exist. */
+static bool step_exists(const struct trace_step *step, const struct tolerances *tolerances)
+{
+    for (int i = 0; i < step->count; i++)
+        if (!is_ignored(tolerances, step->name, step->tensors[i].name))
+            return true;
+    return false;
+}
+
+static struct tensor_result result_of(const struct step_pair *pair,
+                                      const struct trace_tensor *reference,
+                                      const struct trace_tensor *test)
+{
+    const struct trace_tensor *any = test ? test : reference;
+    struct tensor_result result = {.step = pair->test->name,
+                                   .name = any->name,
+                                   .position = any->order,
+                                   .limits = *limits_of(pair, any->name)};
+    if (reference) {
+        result.dtype_reference = reference->dtype;
+        result.shape_reference = reference->shape;
+        result.stride_reference = reference->sampling_step;
+    }
+    if (test) {
+        result.dtype_test = test->dtype;
+        result.shape_test = test->shape;
+        result.stride_test = test->sampling_step;
+    }
+    return result;
+}
+
+static void add_unmatched(const struct step_pair *pair, const struct trace_tensor *reference,
+                          const struct trace_tensor *test, enum failure failure)
+{
+    struct tensor_result result = result_of(pair, reference, test);
+    result.verdict.failures = (int)failure;
+    comparison_log_add(pair->log, &result);
+}
+
+/* The elements of `tensor` at `count` places that are `step` apart, without a copy: rows of one
+ * element. */
+static struct tensor sampled_view(const struct trace_tensor *tensor, int64_t count, int64_t step)
+{
+    struct tensor view =
+        tensor_of(tensor->samples.data, tensor->samples.dtype, shape_of2(count, 1));
+    if (tensor->sampling_step == 0 && step > 1)
+        view.row_stride = step;
+    return view;
+}
+
+/* Brings both sides to the same places. False if they were sampled at different ones. */
+static bool align(const struct trace_tensor *reference, const struct trace_tensor *test,
+                  struct tensor *reference_view, struct tensor *test_view, int64_t *stride)
+{
+    const struct trace_tensor *sampled = reference->sampling_step > 0 ? reference : test;
+    int64_t count = shape_elements(sampled->samples.shape);
+    bool both = reference->sampling_step > 0 && test->sampling_step > 0;
+    if (both && (reference->sampling_step != test->sampling_step ||
+                 shape_elements(reference->samples.shape) != shape_elements(test->samples.shape)))
+        return false;
+    *stride = sampled->sampling_step > 1 ? sampled->sampling_step : 1;
+    if (reference->sampling_step == test->sampling_step) {
+        *reference_view =
+            tensor_of(reference->samples.data, reference->samples.dtype, shape_of1(count));
+        *test_view = tensor_of(test->samples.data, test->samples.dtype, shape_of1(count));
+        return true;
+    }
+    *reference_view = sampled_view(reference, count, *stride);
+    *test_view = sampled_view(test, count, *stride);
+    return true;
+}
+
+static int64_t larger(int64_t a, int64_t b)
+{
+    return a > b ? a : b;
+}
+
+/* What the traces counted over the whole tensors, for places that were not sampled. */
+static void add_recorded_counts(const struct trace_tensor *reference,
+                                const struct trace_tensor *test, struct metrics *metrics)
+{
+    metrics->nan_reference = larger(metrics->nan_reference, reference->nan_count);
+    metrics->nan_test = larger(metrics->nan_test, test->nan_count);
+    metrics->infinity_reference = larger(metrics->infinity_reference, reference->infinity_count);
+    metrics->infinity_test = larger(metrics->infinity_test, test->infinity_count);
+    if (metrics->nan_reference + metrics->nan_test > 0)
+        metrics->max_ulp = UINT64_MAX;
+}
+
+static void compare_tensors(const struct step_pair *pair, const struct trace_tensor *reference,
+                            const struct trace_tensor *test)
+{
+    struct tensor_result result = result_of(pair, reference, test);
+    struct tensor reference_view, test_view;
+    struct worst_element worst[DIFF_WORST_ELEMENTS];
+    if (!shape_equal(reference->shape, test->shape)) {
+        add_unmatched(pair, reference, test, FAILURE_SHAPE);
+        return;
+    }
+    if (!align(reference, test, &reference_view, &test_view, &result.stride)) {
+        add_unmatched(pair, reference, test, FAILURE_SAMPLING);
+        return;
+    }
+    double scale = result.limits.scale > 0 ? result.limits.scale : 1;
+    metrics_compute(&reference_view, &test_view, scale, 0, &result.metrics);
+    add_recorded_counts(reference, test, &result.metrics);
+    result.verdict = metrics_judge(&result.metrics, &result.limits);
+    if (result.verdict.failures) {
+        result.worst_count =
+            metrics_worst(&reference_view, &test_view, scale, worst, DIFF_WORST_ELEMENTS);
+        result.worst = worst;
+    }
+    comparison_log_add(pair->log, &result);
+}
+
+/* Notes what the reference has before position `end` and the test has not. */
+static void add_missing(const struct step_pair *pair, int *cursor, int end)
+{
+    for (; *cursor < end; (*cursor)++) {
+        const struct trace_tensor *tensor = &pair->reference->tensors[*cursor];
+        if (!trace_find(pair->test, tensor->name) && !limits_of(pair, tensor->name)->ignore)
+            add_unmatched(pair, tensor, NULL, FAILURE_MISSING);
+    }
+}
+
+static void compare_step(const struct step_pair *pair)
+{
+    int cursor = 0;
+    for (int i = 0; i < pair->test->count; i++) {
+        const struct trace_tensor *test = &pair->test->tensors[i];
+        if (limits_of(pair, test->name)->ignore) {
+            pair->log->ignored++;
+            continue;
+        }
+        const struct trace_tensor *reference = trace_find(pair->reference, test->name);
+        if (!reference) {
+            add_unmatched(pair, NULL, test, FAILURE_EXTRA);
+            continue;
+        }
+        add_missing(pair, &cursor, (int)(reference - pair->reference->tensors));
+        compare_tensors(pair, reference, test);
+    }
+    add_missing(pair, &cursor, pair->reference->count);
+}
+
+static const struct trace_step *existing_step(const struct trace *trace, const char *name,
+                                              const struct tolerances *tolerances)
+{
+    const struct trace_step *step = trace_find_step(trace, name);
+    return step && step_exists(step, tolerances) ? step : NULL;
+}
+
+struct diff *diff_traces(const struct trace *reference, const struct trace *test,
+                         const struct tolerances *tolerances, struct status *status)
+{
+    (void)status; /* trace_open has checked all that is read here */
+    struct diff *diff = memory_zeroed(1, sizeof(*diff));
+    diff->title = memory_format("%s against %s, tolerances %s", test->directory,
+                                reference->directory, tolerances->name ? tolerances->name : "-");
+    for (int i = 0; i < reference->step_count; i++) {
+        const char *name = reference->steps[i].name;
+        if (step_exists(&reference->steps[i], tolerances) && !existing_step(test, name, tolerances))
+            comparison_log_problem(&diff->log, "step %s is missing in the test", name);
+    }
+    for (int i = 0; i < test->step_count; i++) {
+        const struct trace_step *step = &test->steps[i];
+        if (!step_exists(step, tolerances)) {
+            diff->log.ignored += step->count;
+            continue;
+        }
+        struct step_pair pair = {existing_step(reference, step->name, tolerances), step, tolerances,
+                                 &diff->log};
+        if (pair.reference)
+            compare_step(&pair);
+        else
+            comparison_log_problem(&diff->log, "step %s is only in the test", step->name);
+    }
+    return diff;
+}
+
+void diff_free(struct diff *diff)
+{
+    if (!diff)
+        return;
+    comparison_log_free(&diff->log);
+    free(diff->title);
+    free(diff);
+}
+
+void diff_report(const struct diff *diff, const struct report_options *options, struct text *text)
+{
+    struct report_options titled = *options;
+    if (!titled.title)
+        titled.title = diff->title;
+    comparison_log_report(&diff->log, &titled, text);
+}
+
+void diff_json(const struct diff *diff, struct text *text)
+{
+    comparison_log_json(&diff->log, text);
+}

@@ -1,0 +1,30 @@
+/* The comparison of two traces. */
+#ifndef ENGINE_COMPARE_DIFF_H
+#define ENGINE_COMPARE_DIFF_H
+
+#include "engine/compare/results.h"
+#include "engine/trace/trace.h"
+
+enum { DIFF_WORST_ELEMENTS = 10 }; /* kept for each failed tensor */
+
+struct diff {
+    struct comparison_log log; /* in program order of the test; what is missing there stands where
+                                  the reference has it */
+    char *title;               /* "TEST against REFERENCE, tolerances NAME" */
+};
+
+/* Compares steps and names that both traces have by `tolerances` and notes what only one has;
+ * tensors that the tolerances ignore are as if they did not exist, on both sides. A tensor that is
+ * whole on one side and sampled on the other is compared at the sampled places. A NaN or infinity
+ * that the trace has counted fails the tensor even where it was not sampled. Host only, any thread
+ * that owns the traces. NULL only when a trace has data that cannot be read. Free with diff_free.
+ */
+struct diff *diff_traces(const struct trace *reference, const struct trace *test,
+                         const struct tolerances *tolerances, struct status *status);
+void diff_free(struct diff *diff);
+
+/* The report of the log under the diff's title (options->title, if not NULL, goes first). */
+void diff_report(const struct diff *diff, const struct report_options *options, struct text *text);
+void diff_json(const struct diff *diff, struct text *text);
+
+#endif
