@@ -86,11 +86,12 @@ bool pair_find_not_finite(struct pair *pair, const struct instruction *done,
 
 struct limits pair_state_limits(const struct pair *pair)
 {
-    double rate = learning_rate_at(&pair->options.test->optimizer, pair->test->step);
+    int steps = pair->test->step + 1;
+    double rate = learning_rate_at(&pair->options.test->optimizer, steps) * steps;
     bool half = pair->options.test->distributed.compute_dtype != PRECISION_FP32;
     return (struct limits){.rms_relative = INFINITY,
                            .max_relative = INFINITY,
-                           .rms_absolute = rate * (half ? 0.5 : 0.05),
+                           .rms_absolute = rate * (half ? 1 : 0.05),
                            .max_absolute = rate * 2.5,
                            .scale = 1};
 }

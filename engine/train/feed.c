@@ -111,7 +111,7 @@ static bool write_sequence(struct run *run, int index, struct status *status)
 static bool write_scalars(struct run *run, struct status *status)
 {
     const struct program_inputs *inputs = &run->program->inputs;
-    double rate = learning_rate_at(&run->config->optimizer, run->step);
+    double rate = learning_rate_at(&run->config->optimizer, run->step + 1);
     if (!executor_write(run->executor, inputs->learning_rate, &rate, status))
         return false;
     for (int h = 0; h < run->config->base_model.prediction_heads; h++) {
