@@ -1,0 +1,150 @@
+/* lockstep: finds the subcommand and runs it. */
+#include "app/app.h"
+#include "app/arguments.h"
+
+#include "engine/base/names.h"
+
+#include <stdarg.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+/* Left out of builds without their source. */
+#pragma weak command_debug
+#pragma weak command_faults
+
+struct command {
+    const char *name;
+    app_command *run; /* NULL: not in this build */
+    const char *help;
+};
+
+/* Fills the table of subcommands; returns how many there are. */
+static int list_commands(struct command commands[8])
+{
+    const struct command all[] = {
+        {"list", command_list, "models, groups, variants, tests"},
+        {"test", command_test, "run model tests"},
+        {"run", command_run, "train a model and record a trace"},
+        {"diff", command_diff, "compare two traces"},
+        {"debug", command_debug, "debug a run, instruction by instruction"},
+        {"config", command_config, "show or check configurations"},
+        {"faults", command_faults, "faults that can be put into a run, for practice"},
+    };
+    int count = 0;
+    for (size_t i = 0; i < sizeof(all) / sizeof(all[0]); i++)
+        if (all[i].run)
+            commands[count++] = all[i];
+    return count;
+}
+
+bool app_wants_color(const struct app_options *options, void *stream)
+{
+    const char *no_color = getenv("NO_COLOR");
+    if (options->color != COLOR_AUTO)
+        return options->color == COLOR_ALWAYS;
+    return !(no_color && no_color[0]) && isatty(fileno(stream));
+}
+
+int app_complain(int code, const char *format, ...)
+{
+    va_list arguments;
+    va_start(arguments, format);
+    fflush(stdout);
+    fprintf(stderr, "lockstep: ");
+    vfprintf(stderr, format, arguments);
+    fputc('\n', stderr);
+    va_end(arguments);
+    return code;
+}
+
+static void print_help(const struct argument *shared, int count)
+{
+    struct command commands[8];
+    int command_count = list_commands(commands);
+    printf("lockstep %s, a debugger for model test runs\n\n"
+           "Usage: lockstep COMMAND [arguments]\n\nCommands (lockstep COMMAND --help):\n",
+           LOCKSTEP_VERSION);
+    for (int i = 0; i < command_count; i++)
+        printf("  %-12s %s\n", commands[i].name, commands[i].help);
+    printf("\nOptions of every command:\n");
+    arguments_print(stdout, shared, count);
+    printf("  %-27s %s\n", "--version", "print the version");
+}
+
+static int run_command(int argc, char **argv, const struct app_options *options)
+{
+    struct command commands[8];
+    const char *names[8];
+    int count = list_commands(commands);
+    for (int i = 0; i < count; i++) {
+        names[i] = commands[i].name;
+        if (strcmp(argv[1], commands[i].name) == 0)
+            return commands[i].run(argc - 1, argv + 1, options);
+    }
+    const char *closest = names_closest(argv[1], names, count);
+    return app_complain(EXIT_USAGE, "no command \"%s\"%s%s%s (see lockstep --help)", argv[1],
+                        closest ? "; did you mean " : "", closest ? closest : "",
+                        closest ? "?" : "");
+}
+
+static bool parse_color(const char *word, enum color_choice *color)
+{
+    if (strcmp(word, "auto") == 0)
+        *color = COLOR_AUTO;
+    else if (strcmp(word, "always") == 0)
+        *color = COLOR_ALWAYS;
+    else if (strcmp(word, "never") == 0)
+        *color = COLOR_NEVER;
+    else
+        return false;
+    return true;
+}
+
+/* A pipe that nobody reads any more must end the program quietly, but not kill what it runs. */
+static int finish(int code)
+{
+    if (fflush(stdout) != 0 && code == EXIT_DONE)
+        return EXIT_FAILED;
+    return code;
+}
+
+int main(int argc, char **argv)
+{
+    struct app_options options = {.device = "auto", .program_path = argv[0]};
+    struct word_list directories = {0}, overrides = {0};
+    const char *color = "auto";
+    const struct argument shared[] = {
+        {"--config-dir", NULL, ARGUMENT_TEXTS, &directories, "DIR",
+         "a folder of configurations that come before the built-in ones"},
+        {"--set", NULL, ARGUMENT_TEXTS, &overrides, "KEY=VALUE",
+         "change the configuration, e.g. data.seed=7"},
+        {"--device", NULL, ARGUMENT_TEXT, &options.device, "NAME",
+         "auto (default), cpu, cuda or reference"},
+        {"--threads", NULL, ARGUMENT_INTEGER, &options.threads, "N",
+         "threads of the CPU device (default: all cores)"},
+        {"--color", NULL, ARGUMENT_TEXT, &color, "WHEN", "auto (default), always or never"},
+    };
+    int shared_count = (int)(sizeof(shared) / sizeof(shared[0]));
+    struct status status = STATUS_NONE;
+    int code;
+    if (!arguments_take(&argc, argv, shared, shared_count, &status)) {
+        code = app_complain(EXIT_USAGE, "%s", status.text);
+    } else if (!parse_color(color, &options.color)) {
+        code = app_complain(EXIT_USAGE, "--color takes auto, always or never, not \"%s\"", color);
+    } else if (argc > 1 && strcmp(argv[1], "--version") == 0) {
+        printf("lockstep %s\n", LOCKSTEP_VERSION);
+        code = EXIT_DONE;
+    } else if (argc < 2 || strcmp(argv[1], "--help") == 0 || strcmp(argv[1], "-h") == 0 ||
+               strcmp(argv[1], "help") == 0) {
+        print_help(shared, shared_count);
+        code = EXIT_DONE;
+    } else {
+        options.search = (struct config_search){directories.words, directories.count,
+                                                overrides.words, overrides.count};
+        code = run_command(argc, argv, &options);
+    }
+    word_list_free(&directories);
+    word_list_free(&overrides);
+    return finish(code);
+}
