@@ -37,6 +37,7 @@ if(LOCKSTEP_OPENMP)
   find_package(OpenMP COMPONENTS C)
   if(OpenMP_C_FOUND)
     list(APPEND LOCKSTEP_CPU_LIBRARIES OpenMP::OpenMP_C)
+    set(LOCKSTEP_OPENMP_LIBRARIES OpenMP::OpenMP_C)
   endif()
 endif()
 
