@@ -99,25 +99,17 @@ struct attention_queries attention_queries_at(const struct attention *attention,
     return queries;
 }
 
-/* One head of one row into a packed row, the padding zero. */
-static void pack_row(const struct attention *attention, const struct tensor *tensor, int64_t row,
-                     int64_t column, float *packed)
-{
-    int size = attention->size;
-    attention->context->kernels->to_float(packed, cpu_at(tensor, row, column), tensor->dtype, size);
-    for (int i = size; i < attention->padded; i++)
-        packed[i] = 0;
-}
-
 bool attention_pack_queries(const struct attention *attention, const struct tensor *tensor,
                             const struct attention_queries *queries, float *packed)
 {
-    for (int row = 0; row < queries->rows; row++)
-        pack_row(attention, tensor, queries->token + row / queries->heads,
-                 (int64_t)(queries->first_head + row % queries->heads) * attention->size,
-                 packed + (int64_t)row * attention->padded);
-    return attention->context->kernels->all_finite(packed,
-                                                   (int64_t)queries->rows * attention->padded);
+    const struct kernels *kernels = attention->context->kernels;
+    int size = attention->size, padded = attention->padded;
+    for (int token = 0; token < queries->tokens; token++)
+        kernels->pack_rows(
+            packed + (int64_t)token * queries->heads * padded, padded,
+            cpu_at(tensor, queries->token + token, (int64_t)queries->first_head * size),
+            tensor->dtype, size, size, queries->heads);
+    return kernels->all_finite(packed, (int64_t)queries->rows * padded);
 }
 
 void attention_unpack_queries(const struct attention *attention, const struct tensor *tensor,
@@ -133,9 +125,10 @@ bool attention_pack_keys(const struct attention *attention, int group, int64_t k
                          bool values, float *rows, float *columns)
 {
     int64_t column = (int64_t)(values ? attention->groups + group : group) * attention->size;
+    const struct tensor *kv = attention->kv;
     int padded = attention->padded;
-    for (int j = 0; j < count; j++)
-        pack_row(attention, attention->kv, key + j, column, rows + (int64_t)j * padded);
+    attention->context->kernels->pack_rows(rows, padded, cpu_at(kv, key, column), kv->dtype,
+                                           kv->row_stride, attention->size, count);
     if (columns)
         for (int c = 0; c < attention->size; c++) {
             for (int j = 0; j < count; j++)

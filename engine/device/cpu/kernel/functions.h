@@ -44,6 +44,8 @@ void KERNEL(tile_multiply)(int rows, int columns, int depth, const float *a, int
 float KERNEL(softmax_part)(float *scores, int first, int end, float scale, float shift, int n);
 float KERNEL(range_maximum)(const float *scores, int first, int end, float scale);
 void KERNEL(softmax_gradient)(float *dp, const float *p, float delta, float scale, int n);
+void KERNEL(pack_rows)(float *to, int padded, const void *from, enum dtype dtype, int64_t stride,
+                       int size, int rows);
 bool KERNEL(all_finite)(const float *x, int64_t n);
 
 #endif

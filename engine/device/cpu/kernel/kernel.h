@@ -59,13 +59,16 @@ struct kernels {
     void (*tile_multiply)(int rows, int columns, int depth, const float *a, int64_t row_stride,
                           int64_t column_stride, const float *b, int64_t b_stride, float *c,
                           int64_t c_stride, bool accumulate, bool sparse);
-    /* Rows of scores [n] in place: those outside [first,end) become 0, the others
-     * exp(scale*s - shift). Returns the sum. */
+    /* A row of scores [n], n a multiple of 16, in place: those outside [first,end) become 0, the
+     * others exp(scale*s - shift). Returns the sum. */
     float (*softmax_part)(float *scores, int first, int end, float scale, float shift, int n);
-    /* Largest of scale * scores[first..end). */
+    /* Largest of scale * scores[first..end); reads up to the next multiple of 16. */
     float (*range_maximum)(const float *scores, int first, int end, float scale);
     /* ds = p * (dp - delta) * scale on n elements; p and dp as they come, ds over dp. */
     void (*softmax_gradient)(float *dp, const float *p, float delta, float scale, int n);
+    /* to [rows,padded] = rows of `size` elements, `stride` elements apart; the padding 0. */
+    void (*pack_rows)(float *to, int padded, const void *from, enum dtype dtype, int64_t stride,
+                      int size, int rows);
     bool (*all_finite)(const float *x, int64_t n);
 };
 

@@ -2,6 +2,7 @@
  * overlap check would otherwise send exactly those calls to a scalar loop. */
 #include "engine/device/cpu/kernel/functions.h"
 #include "engine/device/cpu/kernel/math.h"
+#include "engine/device/cpu/kernel/vector.h"
 
 void KERNEL(scale)(float *out, const float *x, float factor, int64_t n)
 {
@@ -51,22 +52,19 @@ bool KERNEL(all_finite)(const float *x, int64_t n)
     return bad == 0;
 }
 
-/* Sixteen running maxima by hand: clang does not vectorise a max reduction that sees NaN. */
+/* NaN never is the maximum: comparisons with it are false. */
 float KERNEL(maximum_scaled)(const float *x, float factor, int64_t n)
 {
-    enum { LANES = 16 };
-    float lanes[LANES], most = -INFINITY;
-    for (int lane = 0; lane < LANES; lane++)
-        lanes[lane] = -INFINITY;
+    float most = -INFINITY;
+    vector16 lanes = (vector16){0} - INFINITY;
     int64_t i = 0;
-    for (; i + LANES <= n; i += LANES)
-        for (int lane = 0; lane < LANES; lane++) {
-            float value = factor * x[i + lane];
-            lanes[lane] = value > lanes[lane] ? value : lanes[lane];
-        }
+    for (; i + VECTOR_LANES <= n; i += VECTOR_LANES) {
+        vector16 value = factor * *(const vector16 *)(x + i);
+        lanes = VECTOR_SELECT(value > lanes, value, lanes);
+    }
     for (; i < n; i++)
         most = factor * x[i] > most ? factor * x[i] : most;
-    for (int lane = 0; lane < LANES; lane++)
+    for (int lane = 0; lane < VECTOR_LANES; lane++)
         most = lanes[lane] > most ? lanes[lane] : most;
     return most;
 }

@@ -29,5 +29,6 @@ const struct kernels KERNEL(table) = {
     .softmax_part = KERNEL(softmax_part),
     .range_maximum = KERNEL(range_maximum),
     .softmax_gradient = KERNEL(softmax_gradient),
+    .pack_rows = KERNEL(pack_rows),
     .all_finite = KERNEL(all_finite),
 };

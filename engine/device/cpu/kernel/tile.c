@@ -1,6 +1,7 @@
 /* Small matrix products and softmax rows of attention tiles. */
 #include "engine/device/cpu/kernel/functions.h"
 #include "engine/device/cpu/kernel/math.h"
+#include "engine/device/cpu/kernel/vector.h"
 
 /* A block of BLOCK_ROWS x 2 vectors of sums stays in registers: 16 of 32 (AVX-512) or 12 of 16. */
 #ifdef __AVX512F__
@@ -82,27 +83,61 @@ void KERNEL(tile_multiply)(int rows, int columns, int depth, const float *a, int
         columns_of(&o, a + i * row_stride, c + i * c_stride, 1, columns);
 }
 
+/* Rows of scores are worked on in whole groups of 16, the columns outside first..end-1 masked:
+ * with short documents most rows have few keys, and a scalar remainder would dominate. */
+enum { GROUP = VECTOR_LANES };
+
 float KERNEL(range_maximum)(const float *scores, int first, int end, float scale)
 {
-    return KERNEL(maximum_scaled)(scores + first, scale, end - first);
+    const vector16_mask count = {0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15};
+    vector16 lanes = (vector16){0} - INFINITY;
+    float most = -INFINITY;
+    for (int j = first & ~(GROUP - 1); j < end; j += GROUP) {
+        vector16 value = scale * *(const vector16 *)(scores + j);
+        vector16_mask better = (value > lanes) & (count + j >= first) & (count + j < end);
+        lanes = VECTOR_SELECT(better, value, lanes);
+    }
+    for (int lane = 0; lane < GROUP; lane++)
+        most = lanes[lane] > most ? lanes[lane] : most;
+    return most;
 }
 
 float KERNEL(softmax_part)(float *scores, int first, int end, float scale, float shift, int n)
 {
-    float sum = 0;
-    if (end < first)
-        end = first;
-#pragma omp simd reduction(+ : sum)
-    for (int j = first; j < end; j++) {
-        float p = math_exp_flush(scale * scores[j] - shift);
-        scores[j] = p;
-        sum += p;
+    float lanes[GROUP] = {0}, sum = 0;
+    int begin = end > first ? first & ~(GROUP - 1) : 0, j = begin;
+    memset(scores, 0, (size_t)begin * sizeof(float));
+    for (; j < end && end > first; j += GROUP) {
+#pragma omp simd
+        for (int lane = 0; lane < GROUP; lane++) {
+            float p = math_exp_flush(scale * scores[j + lane] - shift);
+            p = j + lane >= first && j + lane < end ? p : 0.0f;
+            scores[j + lane] = p;
+            lanes[lane] += p;
+        }
     }
-    for (int j = 0; j < first; j++)
-        scores[j] = 0;
-    for (int j = end; j < n; j++)
-        scores[j] = 0;
+    memset(scores + j, 0, (size_t)(n - j) * sizeof(float));
+    for (int lane = 0; lane < GROUP; lane++)
+        sum += lanes[lane];
     return sum;
+}
+
+void KERNEL(pack_rows)(float *to, int padded, const void *from, enum dtype dtype, int64_t stride,
+                       int size, int rows)
+{
+    for (int row = 0; row < rows; row++, to += padded) {
+        const char *source = (const char *)from + (size_t)(row * stride) * dtype_size(dtype);
+        int i = 0;
+        if (dtype == DTYPE_F32)
+            for (; i + GROUP <= size; i += GROUP)
+                memcpy(to + i, source + (size_t)i * sizeof(float), GROUP * sizeof(float));
+        else
+            KERNEL(to_float)(to, source, dtype, size), i = size;
+        for (; i < size; i++)
+            to[i] = ((const float *)(const void *)source)[i];
+        for (; i < padded; i++)
+            to[i] = 0;
+    }
 }
 
 /* A masked pair has p = 0 and must give 0 even where dp is NaN. */
