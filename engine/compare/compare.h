@@ -9,16 +9,16 @@
 /* Everything one pass over both tensors gives. Sums are in double. */
 struct metrics {
     int64_t count;
-    double rms_difference;     /* sqrt(mean (reference - test)^2) */
+    double rms_difference; /* sqrt(mean (reference - test)^2) */
     double rms_reference, rms_test;
-    double max_difference;     /* largest |reference - test| */
-    int64_t max_index;         /* where, flat; -1 if count is 0 */
+    double max_difference;                /* largest |reference - test| */
+    int64_t max_index;                    /* where, flat; -1 if count is 0 */
     double max_reference, max_test_value; /* the two values there */
-    double cosine;             /* of the two as vectors; 1 if both are zero */
+    double cosine;                        /* of the two as vectors; 1 if both are zero */
     int64_t nan_test, nan_reference, infinity_test, infinity_reference;
-    int64_t different;         /* elements that are not bit-equal (in the compared type) */
-    uint64_t max_ulp;          /* largest distance in units of the last place of the coarser
-                                  dtype; 0 if all are equal; UINT64_MAX with NaN */
+    int64_t different; /* elements that are not bit-equal (in the compared type) */
+    uint64_t max_ulp;  /* largest distance in units of the last place of the coarser
+                          dtype; 0 if all are equal; UINT64_MAX with NaN */
 };
 
 /* Compares `test / scale` with `reference`: same shape, float dtypes may differ, rows may be
@@ -44,10 +44,10 @@ enum failure {
 
 /* The verdict on one tensor. */
 struct verdict {
-    int failures;   /* bits of enum failure */
+    int failures;                      /* bits of enum failure */
     double rms_relative, max_relative; /* differences over the scale of the reference */
-    double worst;   /* largest metric over its limit; > 1 fails, INFINITY when not finite or a
-                       non-zero difference meets a zero limit, 0 when bit-equal */
+    double worst; /* largest metric over its limit; > 1 fails, INFINITY when not finite or a
+                     non-zero difference meets a zero limit, 0 when bit-equal */
 };
 
 struct verdict metrics_judge(const struct metrics *metrics, const struct limits *limits);
@@ -59,7 +59,8 @@ void metrics_describe(const struct metrics *metrics, const struct verdict *verdi
                       const struct limits *limits, struct text *text);
 
 /* A guess at the cause from the numbers alone ("norm ratio 3/4: looks like one of 4 micro-batches
- * was not added"; "norm ratio 2: added twice"; "opposite sign"; ...) into `buffer`; false if none. */
+ * was not added"; "norm ratio 2: added twice"; "opposite sign"; ...) into `buffer`; false if none.
+ */
 bool metrics_guess(const struct metrics *metrics, char *buffer, int size);
 
 /* The `count` (<= capacity) elements with the largest difference, largest first. */

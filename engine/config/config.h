@@ -9,16 +9,20 @@
 #include <stdbool.h>
 #include <stdint.h>
 
-enum normalization_type { NORMALIZATION_NONE = 0, NORMALIZATION_LAYER_NORM, NORMALIZATION_RMS_NORM };
+enum normalization_type {
+    NORMALIZATION_NONE = 0,
+    NORMALIZATION_LAYER_NORM,
+    NORMALIZATION_RMS_NORM
+};
 enum rotary_type { ROTARY_NONE = 0, ROTARY_DEFAULT, ROTARY_LLAMA3, ROTARY_YARN };
 enum mlp_type { MLP_DENSE = 0, MLP_MOE };
 enum activation_type { /* same order as enum activation of the devices */
-    ACTIVATION_TYPE_GELU = 0,
-    ACTIVATION_TYPE_SILU,
-    ACTIVATION_TYPE_RELU,
-    ACTIVATION_TYPE_SIGMOID,
-    ACTIVATION_TYPE_SQUARED_RELU,
-    ACTIVATION_TYPE_IDENTITY,
+                       ACTIVATION_TYPE_GELU = 0,
+                       ACTIVATION_TYPE_SILU,
+                       ACTIVATION_TYPE_RELU,
+                       ACTIVATION_TYPE_SIGMOID,
+                       ACTIVATION_TYPE_SQUARED_RELU,
+                       ACTIVATION_TYPE_IDENTITY,
 };
 enum precision { PRECISION_FP32 = 0, PRECISION_BF16, PRECISION_FP16 };
 enum learning_rate_decay { DECAY_CONSTANT = 0, DECAY_LINEAR, DECAY_POWER, DECAY_COSINE };
@@ -34,8 +38,13 @@ enum test_group {
     GROUP_LM_EVAL,
     GROUP_COUNT,
 };
-enum test_action { ACTION_UNIMPORTANT = 0, ACTION_MAIN, ACTION_NORMAL, ACTION_BROKEN,
-                   ACTION_NOT_IMPLEMENTED };
+enum test_action {
+    ACTION_UNIMPORTANT = 0,
+    ACTION_MAIN,
+    ACTION_NORMAL,
+    ACTION_BROKEN,
+    ACTION_NOT_IMPLEMENTED
+};
 
 const char *test_group_name(enum test_group group);    /* "basic", ... static */
 const char *test_action_name(enum test_action action); /* "main", ... static */
@@ -72,7 +81,7 @@ struct attention_config {
     int heads, head_groups, head_size; /* mixer.heads ... */
     int64_t window_size;               /* mixer.window_size; 0 = none */
     bool causal;
-    double softmax_scale_power; /* scale = head_size^-power, default 0.5 */
+    double softmax_scale_power;                   /* scale = head_size^-power, default 0.5 */
     struct linear_config query, key_value, dense; /* query_layer, key_layer (+value), dense_layer */
     struct rotary_config rotary;
     struct source source;
@@ -84,10 +93,10 @@ struct mlp_config {
     bool gated;
     enum activation_type activation;
     struct linear_config layer_1, layer_2;
-    int experts, experts_per_token;      /* type moe */
-    struct linear_config router;         /* no bias */
-    double auxiliary_loss_coefficient;   /* default 0.01 */
-    double lr_scale;                     /* mlp.lr_scale: 0 freezes the whole MLP */
+    int experts, experts_per_token;    /* type moe */
+    struct linear_config router;       /* no bias */
+    double auxiliary_loss_coefficient; /* default 0.01 */
+    double lr_scale;                   /* mlp.lr_scale: 0 freezes the whole MLP */
     struct source source;
 };
 
@@ -100,20 +109,20 @@ struct block_config {
 
 struct model_config {
     int64_t hidden_size;
-    int64_t vocab_size;                  /* embeddings.vocab_size */
-    double embedding_std;                /* embeddings.word_embeddings_layer.initialization.std */
-    bool position_embeddings;            /* embeddings.position_embeddings.enabled */
-    int64_t num_position_embeddings;     /* embeddings.num_position_embeddings */
+    int64_t vocab_size;              /* embeddings.vocab_size */
+    double embedding_std;            /* embeddings.word_embeddings_layer.initialization.std */
+    bool position_embeddings;        /* embeddings.position_embeddings.enabled */
+    int64_t num_position_embeddings; /* embeddings.num_position_embeddings */
     double position_embedding_std;
-    bool vocab_parallel;                 /* embeddings.vocab_parallel, default true */
+    bool vocab_parallel; /* embeddings.vocab_parallel, default true */
     bool tied_embedding_weight;
-    int num_blocks;                      /* decoder.num_blocks */
-    struct block_config block;           /* decoder.block */
+    int num_blocks;                                 /* decoder.num_blocks */
+    struct block_config block;                      /* decoder.block */
     struct normalization_config head_normalization; /* head.normalization */
-    double output_weight_std;            /* head.output_weight.initialization.std */
+    double output_weight_std;                       /* head.output_weight.initialization.std */
     double logits_scale_factor;
-    int cross_entropy_splits;            /* head.cross_entropy_splits, default 1 */
-    int prediction_heads;                /* default 1 */
+    int cross_entropy_splits; /* head.cross_entropy_splits, default 1 */
+    int prediction_heads;     /* default 1 */
     struct source embeddings_source, head_source;
 };
 
@@ -169,9 +178,9 @@ struct config {
     int skip_test_count;
     char *checkpoint_format; /* NULL = none */
     bool requires_cuda;
-    uint64_t hash;      /* of the resolved text without remarks, groups and the like: what runs */
-    char *resolved;     /* the merged YAML, one "key: value  # file:line" per line */
-    void *storage;      /* owned by the loader */
+    uint64_t hash;  /* of the resolved text without remarks, groups and the like: what runs */
+    char *resolved; /* the merged YAML, one "key: value  # file:line" per line */
+    void *storage;  /* owned by the loader */
 };
 
 /* A variant of the model tests: how to run, and with what to compare. */

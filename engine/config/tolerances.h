@@ -9,7 +9,7 @@ struct limits {
     double rms_relative, rms_absolute, max_relative, max_absolute;
     double rms_epsilon; /* the scale is sqrt(rms(reference)^2 + rms_epsilon^2) */
     double scale;       /* the test's values are divided by this first (loss scale); default 1 */
-    bool ignore;            /* do not compare */
+    bool ignore;        /* do not compare */
     bool ignore_duplicates; /* the last of several tensors of one name counts, without complaint */
 };
 

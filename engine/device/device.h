@@ -24,9 +24,9 @@ enum memory_class {
 const char *memory_class_name(enum memory_class memory_class); /* "parameters", ... static */
 
 struct device_options {
-    int threads;           /* CPU threads for kernels; 0 = all cores */
-    int64_t memory_limit;  /* bytes that allocate() may hand out; 0 = no limit */
-    int index;             /* which GPU */
+    int threads;          /* CPU threads for kernels; 0 = all cores */
+    int64_t memory_limit; /* bytes that allocate() may hand out; 0 = no limit */
+    int index;            /* which GPU */
 };
 
 /* The table that a device implements. Slots marked (optional) may be NULL. */

@@ -37,6 +37,15 @@ static bool create(struct run *run, struct comm *comm, const struct run_options 
            states_initialize(run, options->init_from, status);
 }
 
+static bool keep_point(struct run *run, struct status *status)
+{
+    struct saved_point **point = &run->points[run->step];
+    if (!run->options.keep_points || *point)
+        return true;
+    *point = states_save(run, status);
+    return *point != NULL;
+}
+
 struct run *run_create(const struct config *config, struct device *device, struct comm *comm,
                        const struct run_options *options, struct status *status)
 {
@@ -48,11 +57,9 @@ struct run *run_create(const struct config *config, struct device *device, struc
     run->batches = memory_zeroed((size_t)run->micro_batches, sizeof(*run->batches));
     run->reports = memory_zeroed((size_t)run->steps, sizeof(*run->reports));
     run->points = memory_zeroed((size_t)run->steps + 1, sizeof(struct saved_point *));
-    if (create(run, comm, options, status)) {
-        run->points[0] = states_save(run, status);
-        if (run->points[0])
-            return run;
-    }
+    run->options = *options;
+    if (create(run, comm, options, status) && keep_point(run, status))
+        return run;
     run_free(run);
     return NULL;
 }
@@ -124,9 +131,7 @@ static bool next_step(struct run *run, struct status *status)
     run->step++;
     run->started = false;
     executor_rewind(run->executor);
-    if (!run->points[run->step] && !(run->points[run->step] = states_save(run, status)))
-        return false;
-    return true;
+    return keep_point(run, status);
 }
 
 bool run_one(struct run *run, struct status *status)
@@ -167,7 +172,8 @@ static bool restore_before(struct run *run, int step, struct status *status)
     run->step = from;
     run->started = false;
     executor_rewind(run->executor);
-    return states_restore(run, run->points[from], status);
+    return run->points[from] ? states_restore(run, run->points[from], status)
+                             : states_initialize(run, run->options.init_from, status);
 }
 
 bool run_go_to(struct run *run, int step, int instruction, struct status *status)

@@ -12,6 +12,8 @@ struct run_options {
     const char *init_from; /* safetensors file with parameters by path; NULL = initialise */
     const char *data_from; /* safetensors file with "tokens", "labels", "document_start" of every
                               step (docs/trace-format.md); NULL = the configuration's data */
+    bool keep_points;      /* keep a copy of all states at the start of each step, so that going
+                              back is quick; without it the run begins again from the start */
     /* Changes the compiled program before it is planned (faults). May be NULL. */
     bool (*change)(struct program *program, void *context, struct status *status);
     void *change_context;
@@ -41,6 +43,7 @@ struct run {
     int steps;                   /* how many there are */
     struct step_report *reports; /* [steps]; filled up to reported */
     int reported;
+    struct run_options options;  /* strings are borrowed */
     struct saved_point **points; /* by step; NULL where none was kept */
     bool started;                /* inputs of the current step are in place */
     double seconds;              /* spent in the current step's instructions */

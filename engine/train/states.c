@@ -9,6 +9,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+enum { CHUNK = 1 << 16 }; /* elements that a thread initialises at a time */
+
 struct saved_point {
     char *bytes; /* all states in order of value id */
 };
@@ -68,8 +70,14 @@ static void fill_initial(const struct run *run, const struct parameter *paramete
 {
     const char *path = run->program->values[parameter->value].path;
     if (parameter->initial_std > 0) {
-        initialize_normal(data, 0, count, path, run->config->distributed.seed,
-                          parameter->initial_std);
+        uint64_t seed = run->config->distributed.seed;
+        double std = parameter->initial_std;
+        int64_t chunks = (count + CHUNK - 1) / CHUNK;
+#pragma omp parallel for
+        for (int64_t chunk = 0; chunk < chunks; chunk++) {
+            int64_t first = chunk * CHUNK, left = count - first;
+            initialize_normal(data + first, first, left < CHUNK ? left : CHUNK, path, seed, std);
+        }
         return;
     }
     for (int64_t i = 0; i < count; i++)
@@ -144,6 +152,31 @@ static bool ends_with(const char *text, const char *end)
     return length >= tail && strcmp(text + length - tail, end) == 0;
 }
 
+static bool copy_state(struct run *run, int from, int to, struct status *status)
+{
+    const struct value *value = &run->program->values[to];
+    void *data = memory_try(value_bytes(value), 1);
+    if (!data)
+        return status_fail(status, STATUS_MEMORY, "no memory for a copy of %s",
+                           run->program->values[from].name);
+    bool ok = executor_read(run->executor, from, data, status) &&
+              executor_write(run->executor, to, data, status);
+    free(data);
+    return ok;
+}
+
+/* States that start as a copy of another one. */
+static bool initialize_copies(struct run *run, struct status *status)
+{
+    for (int v = 0; v < run->program->value_count; v++) {
+        const struct value *value = &run->program->values[v];
+        if (value->kind == VALUE_STATE && value->starts_as > 0 &&
+            !copy_state(run, value->starts_as - 1, v, status))
+            return false;
+    }
+    return true;
+}
+
 bool states_initialize(struct run *run, const char *path, struct status *status)
 {
     struct source_of_parameters source = {0};
@@ -158,7 +191,7 @@ bool states_initialize(struct run *run, const char *path, struct status *status)
         ok = initialize_parameter(run, &run->program->parameters[p], &source, status);
     safetensors_close(source.file);
     init_file_close(source.recipe);
-    return ok && zero_moments(run, status);
+    return ok && zero_moments(run, status) && initialize_copies(run, status);
 }
 
 bool states_write_parameters(struct run *run, const char *path, struct status *status)
