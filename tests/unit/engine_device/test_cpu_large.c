@@ -1,0 +1,322 @@
+/* What the small random cases cannot reach on the CPU device: sizes beyond one tile, piece or block
+ * of rows, other numbers of threads (the bits must not change), every instruction set this
+ * processor has, and NaN that must stay in its document. */
+#include "helper_op_cases.h"
+
+#include "engine/base/memory.h"
+#include "engine/device/cpu/cpu.h"
+
+#include <setjmp.h>
+#include <stdarg.h>
+#include <string.h>
+
+#include <cmocka.h>
+
+static struct op_case start_case(enum op op, enum dtype dtype, struct random *random)
+{
+    return (struct op_case){.call = {.op = op}, .dtype = dtype, .random = random};
+}
+
+static struct tensor *normal(struct op_case *it, enum dtype dtype, struct shape shape)
+{
+    struct tensor *tensor = op_case_input(it, dtype, shape);
+    op_case_normal(it, tensor, 1);
+    return tensor;
+}
+
+static void indices(struct op_case *it, int64_t count, int64_t low, int64_t high)
+{
+    struct tensor *tensor = op_case_input(it, DTYPE_I32, shape_of1(count));
+    for (int64_t i = 0; i < count; i++)
+        tensor_store(tensor, i, (double)random_integer(it->random, low, high));
+}
+
+/* Outputs of the call with this many threads, as whole blocks. */
+static void run_with(const struct op_case *it, int threads, unsigned char *blocks[OP_MAX_OUTPUTS])
+{
+    struct status status = STATUS_NONE;
+    struct op_call call = it->call;
+    void *context;
+    assert_true(device_cpu.open(&context, &(struct device_options){.threads = threads}, &status));
+    for (int o = 0; o < call.output_count; o++) {
+        const struct op_block *block = &it->blocks[OP_MAX_INPUTS + o];
+        blocks[o] = memory_zeroed(block->bytes, 1);
+        memset(blocks[o], 0xff, block->bytes);
+        call.outputs[o].data = blocks[o] + block->offset;
+    }
+    size_t bytes = device_cpu.workspace(context, &call);
+    assert_true(device_cpu.allocate(context, bytes, &call.workspace, &status));
+    memset(call.workspace, 0xff, bytes);
+    if (!device_cpu.run(context, &call, &status))
+        fail_msg("%s with %d threads: %s", op_name(call.op), threads, status.text);
+    device_cpu.release(context, call.workspace, bytes);
+    device_cpu.close(context);
+}
+
+static void check_threads(const struct op_case *it)
+{
+    static const int counts[] = {2, 3, 7};
+    unsigned char *one[OP_MAX_OUTPUTS], *many[OP_MAX_OUTPUTS];
+    run_with(it, 1, one);
+    for (int i = 0; i < ARRAY_LENGTH(counts); i++) {
+        run_with(it, counts[i], many);
+        for (int o = 0; o < it->call.output_count; o++) {
+            if (memcmp(one[o], many[o], it->blocks[OP_MAX_INPUTS + o].bytes) != 0)
+                fail_msg("%s: output %d has other bits with %d threads", op_name(it->call.op), o,
+                         counts[i]);
+            free(many[o]);
+        }
+    }
+    for (int o = 0; o < it->call.output_count; o++)
+        free(one[o]);
+}
+
+static void check(struct op_case *it)
+{
+    struct status status = STATUS_NONE;
+    char text[1024];
+    void *context;
+    assert_true(device_cpu.open(&context, &(struct device_options){.threads = 2}, &status));
+    if (!op_case_check(it, &device_cpu, context, &status))
+        fail_msg("%s: %s", op_case_text(it, text, sizeof(text)), status.text);
+    device_cpu.close(context);
+    check_threads(it);
+    op_case_free(it);
+}
+
+/* Documents of 1 to 2*length tokens. */
+static void documents(struct op_case *it, int64_t keys, int64_t length)
+{
+    struct tensor *starts = op_case_input(it, DTYPE_I32, shape_of1(keys));
+    int64_t start = 0, next = 0;
+    for (int64_t j = 0; j < keys; j++) {
+        if (j == next) {
+            start = j;
+            next = j + random_integer(it->random, 1, 2 * length);
+        }
+        tensor_store(starts, j, (double)start);
+    }
+}
+
+struct attention_shape {
+    int64_t tokens, keys, first_row, document, window;
+    int heads, groups, size;
+    bool causal;
+};
+
+static const struct attention_shape attention_shapes[] = {
+    {300, 300, 0, 25, 0, 4, 2, 32, true},   /* documents shorter than a tile */
+    {257, 257, 0, 1000, 0, 2, 2, 64, true}, /* one document over many tiles */
+    {200, 310, 95, 90, 70, 6, 2, 20, true}, /* a window, keys before and after the queries */
+    {150, 200, 30, 80, 0, 20, 1, 16, true}, /* more heads in a group than a tile takes */
+    {180, 180, 0, 100, 0, 3, 3, 33, false},
+};
+
+static struct op_case attention_case(const struct attention_shape *shape, enum op op,
+                                     enum dtype dtype, struct random *random)
+{
+    struct op_case it = start_case(op, dtype, random);
+    struct shape q_shape = shape_of2(shape->tokens, shape->heads * shape->size);
+    struct shape kv_shape = shape_of2(shape->keys, 2 * shape->groups * shape->size);
+    struct shape lse_shape = shape_of2(shape->tokens, shape->heads);
+    struct tensor results[OP_MAX_OUTPUTS];
+    it.call.parameters = (struct op_parameters){.heads = shape->heads,
+                                                .head_groups = shape->groups,
+                                                .head_size = shape->size,
+                                                .first_row = shape->first_row,
+                                                .window = shape->window,
+                                                .causal = shape->causal,
+                                                .scale = 0.2};
+    bool gradient = op == OP_ATTENTION_GRADIENT;
+    if (gradient)
+        normal(&it, DTYPE_COUNT, q_shape);
+    struct tensor *q = normal(&it, DTYPE_COUNT, q_shape);
+    normal(&it, DTYPE_COUNT, kv_shape);
+    documents(&it, shape->keys, shape->document);
+    if (gradient) {
+        op_case_reference(&it, OP_ATTENTION, q, 3, (const struct shape[]){q_shape, lse_shape}, 2,
+                          results);
+        op_case_take(op_case_input(&it, DTYPE_COUNT, q_shape), &results[0]);
+        op_case_take(op_case_input(&it, DTYPE_F32, lse_shape), &results[1]);
+    }
+    op_case_output(&it, DTYPE_COUNT, q_shape);
+    if (gradient)
+        op_case_output(&it, DTYPE_COUNT, kv_shape);
+    else
+        op_case_output(&it, DTYPE_F32, lse_shape);
+    return it;
+}
+
+static void test_attention(void **state)
+{
+    (void)state;
+    struct random random = random_start("attention");
+    for (int i = 0; i < ARRAY_LENGTH(attention_shapes); i++)
+        for (int gradient = 0; gradient < 2; gradient++) {
+            struct op_case it = attention_case(&attention_shapes[i],
+                                               gradient ? OP_ATTENTION_GRADIENT : OP_ATTENTION,
+                                               i % 2 ? DTYPE_F32 : DTYPE_BF16, &random);
+            check(&it);
+        }
+}
+
+static void test_norm_gradients(void **state)
+{
+    (void)state;
+    struct random random = random_start("norm gradients");
+    for (int layer = 0; layer < 2; layer++) {
+        int64_t rows = random_integer(&random, 4200, 5000), columns = 37;
+        struct shape shape = shape_of2(rows, columns), vector = shape_of1(columns);
+        struct op_case it = start_case(layer ? OP_LAYER_NORM_GRADIENT : OP_RMS_NORM_GRADIENT,
+                                       layer ? DTYPE_F32 : DTYPE_F16, &random);
+        normal(&it, DTYPE_COUNT, shape);
+        normal(&it, DTYPE_COUNT, shape);
+        normal(&it, DTYPE_COUNT, vector);
+        for (int i = 0; i <= layer; i++) { /* any statistics will do: they are inputs */
+            struct tensor *statistics = op_case_input(&it, DTYPE_F32, shape_of1(rows));
+            for (int64_t t = 0; t < rows; t++)
+                tensor_store(statistics, t, random_uniform(&random, 0.5, 1.5));
+        }
+        op_case_output(&it, DTYPE_COUNT, shape);
+        for (int i = 0; i <= layer; i++)
+            op_case_output(&it, DTYPE_COUNT, vector);
+        check(&it);
+    }
+}
+
+static void test_long_rows(void **state)
+{
+    (void)state;
+    struct random random = random_start("long rows");
+    struct op_case gated = start_case(OP_GATED_ACTIVATION_GRADIENT, DTYPE_BF16, &random);
+    normal(&gated, DTYPE_COUNT, shape_of2(9, 5003));
+    normal(&gated, DTYPE_COUNT, shape_of2(9, 10006));
+    op_case_output(&gated, DTYPE_COUNT, shape_of2(9, 10006));
+    check(&gated);
+    struct op_case loss = start_case(OP_CROSS_ENTROPY, DTYPE_F16, &random);
+    loss.call.parameters.factor = 3; /* so that the maximum moves from piece to piece */
+    normal(&loss, DTYPE_COUNT, shape_of2(40, 9001));
+    indices(&loss, 40, -1, 9000);
+    tensor_store(op_case_input(&loss, DTYPE_F64, shape_of1(1)), 0, 40);
+    op_case_output(&loss, DTYPE_F32, shape_of1(1));
+    op_case_output(&loss, DTYPE_F32, shape_of1(40));
+    check(&loss);
+    struct op_case words = start_case(OP_EMBEDDING_GRADIENT, DTYPE_BF16, &random);
+    indices(&words, 700, -3, 33);
+    normal(&words, DTYPE_COUNT, shape_of2(700, 2500));
+    op_case_output(&words, DTYPE_COUNT, shape_of2(30, 2500));
+    check(&words);
+    struct op_case bias = start_case(OP_BIAS_GRADIENT, DTYPE_BF16, &random);
+    normal(&bias, DTYPE_COUNT, shape_of2(1000, 2100));
+    op_case_output(&bias, DTYPE_F32, shape_of1(2100));
+    check(&bias);
+    struct op_case squares = start_case(OP_SUM_SQUARES, DTYPE_F32, &random);
+    tensor_store(op_case_input(&squares, DTYPE_F64, shape_of1(1)), 0, 7);
+    normal(&squares, DTYPE_F32, shape_of2(513, 301));
+    op_case_output(&squares, DTYPE_F64, shape_of1(1));
+    check(&squares);
+}
+
+static void test_products(void **state)
+{
+    (void)state;
+    struct random random = random_start("products");
+    static const enum dtype dtypes[] = {DTYPE_F32, DTYPE_BF16, DTYPE_F16};
+    for (int i = 0; i < ARRAY_LENGTH(dtypes); i++) {
+        int64_t rows = random_integer(&random, 200, 400), columns = 211, depth = 330;
+        bool transpose_a = i == 1, transpose_b = i != 1;
+        struct op_case it = start_case(OP_MATMUL, dtypes[i], &random);
+        it.call.parameters.transpose_a = transpose_a;
+        it.call.parameters.transpose_b = transpose_b;
+        normal(&it, DTYPE_COUNT, transpose_a ? shape_of2(depth, rows) : shape_of2(rows, depth));
+        normal(&it, DTYPE_COUNT,
+               transpose_b ? shape_of2(columns, depth) : shape_of2(depth, columns));
+        normal(&it, DTYPE_COUNT, shape_of1(columns));
+        op_case_output(&it, i == 1 ? DTYPE_F32 : DTYPE_COUNT, shape_of2(rows, columns));
+        check(&it);
+    }
+}
+
+/* NaN and infinity in the keys, values, queries and gradients of one document leave the bits of
+ * all other documents alone. */
+static void test_nan_stays_in_its_document(void **state)
+{
+    (void)state;
+    enum { TOKENS = 160, FIRST = 37, END = 71 };
+    struct random random = random_start("nan");
+    const struct attention_shape shape = {TOKENS, TOKENS, 0, TOKENS, 0, 4, 2, 32, true};
+    for (int gradient = 0; gradient < 2; gradient++) {
+        struct op_case it = attention_case(&shape, gradient ? OP_ATTENTION_GRADIENT : OP_ATTENTION,
+                                           DTYPE_F32, &random);
+        struct tensor *starts = &it.call.inputs[gradient ? 3 : 2];
+        unsigned char *clean[OP_MAX_OUTPUTS], *spoiled[OP_MAX_OUTPUTS];
+        for (int64_t t = 0; t < TOKENS; t++)
+            tensor_store(starts, t, t < FIRST ? 0 : t < END ? FIRST : END);
+        run_with(&it, 2, clean);
+        for (int i = 0; i < it.call.input_count; i++) {
+            int64_t columns = shape_columns(it.call.inputs[i].shape);
+            for (int64_t t = FIRST; dtype_is_float(it.call.inputs[i].dtype) && t < END; t++)
+                tensor_store(&it.call.inputs[i], t * columns + t % columns, t % 2 ? NAN : INFINITY);
+        }
+        run_with(&it, 2, spoiled);
+        for (int o = 0; o < it.call.output_count; o++) {
+            struct tensor before = it.call.outputs[o], after = before;
+            size_t offset = it.blocks[OP_MAX_INPUTS + o].offset;
+            before.data = clean[o] + offset;
+            after.data = spoiled[o] + offset;
+            int64_t columns = shape_columns(before.shape);
+            bool seen = false;
+            for (int64_t i = 0; i < TOKENS * columns; i++) {
+                double a = tensor_load(&before, i), b = tensor_load(&after, i);
+                int64_t token = i / columns;
+                seen = seen || isnan(b);
+                if ((token < FIRST || token >= END) && a != b)
+                    fail_msg("%s: output %d, token %d: %g became %g", op_name(it.call.op), o,
+                             (int)token, a, b);
+            }
+            assert_true(seen);
+            free(clean[o]);
+            free(spoiled[o]);
+        }
+        op_case_free(&it);
+    }
+}
+
+/* The small random cases with the kernels of each lower instruction set. */
+static void test_instruction_sets(void **state)
+{
+    (void)state;
+    struct random random = random_start("instruction sets");
+    static const enum dtype dtypes[] = {DTYPE_F32, DTYPE_BF16, DTYPE_F16};
+    struct status status = STATUS_NONE;
+    void *context;
+    assert_true(device_cpu.open(&context, &(struct device_options){.threads = 2}, &status));
+    struct cpu_context *cpu = context;
+    const struct kernels *sets[2] = {&kernel_table_generic};
+#ifdef LOCKSTEP_CPU_X86
+    if (cpu->kernels == &kernel_table_avx512)
+        sets[1] = &kernel_table_avx2;
+#endif
+    for (int set = 0; set < 2 && sets[set]; set++) {
+        cpu->kernels = sets[set];
+        printf("%s\n", sets[set]->name);
+        for (int op = 0; op < OP_ALL_REDUCE; op++)
+            for (int i = 0; i < ARRAY_LENGTH(dtypes); i++)
+                if (op_case_has_dtype((enum op)op, dtypes[i]))
+                    op_cases_run((enum op)op, dtypes[i], 6, &device_cpu, context, &random);
+    }
+    device_cpu.close(context);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_attention),
+        cmocka_unit_test(test_norm_gradients),
+        cmocka_unit_test(test_long_rows),
+        cmocka_unit_test(test_products),
+        cmocka_unit_test(test_nan_stays_in_its_document),
+        cmocka_unit_test(test_instruction_sets),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
