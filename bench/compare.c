@@ -61,6 +61,7 @@ static void measure(const struct tensor *reference, const struct tensor *test, d
         double read = now() - end;
         bound = read < bound ? read : bound;
     }
+    (void)sink; /* the reads must not be optimised away */
     double bytes = (double)shape_elements(reference->shape) *
                    (double)(dtype_size(reference->dtype) + dtype_size(test->dtype));
     double smaller = dtype_size(reference->dtype) < dtype_size(test->dtype)

@@ -97,9 +97,8 @@ static bool guess_fraction(double ratio, const char *sign, char *buffer, size_t 
 {
     for (int n = 3; n <= GUESS_PARTS; n++) {
         if (near(ratio, (n - 1.0) / n, 2e-3))
-            snprintf(buffer, size,
-                     "%snorm ratio %d/%d: looks like one of %d micro-batches was not added", sign,
-                     n - 1, n, n);
+            snprintf(buffer, size, "%snorm ratio %d/%d: one of %d micro-batches was not added",
+                     sign, n - 1, n, n);
         else if (near(ratio, (n + 1.0) / n, 2e-3))
             snprintf(buffer, size, "%snorm ratio %d/%d: one of %d parts was added twice", sign,
                      n + 1, n, n);

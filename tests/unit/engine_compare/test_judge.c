@@ -172,7 +172,7 @@ static void test_guess_multiples(void **state)
                  {0x1p-16, "2^-16: divided by the loss scale"},
                  {-1, "opposite sign"},
                  {-2, "opposite sign and norm ratio 2"},
-                 {0.75, "norm ratio 3/4: looks like one of 4 micro-batches was not added"},
+                 {0.75, "norm ratio 3/4: one of 4 micro-batches was not added"},
                  {5.0 / 4, "norm ratio 5/4: one of 4 parts was added twice"},
                  {1.0 / 3, "norm ratio 1/3"},
                  {3, "norm ratio 3: a sum over 3"},
