@@ -237,22 +237,29 @@ static void place_step(struct planner *planner)
     free(deaths.next);
 }
 
-/* Members of a group get the root's place; a slice lies inside of it. */
-static void place_members(struct planner *planner)
+static void place_member(struct planner *planner, int v)
 {
     struct memory_plan *plan = planner->plan;
-    for (int v = 0; v < plan->value_count; v++) {
-        struct placement *place = &plan->placements[v];
-        if (place->shares < 0)
-            continue;
-        const struct value *value = &planner->program->values[v];
-        place->offset = plan->placements[place->shares].offset;
-        const struct instruction *producer = &planner->program->instructions[value->producer];
-        if (producer->op != OP_SLICE_ROWS)
-            plan->placements[place->shares].overwritten = value->producer;
-        else
-            place->offset += producer->parameters.first_row * shape_columns(value->shape) *
-                             (int64_t)dtype_size(value->dtype);
+    struct placement *place = &plan->placements[v];
+    const struct value *value = &planner->program->values[v];
+    place->offset = plan->placements[place->shares].offset;
+    const struct instruction *producer = &planner->program->instructions[value->producer];
+    if (producer->op != OP_SLICE_ROWS)
+        plan->placements[place->shares].overwritten = value->producer;
+    else
+        place->offset += producer->parameters.first_row * shape_columns(value->shape) *
+                         (int64_t)dtype_size(value->dtype);
+}
+
+/* Members of a group get the root's place; a slice lies inside of it. In program order, so that
+ * the member that another one shares with has its place already. */
+static void place_members(struct planner *planner)
+{
+    for (int i = 0; i < planner->program->instruction_count; i++) {
+        const struct instruction *in = &planner->program->instructions[i];
+        for (int k = 0; k < in->output_count; k++)
+            if (planner->plan->placements[in->outputs[k]].shares >= 0)
+                place_member(planner, in->outputs[k]);
     }
 }
 

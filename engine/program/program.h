@@ -70,6 +70,7 @@ struct value {
     enum memory_class memory_class;
     int producer;        /* instruction index, -1 for inputs, constants, states */
     int state;           /* the VALUE_STATE that this value becomes at the end of the step, or -1 */
+    int starts_as;       /* VALUE_STATE: 1 + the state of which it is a copy at first; 0 = none */
     int gradient_of;     /* parameter (index) of which this is the (partial) gradient, or -1 */
     bool needs_gradient; /* depends on a trained parameter */
     struct origin origin;

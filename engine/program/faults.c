@@ -1,0 +1,202 @@
+#include "engine/program/faults.h"
+
+#include "engine/base/memory.h"
+#include "engine/base/text.h"
+#include "engine/program/faults_internal.h"
+#include "engine/program/rules.h"
+
+#include <ctype.h>
+#include <math.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+static void clause_free(struct fault_clause *clause)
+{
+    free(clause->text);
+    free(clause->storage);
+}
+
+const char *fault_text(const struct fault_clause *clause, const char *key)
+{
+    for (int i = 0; i < clause->count; i++)
+        if (strcmp(clause->keys[i], key) == 0)
+            return clause->values[i];
+    return NULL;
+}
+
+bool fault_number(const struct fault_clause *clause, const char *key, double missing,
+                  double *number, struct status *status)
+{
+    const char *text = fault_text(clause, key);
+    char *end = NULL;
+    *number = text ? strtod(text, &end) : missing;
+    if (text && (end == text || *end || !isfinite(*number)))
+        return status_fail(status, STATUS_INVALID, "%s=%s is not a number", key, text);
+    return true;
+}
+
+bool fault_integer(const struct fault_clause *clause, const char *key, int missing, int *number,
+                   struct status *status)
+{
+    double value;
+    if (!fault_number(clause, key, missing, &value, status))
+        return false;
+    if (value != floor(value) || fabs(value) > 1e9)
+        return status_fail(status, STATUS_INVALID, "%s=%s is not a whole number", key,
+                           fault_text(clause, key));
+    *number = (int)value;
+    return true;
+}
+
+static bool is_word_of(const char *word, const char *list)
+{
+    char padded[64];
+    return word[0] && strlen(word) < sizeof(padded) - 3 && !strchr(word, ' ') &&
+           strstr(list, (snprintf(padded, sizeof(padded), " %s ", word), padded)) != NULL;
+}
+
+static bool add_pair(struct fault_clause *clause, char *pair, const struct fault_action *action,
+                     struct status *status)
+{
+    char *equals = strchr(pair, '=');
+    if (!equals)
+        return status_fail(status, STATUS_INVALID, "\"%s\": expected key=value", pair);
+    *equals = 0;
+    if (!fault_is_selector(pair) && !is_word_of(pair, action->keys))
+        return status_fail(status, STATUS_INVALID,
+                           "unknown key \"%s\": %s has%sand instructions are chosen by op, layer, "
+                           "part, phase, mb, ms, name, nth",
+                           pair, action->name, action->keys);
+    if (fault_text(clause, pair))
+        return status_fail(status, STATUS_INVALID, "%s is given twice", pair);
+    if (clause->count == FAULT_MAX_KEYS)
+        return status_fail(status, STATUS_INVALID, "more than %d keys", FAULT_MAX_KEYS);
+    clause->keys[clause->count] = pair;
+    clause->values[clause->count++] = equals + 1;
+    return true;
+}
+
+static bool parse_pairs(struct fault_clause *clause, char *rest, const struct fault_action *action,
+                        struct status *status)
+{
+    while (rest && *rest) {
+        char *comma = strchr(rest, ',');
+        if (comma)
+            *comma = 0;
+        if (!add_pair(clause, rest, action, status))
+            return false;
+        rest = comma ? comma + 1 : NULL;
+    }
+    return true;
+}
+
+static bool check_changed(const struct program *program, int index, struct status *status)
+{
+    struct op_call call;
+    char text[256];
+    program_call(program, index, &call);
+    if (rules_check(&call, status))
+        return true;
+    program_instruction_text(program, index, text, sizeof(text));
+    status_context(status, "%s", text);
+    status->code = STATUS_INVALID;
+    return false;
+}
+
+/* From the last instruction to the first, so that insertions do not move those still to come. */
+static bool change_all(struct program *program, const struct fault_clause *clause,
+                       const struct fault_action *action, const int *chosen, int count,
+                       struct status *status)
+{
+    const char *mark = program_intern(program, clause->text);
+    const char *why = "there is nothing to change";
+    int changed = 0;
+    for (int i = count - 1; i >= 0; i--) {
+        struct fault_change change = {.program = program,
+                                      .clause = clause,
+                                      .mark = mark,
+                                      .index = chosen[i],
+                                      .status = status};
+        if (!action->apply(&change))
+            return false;
+        if (change.skipped) {
+            why = change.why;
+            continue;
+        }
+        fault_instruction(&change)->fault = mark;
+        if (!check_changed(program, change.index, status))
+            return false;
+        changed++;
+    }
+    return changed > 0 || status_fail(status, STATUS_INVALID, "%s", why);
+}
+
+static bool apply_clause(struct program *program, const char *text, size_t length,
+                         struct status *status)
+{
+    struct fault_clause clause = {.text = memory_string_part(text, length),
+                                  .storage = memory_string_part(text, length)};
+    char *colon = strchr(clause.storage, ':');
+    if (colon)
+        *colon = 0;
+    clause.action = clause.storage;
+    const struct fault_action *action = fault_action_find(clause.action, status);
+    bool ok = action && parse_pairs(&clause, colon ? colon + 1 : NULL, action, status);
+    int count = 0;
+    int *chosen = ok ? fault_select(program, &clause, &count, status) : NULL;
+    ok = chosen && change_all(program, &clause, action, chosen, count, status);
+    if (!ok)
+        status_context(status, "fault \"%s\"", clause.text);
+    free(chosen);
+    clause_free(&clause);
+    return ok;
+}
+
+/* A '+' joins clauses where a word follows; in 1e+3 a digit does. */
+static size_t clause_length(const char *text)
+{
+    size_t length = 0;
+    while (text[length] && !(text[length] == '+' && isalpha((unsigned char)text[length + 1])))
+        length++;
+    return length;
+}
+
+static bool apply_part(struct program *program, const char *text, size_t length,
+                       struct status *status)
+{
+    char *name = memory_string_part(text, length);
+    const struct fault_ready *ready = faults_find(name);
+    free(name);
+    return ready ? faults_apply(program, ready->spec, status)
+                 : apply_clause(program, text, length, status);
+}
+
+bool faults_apply(struct program *program, const char *spec, struct status *status)
+{
+    for (const char *rest = spec;;) {
+        size_t length = clause_length(rest);
+        if (!apply_part(program, rest, length, status))
+            return false;
+        if (!rest[length])
+            return true;
+        rest += length + 1;
+    }
+}
+
+bool faults_change(struct program *program, void *spec, struct status *status)
+{
+    return faults_apply(program, spec, status);
+}
+
+int faults_changed(const struct program *program, int *instructions, int capacity)
+{
+    int count = 0;
+    for (int i = 0; i < program->instruction_count; i++)
+        if (program->instructions[i].fault) {
+            if (count < capacity)
+                instructions[count] = i;
+            count++;
+        }
+    return count;
+}
