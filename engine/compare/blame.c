@@ -1,8 +1,12 @@
 /* The walk from a divergent value to the instruction that introduced the error.
  *
- * An instruction is guilty when its output failed its limits while all inputs that can be compared
- * are within theirs. An input without a name cannot be compared: then the walk goes on through its
- * producer, and comes to rest where the compared inputs are fine. */
+ * Behind a diverged value lie its inputs. Those that were compared are within limits, or diverged
+ * themselves; the others (temporaries, names that only one side has) are looked through: the region
+ * of a value is everything between it and the compared values that it was computed from. While a
+ * value at the border of the region diverged, the walk goes on from the worst of these. Where none
+ * did, the error was introduced inside of the region: by the instruction that the reference does
+ * not have like that, else by the one whose result float64 does not confirm, else by the one that
+ * made the diverged value. */
 #include "engine/base/memory.h"
 #include "engine/compare/check.h"
 
@@ -33,38 +37,183 @@ int first_divergence(const struct pair *pair)
     return -1;
 }
 
-/* The input to follow: the worst diverged one, else one that could not be compared. -1: none. */
-static int suspect(const struct pair *pair, struct blame_link *link)
+enum { MAX_REPLAYS = 32 }; /* a replay may have to run the step again */
+
+/* A value of the region, what the reference has in its place (-1: unknown), and the node that reads
+ * it (-1 for the value where the region starts). */
+struct node {
+    int value, other, parent;
+};
+
+struct region {
+    struct node *nodes; /* nearest to the start first */
+    int count, capacity;
+    unsigned char *seen; /* by value */
+    int worst;           /* the worst diverged value at the border, -1 if none diverged */
+    int worst_reader;    /* the node that reads it */
+    double worst_ratio;
+};
+
+static void region_free(struct region *region)
+{
+    free(region->nodes);
+    free(region->seen);
+}
+
+static const struct instruction *producer_of(const struct program *program, int value)
+{
+    int producer = value < 0 ? -1 : program->values[value].producer;
+    return producer < 0 ? NULL : &program->instructions[producer];
+}
+
+static bool same_parameters(const struct op_parameters *a, const struct op_parameters *b)
+{
+    return a->value == b->value && a->factor == b->factor && a->epsilon == b->epsilon &&
+           a->scale == b->scale && a->beta1 == b->beta1 && a->beta2 == b->beta2 &&
+           a->decay == b->decay && a->first_row == b->first_row && a->window == b->window &&
+           a->heads == b->heads && a->head_groups == b->head_groups &&
+           a->head_size == b->head_size && a->activation == b->activation &&
+           a->causal == b->causal && a->transpose_a == b->transpose_a &&
+           a->transpose_b == b->transpose_b && a->inverse == b->inverse &&
+           a->dynamic == b->dynamic && a->average == b->average;
+}
+
+/* Whether two operands can stand for each other. A temporary stands for any other one: where it
+ * comes from is looked at in its own turn. */
+static bool same_operand(const struct pair *pair, int test, int reference)
+{
+    const struct value *x = &pair->test->program->values[test];
+    const struct value *y = &pair->reference->program->values[reference];
+    int counterpart = pair->reference_value[test];
+    if (counterpart >= 0)
+        return counterpart == reference;
+    if (x->kind != VALUE_COMPUTED)
+        return x->kind == y->kind && pair->test_value[reference] < 0;
+    return true;
+}
+
+/* Whether the reference computes `other` as the test computes `value`. */
+static bool same_instruction(const struct pair *pair, int value, int other)
+{
+    const struct instruction *a = producer_of(pair->test->program, value);
+    const struct instruction *b = producer_of(pair->reference->program, other);
+    if (!a || !b || a->op != b->op || a->input_count != b->input_count ||
+        !same_parameters(&a->parameters, &b->parameters))
+        return false;
+    const struct value *x = &pair->test->program->values[value];
+    const struct value *y = &pair->reference->program->values[other];
+    if (x->dtype != y->dtype || !shape_equal(x->shape, y->shape))
+        return false;
+    for (int i = 0; i < a->input_count; i++)
+        if (!same_operand(pair, a->inputs[i], b->inputs[i]))
+            return false;
+    return true;
+}
+
+static void add_node(const struct pair *pair, struct region *region, int value, int other,
+                     int parent)
+{
+    if (pair->reference && pair->reference_value[value] >= 0)
+        other = pair->reference_value[value];
+    ARRAY_PUSH(region->nodes, region->count, region->capacity,
+               ((struct node){value, other, parent}));
+    region->seen[value] = 1;
+}
+
+/* Looks at the inputs of node `n`: diverged ones are the border, unknown ones join the region. */
+static void look_behind(const struct pair *pair, struct region *region, int n)
 {
     const struct program *program = pair->test->program;
-    const struct instruction *in = &program->instructions[link->instruction];
-    int worst = -1, unknown = -1;
-    double worst_ratio = 0;
-    link->input_error = NAN;
+    const struct node node = region->nodes[n];
+    const struct instruction *in = producer_of(program, node.value), *there = NULL;
+    if (pair->reference && node.other >= 0 && same_instruction(pair, node.value, node.other))
+        there = producer_of(pair->reference->program, node.other);
     for (int i = 0; i < in->input_count; i++) {
         int input = in->inputs[i];
         struct value_error error = value_error_of(pair, input);
-        if (error.known && !(link->input_error >= error.relative))
-            link->input_error = error.relative;
-        if (error.diverged && (worst < 0 || pair->results[input].verdict.worst > worst_ratio)) {
-            worst = input;
-            worst_ratio = pair->results[input].verdict.worst;
+        double ratio = error.diverged ? pair->results[input].verdict.worst : 0;
+        if (error.diverged && (region->worst < 0 || ratio > region->worst_ratio)) {
+            region->worst = input;
+            region->worst_reader = n;
+            region->worst_ratio = ratio;
         }
-        bool opaque = !error.known && program->values[input].kind == VALUE_COMPUTED &&
-                      dtype_is_float(program->values[input].dtype) &&
-                      !program->values[input].name[0];
-        if (opaque && unknown < 0)
-            unknown = input;
+        if (!error.known && !region->seen[input] && producer_of(program, input))
+            add_node(pair, region, input, there ? there->inputs[i] : -1, n);
     }
-    link->inputs_diverged = worst >= 0;
-    return worst >= 0 ? worst : unknown;
 }
 
-static struct blame_link *add_link(struct blame *blame, int step, int instruction, int value)
+static struct region region_behind(const struct pair *pair, int value)
 {
-    struct blame_link link = {.step = step, .instruction = instruction, .value = value};
+    struct region region = {.worst = -1};
+    region.seen = memory_zeroed((size_t)pair->test->program->value_count, 1);
+    add_node(pair, &region, value, -1, -1);
+    for (int n = 0; n < region.count; n++)
+        look_behind(pair, &region, n);
+    return region;
+}
+
+static bool differs(const struct pair *pair, const struct node *node)
+{
+    return pair->reference && node->other >= 0 && !same_instruction(pair, node->value, node->other);
+}
+
+/* The node whose result is furthest from its float64 replay; -1 if all are right. */
+static int wrong_node(struct pair *pair, const struct region *region, struct status *status)
+{
+    int wrong = -1, step = pair->test->step;
+    double worst = 0;
+    for (int n = 0; n < region->count && n < MAX_REPLAYS; n++) {
+        struct check check;
+        int instruction = pair->test->program->values[region->nodes[n].value].producer;
+        if (!check_instruction(pair, step, instruction, &check, status))
+            return -1;
+        double ratio = check.introduced_relative / check.expected_relative;
+        if (check.supported && check.wrong && (wrong < 0 || ratio > worst)) {
+            wrong = n;
+            worst = ratio;
+        }
+    }
+    return wrong;
+}
+
+/* The node of a region, at whose border nothing diverged, that introduced the error. */
+static int guilty_node(struct pair *pair, const struct region *region, struct status *status)
+{
+    if (region->count == 1 || differs(pair, &region->nodes[0]))
+        return 0;
+    for (int n = 1; n < region->count; n++)
+        if (differs(pair, &region->nodes[n]))
+            return n;
+    int wrong = wrong_node(pair, region, status);
+    return wrong < 0 ? 0 : wrong;
+}
+
+static void add_link(const struct pair *pair, struct blame *blame, int value)
+{
+    const struct program *program = pair->test->program;
+    const struct instruction *in = producer_of(program, value);
+    struct blame_link link = {.step = pair->test->step,
+                              .instruction = program->values[value].producer,
+                              .value = value,
+                              .error = value_error_of(pair, value).relative,
+                              .input_error = NAN};
+    for (int i = 0; i < in->input_count; i++) {
+        struct value_error error = value_error_of(pair, in->inputs[i]);
+        if (error.known && !(link.input_error >= error.relative))
+            link.input_error = error.relative;
+        link.inputs_diverged |= error.diverged;
+    }
     ARRAY_PUSH(blame->links, blame->count, blame->capacity, link);
-    return &blame->links[blame->count - 1];
+}
+
+/* The links from the start of the region, without it, to node `n`. */
+static void add_path(const struct pair *pair, struct blame *blame, const struct region *region,
+                     int n)
+{
+    if (n <= 0)
+        return;
+    add_path(pair, blame, region, region->nodes[n].parent);
+    add_link(pair, blame, region->nodes[n].value);
 }
 
 /* A state that diverged was written by the step before: go there, to its end. */
@@ -80,48 +229,33 @@ static int enter_previous_step(struct pair *pair, int state, struct status *stat
     return -1;
 }
 
+static void accuse(struct pair *pair, struct blame *blame, const struct node *node)
+{
+    blame->guilty = blame->count - 1;
+    blame->different = differs(pair, node);
+    if (pair->reference && node->other >= 0)
+        blame->counterpart = pair->reference->program->values[node->other].producer;
+}
+
 static bool walk(struct pair *pair, int value, struct blame *blame, struct status *status)
 {
     const struct program *program = pair->test->program;
-    int last_diverged = -1;
-    while (value >= 0 && program->values[value].producer >= 0) {
-        struct blame_link *link =
-            add_link(blame, pair->test->step, program->values[value].producer, value);
-        link->error = value_error_of(pair, value).relative;
-        if (value_error_of(pair, value).diverged)
-            last_diverged = blame->count - 1;
-        int next = suspect(pair, link);
-        if (next < 0)
-            break;
-        if (program->values[next].kind == VALUE_STATE)
+    bool diverged = value_error_of(pair, value).diverged;
+    while (producer_of(program, value)) {
+        add_link(pair, blame, value);
+        struct region region = region_behind(pair, value);
+        int n = region.worst < 0 ? guilty_node(pair, &region, status) : region.worst_reader;
+        int next = region.worst;
+        add_path(pair, blame, &region, n);
+        if (next >= 0 && program->values[next].kind == VALUE_STATE)
             next = enter_previous_step(pair, next, status);
+        if (!producer_of(program, next) && (diverged || region.worst >= 0))
+            accuse(pair, blame, &region.nodes[n]);
+        diverged |= region.worst >= 0;
+        region_free(&region);
         value = next;
     }
-    blame->guilty = last_diverged;
     return status->code == STATUS_OK;
-}
-
-static bool same_instruction(const struct instruction *a, const struct instruction *b)
-{
-    return a->op == b->op && a->input_count == b->input_count &&
-           memcmp(&a->parameters, &b->parameters, sizeof(a->parameters)) == 0;
-}
-
-static void find_counterpart(const struct pair *pair, struct blame *blame)
-{
-    blame->counterpart = -1;
-    if (!pair->reference)
-        return;
-    const struct blame_link *link = &blame->links[blame->guilty];
-    int other = pair->reference_value[link->value];
-    if (other < 0)
-        return;
-    blame->counterpart = pair->reference->program->values[other].producer;
-    if (blame->counterpart < 0)
-        return;
-    blame->different =
-        !same_instruction(&pair->test->program->instructions[link->instruction],
-                          &pair->reference->program->instructions[blame->counterpart]);
 }
 
 bool blame_walk(struct pair *pair, int value, struct blame *blame, struct status *status)
@@ -131,7 +265,6 @@ bool blame_walk(struct pair *pair, int value, struct blame *blame, struct status
     bool ok = walk(pair, value, blame, status);
     if (ok && blame->guilty >= 0) {
         const struct blame_link *link = &blame->links[blame->guilty];
-        find_counterpart(pair, blame);
         ok = check_instruction(pair, link->step, link->instruction, &blame->check, status);
     }
     bool moved = pair->test->step != step || run_next(pair->test) != next;

@@ -1,0 +1,208 @@
+/* Every ready fault, on a small model: the comparison with the clean program finds it, and blame
+ * names an instruction that was changed. And the other way round: what is not faulty is not found.
+ *
+ * The data and the initial weights are other ones in each run (the seed is printed). */
+#include "engine/base/memory.h"
+#include "engine/compare/check.h"
+#include "engine/program/faults.h"
+#include "tests/unit/random.h"
+
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include <cmocka.h>
+
+enum { MAX_CHANGED = 4096 };
+
+static struct config *load(const char *name, uint64_t seed)
+{
+    static const char *const directories[] = {LOCKSTEP_SOURCE_DIR "/configs"};
+    char data_seed[64], seed_text[64];
+    snprintf(data_seed, sizeof(data_seed), "data.seed=%d", (int)(seed % 1000000));
+    snprintf(seed_text, sizeof(seed_text), "distributed.seed=%d", (int)(seed / 1000000 % 1000000));
+    const char *overrides[16] = {
+        "base_model.hidden_size=64",
+        "base_model.embeddings.vocab_size=256",
+        "base_model.decoder.block.mixer.heads=4",
+        "base_model.decoder.block.mixer.head_groups=2",
+        "base_model.decoder.block.mixer.head_size=16",
+        "base_model.decoder.block.mlp.intermediate_size=128",
+        "data.micro_batch_size=64",
+        "data.maximum_document_length=24",
+        data_seed,
+        seed_text,
+    };
+    int count = 10;
+    if (strncmp(name, "mistral", 7) == 0)
+        overrides[count++] = "base_model.decoder.block.mixer.window_size=8";
+    struct config_search search = {directories, 1, overrides, count};
+    struct status status = STATUS_NONE;
+    struct config *config = config_load(&search, name, &status);
+    if (!config)
+        fail_msg("%s", status.text);
+    return config;
+}
+
+/* A test and its clean reference, and what belongs to them. */
+struct bench {
+    struct config *config;
+    struct tolerances *tolerances;
+    struct device *device;
+    struct comm *comm;
+    struct pair *pair;
+};
+
+static void bench_open(struct bench *bench, const char *name, const char *fault, uint64_t seed,
+                       int64_t keep_limit)
+{
+    struct status status = STATUS_NONE;
+    bench->config = load(name, seed);
+    bench->tolerances = tolerances_load(NULL, "layer_match", "cpu", &status);
+    bench->device = device_open("cpu", &(struct device_options){.threads = 1}, &status);
+    bench->comm = comm_self();
+    struct pair_options options = {.test = bench->config,
+                                   .reference = bench->config,
+                                   .tolerances = bench->tolerances,
+                                   .device = bench->device,
+                                   .comm = bench->comm,
+                                   .inner_values = true,
+                                   .keep_limit = keep_limit,
+                                   .threads = 1};
+    if (fault)
+        options.test_options = (struct run_options){.change = faults_change,
+                                                    .change_context = (void *)(uintptr_t)fault};
+    bench->pair = pair_create(&options, &status);
+    if (!bench->pair)
+        fail_msg("%s: %s", name, status.text);
+}
+
+static void bench_close(struct bench *bench)
+{
+    pair_free(bench->pair);
+    tolerances_free(bench->tolerances);
+    comm_close(bench->comm);
+    device_close(bench->device);
+    config_free(bench->config);
+}
+
+/* Runs until a value fails; -1 if none does. */
+static int run_to_failure(struct pair *pair)
+{
+    struct status status = STATUS_NONE;
+    struct pair_event event = {.failed = -1};
+    while (event.failed < 0 && !pair_ended(pair))
+        if (!pair_run_one(pair, &event, &status))
+            fail_msg("%s", status.text);
+    return event.failed;
+}
+
+static bool carries_fault(const struct program *program, int instruction)
+{
+    static int changed[MAX_CHANGED];
+    int count = faults_changed(program, changed, MAX_CHANGED);
+    assert_in_range(count, 1, MAX_CHANGED);
+    for (int i = 0; i < count; i++)
+        if (changed[i] == instruction)
+            return true;
+    return false;
+}
+
+static void report(const struct fault_ready *fault, struct pair *pair, int value,
+                   const struct blame *blame)
+{
+    const struct program *program = pair->test->program;
+    char text[300] = "nothing";
+    if (value < 0) {
+        print_message("%-30s NOT FOUND\n", fault->name);
+        return;
+    }
+    if (blame->guilty >= 0)
+        program_instruction_text(program, blame->links[blame->guilty].instruction, text,
+                                 sizeof(text));
+    print_message("%-30s step %d, %s\n%32s%s\n", fault->name, pair->test->step + 1,
+                  program->values[value].name, "", text);
+}
+
+/* 1 when the fault was not found, or another instruction was blamed. */
+static int try_fault(const struct fault_ready *fault, uint64_t seed, int64_t keep_limit)
+{
+    struct bench bench;
+    struct status status = STATUS_NONE;
+    bench_open(&bench, fault->run, fault->name, seed, keep_limit);
+    struct blame blame = {.guilty = -1};
+    int value = run_to_failure(bench.pair);
+    int step = bench.pair->test->step, next = run_next(bench.pair->test);
+    if (value >= 0 && !blame_walk(bench.pair, value, &blame, &status))
+        fail_msg("%s: %s", fault->name, status.text);
+    bool right = blame.guilty >= 0 &&
+                 carries_fault(bench.pair->test->program, blame.links[blame.guilty].instruction);
+    if (!right)
+        report(fault, bench.pair, value, &blame);
+    assert_int_equal(bench.pair->test->step, step);
+    assert_int_equal(run_next(bench.pair->test), next);
+    blame_free(&blame);
+    bench_close(&bench);
+    return !right;
+}
+
+static void try_all(const char *title, int64_t keep_limit)
+{
+    struct random random = random_start(title);
+    int count, missed = 0;
+    const struct fault_ready *faults = faults_ready(&count);
+    assert_true(count >= 20);
+    for (int i = 0; i < count; i++)
+        missed += try_fault(&faults[i], random_bits(&random) >> 1, keep_limit);
+    assert_int_equal(missed, 0);
+}
+
+static void test_every_fault_is_found(void **state)
+{
+    (void)state;
+    try_all("faults, every value kept", INT64_C(1) << 30);
+}
+
+/* With memory used again blame has to go back and run again. */
+static void test_every_fault_is_found_when_memory_is_reused(void **state)
+{
+    (void)state;
+    try_all("faults, memory reused", 0);
+}
+
+/* The models of the faults without a fault: not one bit differs. */
+static void test_clean_runs_do_not_differ(void **state)
+{
+    static const char *const names[] = {"llama/bf4", "llama/ms4", "gpt_2", "mixtral_top2",
+                                        "mistral"};
+    struct random random = random_start("clean runs");
+    (void)state;
+    for (int n = 0; n < ARRAY_LENGTH(names); n++) {
+        struct bench bench;
+        struct status status = STATUS_NONE;
+        struct pair_event event;
+        bench_open(&bench, names[n], NULL, random_bits(&random) >> 1, 0);
+        while (!pair_ended(bench.pair)) {
+            assert_true(pair_run_one(bench.pair, &event, &status));
+            for (int i = 0; i < event.compared_count; i++)
+                assert_int_equal(bench.pair->results[event.compared[i]].metrics.different, 0);
+        }
+        assert_int_equal(bench.pair->totals.failed, 0);
+        assert_true(bench.pair->totals.tensors > 100);
+        bench_close(&bench);
+    }
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_clean_runs_do_not_differ),
+        cmocka_unit_test(test_every_fault_is_found),
+        cmocka_unit_test(test_every_fault_is_found_when_memory_is_reused),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
