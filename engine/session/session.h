@@ -14,6 +14,8 @@
 #include <stdint.h>
 
 struct session;
+struct picture; /* pictures.h */
+struct picture_request;
 
 struct session_options {
     struct config_search search; /* copied */
@@ -31,6 +33,9 @@ void session_stop(struct session *session);
 /* Queues one command line, as typed at the prompt ("break decoder.1 if rel_rms > 1e-3"). Returns
  * its number (1, 2, ...); its end is announced by EVENT_DONE with that number. */
 uint64_t session_post(struct session *session, const char *line);
+/* Asks for a picture of the run, delivered by EVENT_PICTURE: at once when the run stands still,
+ * before the commands that wait; between two instructions, some times a second, while it moves. */
+void session_request(struct session *session, const struct picture_request *request);
 /* A run stops before its next instruction; a command that waits gives up. Async-signal-safe. */
 void session_interrupt(struct session *session);
 
@@ -43,6 +48,7 @@ enum event_kind {
     EVENT_CHANGED,    /* a new snapshot is there */
     EVENT_DONE,       /* the command `command` ended; ok tells how */
     EVENT_QUIT,       /* the user asked to leave */
+    EVENT_PICTURE,    /* a picture that was asked for */
 };
 
 struct session_event {
@@ -50,6 +56,7 @@ struct session_event {
     uint64_t command; /* the command that it belongs to, 0 = none */
     bool ok;          /* EVENT_DONE */
     char *text;       /* owned by the list, NULL if none */
+    struct picture *picture; /* EVENT_PICTURE; owned by the list: who keeps it sets this to NULL */
     struct session_event *next;
 };
 
@@ -65,15 +72,15 @@ enum run_state { RUN_NONE = 0, RUN_STOPPED, RUN_RUNNING, RUN_ENDED, RUN_FAILED }
 struct snapshot {
     uint64_t version; /* grows with each change */
     enum run_state state;
-    char *run, *reference; /* "llama/bf4", "llama/df4" or a trace's path, "" */
-    int step, steps;       /* from 0 */
+    char *run, *reference;  /* "llama/bf4", "llama/df4" or a trace's path, "" */
+    int step, steps;        /* from 0 */
     int next, instructions; /* program counter; instructions of a step */
-    char *place;           /* "step 1, backward, micro-batch 2/4, decoder.1.mlp.layer_2" */
+    char *place;            /* "step 1, backward, micro-batch 2/4, decoder.1.mlp.layer_2" */
     char *stop_reason;
     int breakpoints;
-    int compared, failed;  /* tensors so far */
+    int compared, failed;                /* tensors so far */
     int64_t memory_live, memory_planned; /* bytes */
-    double seconds;        /* of the run's own instructions */
+    double seconds;                      /* of the run's own instructions */
 };
 
 /* The newest snapshot; give it back with snapshot_release, which also nulls the pointer. */

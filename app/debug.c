@@ -1,0 +1,302 @@
+/* lockstep debug: the prompt, and scripts without one. All work is the session's; this only posts
+ * lines and prints events. */
+#include "app/app.h"
+#include "app/arguments.h"
+
+#include "engine/base/memory.h"
+#include "engine/session/session.h"
+#include "ui/lineedit.h"
+#include "ui/term_guard.h"
+
+#include <errno.h>
+#include <locale.h>
+#include <poll.h>
+#include <signal.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+struct prompt {
+    struct session *session;
+    struct lineedit *edit; /* NULL in batch */
+    char **lines;          /* to be run before anything is read */
+    int line_count, line_capacity, next_line;
+    int file_line;    /* index of the line that loads the run, -1 = none */
+    uint64_t waiting; /* number of the command that runs, 0 = none */
+    bool batch, quit, failed, interactive;
+    int code;
+};
+
+static void add_line(struct prompt *prompt, char *line)
+{
+    ARRAY_PUSH(prompt->lines, prompt->line_count, prompt->line_capacity, line);
+}
+
+static void show(struct prompt *prompt, FILE *stream, const char *prefix, const char *text)
+{
+    if (prompt->edit)
+        lineedit_hide(prompt->edit);
+    size_t length = text ? strlen(text) : 0;
+    fflush(stream == stdout ? stderr : stdout);
+    fprintf(stream, "%s%s%s", prefix, text ? text : "",
+            length && text[length - 1] == '\n' ? "" : "\n");
+    fflush(stream);
+    if (prompt->edit)
+        lineedit_show(prompt->edit);
+}
+
+/* A command ended: in a script a failure ends everything, at the prompt it is told and forgotten.
+ */
+static void end_command(struct prompt *prompt, bool ok)
+{
+    bool was_file = prompt->next_line - 1 == prompt->file_line && prompt->file_line >= 0;
+    prompt->waiting = 0;
+    prompt->failed = prompt->failed || !ok;
+    if (was_file)
+        prompt->file_line = -1;
+    if (ok || !prompt->batch)
+        return;
+    prompt->code = was_file ? EXIT_USAGE : EXIT_FAILED;
+    prompt->quit = true;
+}
+
+static void handle_event(struct prompt *prompt, const struct session_event *event)
+{
+    switch (event->kind) {
+    case EVENT_OUTPUT:
+    case EVENT_MESSAGE:
+        show(prompt, stdout, "", event->text);
+        break;
+    case EVENT_ERROR:
+        show(prompt, prompt->interactive ? stdout : stderr,
+             prompt->interactive ? "" : "lockstep: ", event->text);
+        break;
+    case EVENT_QUIT:
+        prompt->quit = true;
+        break;
+    case EVENT_DONE:
+        if (event->command == prompt->waiting)
+            end_command(prompt, event->ok);
+        break;
+    case EVENT_RUNNING:
+    case EVENT_STOPPED: /* its text is in the output too */
+    case EVENT_CHANGED:
+        break;
+    }
+}
+
+static void handle_events(struct prompt *prompt)
+{
+    struct session_event *events = session_take_events(prompt->session);
+    for (const struct session_event *event = events; event; event = event->next)
+        handle_event(prompt, event);
+    session_events_free(events);
+}
+
+static void on_line(void *context, const char *line)
+{
+    struct prompt *prompt = context;
+    if (line)
+        prompt->waiting = session_post(prompt->session, line);
+    else
+        prompt->quit = true;
+}
+
+static int on_complete(void *context, const char *line, size_t start, size_t end, char ***matches)
+{
+    struct prompt *prompt = context;
+    return session_complete(prompt->session, line, start, end, matches);
+}
+
+static void handle_signals(struct prompt *prompt)
+{
+    for (int signal; (signal = term_guard_take()) != 0;) {
+        if (signal == SIGINT && (prompt->waiting || !prompt->edit))
+            session_interrupt(prompt->session);
+        else if (signal == SIGINT)
+            lineedit_interrupt(prompt->edit);
+        else if (signal == SIGTSTP)
+            term_guard_stop();
+        else if (signal == SIGWINCH && prompt->edit)
+            lineedit_resize(prompt->edit, 0, 0);
+        if ((signal == SIGTSTP || signal == SIGCONT) && prompt->edit)
+            lineedit_resume(prompt->edit);
+    }
+}
+
+/* Posts the next prepared line, or opens the prompt. */
+static void go_on(struct prompt *prompt)
+{
+    if (prompt->waiting || prompt->quit)
+        return;
+    if (prompt->next_line < prompt->line_count)
+        prompt->waiting = session_post(prompt->session, prompt->lines[prompt->next_line++]);
+    else if (!prompt->edit)
+        prompt->quit = true;
+    else
+        lineedit_prompt(prompt->edit, "(lockstep) ");
+}
+
+static bool wait_for_something(struct prompt *prompt, struct status *status)
+{
+    bool reading = prompt->edit && !prompt->waiting;
+    struct pollfd fds[3] = {{.fd = session_wake_fd(prompt->session), .events = POLLIN},
+                            {.fd = term_guard_fd(), .events = POLLIN},
+                            {.fd = reading ? lineedit_fd(prompt->edit) : -1, .events = POLLIN}};
+    bool ready = reading && lineedit_ready(prompt->edit);
+    if (poll(fds, 3, ready ? 0 : -1) < 0 && errno != EINTR)
+        return status_fail(status, STATUS_IO, "poll: %s", strerror(errno));
+    handle_signals(prompt);
+    handle_events(prompt);
+    if (reading && (ready || (fds[2].revents & (POLLIN | POLLHUP))) && !lineedit_feed(prompt->edit))
+        prompt->quit = true;
+    return true;
+}
+
+static bool loop(struct prompt *prompt, struct status *status)
+{
+    bool was_waiting = true;
+    while (!prompt->quit) {
+        if (was_waiting && !prompt->waiting)
+            go_on(prompt);
+        was_waiting = prompt->waiting != 0;
+        if (!prompt->quit && !wait_for_something(prompt, status))
+            return false;
+        was_waiting = was_waiting || prompt->waiting != 0;
+    }
+    return true;
+}
+
+static void add_init_file(struct prompt *prompt, const char *folder)
+{
+    char *path = memory_format("%s/.lockstepinit", folder);
+    if (access(path, R_OK) == 0)
+        add_line(prompt, memory_format("source %s", path));
+    free(path);
+}
+
+/* Where an option's value stands on the command line. */
+static int position_of(int argc, char **argv, const char *word)
+{
+    for (int i = 0; i < argc; i++)
+        if (word >= argv[i] && word <= argv[i] + strlen(argv[i]))
+            return i;
+    return argc;
+}
+
+/* -x and -ex in the order in which they were given, as gdb does. */
+static void add_scripts(struct prompt *prompt, int argc, char **argv, const struct word_list *files,
+                        const struct word_list *commands)
+{
+    int f = 0, c = 0;
+    while (f < files->count || c < commands->count) {
+        int file = f < files->count ? position_of(argc, argv, files->words[f]) : argc + 1;
+        int command = c < commands->count ? position_of(argc, argv, commands->words[c]) : argc + 1;
+        if (file <= command && f < files->count)
+            add_line(prompt, memory_format("source %s", files->words[f++]));
+        else
+            add_line(prompt, memory_string(commands->words[c++]));
+    }
+}
+
+static void add_file_line(struct prompt *prompt, const char *run, const char *against,
+                          const char *fault)
+{
+    prompt->file_line = prompt->line_count;
+    add_line(prompt,
+             memory_format("file %s%s%s%s%s", run, against ? " against " : "",
+                           against ? against : "", fault ? " fault " : "", fault ? fault : ""));
+}
+
+static bool open_prompt(struct prompt *prompt, struct status *status)
+{
+    if (prompt->batch)
+        return true;
+    struct lineedit_options options = {.context = prompt, .line = on_line, .complete = on_complete};
+    prompt->edit = lineedit_open(&options, status);
+    return prompt->edit != NULL;
+}
+
+static int run_prompt(struct prompt *prompt, const struct app_options *options)
+{
+    struct status status = STATUS_NONE;
+    struct session_options session = {.search = options->search,
+                                      .device = options->device,
+                                      .threads = options->threads,
+                                      .keep_limit = -1};
+    setlocale(LC_ALL, "");
+    bool ok = term_guard_begin(prompt->interactive ? STDIN_FILENO : -1, true, &status);
+    prompt->session = ok ? session_start(&session, &status) : NULL;
+    ok = prompt->session && open_prompt(prompt, &status) && loop(prompt, &status);
+    session_stop(prompt->session);
+    lineedit_close(prompt->edit);
+    term_guard_end();
+    if (!ok)
+        return app_complain(EXIT_FAILED, "%s", status.text);
+    /* A script that comes through a pipe tells by the exit code, as one of -x does. */
+    if (prompt->code == EXIT_DONE && prompt->failed && !prompt->interactive)
+        return EXIT_FAILED;
+    return prompt->code;
+}
+
+static void free_prompt(struct prompt *prompt)
+{
+    for (int i = 0; i < prompt->line_count; i++)
+        free(prompt->lines[i]);
+    free(prompt->lines);
+}
+
+int command_debug(int argc, char **argv, const struct app_options *options)
+{
+    struct word_list files = {0}, commands = {0}, positional = {0};
+    const char *fault = NULL, *against = NULL;
+    bool batch = false, no_init = false;
+    const struct argument arguments[] = {
+        {"--command", "-x", ARGUMENT_TEXTS, &files, "FILE", "run the commands of a file"},
+        {"--execute", "-ex", ARGUMENT_TEXTS, &commands, "COMMAND", "run one command"},
+        {"--batch", NULL, ARGUMENT_FLAG, &batch, NULL,
+         "leave after them; exit code 1 if one failed"},
+        {"--fault", NULL, ARGUMENT_TEXT, &fault, "SPEC", "put a fault into the run"},
+        {"--against", NULL, ARGUMENT_TEXT, &against, "REFERENCE",
+         "compare with a VARIANT, MODEL/VARIANT or a trace's folder"},
+        {"--no-init", "-nx", ARGUMENT_FLAG, &no_init, NULL, "do not read .lockstepinit"},
+    };
+    const struct usage usage = {"lockstep debug", "[MODEL[/VARIANT]] [options]",
+                                "Opens a run and its reference at a prompt with gdb's habits.\n"
+                                "Type help there. MODEL/GROUP/VARIANT, a test's name, works too."};
+    struct status status = STATUS_NONE;
+    struct prompt prompt = {.batch = batch, .file_line = -1};
+    enum arguments_result result =
+        arguments_parse(argc, argv, &usage, arguments,
+                        (int)(sizeof(arguments) / sizeof(arguments[0])), &positional, &status);
+    if (result == ARGUMENTS_OK && positional.count > 1)
+        result = status_fail(&status, STATUS_INVALID, "one run at a time: \"%s\" is too much",
+                             positional.words[1])
+                     ? result
+                     : ARGUMENTS_WRONG;
+    if (result == ARGUMENTS_OK && !positional.count && (fault || against)) {
+        status_fail(&status, STATUS_INVALID, "--fault and --against need a run");
+        result = ARGUMENTS_WRONG;
+    }
+    int code = result == ARGUMENTS_HELP ? EXIT_DONE : EXIT_USAGE;
+    if (result == ARGUMENTS_WRONG)
+        app_complain(EXIT_USAGE, "%s", status.text);
+    if (result == ARGUMENTS_OK) {
+        prompt.batch = batch;
+        prompt.interactive = !batch && isatty(STDIN_FILENO) && isatty(STDOUT_FILENO);
+        const char *home = getenv("HOME");
+        if (!no_init && home && *home)
+            add_init_file(&prompt, home);
+        if (positional.count)
+            add_file_line(&prompt, positional.words[0], against, fault);
+        if (!no_init)
+            add_init_file(&prompt, ".");
+        add_scripts(&prompt, argc, argv, &files, &commands);
+        code = run_prompt(&prompt, options);
+    }
+    free_prompt(&prompt);
+    word_list_free(&files);
+    word_list_free(&commands);
+    word_list_free(&positional);
+    return code;
+}

@@ -1,0 +1,324 @@
+/* Where an error comes from. */
+#include "engine/base/memory.h"
+#include "engine/compare/check.h"
+#include "engine/session/commands.h"
+#include "engine/session/describe.h"
+#include "engine/session/motion.h"
+
+#include <math.h>
+#include <stdio.h>
+#include <stdlib.h>
+
+enum { MAX_FRAMES = 16 };
+
+static const char *error_text(double error, char buffer[32])
+{
+    if (isnan(error))
+        snprintf(buffer, 32, "-");
+    else
+        snprintf(buffer, 32, "%.1e", error);
+    return buffer;
+}
+
+/* The operation and the value, as one frame names them. */
+static void say_frame(struct debugger *debugger, int number, int instruction, int value,
+                      const char *verdict, double error)
+{
+    const struct program *program = debugger_program(debugger);
+    char name[256], text[32];
+    struct text line = {0};
+    text_format(&line, "#%-3d %4d %-22s ", number, instruction,
+                op_name(program->instructions[instruction].op));
+    text_add(&line, program_value_text(program, value, name, sizeof(name)));
+    text_pad(&line, 84);
+    text_format(&line, "%-12s %s", verdict, error_text(error, text));
+    say(debugger, "%s\n", line.data);
+    text_free(&line);
+}
+
+/* The input to follow: the one with the largest known error, else the first float one that an
+ * instruction computed. Sets *diverged when some input failed its limits. */
+static int next_frame(const struct pair *pair, int instruction, bool *diverged)
+{
+    const struct program *program = pair->test->program;
+    const struct instruction *in = &program->instructions[instruction];
+    int best = -1, opaque = -1;
+    double largest = -1;
+    *diverged = false;
+    for (int i = 0; i < in->input_count; i++) {
+        int input = in->inputs[i];
+        struct value_error error = value_error_of(pair, input);
+        *diverged = *diverged || error.diverged;
+        if (program->values[input].producer < 0 || !dtype_is_float(program->values[input].dtype))
+            continue;
+        if (error.known && error.relative > largest) {
+            largest = error.relative;
+            best = input;
+        } else if (!error.known && opaque < 0) {
+            opaque = input;
+        }
+    }
+    return best >= 0 && (largest > 0 || opaque < 0) ? best : opaque;
+}
+
+bool command_backtrace(struct debugger *debugger, const char *arguments, struct status *status)
+{
+    struct pair *pair = debugger->target->pair;
+    const struct program *program = pair->test->program;
+    int value = describe_pick_value(debugger, arguments, status);
+    if (value < 0)
+        return false;
+    if (program->values[value].producer < 0)
+        return status_fail(status, STATUS_INVALID, "no instruction writes %s: it is given",
+                           program->values[value].name);
+    int frame = 0;
+    while (value >= 0 && program->values[value].producer >= 0 && frame < MAX_FRAMES) {
+        int instruction = program->values[value].producer;
+        struct value_error error = value_error_of(pair, value);
+        bool diverged;
+        int next = next_frame(pair, instruction, &diverged);
+        const char *verdict = !error.known      ? "not compared"
+                              : !error.diverged ? "within"
+                              : diverged        ? "inherited"
+                                                : "introduced";
+        say_frame(debugger, frame++, instruction, value, verdict, error.relative);
+        value = next;
+    }
+    if (value >= 0 && program->values[value].producer >= 0)
+        say(debugger, "(more: backtrace TENSOR)\n");
+    return true;
+}
+
+static bool pick_instruction(struct debugger *debugger, const char *arguments, int *step,
+                             int *instruction, struct status *status)
+{
+    const struct run *run = debugger->target->pair->test;
+    *step = run->step;
+    *instruction = run_next(run) - 1;
+    if (*arguments) {
+        struct place place;
+        if (!place_parse(run->program, arguments, &place, status))
+            return false;
+        *instruction = place_find(run->program, &place, 0);
+        *step = place.step >= 0 ? place.step : run->step;
+        place_free(&place);
+    }
+    if (*instruction < 0)
+        return status_fail(status, STATUS_INVALID, "no instruction has run in this step yet");
+    if (*step > run->step || (*step == run->step && *instruction >= run_next(run)))
+        return status_fail(status, STATUS_INVALID, "instruction %d was not run yet: until %d first",
+                           *instruction, *instruction + 1);
+    return true;
+}
+
+static double largest_input_error(const struct pair *pair, int instruction, bool *diverged)
+{
+    const struct instruction *in = &pair->test->program->instructions[instruction];
+    double largest = NAN;
+    *diverged = false;
+    for (int i = 0; i < in->input_count; i++) {
+        struct value_error error = value_error_of(pair, in->inputs[i]);
+        *diverged = *diverged || error.diverged;
+        if (error.known && !(largest >= error.relative))
+            largest = error.relative;
+    }
+    return largest;
+}
+
+static void say_check(struct debugger *debugger, const struct check *check)
+{
+    const struct pair *pair = debugger->target->pair;
+    const struct instruction *in = &pair->test->program->instructions[check->instruction];
+    bool diverged;
+    double inherited = largest_input_error(pair, check->instruction, &diverged);
+    char text[32];
+    if (!check->supported) {
+        say(debugger, "%d %s: a collective has no float64 reference on one rank\n",
+            check->instruction, op_name(in->op));
+        return;
+    }
+    if (check->step == pair->test->step)
+        say(debugger, "%d %s: inputs %s (error against the reference: %s)\n", check->instruction,
+            op_name(in->op), diverged ? "diverged" : "within limits", error_text(inherited, text));
+    if (check->output < 0) {
+        say(debugger, "    it has no float output to check\n");
+        return;
+    }
+    say(debugger,
+        "    float64 of the same inputs differs from what was computed by %.1e %s %.1e "
+        "(what rounding explains)\n",
+        check->introduced_relative, check->wrong ? ">" : "<=", check->expected_relative);
+    say(debugger, "    %s\n",
+        check->wrong ? "The kernel computed wrong: the error was introduced here."
+                     : "The kernel computed what the instruction says.");
+}
+
+bool command_check(struct debugger *debugger, const char *arguments, struct status *status)
+{
+    int step, instruction;
+    struct check check;
+    if (!pick_instruction(debugger, arguments, &step, &instruction, status) ||
+        !check_instruction(debugger->target->pair, step, instruction, &check, status))
+        return false;
+    say_check(debugger, &check);
+    return true;
+}
+
+static void say_instruction(struct debugger *debugger, const char *label,
+                            const struct program *program, int index)
+{
+    char text[400];
+    say(debugger, "    %-10s %s\n", label,
+        program_instruction_text(program, index, text, sizeof(text)));
+}
+
+/* What the programs say: the same instruction, or another one. */
+static void say_difference(struct debugger *debugger, const struct blame *blame)
+{
+    const struct pair *pair = debugger->target->pair;
+    const struct blame_link *link = &blame->links[blame->guilty];
+    const struct program *test = pair->test->program;
+    if (blame->counterpart < 0)
+        return;
+    const struct program *reference = pair->reference->program;
+    const char *here = op_name(test->instructions[link->instruction].op);
+    const char *there = op_name(reference->instructions[blame->counterpart].op);
+    say_instruction(debugger, "test", test, link->instruction);
+    say_instruction(debugger, "reference", reference, blame->counterpart);
+    if (!blame->different)
+        return;
+    if (here == there)
+        say(debugger, "    both are `%s`, with other operands or parameters\n", here);
+    else
+        say(debugger, "    the reference has `%s`, the test has `%s`\n", there, here);
+}
+
+static void say_blame(struct debugger *debugger, const struct blame *blame)
+{
+    const struct program *program = debugger_program(debugger);
+    char name[256], text[32];
+    if (blame->guilty < 0) {
+        say(debugger, "No instruction stands out: everything behind it is within limits.\n");
+        return;
+    }
+    const struct blame_link *link = &blame->links[blame->guilty];
+    const struct instruction *in = &program->instructions[link->instruction];
+    say(debugger, "Instruction %d (%s, step %d) introduced it: %s\n", link->instruction,
+        op_name(in->op), link->step + 1,
+        program_value_text(program, link->value, name, sizeof(name)));
+    say(debugger, "    error %s against the reference", error_text(link->error, text));
+    if (isnan(link->input_error))
+        say(debugger, "; none of its inputs can be compared\n");
+    else
+        say(debugger, "; its inputs are %s (%s)\n",
+            link->inputs_diverged ? "diverged" : "within limits",
+            error_text(link->input_error, text));
+    if (!blame->check.supported)
+        say(debugger, "    a collective: float64 cannot check it on one rank\n");
+    else if (blame->check.wrong)
+        say(debugger,
+            "    float64 of the same inputs differs from what was computed by %.1e > %.1e:\n"
+            "    the kernel computed wrong.\n",
+            blame->check.introduced_relative, blame->check.expected_relative);
+    else
+        say(debugger,
+            "    float64 of the same inputs agrees with what was computed (%.1e <= %.1e):\n"
+            "    the kernel is right, so the program is wrong.\n",
+            blame->check.introduced_relative, blame->check.expected_relative);
+    say_difference(debugger, blame);
+    if (in->fault)
+        say(debugger, "    fault: %s\n", in->fault);
+    say(debugger, "next: goto %d:%d, list %d, graft %s\n", link->step + 1, link->instruction,
+        link->instruction, program_value_text(program, link->value, name, sizeof(name)));
+}
+
+static void say_chain(struct debugger *debugger, const struct blame *blame)
+{
+    for (int i = 0; i < blame->count && i < MAX_FRAMES; i++) {
+        const struct blame_link *link = &blame->links[i];
+        const char *verdict = i == blame->guilty      ? "introduced"
+                              : link->inputs_diverged ? "inherited"
+                              : isnan(link->error)    ? "not compared"
+                                                      : "within";
+        say_frame(debugger, i, link->instruction, link->value, verdict, link->error);
+    }
+}
+
+static bool walk(struct debugger *debugger, int value, struct status *status)
+{
+    struct blame blame;
+    if (!value_error_of(debugger->target->pair, value).diverged)
+        say(debugger, "It has not diverged in this step; the chain behind it:\n");
+    if (!blame_walk(debugger->target->pair, value, &blame, status)) {
+        blame_free(&blame);
+        return false;
+    }
+    say_chain(debugger, &blame);
+    say_blame(debugger, &blame);
+    blame_free(&blame);
+    return true;
+}
+
+/* The first divergence of all lies in an earlier step: look at it there, and come back. */
+static bool walk_elsewhere(struct debugger *debugger, int step, int value, struct status *status)
+{
+    const struct program *program = debugger_program(debugger);
+    int64_t here = debugger_position(debugger);
+    int64_t there =
+        (int64_t)step * program->instruction_count + program->values[value].producer + 1;
+    bool arrived;
+    char name[256];
+    say(debugger, "The first divergence is in step %d: %s\n", step + 1,
+        program_value_text(program, value, name, sizeof(name)));
+    if (!motion_go_to(debugger, there, &arrived, status))
+        return false;
+    bool ok = !arrived || walk(debugger, value, status);
+    return motion_go_to(debugger, here, &arrived, status) && ok;
+}
+
+bool command_blame(struct debugger *debugger, const char *arguments, struct status *status)
+{
+    struct pair *pair = debugger->target->pair;
+    int step, value = -1;
+    if (!*arguments && debugger->last_value < 0 &&
+        record_first_failure(&debugger->record, pair->test->program, &step, &value) &&
+        step != pair->entered_step)
+        return walk_elsewhere(debugger, step, value, status);
+    value = describe_pick_value(debugger, arguments, status);
+    if (value < 0)
+        return false;
+    if (pair->test->program->values[value].producer < 0)
+        return status_fail(status, STATUS_INVALID, "no instruction writes it: it is given");
+    return walk(debugger, value, status);
+}
+
+/* As if the tensor had been right when it was written: what was computed from it since is computed
+ * again. */
+bool command_graft(struct debugger *debugger, const char *arguments, struct status *status)
+{
+    struct pair *pair = debugger->target->pair;
+    const struct program *program = pair->test->program;
+    int value = describe_pick_value(debugger, arguments, status);
+    if (value < 0)
+        return false;
+    int producer = program->values[value].producer;
+    char name[256];
+    program_value_text(program, value, name, sizeof(name));
+    if (producer < 0 || producer >= run_next(pair->test))
+        return status_fail(status, STATUS_INVALID, "%s was not written in this step yet: until %s",
+                           name, name);
+    int64_t here = debugger_position(debugger);
+    int64_t there = (int64_t)pair->test->step * program->instruction_count + producer + 1;
+    bool arrived = true;
+    if (there < here && !motion_go_to(debugger, there, &arrived, status))
+        return false;
+    bool ok = arrived && pair_graft(pair, value, status);
+    if (there < here && !motion_go_to(debugger, here, &arrived, status))
+        return false;
+    if (!ok)
+        return false;
+    say(debugger, "%s is now the reference's%s.\nnext: continue\n", name,
+        there < here ? "; what follows it was computed again" : "");
+    debugger_publish(debugger);
+    return true;
+}

@@ -1,0 +1,195 @@
+/* Breakpoints, watchpoints, and stopping on divergence. */
+#include "engine/base/memory.h"
+#include "engine/session/commands.h"
+#include "engine/session/describe.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+static void say_added(struct debugger *debugger, const struct breakpoint *breakpoint)
+{
+    const struct program *program = debugger_program(debugger);
+    char text[400];
+    int places = 0, first = -1;
+    bool after = breakpoint_is_after(breakpoint);
+    for (int i = 0; i < program->instruction_count; i++)
+        if (after ? place_matches(program, &breakpoint->place, i)
+                  : place_entered(program, &breakpoint->place, i)) {
+            first = first < 0 ? i : first;
+            places++;
+        }
+    breakpoint_text(breakpoint, text, sizeof(text));
+    text[0] = (char)(text[0] - 'a' + 'A');
+    say(debugger, "%s: %s ", text, after ? "after" : "before");
+    if (places == 0)
+        say(debugger, "nothing: no instruction writes or matches it\n");
+    else
+        say(debugger, "%d%s\n", first, places > 1 ? " and others" : "");
+    if (places > 1)
+        say(debugger, "    %d places in a step\n", places);
+    debugger_publish(debugger);
+}
+
+static bool add(struct debugger *debugger, const char *arguments, bool temporary,
+                struct status *status)
+{
+    char here[32];
+    if (!*arguments || strncmp(arguments, "if ", 3) == 0) { /* gdb: at the counter */
+        int step, next;
+        debugger_place(debugger, &step, &next);
+        snprintf(here, sizeof(here), "%d ", next);
+    } else {
+        here[0] = '\0';
+    }
+    char *text = memory_format("%s%s", here, arguments);
+    struct breakpoint *breakpoint =
+        breakpoints_add(&debugger->breakpoints, debugger_program(debugger), text, status);
+    free(text);
+    if (!breakpoint)
+        return false;
+    breakpoint->temporary = temporary;
+    say_added(debugger, breakpoint);
+    return true;
+}
+
+bool command_break(struct debugger *debugger, const char *arguments, struct status *status)
+{
+    return add(debugger, arguments, false, status);
+}
+
+bool command_tbreak(struct debugger *debugger, const char *arguments, struct status *status)
+{
+    return add(debugger, arguments, true, status);
+}
+
+static void remember_old(struct debugger *debugger, struct breakpoint *breakpoint)
+{
+    struct pair *pair = debugger->target->pair;
+    struct run *run = pair->test;
+    for (int i = breakpoint->place.value_count - 1; i >= 0 && !breakpoint->has_last; i--) {
+        int value = breakpoint->place.values[i];
+        void *buffer = NULL;
+        struct tensor view;
+        struct status ignored = STATUS_NONE;
+        if (!executor_holds(run->executor, value) ||
+            !executor_view(run->executor, value, &buffer, &view, &ignored))
+            continue;
+        statistics_compute(&view, &breakpoint->last);
+        breakpoint->has_last = true;
+        free(buffer);
+    }
+}
+
+bool command_watch(struct debugger *debugger, const char *arguments, struct status *status)
+{
+    struct breakpoint *breakpoint =
+        breakpoints_add(&debugger->breakpoints, debugger_program(debugger), arguments, status);
+    if (!breakpoint)
+        return false;
+    if (breakpoint->place.kind != PLACE_TENSOR) {
+        status_fail(status, STATUS_INVALID,
+                    "'%s' is no tensor: only tensors can be watched ('break' takes places)",
+                    breakpoint->place.text);
+        breakpoints_remove(&debugger->breakpoints, breakpoint->number);
+        return false;
+    }
+    breakpoint->watch = true;
+    remember_old(debugger, breakpoint);
+    say_added(debugger, breakpoint);
+    return true;
+}
+
+static void say_stops(struct debugger *debugger)
+{
+    say(debugger, "stop on divergence: %s\nstop on nan: %s\n",
+        debugger->stop_on_divergence ? "on" : "off", debugger->stop_on_not_finite ? "on" : "off");
+}
+
+bool command_stop(struct debugger *debugger, const char *arguments, struct status *status)
+{
+    static const char *const words[] = {"divergence", "nan"};
+    char word[32];
+    argument_word(&arguments, word, sizeof(word));
+    bool off = strcmp(word, "off") == 0, on = strcmp(word, "on") == 0;
+    if (!word[0]) {
+        say_stops(debugger);
+        return true;
+    }
+    if (!on && !off)
+        return status_fail(status, STATUS_INVALID,
+                           "'stop on divergence', 'stop on nan', or 'stop off'");
+    argument_word(&arguments, word, sizeof(word));
+    if (off && !word[0]) {
+        debugger->stop_on_divergence = debugger->stop_on_not_finite = false;
+        return true;
+    }
+    int choice =
+        argument_choice(word, words, ARRAY_LENGTH(words), on ? "stop on" : "stop off", status);
+    if (choice < 0)
+        return false;
+    if (choice == 0)
+        debugger->stop_on_divergence = on;
+    else
+        debugger->stop_on_not_finite = on;
+    return true;
+}
+
+/* Calls `apply` for each number of the list, or for every breakpoint when there is none. */
+static bool for_numbers(struct debugger *debugger, const char *arguments,
+                        void (*apply)(struct debugger *debugger, int number), struct status *status)
+{
+    char word[32];
+    struct breakpoints *all = &debugger->breakpoints;
+    for (const char *at = arguments; *at;) {
+        argument_word(&at, word, sizeof(word));
+        if (!breakpoints_find(all, atoi(word)))
+            return status_fail(status, STATUS_NOT_FOUND,
+                               "there is no breakpoint '%s': see 'info breakpoints'", word);
+    }
+    for (int i = all->count - 1; !*arguments && i >= 0; i--)
+        apply(debugger, all->list[i].number);
+    while (*arguments) {
+        argument_word(&arguments, word, sizeof(word));
+        apply(debugger, atoi(word));
+    }
+    debugger_publish(debugger);
+    return true;
+}
+
+static void apply_delete(struct debugger *debugger, int number)
+{
+    breakpoints_remove(&debugger->breakpoints, number);
+}
+
+static void set_enabled(struct debugger *debugger, int number, bool enabled)
+{
+    struct breakpoint *breakpoint = breakpoints_find(&debugger->breakpoints, number);
+    if (breakpoint)
+        breakpoint->enabled = enabled;
+}
+
+static void apply_enable(struct debugger *debugger, int number)
+{
+    set_enabled(debugger, number, true);
+}
+
+static void apply_disable(struct debugger *debugger, int number)
+{
+    set_enabled(debugger, number, false);
+}
+
+bool command_delete(struct debugger *debugger, const char *arguments, struct status *status)
+{
+    return for_numbers(debugger, arguments, apply_delete, status);
+}
+
+bool command_enable(struct debugger *debugger, const char *arguments, struct status *status)
+{
+    return for_numbers(debugger, arguments, apply_enable, status);
+}
+
+bool command_disable(struct debugger *debugger, const char *arguments, struct status *status)
+{
+    return for_numbers(debugger, arguments, apply_disable, status);
+}

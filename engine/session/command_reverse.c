@@ -1,0 +1,189 @@
+/* Going back: the run is taken to the start of the step and run again to the place, which gives
+ * the same bits. */
+#include "engine/session/commands.h"
+#include "engine/session/motion.h"
+
+#include <string.h>
+
+static void arrive(struct debugger *debugger, const char *reason)
+{
+    motion_show_place(debugger);
+    debugger_flush(debugger);
+    debugger_set_state(debugger, pair_ended(debugger->target->pair) ? RUN_ENDED : RUN_STOPPED,
+                       reason);
+    debugger_emit(debugger, EVENT_STOPPED, reason);
+}
+
+static bool go(struct debugger *debugger, int64_t position, const char *reason,
+               struct status *status)
+{
+    bool arrived;
+    debugger_set_state(debugger, RUN_RUNNING, "");
+    debugger_emit(debugger, EVENT_RUNNING, NULL);
+    if (!motion_go_to(debugger, position, &arrived, status))
+        return false;
+    arrive(debugger, arrived ? reason : "interrupted");
+    return true;
+}
+
+static bool at_beginning(struct debugger *debugger, struct status *status)
+{
+    return debugger_position(debugger) > 0 ||
+           status_fail(status, STATUS_INVALID,
+                       "this is the beginning of the run: nothing lies before it");
+}
+
+bool command_reverse_stepi(struct debugger *debugger, const char *arguments, struct status *status)
+{
+    int count;
+    if (!argument_count(arguments, 1, &count, status) || !at_beginning(debugger, status))
+        return false;
+    int64_t position = debugger_position(debugger) - count;
+    return go(debugger, position > 0 ? position : 0, "went back", status);
+}
+
+static bool back_by_groups(struct debugger *debugger, const char *arguments, enum group_level level,
+                           struct status *status)
+{
+    int count;
+    if (!argument_count(arguments, 1, &count, status) || !at_beginning(debugger, status))
+        return false;
+    int64_t position = debugger_position(debugger);
+    for (int i = 0; i < count && position > 0; i++)
+        position = motion_group_start(debugger, position, level);
+    return go(debugger, position, "went back", status);
+}
+
+bool command_reverse_step(struct debugger *debugger, const char *arguments, struct status *status)
+{
+    return back_by_groups(debugger, arguments, LEVEL_PART, status);
+}
+
+bool command_reverse_next(struct debugger *debugger, const char *arguments, struct status *status)
+{
+    return back_by_groups(debugger, arguments, LEVEL_LAYER, status);
+}
+
+/* Runs one step again up to `end`, and gives the last position before it where something would
+ * have stopped the run, or -1. */
+static bool last_stop(struct debugger *debugger, int64_t start, int64_t end, int64_t *found,
+                      struct stops *stops, struct status *status)
+{
+    struct pair *pair = debugger->target->pair;
+    struct pair_event event;
+    bool arrived;
+    *found = -1;
+    if (!motion_go_to(debugger, start, &arrived, status))
+        return false;
+    pair->watch_not_finite = debugger->stop_on_not_finite;
+    while (debugger_position(debugger) < end && !debugger_cancelled(debugger)) {
+        struct stops here;
+        stops_clear(&here);
+        if (debugger_position(debugger) == start)
+            stops_before(debugger, &here);
+        if (stops_any(&here)) {
+            *found = start;
+            *stops = here;
+        }
+        stops_clear(&here);
+        if (!pair_run_one(pair, &event, status))
+            return false;
+        record_note(&debugger->record, pair, &event);
+        stops_after(debugger, &event, &here);
+        stops_before(debugger, &here);
+        if (stops_any(&here) && debugger_position(debugger) < end) {
+            *found = debugger_position(debugger);
+            *stops = here;
+        }
+    }
+    return true;
+}
+
+static void say_stop(struct debugger *debugger, const struct stops *stops)
+{
+    char text[400];
+    for (int i = 0; i < stops->number_count; i++) {
+        const struct breakpoint *breakpoint =
+            breakpoints_find(&debugger->breakpoints, stops->numbers[i]);
+        breakpoint_text(breakpoint, text, sizeof(text));
+        text[0] = (char)(text[0] - 'a' + 'A');
+        say(debugger, "%s\n", text);
+    }
+    int value = stops->diverged >= 0 ? stops->diverged : stops->not_finite;
+    if (value >= 0)
+        say(debugger, "%s: %s\n", stops->diverged >= 0 ? "Divergence" : "NaN or infinity",
+            program_value_text(debugger_program(debugger), value, text, sizeof(text)));
+}
+
+bool command_reverse_continue(struct debugger *debugger, const char *arguments,
+                              struct status *status)
+{
+    if (*arguments)
+        return status_fail(status, STATUS_INVALID, "'reverse-continue' takes no arguments");
+    if (!at_beginning(debugger, status))
+        return false;
+    int count = debugger_program(debugger)->instruction_count;
+    int64_t end = debugger_position(debugger), found = -1;
+    struct stops stops;
+    stops_clear(&stops);
+    debugger_set_state(debugger, RUN_RUNNING, "");
+    debugger_emit(debugger, EVENT_RUNNING, NULL);
+    while (end > 0 && found < 0 && !debugger_cancelled(debugger)) {
+        int64_t start = (end - 1) / count * count;
+        if (!last_stop(debugger, start, end, &found, &stops, status))
+            return false;
+        end = start;
+    }
+    if (found < 0 && debugger_cancelled(debugger)) {
+        arrive(debugger, "interrupted");
+        return true;
+    }
+    if (found < 0)
+        say(debugger, "Nothing stopped the run before: this is the beginning.\n");
+    say_stop(debugger, &stops);
+    bool ok = go(debugger, found < 0 ? 0 : found, found < 0 ? "beginning" : "went back", status);
+    debugger->last_value = stops.diverged >= 0     ? stops.diverged
+                           : stops.not_finite >= 0 ? stops.not_finite
+                                                   : stops.value;
+    return ok;
+}
+
+/* The position that a place means: of an instruction itself, after the writer of a tensor. */
+static bool position_of(struct debugger *debugger, const char *text, int64_t *position,
+                        struct status *status)
+{
+    const struct program *program = debugger_program(debugger);
+    int step, next;
+    debugger_place(debugger, &step, &next);
+    if (strcmp(text, "end") == 0) {
+        *position = debugger_end(debugger);
+        return true;
+    }
+    struct place place;
+    if (!place_parse(program, text, &place, status))
+        return false;
+    if (place.step >= 0)
+        step = place.step;
+    int index =
+        place.kind == PLACE_INSTRUCTION ? place.instruction : place_find(program, &place, 0);
+    bool after = place.kind == PLACE_TENSOR;
+    if (after)
+        for (int i = 0; i < program->instruction_count; i++)
+            if (place_matches(program, &place, i))
+                index = i; /* the last writer */
+    place_free(&place);
+    if (index < 0)
+        return status_fail(status, STATUS_NOT_FOUND, "no instruction writes or matches '%s'", text);
+    if (step >= debugger->target->pair->test->steps)
+        return status_fail(status, STATUS_NOT_FOUND, "there is no step %d: the run has %d",
+                           step + 1, debugger->target->pair->test->steps);
+    *position = (int64_t)step * program->instruction_count + index + after;
+    return true;
+}
+
+bool command_goto(struct debugger *debugger, const char *arguments, struct status *status)
+{
+    int64_t position = 0;
+    return position_of(debugger, arguments, &position, status) &&
+           go(debugger, position, "place reached", status);
+}

@@ -1,0 +1,102 @@
+/* Running forward. */
+#include "engine/session/commands.h"
+#include "engine/session/motion.h"
+
+static bool no_arguments(const char *arguments, const char *command, struct status *status)
+{
+    return !*arguments || status_fail(status, STATUS_INVALID, "'%s' takes no arguments", command);
+}
+
+/* A run that has ended cannot go on. */
+static bool can_move(struct debugger *debugger, struct status *status)
+{
+    if (debugger->state == RUN_FAILED)
+        return status_fail(status, STATUS_INVALID,
+                           "an instruction failed: go back (reverse-stepi), or run again");
+    if (pair_ended(debugger->target->pair))
+        return status_fail(status, STATUS_INVALID,
+                           "the run has ended: go back (reverse-continue, goto), or run again");
+    return true;
+}
+
+static bool to_beginning(struct debugger *debugger, struct status *status)
+{
+    bool arrived;
+    if (debugger->state == RUN_FAILED)
+        debugger->state = RUN_STOPPED;
+    return motion_go_to(debugger, 0, &arrived, status);
+}
+
+bool command_run_program(struct debugger *debugger, const char *arguments, struct status *status)
+{
+    if (!no_arguments(arguments, "run", status) || !to_beginning(debugger, status))
+        return false;
+    return motion_run(debugger, &(struct motion){.goal = -1, .fresh = true}, status);
+}
+
+bool command_start(struct debugger *debugger, const char *arguments, struct status *status)
+{
+    if (!no_arguments(arguments, "start", status) || !to_beginning(debugger, status))
+        return false;
+    return motion_run(debugger, &(struct motion){.goal = 0}, status);
+}
+
+bool command_continue(struct debugger *debugger, const char *arguments, struct status *status)
+{
+    int count;
+    if (!argument_count(arguments, 1, &count, status) || !can_move(debugger, status))
+        return false;
+    for (int i = 0; i < count && !pair_ended(debugger->target->pair); i++)
+        if (debugger_cancelled(debugger) ||
+            !motion_run(debugger, &(struct motion){.goal = -1}, status))
+            return status->code == STATUS_OK;
+    return true;
+}
+
+bool command_stepi(struct debugger *debugger, const char *arguments, struct status *status)
+{
+    int count;
+    if (!argument_count(arguments, 1, &count, status) || !can_move(debugger, status))
+        return false;
+    return motion_run(debugger, &(struct motion){.goal = debugger_position(debugger) + count},
+                      status);
+}
+
+static bool run_groups(struct debugger *debugger, const char *arguments, enum group_level level,
+                       struct status *status)
+{
+    int count;
+    if (!argument_count(arguments, 1, &count, status) || !can_move(debugger, status))
+        return false;
+    int64_t goal = debugger_position(debugger);
+    for (int i = 0; i < count && goal < debugger_end(debugger); i++)
+        goal = motion_group_end(debugger, goal, level);
+    return motion_run(debugger, &(struct motion){.goal = goal}, status);
+}
+
+bool command_step(struct debugger *debugger, const char *arguments, struct status *status)
+{
+    return run_groups(debugger, arguments, LEVEL_PART, status);
+}
+
+bool command_next(struct debugger *debugger, const char *arguments, struct status *status)
+{
+    return run_groups(debugger, arguments, LEVEL_LAYER, status);
+}
+
+bool command_finish(struct debugger *debugger, const char *arguments, struct status *status)
+{
+    return no_arguments(arguments, "finish", status) &&
+           run_groups(debugger, "", LEVEL_PHASE, status);
+}
+
+bool command_until(struct debugger *debugger, const char *arguments, struct status *status)
+{
+    struct breakpoint until;
+    if (!can_move(debugger, status) ||
+        !breakpoint_parse(debugger_program(debugger), arguments, &until, status))
+        return false;
+    bool ok = motion_run(debugger, &(struct motion){.goal = -1, .until = &until}, status);
+    breakpoint_release(&until);
+    return ok;
+}

@@ -1,0 +1,289 @@
+/* Loading, settings, scripts, help. */
+#include "engine/session/commands.h"
+
+#include "engine/base/memory.h"
+#include "engine/session/conditions.h"
+#include "engine/session/motion.h"
+
+#include <ctype.h>
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+enum { MAX_SOURCE_DEPTH = 8 };
+
+/* Half of the memory that is free, as Linux counts it. */
+static int64_t half_of_free_memory(void)
+{
+    long long kilobytes = 0;
+    char line[128];
+    FILE *file = fopen("/proc/meminfo", "r");
+    while (file && fgets(line, sizeof(line), file))
+        if (sscanf(line, "MemAvailable: %lld kB", &kilobytes) == 1)
+            break;
+    if (file)
+        fclose(file);
+    return kilobytes * 512;
+}
+
+static bool open_device(struct debugger *debugger, struct status *status)
+{
+    struct device_options options = {.threads = debugger->threads};
+    if (!debugger->device)
+        debugger->device = device_open(debugger->device_name, &options, status);
+    return debugger->device != NULL;
+}
+
+/* Words of "RUN [against REFERENCE] [fault SPEC...]". */
+struct file_arguments {
+    char run[256], against[1024];
+    const char *fault;
+};
+
+static bool parse_file(const char *arguments, struct file_arguments *parsed, struct status *status)
+{
+    char word[16];
+    *parsed = (struct file_arguments){.fault = NULL};
+    argument_word(&arguments, parsed->run, sizeof(parsed->run));
+    if (!parsed->run[0])
+        return status_fail(status, STATUS_INVALID,
+                           "file MODEL/VARIANT [against REFERENCE] [fault SPEC]");
+    while (*arguments && !parsed->fault) {
+        argument_word(&arguments, word, sizeof(word));
+        if (strcmp(word, "against") == 0)
+            argument_word(&arguments, parsed->against, sizeof(parsed->against));
+        else if (strcmp(word, "fault") == 0)
+            parsed->fault = arguments;
+        else
+            return status_fail(status, STATUS_INVALID,
+                               "file: '%s' is neither 'against' nor 'fault'", word);
+    }
+    if (parsed->fault && !*parsed->fault)
+        return status_fail(status, STATUS_INVALID, "file: the fault is missing");
+    return true;
+}
+
+static void say_loaded(struct debugger *debugger)
+{
+    const struct target *target = debugger->target;
+    const struct run *run = target->pair->test;
+    char instructions[32];
+    text_thousands((int64_t)run->program->instruction_count * run->steps, instructions);
+    say(debugger, "%s%s%s: %s instructions in %d steps, ", target->name,
+        target->fault ? " with fault " : "", target->fault ? target->fault : "", instructions,
+        run->steps);
+    if (target->trace)
+        say(debugger, "reference: trace %s.", target->reference_name);
+    else if (strcmp(target->test->name, target->reference->name) == 0)
+        say(debugger, "reference: the same run%s, in lockstep.",
+            target->fault ? " without the fault" : "");
+    else
+        say(debugger, "reference %s in lockstep.", target->reference_name);
+    say(debugger, " Type help.\n");
+}
+
+bool command_file(struct debugger *debugger, const char *arguments, struct status *status)
+{
+    struct file_arguments parsed;
+    if (!parse_file(arguments, &parsed, status) || !open_device(debugger, status))
+        return false;
+    struct config_search search = debugger_search(debugger);
+    struct target_request request = {.search = &search,
+                                     .run = parsed.run,
+                                     .against = parsed.against[0] ? parsed.against : NULL,
+                                     .fault = parsed.fault,
+                                     .device = debugger->device,
+                                     .comm = debugger->comm,
+                                     .threads = debugger->threads,
+                                     .keep_limit = debugger->keep_limit < 0 ? half_of_free_memory()
+                                                                            : debugger->keep_limit};
+    struct target *target = target_load(&request, status);
+    if (!target)
+        return false; /* what was loaded before stays */
+    target_free(debugger->target);
+    debugger->target = target;
+    debugger->last_value = debugger->list_next = -1;
+    record_start(&debugger->record, target->pair);
+    breakpoints_rebind(&debugger->breakpoints, target->pair->test->program);
+    debugger->sink.loaded(debugger->sink.context, words_of_program(target->pair->test->program));
+    say_loaded(debugger);
+    debugger_set_state(debugger, RUN_STOPPED, "loaded");
+    return true;
+}
+
+const char *const setting_names[] = {"list", "digits", "elements", "worst", "bins", "config"};
+const int setting_count = 6;
+
+struct setting {
+    int *number;
+    int low, high;
+    const char *meaning;
+};
+
+static struct setting setting_at(struct debugger *debugger, int index)
+{
+    struct display *display = &debugger->display;
+    const struct setting settings[] = {
+        {&display->list_size, 1, 1000, "lines of list"},
+        {&display->digits, 1, 17, "digits of printed elements"},
+        {&display->elements, 1, 1000000, "elements that print shows at most"},
+        {&display->worst, 0, 1000, "worst elements that diff shows"},
+        {&display->bins, 1, 200, "bins of hist"},
+    };
+    return settings[index];
+}
+
+static bool set_config(struct debugger *debugger, const char *arguments, struct status *status)
+{
+    const char *equals = strchr(arguments, '=');
+    if (!equals || equals == arguments)
+        return status_fail(status, STATUS_INVALID, "set config KEY.PATH=VALUE");
+    ARRAY_PUSH(debugger->overrides, debugger->override_count, debugger->override_capacity,
+               memory_string(arguments));
+    say(debugger, "The next 'file' uses it.\n");
+    return true;
+}
+
+bool command_set(struct debugger *debugger, const char *arguments, struct status *status)
+{
+    char word[32];
+    argument_word(&arguments, word, sizeof(word));
+    int index = argument_choice(word, setting_names, setting_count, "set", status);
+    if (index < 0)
+        return false;
+    if (index == setting_count - 1)
+        return set_config(debugger, arguments, status);
+    struct setting setting = setting_at(debugger, index);
+    char *end;
+    long number = strtol(arguments, &end, 10);
+    if (!*arguments || *end || number < setting.low || number > setting.high)
+        return status_fail(status, STATUS_INVALID, "set %s: a number from %d to %d (%s)",
+                           setting_names[index], setting.low, setting.high, setting.meaning);
+    *setting.number = (int)number;
+    return true;
+}
+
+static void show_one(struct debugger *debugger, int index)
+{
+    if (index < setting_count - 1) {
+        struct setting setting = setting_at(debugger, index);
+        say(debugger, "%-10s %6d   %s\n", setting_names[index], *setting.number, setting.meaning);
+        return;
+    }
+    for (int i = 0; i < debugger->override_count; i++)
+        say(debugger, "%-10s %s\n", setting_names[index], debugger->overrides[i]);
+}
+
+bool command_show(struct debugger *debugger, const char *arguments, struct status *status)
+{
+    if (!*arguments) {
+        for (int i = 0; i < setting_count; i++)
+            show_one(debugger, i);
+        return true;
+    }
+    int index = argument_choice(arguments, setting_names, setting_count, "show", status);
+    if (index >= 0)
+        show_one(debugger, index);
+    return index >= 0;
+}
+
+static bool source_lines(struct debugger *debugger, FILE *file, const char *path,
+                         struct status *status)
+{
+    char *line = NULL;
+    size_t capacity = 0;
+    bool ok = true;
+    for (int number = 1; ok && !debugger->quit && getline(&line, &capacity, file) >= 0; number++) {
+        line[strcspn(line, "\r\n")] = '\0';
+        if (!line[strspn(line, " \t")])
+            continue; /* an empty line repeats only at the prompt */
+        if (debugger_cancelled(debugger)) {
+            ok = status_fail(status, STATUS_CANCELLED, "%s:%d: interrupted", path, number);
+            break;
+        }
+        ok = debugger_execute(debugger, line, status);
+        if (!ok)
+            status_context(status, "%s:%d", path, number);
+    }
+    free(line);
+    return ok;
+}
+
+bool command_source(struct debugger *debugger, const char *arguments, struct status *status)
+{
+    if (!*arguments)
+        return status_fail(status, STATUS_INVALID, "source FILE");
+    if (debugger->source_depth >= MAX_SOURCE_DEPTH)
+        return status_fail(status, STATUS_INVALID, "%s: files that source each other too deep",
+                           arguments);
+    FILE *file = fopen(arguments, "r");
+    if (!file)
+        return status_fail(status, STATUS_IO, "%s: %s", arguments, strerror(errno));
+    debugger->source_depth++;
+    bool ok = source_lines(debugger, file, arguments, status);
+    debugger->source_depth--;
+    fclose(file);
+    return ok;
+}
+
+bool command_echo(struct debugger *debugger, const char *arguments, struct status *status)
+{
+    (void)status;
+    say(debugger, "%s\n", arguments);
+    return true;
+}
+
+bool command_quit(struct debugger *debugger, const char *arguments, struct status *status)
+{
+    if (*arguments)
+        return status_fail(status, STATUS_INVALID, "'quit' takes no arguments");
+    debugger->quit = true;
+    return true;
+}
+
+static void help_conditions(struct debugger *debugger)
+{
+    say(debugger,
+        "A condition is made of numbers, the names below, + - * / < <= > >= == != and or "
+        "not ( ).\n'break gradient X if rel_rms > 1e-3 and step == 2', 'watch X if nan'\n");
+    for (int i = 0; i < VARIABLE_COUNT; i++)
+        say(debugger, "    %-12s %s\n", variable_name(i), variable_meaning(i));
+}
+
+static void help_all(struct debugger *debugger)
+{
+    const char *family = "";
+    for (int i = 0; i < command_count; i++) {
+        const struct command *command = &command_table[i];
+        if (strcmp(family, command->family) != 0)
+            say(debugger, "%s\n", command->family);
+        family = command->family;
+        say(debugger, "    %-18s %-4.4s %s\n", command->name,
+            strcspn(command->aliases, " ") <= 4 ? command->aliases : "", command->brief);
+    }
+    say(debugger, "'help COMMAND' tells more; 'help conditions' about conditions. Unique "
+                  "beginnings are enough;\nan empty line does the last running or listing command "
+                  "again.\n");
+}
+
+bool command_help(struct debugger *debugger, const char *arguments, struct status *status)
+{
+    if (!*arguments) {
+        help_all(debugger);
+        return true;
+    }
+    if (strncmp(arguments, "cond", 4) == 0) {
+        help_conditions(debugger);
+        return true;
+    }
+    const struct command *command = command_find(arguments, status);
+    if (!command)
+        return false;
+    say(debugger, "%s %s\n    %s\n", command->name, command->usage, command->brief);
+    if (*command->aliases)
+        say(debugger, "    also: %s\n", command->aliases);
+    if (*command->details)
+        say(debugger, "%s", command->details);
+    return true;
+}

@@ -1,0 +1,282 @@
+/* Looking into tensors. */
+#include "engine/base/memory.h"
+#include "engine/session/commands.h"
+#include "engine/session/describe.h"
+#include "engine/session/slices.h"
+
+#include <ctype.h>
+#include <inttypes.h>
+#include <math.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+enum side { SIDE_TEST = 0, SIDE_REFERENCE, SIDE_DIFFERENCE };
+
+/* "[17,203]" of a flat index. */
+static const char *index_text(struct shape shape, int64_t index, char *buffer, int size)
+{
+    int64_t place[TENSOR_MAX_RANK];
+    for (int d = shape.rank - 1; d >= 0; d--) {
+        place[d] = index % shape.dims[d];
+        index /= shape.dims[d];
+    }
+    int length = snprintf(buffer, (size_t)size, "[");
+    for (int d = 0; d < shape.rank && length < size; d++)
+        length += snprintf(buffer + length, (size_t)(size - length), "%s%" PRId64, d ? "," : "",
+                           place[d]);
+    if (length < size)
+        snprintf(buffer + length, (size_t)(size - length), "]");
+    return buffer;
+}
+
+static double element(const struct pair_sides *sides, enum side side, int64_t index)
+{
+    if (side == SIDE_REFERENCE)
+        return tensor_load(&sides->reference, index);
+    double test = tensor_load(&sides->test, index);
+    return side == SIDE_TEST ? test : test / sides->scale - tensor_load(&sides->reference, index);
+}
+
+static void print_number(struct debugger *debugger, double number, enum dtype dtype)
+{
+    if (dtype_is_float(dtype))
+        say(debugger, " %*.*g", debugger->display.digits + 7, debugger->display.digits, number);
+    else
+        say(debugger, " %6.0f", number);
+}
+
+/* One row after the other; the dimensions before the last two give headings. */
+static void print_elements(struct debugger *debugger, const struct pair_sides *sides,
+                           const struct slices *slices, enum side side)
+{
+    const struct tensor *shown = side == SIDE_REFERENCE ? &sides->reference : &sides->test;
+    int rank = slices->rank, last = rank - 1;
+    int64_t place[TENSOR_MAX_RANK] = {0}, printed = 0, total = slices_elements(slices);
+    char text[120];
+    while (printed < total && printed < debugger->display.elements) {
+        int64_t first = slices_index(slices, shown->shape, place);
+        say(debugger, "%12s", index_text(shown->shape, first, text, sizeof(text)));
+        for (place[last] = 0;
+             place[last] < slices->dims[last].count && printed < debugger->display.elements;
+             place[last]++, printed++)
+            print_number(debugger, element(sides, side, slices_index(slices, shown->shape, place)),
+                         shown->dtype);
+        say(debugger, "%s\n", place[last] < slices->dims[last].count ? " ..." : "");
+        place[last] = 0;
+        for (int d = last - 1; d >= 0 && ++place[d] == slices->dims[d].count; d--)
+            place[d] = 0;
+    }
+    if (printed < total)
+        say(debugger, "... %" PRId64 " of %" PRId64 " elements shown ('set elements N')\n", printed,
+            total);
+}
+
+static bool choose_side(const char **arguments, enum side *side, struct status *status)
+{
+    static const char *const words[] = {"/test", "/ref", "/diff"};
+    char word[16];
+    *side = SIDE_TEST;
+    if (**arguments != '/')
+        return true;
+    argument_word(arguments, word, sizeof(word));
+    int choice = argument_choice(word, words, ARRAY_LENGTH(words), "print", status);
+    *side = choice < 0 ? SIDE_TEST : (enum side)choice;
+    return choice >= 0;
+}
+
+/* Splits "NAME[slices]". */
+static char *split_slices(const char *arguments, const char **slices)
+{
+    const char *bracket = strchr(arguments, '[');
+    size_t length = bracket ? (size_t)(bracket - arguments) : strlen(arguments);
+    *slices = bracket ? bracket : "";
+    while (length > 0 && isspace((unsigned char)arguments[length - 1]))
+        length--;
+    return memory_string_part(arguments, length);
+}
+
+static bool need_reference(const struct pair_sides *sides, struct status *status)
+{
+    return sides->has_reference ||
+           status_fail(status, STATUS_NOT_FOUND, "no reference: %s", sides->reason);
+}
+
+static void say_heading(struct debugger *debugger, int value, const struct tensor *shown,
+                        const char *side)
+{
+    char name[256], shape[80];
+    say(debugger, "%s  %s %s%s\n",
+        program_value_text(debugger_program(debugger), value, name, sizeof(name)),
+        dtype_name(shown->dtype), shape_text(shown->shape, shape), side);
+}
+
+bool command_print(struct debugger *debugger, const char *arguments, struct status *status)
+{
+    static const char *const labels[] = {"", "  of the reference", "  test - reference"};
+    enum side side;
+    if (!choose_side(&arguments, &side, status))
+        return false;
+    const char *text;
+    char *name = split_slices(arguments, &text);
+    int value = describe_pick_value(debugger, name, status);
+    free(name);
+    struct pair_sides sides;
+    if (value < 0 || !pair_view(debugger->target->pair, value, &sides, status))
+        return false;
+    struct slices slices;
+    const struct tensor *shown = side == SIDE_REFERENCE ? &sides.reference : &sides.test;
+    bool ok = (side == SIDE_TEST || need_reference(&sides, status)) &&
+              slices_parse(text, shown->shape, &slices, status);
+    if (ok) {
+        say_heading(debugger, value, shown, labels[side]);
+        print_elements(debugger, &sides, &slices, side);
+    }
+    pair_sides_free(&sides);
+    return ok;
+}
+
+bool command_stats(struct debugger *debugger, const char *arguments, struct status *status)
+{
+    struct pair_sides sides;
+    int value = describe_pick_value(debugger, arguments, status);
+    if (value < 0 || !pair_view(debugger->target->pair, value, &sides, status))
+        return false;
+    struct statistics statistics;
+    describe_value_line(debugger, value);
+    statistics_compute(&sides.test, &statistics);
+    describe_statistics(debugger, "test", &statistics);
+    if (sides.has_reference) {
+        statistics_compute(&sides.reference, &statistics);
+        describe_statistics(debugger, "reference", &statistics);
+    } else {
+        say(debugger, "    reference  - (%s)\n", sides.reason);
+    }
+    pair_sides_free(&sides);
+    return true;
+}
+
+static const char *bar(int64_t count, int64_t largest, char *buffer)
+{
+    enum { WIDTH = 30 };
+    int length = largest ? (int)((double)count / (double)largest * WIDTH + 0.5) : 0;
+    if (count > 0 && length == 0)
+        length = 1;
+    memset(buffer, '#', (size_t)length);
+    buffer[length] = '\0';
+    return buffer;
+}
+
+static void print_histogram(struct debugger *debugger, const struct pair_sides *sides, double low,
+                            double high)
+{
+    int bins = debugger->display.bins;
+    int64_t *test = memory_zeroed((size_t)bins, sizeof(*test));
+    int64_t *reference = memory_zeroed((size_t)bins, sizeof(*reference));
+    int64_t largest = 0;
+    histogram_compute(&sides->test, low, high, bins, test);
+    if (sides->has_reference)
+        histogram_compute(&sides->reference, low, high, bins, reference);
+    for (int b = 0; b < bins; b++) {
+        largest = test[b] > largest ? test[b] : largest;
+        largest = reference[b] > largest ? reference[b] : largest;
+    }
+    say(debugger, "    %12s %12s  %9s %-31s%9s\n", "from", "to", "test", "",
+        sides->has_reference ? "reference" : "");
+    for (int b = 0; b < bins; b++) {
+        char left[64], right[64];
+        double width = (high - low) / bins;
+        say(debugger, "    %12.4g %12.4g  %9" PRId64 " %-31s", low + b * width,
+            low + (b + 1) * width, test[b], bar(test[b], largest, left));
+        if (sides->has_reference)
+            say(debugger, "%9" PRId64 " %s", reference[b], bar(reference[b], largest, right));
+        say(debugger, "\n");
+    }
+    free(test);
+    free(reference);
+}
+
+bool command_hist(struct debugger *debugger, const char *arguments, struct status *status)
+{
+    struct pair_sides sides;
+    int value = describe_pick_value(debugger, arguments, status);
+    if (value < 0 || !pair_view(debugger->target->pair, value, &sides, status))
+        return false;
+    struct statistics statistics;
+    statistics_compute(&sides.test, &statistics);
+    double low = statistics.minimum, high = statistics.maximum;
+    say_heading(debugger, value, &sides.test, "");
+    if (sides.has_reference) {
+        statistics_compute(&sides.reference, &statistics);
+        low = fmin(low, statistics.minimum); /* fmin passes over NaN */
+        high = fmax(high, statistics.maximum);
+    }
+    if (isnan(low))
+        say(debugger, "    no finite elements\n");
+    else
+        print_histogram(debugger, &sides, low, high);
+    pair_sides_free(&sides);
+    return true;
+}
+
+static void say_worst(struct debugger *debugger, const struct pair_sides *sides)
+{
+    int capacity = debugger->display.worst;
+    struct worst_element *worst = memory_zeroed((size_t)capacity + 1, sizeof(*worst));
+    int count = metrics_worst(&sides->reference, &sides->test, sides->scale, worst, capacity);
+    char text[120];
+    if (count > 0)
+        say(debugger, "    %-14s %14s %14s %12s\n", "worst at", "reference", "test", "difference");
+    for (int i = 0; i < count; i++)
+        say(debugger, "    %-14s %14.6e %14.6e %12.2e\n",
+            index_text(sides->reference.shape, worst[i].index, text, sizeof(text)),
+            worst[i].reference, worst[i].test, worst[i].test - worst[i].reference);
+    free(worst);
+}
+
+static void say_metrics(struct debugger *debugger, int value, const struct pair_sides *sides)
+{
+    const struct pair *pair = debugger->target->pair;
+    const struct pair_result *result = &pair->results[value];
+    struct metrics metrics;
+    metrics_compute(&sides->reference, &sides->test, sides->scale, pair->options.threads, &metrics);
+    const struct limits *limits = result->limits;
+    char step[32];
+    if (!limits)
+        limits = tolerances_find(pair->options.tolerances, run_step_name(pair->test->step, step),
+                                 pair->test->program->values[value].name);
+    struct verdict verdict = metrics_judge(&metrics, limits);
+    struct text text = {0};
+    metrics_describe(&metrics, &verdict, limits, &text);
+    for (char *line = text.data, *end; line && *line; line = end + 1) {
+        end = strchr(line, '\n');
+        if (!end)
+            break;
+        say(debugger, "    %.*s\n", (int)(end - line), line);
+    }
+    text_free(&text);
+    char guess[256];
+    if (verdict.failures && metrics_guess(&metrics, guess, sizeof(guess)))
+        say(debugger, "    looks like: %s\n", guess);
+}
+
+bool command_diff(struct debugger *debugger, const char *arguments, struct status *status)
+{
+    struct pair_sides sides;
+    struct pair *pair = debugger->target->pair;
+    int value = describe_pick_value(debugger, arguments, status);
+    if (value < 0 || !pair_view(pair, value, &sides, status))
+        return false;
+    bool ok = need_reference(&sides, status);
+    if (ok && !shape_equal(sides.test.shape, sides.reference.shape))
+        ok = status_fail(status, STATUS_INVALID, "the shapes of the two sides differ");
+    if (ok) {
+        describe_value_line(debugger, value);
+        say_metrics(debugger, value, &sides);
+        say_worst(debugger, &sides);
+    }
+    if (ok && pair->results[value].compared && pair->results[value].verdict.failures)
+        say(debugger, "next: blame, backtrace, hist, print/diff\n");
+    pair_sides_free(&sides);
+    return ok;
+}

@@ -1,0 +1,245 @@
+#include "engine/session/commands.h"
+
+#include "engine/base/memory.h"
+
+#include <ctype.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#define PLACES                                                                                     \
+    "A PLACE is a layer (decoder.1, decoder.1.mlp.layer_2), a tensor (gradient X, %870), a "       \
+    "phase\n"                                                                                      \
+    "(forward, backward, reduce, update; with a layer and mb=K to narrow it down), an\n"           \
+    "instruction (871, or STEP:INSTRUCTION), or /a regular expression/ on the listing.\n"
+
+const struct command command_table[] = {
+    {"run", "r", "running", "", "start from the beginning and go", "", COMPLETE_NONE, true, false,
+     command_run_program},
+    {"start", "restart", "running", "", "stop before the first instruction", "", COMPLETE_NONE,
+     true, false, command_start},
+    {"continue", "c", "running", "[COUNT]", "go on until something stops the run",
+     "With COUNT, pass over COUNT-1 stops.\n", COMPLETE_NONE, true, true, command_continue},
+    {"step", "s", "running", "[COUNT]", "to the next part of a layer", "", COMPLETE_NONE, true,
+     true, command_step},
+    {"stepi", "si", "running", "[COUNT]", "one instruction", "", COMPLETE_NONE, true, true,
+     command_stepi},
+    {"next", "n", "running", "[COUNT]", "to the next layer", "", COMPLETE_NONE, true, true,
+     command_next},
+    {"finish", "fin", "running", "", "to the end of this phase of this micro-batch", "",
+     COMPLETE_NONE, true, true, command_finish},
+    {"until", "u", "running", "PLACE [if CONDITION]", "run until a place is reached",
+     PLACES "For a tensor: until it was written.\n", COMPLETE_PLACE, true, false, command_until},
+
+    {"reverse-step", "rs", "going back", "[COUNT]", "back to the part of a layer before", "",
+     COMPLETE_NONE, true, true, command_reverse_step},
+    {"reverse-stepi", "rsi", "going back", "[COUNT]", "back by one instruction", "", COMPLETE_NONE,
+     true, true, command_reverse_stepi},
+    {"reverse-next", "rn", "going back", "[COUNT]", "back to the layer before", "", COMPLETE_NONE,
+     true, true, command_reverse_next},
+    {"reverse-continue", "rc", "going back", "", "back to what would have stopped the run last", "",
+     COMPLETE_NONE, true, true, command_reverse_continue},
+    {"goto", "", "going back", "STEP:INSTRUCTION | PLACE", "to a place, forward or back",
+     "Runs again from the start of the step, bit for bit the same; breakpoints do not stop it.\n"
+     "For a tensor: to the instruction after the one that writes it. 'goto end': to the end.\n",
+     COMPLETE_PLACE, true, false, command_goto},
+
+    {"break", "b br", "stops", "PLACE [if CONDITION]", "stop before a place",
+     PLACES
+     "On a tensor, or with a condition on metrics, it stops just after the tensor was written.\n"
+     "Conditions: 'help conditions'.\n",
+     COMPLETE_PLACE, true, false, command_break},
+    {"tbreak", "tb", "stops", "PLACE [if CONDITION]", "a breakpoint that is removed when hit", "",
+     COMPLETE_PLACE, true, false, command_tbreak},
+    {"watch", "wa", "stops", "TENSOR [if CONDITION]",
+     "stop whenever a tensor is written; old and new values", "", COMPLETE_TENSOR, true, false,
+     command_watch},
+    {"stop", "", "stops", "on divergence|nan | off",
+     "stop when a tensor fails its limits or is NaN", "'stop' alone says what is on.\n",
+     COMPLETE_STOP, false, false, command_stop},
+    {"delete", "d", "stops", "[NUMBER...]", "remove breakpoints (all without a number)", "",
+     COMPLETE_NONE, false, false, command_delete},
+    {"enable", "en", "stops", "[NUMBER...]", "let breakpoints stop again", "", COMPLETE_NONE, false,
+     false, command_enable},
+    {"disable", "dis", "stops", "[NUMBER...]", "keep breakpoints, but do not stop", "",
+     COMPLETE_NONE, false, false, command_disable},
+
+    {"list", "l", "looking", "[PLACE | FIRST,LAST | -]", "the program around the counter",
+     "Marks: * breakpoint, o disabled one; = within limits, x diverged, - not compared; => next.\n"
+     "'list' again goes on, 'list -' shows what is before.\n",
+     COMPLETE_PLACE, true, true, command_list},
+    {"info", "i", "looking", "TOPIC [WORD]",
+     "breakpoints, tensors, program, memory, run, ranks, divergences",
+     "'info tensors WORD' lists the tensors whose name contains WORD.\n", COMPLETE_TOPIC, false,
+     false, command_info},
+    {"print", "p", "looking", "[/ref|/diff] TENSOR[SLICES]", "elements of a tensor",
+     "SLICES as in numpy: [0:2,0:4], [-1], [::2, 5]. /ref: of the reference, /diff: difference.\n",
+     COMPLETE_TENSOR, true, false, command_print},
+    {"stats", "", "looking", "[TENSOR]", "mean, deviation, extremes, NaN of both sides", "",
+     COMPLETE_TENSOR, true, false, command_stats},
+    {"hist", "", "looking", "[TENSOR]", "histogram of both sides", "", COMPLETE_TENSOR, true, false,
+     command_hist},
+    {"diff", "", "looking", "[TENSOR]", "against the reference: metrics, limits, worst elements",
+     "", COMPLETE_TENSOR, true, false, command_diff},
+
+    {"backtrace", "bt where", "causes", "[TENSOR]",
+     "the instructions behind a tensor, with the error along them", "", COMPLETE_TENSOR, true,
+     false, command_backtrace},
+    {"check", "", "causes", "[INSTRUCTION]",
+     "run an instruction again in float64: is the error its own?",
+     "Without a number: the instruction that ran last.\n", COMPLETE_NONE, true, false,
+     command_check},
+    {"blame", "", "causes", "[TENSOR]", "walk back to the instruction that introduced the error",
+     "", COMPLETE_TENSOR, true, false, command_blame},
+    {"graft", "", "causes", "TENSOR", "put the reference's tensor into the test, and go on with it",
+     "As if the test had computed it right: what follows is computed again from it.\n",
+     COMPLETE_TENSOR, true, false, command_graft},
+
+    {"file", "", "session", "RUN [against REFERENCE] [fault SPEC]", "load a run",
+     "RUN is MODEL/VARIANT or the name of a test. REFERENCE is a VARIANT, a run or a trace's\n"
+     "folder; without it the variant's own, or the run itself (without the fault).\n",
+     COMPLETE_RUN, false, false, command_file},
+    {"set", "", "session", "NAME VALUE", "change a setting",
+     "'set config KEY=VALUE' changes the configuration of the next 'file'.\n", COMPLETE_SETTING,
+     false, false, command_set},
+    {"show", "", "session", "[NAME]", "settings", "", COMPLETE_SETTING, false, false, command_show},
+    {"source", "", "session", "FILE", "run the commands of a file",
+     "Ends at the first that fails.\n", COMPLETE_FILE, false, false, command_source},
+    {"echo", "", "session", "TEXT", "print a text", "", COMPLETE_NONE, false, false, command_echo},
+    {"help", "h", "session", "[COMMAND]", "this list, or more on a command", "", COMPLETE_COMMAND,
+     false, false, command_help},
+    {"quit", "q exit", "session", "", "leave", "", COMPLETE_NONE, false, false, command_quit},
+};
+const int command_count = ARRAY_LENGTH(command_table);
+
+bool command_split(const char *line, char word[COMMAND_WORD_SIZE], const char **arguments,
+                   struct status *status)
+{
+    size_t length = 0;
+    while (isspace((unsigned char)*line))
+        line++;
+    while (isalpha((unsigned char)line[length]) || line[length] == '-')
+        length++;
+    if (length == 0 || length >= COMMAND_WORD_SIZE)
+        return status_fail(status, STATUS_INVALID, "'%.40s' is no command: type help", line);
+    memcpy(word, line, length);
+    word[length] = '\0';
+    const char *rest = line + length;
+    if (*rest && !isspace((unsigned char)*rest) && *rest != '/')
+        return status_fail(status, STATUS_INVALID, "'%.40s' is no command: type help", line);
+    while (isspace((unsigned char)*rest))
+        rest++;
+    *arguments = rest;
+    return true;
+}
+
+static bool is_alias(const struct command *command, const char *word)
+{
+    size_t length = strlen(word);
+    for (const char *at = command->aliases; *at;) {
+        size_t end = strcspn(at, " ");
+        if (end == length && strncmp(at, word, length) == 0)
+            return true;
+        at += end + (at[end] == ' ');
+    }
+    return false;
+}
+
+static const struct command *fail_unknown(const char *word, struct status *status)
+{
+    const char *names[64];
+    for (int i = 0; i < command_count; i++)
+        names[i] = command_table[i].name;
+    const char *closest = names_closest(word, names, command_count);
+    if (closest)
+        status_fail(status, STATUS_INVALID, "unknown command '%s' (did you mean '%s'?)", word,
+                    closest);
+    else
+        status_fail(status, STATUS_INVALID, "unknown command '%s': type help", word);
+    return NULL;
+}
+
+static const struct command *fail_ambiguous(const char *word, struct status *status)
+{
+    struct text list = {0};
+    for (int i = 0; i < command_count; i++)
+        if (strncmp(command_table[i].name, word, strlen(word)) == 0)
+            text_format(&list, "%s%s", list.length ? ", " : "", command_table[i].name);
+    status_fail(status, STATUS_INVALID, "'%s' could be: %s", word, list.data);
+    text_free(&list);
+    return NULL;
+}
+
+const struct command *command_find(const char *word, struct status *status)
+{
+    const struct command *found = NULL;
+    int count = 0;
+    for (int i = 0; i < command_count; i++) {
+        const struct command *command = &command_table[i];
+        if (strcmp(command->name, word) == 0 || is_alias(command, word))
+            return command;
+        if (strncmp(command->name, word, strlen(word)) == 0) {
+            found = command;
+            count++;
+        }
+    }
+    if (count == 1)
+        return found;
+    return count ? fail_ambiguous(word, status) : fail_unknown(word, status);
+}
+
+bool argument_count(const char *text, int otherwise, int *count, struct status *status)
+{
+    if (!*text) {
+        *count = otherwise;
+        return true;
+    }
+    char *end;
+    long number = strtol(text, &end, 10);
+    if (*end || number < 1 || number > 1000000000)
+        return status_fail(status, STATUS_INVALID, "'%s' is no count (a number from 1)", text);
+    *count = (int)number;
+    return true;
+}
+
+void argument_word(const char **text, char *word, int size)
+{
+    while (isspace((unsigned char)**text))
+        (*text)++;
+    int length = 0;
+    while (**text && !isspace((unsigned char)**text)) {
+        if (length + 1 < size)
+            word[length++] = **text;
+        (*text)++;
+    }
+    word[length] = '\0';
+    while (isspace((unsigned char)**text))
+        (*text)++;
+}
+
+int argument_choice(const char *word, const char *const *list, int count, const char *what,
+                    struct status *status)
+{
+    int found = -1, matches = 0;
+    for (int i = 0; i < count; i++) {
+        if (strcmp(list[i], word) == 0)
+            return i;
+        if (*word && strncmp(list[i], word, strlen(word)) == 0) {
+            found = i;
+            matches++;
+        }
+    }
+    if (matches == 1)
+        return found;
+    struct text text = {0};
+    for (int i = 0; i < count; i++)
+        text_format(&text, "%s%s", i ? ", " : "", list[i]);
+    const char *closest = *word && !matches ? names_closest(word, list, count) : NULL;
+    if (closest)
+        status_fail(status, STATUS_INVALID, "%s: no '%s' (did you mean '%s'?)", what, word,
+                    closest);
+    else
+        status_fail(status, STATUS_INVALID, "%s takes one of: %s", what, text.data);
+    text_free(&text);
+    return -1;
+}

@@ -1,0 +1,106 @@
+/* The table of commands. Everything that the user can type is an entry: help, completion and
+ * abbreviations come from it. */
+#ifndef ENGINE_SESSION_COMMANDS_H
+#define ENGINE_SESSION_COMMANDS_H
+
+#include "engine/session/debugger.h"
+
+enum { COMMAND_WORD_SIZE = 32 };
+
+enum completion {
+    COMPLETE_NONE = 0,
+    COMPLETE_PLACE, /* phases, layers, tensors */
+    COMPLETE_TENSOR,
+    COMPLETE_TOPIC,   /* words of info */
+    COMPLETE_SETTING, /* words of set and show */
+    COMPLETE_STOP,    /* words of stop */
+    COMPLETE_COMMAND, /* help */
+    COMPLETE_RUN,     /* file */
+    COMPLETE_FILE,    /* source */
+};
+
+struct command {
+    const char *name;
+    const char *aliases; /* separated by blanks, "" = none */
+    const char *family;  /* heading of the help */
+    const char *usage;   /* arguments: "[COUNT]" */
+    const char *brief;   /* one line */
+    const char *details; /* more lines of help, "" = none */
+    enum completion completion;
+    bool needs_run; /* a loaded run */
+    bool repeats;   /* an empty line does it again */
+    bool (*run)(struct debugger *debugger, const char *arguments, struct status *status);
+};
+
+extern const struct command command_table[];
+extern const int command_count;
+
+/* Splits off the command's word: letters and '-'; `arguments` starts behind it ("/ref x" stays
+ * whole). False for a line that does not start with a word. */
+bool command_split(const char *line, char word[COMMAND_WORD_SIZE], const char **arguments,
+                   struct status *status);
+/* The command of that name or alias, or the only one that starts so. NULL with what was perhaps
+ * meant. */
+const struct command *command_find(const char *word, struct status *status);
+
+/* Helpers for arguments. */
+/* A count from 1, or `otherwise` for "". */
+bool argument_count(const char *text, int otherwise, int *count, struct status *status);
+/* Cuts the next word off `*text` into `word` (size bytes); "" at the end. */
+void argument_word(const char **text, char *word, int size);
+/* The index of `word` in `list`, by itself or as a unique beginning; -1 with the list as failure.
+ * `what` names it: "info". */
+int argument_choice(const char *word, const char *const *list, int count, const char *what,
+                    struct status *status);
+
+/* command_run.c */
+bool command_run_program(struct debugger *debugger, const char *arguments, struct status *status);
+bool command_start(struct debugger *debugger, const char *arguments, struct status *status);
+bool command_continue(struct debugger *debugger, const char *arguments, struct status *status);
+bool command_stepi(struct debugger *debugger, const char *arguments, struct status *status);
+bool command_step(struct debugger *debugger, const char *arguments, struct status *status);
+bool command_next(struct debugger *debugger, const char *arguments, struct status *status);
+bool command_finish(struct debugger *debugger, const char *arguments, struct status *status);
+bool command_until(struct debugger *debugger, const char *arguments, struct status *status);
+/* command_reverse.c */
+bool command_reverse_stepi(struct debugger *debugger, const char *arguments, struct status *status);
+bool command_reverse_step(struct debugger *debugger, const char *arguments, struct status *status);
+bool command_reverse_next(struct debugger *debugger, const char *arguments, struct status *status);
+bool command_reverse_continue(struct debugger *debugger, const char *arguments,
+                              struct status *status);
+bool command_goto(struct debugger *debugger, const char *arguments, struct status *status);
+/* command_break.c */
+bool command_break(struct debugger *debugger, const char *arguments, struct status *status);
+bool command_tbreak(struct debugger *debugger, const char *arguments, struct status *status);
+bool command_watch(struct debugger *debugger, const char *arguments, struct status *status);
+bool command_stop(struct debugger *debugger, const char *arguments, struct status *status);
+bool command_delete(struct debugger *debugger, const char *arguments, struct status *status);
+bool command_enable(struct debugger *debugger, const char *arguments, struct status *status);
+bool command_disable(struct debugger *debugger, const char *arguments, struct status *status);
+/* command_list.c, command_info.c */
+bool command_list(struct debugger *debugger, const char *arguments, struct status *status);
+bool command_info(struct debugger *debugger, const char *arguments, struct status *status);
+extern const char *const info_topics[];
+extern const int info_topic_count;
+/* command_tensor.c */
+bool command_print(struct debugger *debugger, const char *arguments, struct status *status);
+bool command_stats(struct debugger *debugger, const char *arguments, struct status *status);
+bool command_hist(struct debugger *debugger, const char *arguments, struct status *status);
+bool command_diff(struct debugger *debugger, const char *arguments, struct status *status);
+/* command_blame.c */
+bool command_backtrace(struct debugger *debugger, const char *arguments, struct status *status);
+bool command_check(struct debugger *debugger, const char *arguments, struct status *status);
+bool command_blame(struct debugger *debugger, const char *arguments, struct status *status);
+bool command_graft(struct debugger *debugger, const char *arguments, struct status *status);
+/* command_session.c */
+bool command_file(struct debugger *debugger, const char *arguments, struct status *status);
+bool command_set(struct debugger *debugger, const char *arguments, struct status *status);
+bool command_show(struct debugger *debugger, const char *arguments, struct status *status);
+extern const char *const setting_names[];
+extern const int setting_count;
+bool command_source(struct debugger *debugger, const char *arguments, struct status *status);
+bool command_echo(struct debugger *debugger, const char *arguments, struct status *status);
+bool command_quit(struct debugger *debugger, const char *arguments, struct status *status);
+bool command_help(struct debugger *debugger, const char *arguments, struct status *status);
+
+#endif

@@ -1,0 +1,95 @@
+/* The debugger behind a session: what is loaded, where it stands, and the commands on it. It knows
+ * no threads: the session runs it on the engine thread, tests call it directly. Internal to
+ * engine/session. */
+#ifndef ENGINE_SESSION_DEBUGGER_H
+#define ENGINE_SESSION_DEBUGGER_H
+
+#include "engine/base/text.h"
+#include "engine/session/breakpoints.h"
+#include "engine/session/record.h"
+#include "engine/session/session.h"
+#include "engine/session/target.h"
+#include "engine/session/words.h"
+
+/* Where output goes, and who may interrupt. Called on the debugger's thread. */
+struct debugger_sink {
+    void *context;
+    void (*emit)(void *context, enum event_kind kind, const char *text);
+    bool (*cancelled)(void *context);
+    void (*publish)(void *context, struct snapshot *snapshot); /* takes it over */
+    void (*loaded)(void *context, struct words *words);        /* takes the holder over */
+};
+
+/* What `set` and `show` are about. */
+struct display {
+    int list_size; /* lines of `list` */
+    int digits;    /* of printed elements */
+    int elements;  /* printed at most */
+    int worst;     /* elements that `diff` shows */
+    int bins;      /* of `hist` */
+};
+
+struct debugger {
+    /* settings */
+    struct names directories; /* folders of configurations, in order */
+    char **overrides;         /* "key.path=value" */
+    int override_count, override_capacity;
+    char *device_name;
+    int threads;
+    int64_t keep_limit; /* as in session_options */
+    struct debugger_sink sink;
+    struct display display;
+    /* what is loaded */
+    struct device *device; /* opened by the first `file` */
+    struct comm *comm;
+    struct target *target; /* NULL before `file` */
+    struct record record;
+    struct breakpoints breakpoints;
+    bool stop_on_divergence, stop_on_not_finite;
+    /* where it stands */
+    enum run_state state;
+    char *stop_reason;
+    int last_value;   /* what the last stop was about: default of diff, print, backtrace; -1 */
+    int list_next;    /* where a `list` without arguments goes on, -1 = around the counter */
+    double published; /* when the last snapshot was made, seconds */
+    uint64_t version; /* of snapshots */
+    char *repeat;     /* what an empty line does again, or NULL */
+    int source_depth;
+    bool quit;
+    struct text output; /* of the command that runs, not yet emitted */
+};
+
+struct debugger *debugger_create(const struct session_options *options,
+                                 const struct debugger_sink *sink);
+void debugger_free(struct debugger *debugger);
+
+/* Runs one command line. False with the reason in `status` when it failed. */
+bool debugger_execute(struct debugger *debugger, const char *line, struct status *status);
+
+/* For commands. */
+
+/* Adds to the command's output. */
+void say(struct debugger *debugger, const char *format, ...) __attribute__((format(printf, 2, 3)));
+void debugger_flush(struct debugger *debugger); /* emits what was said so far */
+void debugger_emit(struct debugger *debugger, enum event_kind kind, const char *text);
+bool debugger_cancelled(const struct debugger *debugger);
+/* Sets the state and the reason of the stop, and publishes a snapshot. */
+void debugger_set_state(struct debugger *debugger, enum run_state state, const char *reason);
+void debugger_publish(struct debugger *debugger);
+/* Publishes when the last time is 50 ms ago. */
+void debugger_publish_sometimes(struct debugger *debugger);
+/* Fills a search from the settings; `pointers` (two arrays) stay good until settings change. */
+struct config_search debugger_search(const struct debugger *debugger);
+
+/* Positions: step * instructions + instruction. The end of a step is the start of the next. */
+int64_t debugger_position(const struct debugger *debugger);
+int64_t debugger_end(const struct debugger *debugger);
+static inline struct program *debugger_program(const struct debugger *debugger)
+{
+    return debugger->target->pair->test->program;
+}
+
+/* The step and instruction that will run next; instruction == count at the end of the run. */
+void debugger_place(const struct debugger *debugger, int *step, int *instruction);
+
+#endif

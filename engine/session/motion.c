@@ -1,0 +1,338 @@
+#include "engine/session/motion.h"
+
+#include "engine/session/describe.h"
+
+#include <inttypes.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+static bool same_group(const struct origin *a, const struct origin *b, enum group_level level)
+{
+    if (a->phase != b->phase || a->micro_batch != b->micro_batch ||
+        a->micro_sequence != b->micro_sequence)
+        return false;
+    if (level == LEVEL_PHASE)
+        return true;
+    return same_text(a->layer, b->layer) && (level == LEVEL_LAYER || same_text(a->part, b->part));
+}
+
+static bool in_one_group(const struct program *program, int index, enum group_level level)
+{
+    return same_group(&program->instructions[index].origin,
+                      &program->instructions[index + 1].origin, level);
+}
+
+int64_t motion_group_end(const struct debugger *debugger, int64_t position, enum group_level level)
+{
+    const struct program *program = debugger_program(debugger);
+    int count = program->instruction_count;
+    if (position >= debugger_end(debugger))
+        return debugger_end(debugger);
+    int index = (int)(position % count);
+    while (index + 1 < count && in_one_group(program, index, level))
+        index++;
+    return position / count * count + index + 1;
+}
+
+int64_t motion_group_start(const struct debugger *debugger, int64_t position,
+                           enum group_level level)
+{
+    const struct program *program = debugger_program(debugger);
+    int count = program->instruction_count;
+    if (position <= 0)
+        return 0;
+    position--;
+    int index = (int)(position % count);
+    while (index > 0 && in_one_group(program, index - 1, level))
+        index--;
+    return position / count * count + index;
+}
+
+void stops_clear(struct stops *stops)
+{
+    *stops = (struct stops){.value = -1, .diverged = -1, .not_finite = -1};
+}
+
+bool stops_any(const struct stops *stops)
+{
+    return stops->number_count > 0 || stops->until || stops->diverged >= 0 ||
+           stops->not_finite >= 0 || stops->interrupted || stops->ended || stops->goal;
+}
+
+static void add_number(struct stops *stops, int number)
+{
+    if (stops->number_count < (int)(sizeof(stops->numbers) / sizeof(stops->numbers[0])))
+        stops->numbers[stops->number_count++] = number;
+}
+
+void stops_after(struct debugger *debugger, const struct pair_event *event, struct stops *stops)
+{
+    struct pair *pair = debugger->target->pair;
+    for (int i = 0; i < debugger->breakpoints.count; i++) {
+        const struct breakpoint *breakpoint = &debugger->breakpoints.list[i];
+        if (breakpoint_stops_after(breakpoint, pair, event, &stops->value))
+            add_number(stops, breakpoint->number);
+    }
+    if (debugger->stop_on_divergence)
+        stops->diverged = event->failed;
+    if (debugger->stop_on_not_finite)
+        stops->not_finite = event->not_finite;
+}
+
+void stops_before(struct debugger *debugger, struct stops *stops)
+{
+    int step, next;
+    debugger_place(debugger, &step, &next);
+    if (next >= debugger_program(debugger)->instruction_count)
+        return;
+    for (int i = 0; i < debugger->breakpoints.count; i++) {
+        const struct breakpoint *breakpoint = &debugger->breakpoints.list[i];
+        if (breakpoint_stops_before(breakpoint, debugger->target->pair, step, next))
+            add_number(stops, breakpoint->number);
+    }
+}
+
+static void check_until(struct debugger *debugger, const struct motion *motion,
+                        const struct pair_event *event, struct stops *stops)
+{
+    int step, next;
+    struct pair *pair = debugger->target->pair;
+    debugger_place(debugger, &step, &next);
+    if (!motion->until)
+        return;
+    if (breakpoint_stops_after(motion->until, pair, event, &stops->value))
+        stops->until = true;
+    else if (next < pair->test->program->instruction_count &&
+             breakpoint_stops_before(motion->until, pair, step, next))
+        stops->until = true;
+}
+
+static void show_watch(struct debugger *debugger, struct breakpoint *breakpoint, int value)
+{
+    struct pair *pair = debugger->target->pair;
+    void *buffer = NULL;
+    struct tensor view;
+    struct status ignored = STATUS_NONE;
+    struct statistics now;
+    if (!executor_view(pair->test->executor, value, &buffer, &view, &ignored))
+        return;
+    statistics_compute(&view, &now);
+    free(buffer);
+    if (breakpoint->has_last)
+        describe_statistics(debugger, "old", &breakpoint->last);
+    describe_statistics(debugger, "new", &now);
+    if (breakpoint->has_last && breakpoint->last.hash == now.hash)
+        say(debugger, "    the same bytes as before\n");
+    breakpoint->last = now;
+    breakpoint->has_last = true;
+}
+
+/* Says what each breakpoint saw; counts the hits; removes the temporary ones. */
+static void show_breakpoints(struct debugger *debugger, const struct stops *stops,
+                             struct text *reason)
+{
+    char text[400];
+    for (int i = 0; i < stops->number_count; i++) {
+        struct breakpoint *breakpoint = breakpoints_find(&debugger->breakpoints, stops->numbers[i]);
+        breakpoint->hits++;
+        breakpoint_text(breakpoint, text, sizeof(text));
+        text[0] = (char)(text[0] - 'a' + 'A');
+        say(debugger, "%s\n", text);
+        if (reason->length == 0)
+            text_add(reason, text);
+        if (breakpoint->watch && stops->value >= 0)
+            show_watch(debugger, breakpoint, stops->value);
+        if (breakpoint->temporary)
+            breakpoints_remove(&debugger->breakpoints, stops->numbers[i]);
+    }
+}
+
+static void show_header(struct debugger *debugger, int step, int instruction)
+{
+    char place[512];
+    const struct program *program = debugger_program(debugger);
+    say(debugger, "%s\n",
+        origin_text(&program->instructions[instruction].origin, step, place, sizeof(place)));
+}
+
+void motion_show_place(struct debugger *debugger)
+{
+    const struct run *run = debugger->target->pair->test;
+    int step, next;
+    debugger_place(debugger, &step, &next);
+    if (next >= run->program->instruction_count) {
+        say(debugger, "=> end of the run\n");
+        return;
+    }
+    show_header(debugger, step, next);
+    describe_instruction(debugger, next, LISTED_NEXT);
+}
+
+/* The instruction that just ran, and the tensor that made the run stop there. */
+static void show_written(struct debugger *debugger, const struct pair_event *event, int value)
+{
+    show_header(debugger, event->step, event->instruction);
+    describe_instruction(debugger, event->instruction, LISTED_DONE);
+    describe_value_line(debugger, value);
+}
+
+static void show_end_of_step(struct debugger *debugger)
+{
+    const struct run *run = debugger->target->pair->test;
+    if (run_next(run) < run->program->instruction_count || run->reported <= run->step)
+        return;
+    const struct step_report *report = &run->reports[run->step];
+    say(debugger, "step %d finished: loss %.6g, gradient norm %.4g%s\n", report->step, report->loss,
+        report->gradient_norm, report->skipped ? ", update skipped (overflow)" : "");
+}
+
+static void show_end_of_run(struct debugger *debugger)
+{
+    const struct record *record = &debugger->record;
+    char tensors[32], elements[32];
+    int step, value;
+    text_thousands(record->compared, tensors);
+    text_thousands(record->elements, elements);
+    if (record->compared == 0) {
+        say(debugger, "Run finished; nothing was compared.\n");
+    } else if (!record_first_failure(record, debugger_program(debugger), &step, &value)) {
+        say(debugger, "Run finished: no divergence in %s tensors, %s elements.\n", tensors,
+            elements);
+    } else {
+        char name[256];
+        const struct program *program = debugger_program(debugger);
+        say(debugger, "Run finished: %d of %s tensors diverged, first %s (step %d, %d).\n",
+            record->failed, tensors, program_value_text(program, value, name, sizeof(name)),
+            step + 1, program->values[value].producer);
+        say(debugger, "next: goto %d:%d, blame, info divergences\n", step + 1,
+            program->values[value].producer);
+    }
+}
+
+static const char *first_reason(const struct stops *stops)
+{
+    return stops->diverged >= 0     ? "divergence"
+           : stops->not_finite >= 0 ? "NaN or infinity"
+           : stops->interrupted     ? "interrupted"
+           : stops->ended           ? "the run has ended"
+           : stops->until           ? "place reached"
+                                    : "step done";
+}
+
+static void show_stop(struct debugger *debugger, const struct stops *stops,
+                      const struct pair_event *event)
+{
+    struct text reason = {0};
+    int value = stops->diverged >= 0     ? stops->diverged
+                : stops->not_finite >= 0 ? stops->not_finite
+                                         : stops->value;
+    show_end_of_step(debugger);
+    show_breakpoints(debugger, stops, &reason);
+    if (stops->interrupted)
+        say(debugger, "Interrupted.\n");
+    if (value >= 0) {
+        debugger->last_value = value;
+        show_written(debugger, event, value);
+    }
+    if (stops->ended)
+        show_end_of_run(debugger);
+    else if (value >= 0 &&
+             run_next(debugger->target->pair->test) < debugger_program(debugger)->instruction_count)
+        describe_instruction(debugger, run_next(debugger->target->pair->test), LISTED_NEXT);
+    else
+        motion_show_place(debugger);
+    if (stops->diverged >= 0)
+        say(debugger, "next: blame, diff, check, backtrace, graft, continue\n");
+    else if (stops->not_finite >= 0)
+        say(debugger, "next: backtrace, stats, check, reverse-step\n");
+    if (reason.length == 0 || stops->diverged >= 0 || stops->not_finite >= 0) {
+        text_clear(&reason);
+        text_add(&reason, first_reason(stops));
+    }
+    debugger->list_next = -1;
+    debugger_flush(debugger);
+    debugger_set_state(debugger, stops->ended ? RUN_ENDED : RUN_STOPPED, reason.data);
+    debugger_emit(debugger, EVENT_STOPPED, reason.data);
+    text_free(&reason);
+}
+
+static bool fail_run(struct debugger *debugger, struct status *status)
+{
+    debugger_set_state(debugger, RUN_FAILED, status->text);
+    debugger_emit(debugger, EVENT_STOPPED, "an instruction failed");
+    return false;
+}
+
+bool motion_run(struct debugger *debugger, const struct motion *motion, struct status *status)
+{
+    struct pair *pair = debugger->target->pair;
+    struct pair_event event = {.failed = -1, .not_finite = -1};
+    struct stops stops;
+    stops_clear(&stops);
+    debugger->last_value = -1;
+    debugger_set_state(debugger, RUN_RUNNING, "");
+    debugger_emit(debugger, EVENT_RUNNING, NULL);
+    pair->watch_not_finite = debugger->stop_on_not_finite;
+    if (motion->fresh)
+        stops_before(debugger, &stops);
+    while (!stops_any(&stops)) {
+        stops.interrupted = debugger_cancelled(debugger);
+        stops.ended = pair_ended(pair);
+        stops.goal = motion->goal >= 0 && debugger_position(debugger) >= motion->goal;
+        if (stops_any(&stops))
+            break;
+        if (!pair_run_one(pair, &event, status))
+            return fail_run(debugger, status);
+        record_note(&debugger->record, pair, &event);
+        stops_after(debugger, &event, &stops);
+        stops_before(debugger, &stops);
+        check_until(debugger, motion, &event, &stops);
+        debugger_publish_sometimes(debugger);
+    }
+    stops.ended = pair_ended(pair);
+    show_stop(debugger, &stops, &event);
+    return true;
+}
+
+static void forget(struct debugger *debugger)
+{
+    const struct run *run = debugger->target->pair->test;
+    record_forget(&debugger->record, debugger->target->pair, run->step, run_next(run));
+    for (int i = 0; i < debugger->breakpoints.count; i++)
+        debugger->breakpoints.list[i].has_last = false;
+    debugger->last_value = -1;
+    debugger->list_next = -1;
+}
+
+bool motion_go_to(struct debugger *debugger, int64_t position, bool *arrived, struct status *status)
+{
+    struct pair *pair = debugger->target->pair;
+    int count = debugger_program(debugger)->instruction_count;
+    bool back = position < debugger_position(debugger);
+    int step = (int)(position / count), instruction = (int)(position % count);
+    *arrived = true;
+    if (step >= pair->test->steps) { /* the end of the run */
+        step--;
+        instruction = count;
+    }
+    if (back && !pair_go_to(pair, step, 0, status))
+        return fail_run(debugger, status);
+    struct pair_event event;
+    while (debugger_position(debugger) < position && *arrived) {
+        if (debugger_cancelled(debugger)) {
+            *arrived = false;
+            say(debugger, "Interrupted on the way.\n");
+            break;
+        }
+        if (!pair_run_one(pair, &event, status))
+            return fail_run(debugger, status);
+        record_note(&debugger->record, pair, &event);
+        debugger_publish_sometimes(debugger);
+    }
+    if (*arrived && back && !pair_go_to(pair, step, instruction, status))
+        return fail_run(debugger, status);
+    if (back)
+        forget(debugger);
+    return true;
+}

@@ -1,0 +1,50 @@
+/* Moving the run: forward until something stops it, and to a place back or forward. Engine thread.
+ */
+#ifndef ENGINE_SESSION_MOTION_H
+#define ENGINE_SESSION_MOTION_H
+
+#include "engine/session/debugger.h"
+
+struct motion {
+    int64_t goal;             /* position to stop at, -1 = none */
+    bool fresh;               /* breakpoints at the start count: nothing stopped here before */
+    struct breakpoint *until; /* stops like a breakpoint; borrowed, NULL = none */
+};
+
+/* Runs forward, emits EVENT_RUNNING and EVENT_STOPPED, and says where and why it stopped. A stop of
+ * whatever kind is success; false only when an instruction failed. */
+bool motion_run(struct debugger *debugger, const struct motion *motion, struct status *status);
+
+/* What would stop the run at a place, without counting or telling: for reverse-continue. */
+struct stops {
+    int numbers[16], number_count; /* breakpoints */
+    bool until;
+    int value;      /* the tensor that a breakpoint stopped for, -1 = none */
+    int diverged;   /* value, -1 = none */
+    int not_finite; /* value, -1 = none */
+    bool interrupted, ended, goal;
+};
+
+void stops_clear(struct stops *stops);
+bool stops_any(const struct stops *stops);
+/* Adds what stops after the instruction that ran, and before the one that comes next. */
+void stops_after(struct debugger *debugger, const struct pair_event *event, struct stops *stops);
+void stops_before(struct debugger *debugger, struct stops *stops);
+
+/* Goes to a position, forward or back, without stopping at breakpoints. Sets *arrived to false when
+ * an interrupt stopped it on the way. */
+bool motion_go_to(struct debugger *debugger, int64_t position, bool *arrived,
+                  struct status *status);
+
+/* Says where the run stands (the listing line of the next instruction). */
+void motion_show_place(struct debugger *debugger);
+
+/* Which instructions belong together. */
+enum group_level { LEVEL_PART = 0, LEVEL_LAYER, LEVEL_PHASE };
+
+/* The first position after `position` where another group begins, and the last before it. */
+int64_t motion_group_end(const struct debugger *debugger, int64_t position, enum group_level level);
+int64_t motion_group_start(const struct debugger *debugger, int64_t position,
+                           enum group_level level);
+
+#endif

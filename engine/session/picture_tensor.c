@@ -1,0 +1,244 @@
+#include "engine/base/memory.h"
+#include "engine/compare/pair.h"
+#include "engine/session/pictures.h"
+
+#include <math.h>
+#include <stdio.h>
+#include <stdlib.h>
+
+static int64_t limited(int64_t number, int64_t low, int64_t high)
+{
+    return number < low ? low : number > high ? high : number;
+}
+
+/* ---- the window ---- */
+
+static void fold_shape(struct tensor_picture *picture)
+{
+    const struct shape *shape = &picture->shape;
+    picture->all_columns = shape->rank > 0 ? shape->dims[shape->rank - 1] : 1;
+    picture->all_rows = shape->rank > 1 ? shape->dims[shape->rank - 2] : 1;
+    picture->planes = 1;
+    for (int i = 0; i + 2 < shape->rank; i++)
+        picture->planes *= shape->dims[i];
+}
+
+static void place_window(struct tensor_picture *picture, const struct picture_request *request)
+{
+    int64_t rows = limited(request->rows, 0, PICTURE_WINDOW);
+    int64_t columns = limited(request->columns, 0, PICTURE_WINDOW);
+    picture->rows = (int)limited(rows, 0, picture->all_rows);
+    picture->columns = (int)limited(columns, 0, picture->all_columns);
+    picture->plane = limited(request->plane, 0, picture->planes - 1);
+    picture->row = limited(request->row, 0, picture->all_rows - picture->rows);
+    picture->column = limited(request->column, 0, picture->all_columns - picture->columns);
+}
+
+static double *read_window(const struct tensor_picture *picture, const struct tensor *tensor,
+                           double scale)
+{
+    double *numbers =
+        memory_zeroed((size_t)picture->rows * (size_t)picture->columns, sizeof(*numbers));
+    int64_t base = picture->plane * picture->all_rows + picture->row;
+    for (int r = 0; r < picture->rows; r++)
+        for (int c = 0; c < picture->columns; c++)
+            numbers[r * picture->columns + c] =
+                tensor_load(tensor, (base + r) * picture->all_columns + picture->column + c) /
+                scale;
+    return numbers;
+}
+
+/* ---- the heat map ---- */
+
+/* How different two numbers are; NAN if one of them is not finite. */
+static double heat_of(const struct pair_sides *sides, int64_t index)
+{
+    double test = tensor_load(&sides->test, index) / sides->scale;
+    if (!sides->has_reference)
+        return isfinite(test) ? fabs(test) : NAN;
+    double difference = fabs(test - tensor_load(&sides->reference, index));
+    return isfinite(difference) ? difference : NAN;
+}
+
+/* NAN, once there, stays: it must not be hidden by its neighbours. */
+static void add_heat(float *cell, double heat)
+{
+    if (isnan(heat))
+        *cell = NAN;
+    else if (heat > *cell)
+        *cell = (float)heat;
+}
+
+static void take_heat(struct tensor_picture *picture, const struct pair_sides *sides,
+                      const struct picture_request *request)
+{
+    int64_t rows = picture->all_rows, columns = picture->all_columns;
+    int64_t total = rows * columns, base = picture->plane * total;
+    int64_t wide = limited(request->heat_columns, 0, PICTURE_HEAT);
+    int64_t high = limited(request->heat_rows, 0, PICTURE_HEAT);
+    if (wide == 0 || high == 0 || total == 0)
+        return;
+    if (rows == 1 && columns > wide) { /* a vector is folded to fill the map */
+        int64_t fold = (columns + wide * high - 1) / (wide * high) * wide;
+        columns = picture->heat_wrap = limited(fold, 1, columns);
+        rows = (total + columns - 1) / columns;
+    }
+    picture->heat_rows = (int)limited(high, 1, rows);
+    picture->heat_columns = (int)limited(wide, 1, columns);
+    picture->heat = memory_zeroed((size_t)picture->heat_rows * (size_t)picture->heat_columns,
+                                  sizeof(*picture->heat));
+    for (int64_t i = 0; i < total; i++) {
+        int64_t row = i / columns * picture->heat_rows / rows;
+        int64_t column = i % columns * picture->heat_columns / columns;
+        double heat = heat_of(sides, base + i);
+        add_heat(&picture->heat[row * picture->heat_columns + column], heat);
+        if (heat > picture->heat_most)
+            picture->heat_most = heat;
+    }
+}
+
+/* ---- statistics ---- */
+
+static void scale_statistics(struct statistics *statistics, double scale)
+{
+    statistics->mean /= scale;
+    statistics->deviation /= scale;
+    statistics->rms /= scale;
+    statistics->minimum /= scale;
+    statistics->maximum /= scale;
+}
+
+static void take_differences(struct tensor_picture *picture, const struct pair_sides *sides)
+{
+    int64_t count = shape_elements(picture->shape);
+    picture->difference_bins = memory_zeroed((size_t)picture->bins, sizeof(int64_t));
+    for (int64_t i = 0; i < count; i++) {
+        double heat = heat_of(sides, i);
+        if (isnan(heat))
+            continue;
+        double place = picture->difference_high > 0 ? heat / picture->difference_high : 0;
+        picture->difference_bins[limited((int64_t)(place * picture->bins), 0, picture->bins - 1)]++;
+    }
+}
+
+static void take_histograms(struct tensor_picture *picture, const struct pair_sides *sides,
+                            int bins)
+{
+    const struct statistics *test = &picture->test_statistics;
+    const struct statistics *reference = &picture->reference_statistics;
+    picture->bins = (int)limited(bins, 0, PICTURE_BINS);
+    picture->low = test->minimum;
+    picture->high = test->maximum;
+    if (sides->has_reference) {
+        picture->low = fmin(picture->low, reference->minimum);
+        picture->high = fmax(picture->high, reference->maximum);
+    }
+    if (picture->bins == 0 || !isfinite(picture->low) || !isfinite(picture->high)) {
+        picture->bins = 0;
+        return;
+    }
+    picture->test_bins = memory_zeroed((size_t)picture->bins, sizeof(int64_t));
+    double low = fmin(picture->low * sides->scale, picture->high * sides->scale);
+    double high = fmax(picture->low * sides->scale, picture->high * sides->scale);
+    histogram_compute(&sides->test, low, high, picture->bins, picture->test_bins);
+    if (!sides->has_reference)
+        return;
+    picture->reference_bins = memory_zeroed((size_t)picture->bins, sizeof(int64_t));
+    histogram_compute(&sides->reference, picture->low, picture->high, picture->bins,
+                      picture->reference_bins);
+    picture->difference_high = picture->metrics.max_difference;
+    take_differences(picture, sides);
+}
+
+/* ---- the whole ---- */
+
+static void take_verdict(struct tensor_picture *picture, const struct pair *pair)
+{
+    const struct pair_result *result = &pair->results[picture->value];
+    picture->compared = result->compared && pair->entered_step == picture->step;
+    if (!picture->compared)
+        return;
+    char guess[300];
+    picture->sampled = result->sampled;
+    picture->metrics = result->metrics;
+    picture->verdict = result->verdict;
+    if (result->limits)
+        picture->limits = *result->limits;
+    if (result->verdict.failures && metrics_guess(&result->metrics, guess, sizeof(guess)))
+        picture->guess = memory_string(guess);
+}
+
+static void take_numbers(struct tensor_picture *picture, const struct pair_sides *sides,
+                         const struct picture_request *request)
+{
+    picture->scale = sides->scale;
+    statistics_compute(&sides->test, &picture->test_statistics);
+    scale_statistics(&picture->test_statistics, sides->scale);
+    place_window(picture, request);
+    picture->test = read_window(picture, &sides->test, sides->scale);
+    if (sides->has_reference) {
+        statistics_compute(&sides->reference, &picture->reference_statistics);
+        picture->reference = read_window(picture, &sides->reference, 1);
+        picture->worst_count = metrics_worst(&sides->reference, &sides->test, sides->scale,
+                                             picture->worst, PICTURE_WORST);
+        /* Values that no table judges (integers, constants) have metrics all the same. */
+        if (!picture->compared && dtype_is_float(picture->dtype))
+            metrics_compute(&sides->reference, &sides->test, sides->scale, 0, &picture->metrics);
+    } else if (!picture->compared || !picture->sampled) {
+        picture->reference_problem = memory_string(sides->reason);
+    }
+    take_heat(picture, sides, request);
+    take_histograms(picture, sides, request->bins);
+}
+
+struct tensor_picture *picture_of_tensor(struct pair *pair, int value,
+                                         const struct picture_request *request)
+{
+    struct tensor_picture *picture = memory_zeroed(1, sizeof(*picture));
+    const struct program *program = pair->test->program;
+    struct status status = STATUS_NONE;
+    struct pair_sides sides = {0};
+    char text[600] = "";
+    picture->value = value;
+    picture->step = pair->test->step;
+    picture->scale = 1;
+    picture->planes = 1;
+    if (value < 0 || value >= program->value_count) {
+        picture->value = -1;
+        picture->name = memory_string("");
+        return picture;
+    }
+    const struct value *shown = &program->values[value];
+    picture->name = memory_string(program_value_text(program, value, text, sizeof(text)));
+    picture->dtype = shown->dtype;
+    picture->shape = shown->shape;
+    if (shown->producer >= 0)
+        program_instruction_text(program, shown->producer, text, sizeof(text));
+    picture->producer = memory_string(shown->producer >= 0 ? text : "");
+    fold_shape(picture);
+    take_verdict(picture, pair);
+    if (pair_view(pair, value, &sides, &status))
+        take_numbers(picture, &sides, request);
+    else
+        picture->problem = memory_string(status.text);
+    pair_sides_free(&sides);
+    return picture;
+}
+
+void tensor_picture_free(struct tensor_picture *picture)
+{
+    if (!picture)
+        return;
+    free(picture->name);
+    free(picture->problem);
+    free(picture->reference_problem);
+    free(picture->producer);
+    free(picture->guess);
+    free(picture->test);
+    free(picture->reference);
+    free(picture->test_bins);
+    free(picture->reference_bins);
+    free(picture->difference_bins);
+    free(picture->heat);
+    free(picture);
+}

@@ -1,0 +1,79 @@
+#include "engine/session/record.h"
+
+#include "engine/base/memory.h"
+
+#include <stdlib.h>
+
+void record_start(struct record *record, const struct pair *pair)
+{
+    record_free(record);
+    record->steps = pair->test->steps;
+    record->values = pair->test->program->value_count;
+    record->entries =
+        memory_zeroed((size_t)record->steps * (size_t)record->values, sizeof(*record->entries));
+}
+
+void record_free(struct record *record)
+{
+    free(record->entries);
+    *record = (struct record){0};
+}
+
+static struct record_entry *entry_at(const struct record *record, int step, int value)
+{
+    return &record->entries[(size_t)step * (size_t)record->values + (size_t)value];
+}
+
+const struct record_entry *record_at(const struct record *record, int step, int value)
+{
+    return entry_at(record, step, value);
+}
+
+void record_note(struct record *record, const struct pair *pair, const struct pair_event *event)
+{
+    for (int i = 0; i < event->compared_count; i++) {
+        int value = event->compared[i];
+        const struct pair_result *result = &pair->results[value];
+        struct record_entry *entry = entry_at(record, event->step, value);
+        double scale = result->metrics.rms_reference;
+        double error = result->metrics.rms_difference;
+        record->compared += !entry->compared;
+        record->elements += entry->compared ? 0 : result->metrics.count;
+        record->failed += (result->verdict.failures != 0) - (entry->compared && entry->failed);
+        *entry = (struct record_entry){.compared = true,
+                                       .failed = result->verdict.failures != 0,
+                                       .worst = (float)result->verdict.worst,
+                                       .error = (float)(scale > 0 ? error / scale : error)};
+    }
+}
+
+void record_forget(struct record *record, const struct pair *pair, int step, int instruction)
+{
+    const struct program *program = pair->test->program;
+    for (int s = step; s < record->steps; s++)
+        for (int v = 0; v < record->values; v++) {
+            struct record_entry *entry = entry_at(record, s, v);
+            if (!entry->compared || (s == step && program->values[v].producer < instruction))
+                continue;
+            record->compared--;
+            record->failed -= entry->failed;
+            record->elements -= shape_elements(program->values[v].shape);
+            *entry = (struct record_entry){0};
+        }
+}
+
+bool record_first_failure(const struct record *record, const struct program *program, int *step,
+                          int *value)
+{
+    for (int s = 0; record->failed > 0 && s < record->steps; s++)
+        for (int i = 0; i < program->instruction_count; i++)
+            for (int k = 0; k < program->instructions[i].output_count; k++) {
+                int output = program->instructions[i].outputs[k];
+                if (!entry_at(record, s, output)->failed)
+                    continue;
+                *step = s;
+                *value = output;
+                return true;
+            }
+    return false;
+}

@@ -1,0 +1,32 @@
+/* What was compared so far, over all steps: the pair itself remembers the current step only.
+ * Going back forgets what lies ahead again, so that nothing is counted twice. */
+#ifndef ENGINE_SESSION_RECORD_H
+#define ENGINE_SESSION_RECORD_H
+
+#include "engine/compare/pair.h"
+
+struct record_entry {
+    bool compared, failed;
+    float worst; /* largest metric over its limit */
+    float error; /* rms of the difference over the scale of the reference */
+};
+
+struct record {
+    struct record_entry *entries; /* [steps * values] */
+    int steps, values;
+    int compared, failed; /* how many of the entries */
+    int64_t elements;     /* compared */
+};
+
+void record_start(struct record *record, const struct pair *pair);
+void record_free(struct record *record);
+/* Takes over the results of one instruction that ran. */
+void record_note(struct record *record, const struct pair *pair, const struct pair_event *event);
+/* Forgets what instruction `instruction` of `step` and all later ones wrote. */
+void record_forget(struct record *record, const struct pair *pair, int step, int instruction);
+const struct record_entry *record_at(const struct record *record, int step, int value);
+/* The first failure in program order; false if there is none. */
+bool record_first_failure(const struct record *record, const struct program *program, int *step,
+                          int *value);
+
+#endif

@@ -1,0 +1,362 @@
+/* The engine thread, and the queues between it and the front end.
+ *
+ * An interrupt stores the number of the newest command: the engine gives up what runs or waits
+ * with that number or a smaller one. So an interrupt never hits a command that was posted after
+ * it, and none is lost between two commands. */
+#include "engine/session/session.h"
+
+#include "engine/base/memory.h"
+#include "engine/session/debugger.h"
+#include "engine/session/pictures.h"
+#include "engine/session/snapshot.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <pthread.h>
+#include <signal.h>
+#include <stdatomic.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+struct queued_command {
+    uint64_t number;
+    char *line;
+    struct queued_command *next;
+};
+
+struct queued_request {
+    struct picture_request request;
+    struct queued_request *next;
+};
+
+struct session {
+    pthread_t thread;
+    struct debugger *debugger;      /* engine thread */
+    struct session_options options; /* copies; `search` points into `directories`, `overrides` */
+    struct names directories;
+    char **overrides;
+    int wake[2];                          /* pipe: read end for the front end */
+    _Atomic uint64_t posted, interrupted; /* numbers of commands */
+    uint64_t current;                     /* engine thread: the command that runs */
+
+    pthread_mutex_t mutex; /* guards what follows */
+    pthread_cond_t arrived;
+    struct queued_command *first_command, **last_command;
+    struct queued_request *first_request, **last_request;
+    struct session_event *first_event, **last_event;
+    const struct snapshot *snapshot;
+    struct words *words;
+    bool stopping;
+};
+
+/* A full pipe is fine: then the front end has been told already. */
+static void wake(struct session *session)
+{
+    ssize_t written = write(session->wake[1], "", 1);
+    (void)written;
+}
+
+static void add_event(struct session *session, const struct session_event *template)
+{
+    struct session_event *event = memory_zeroed(1, sizeof(*event));
+    *event = *template;
+    pthread_mutex_lock(&session->mutex);
+    *session->last_event = event;
+    session->last_event = &event->next;
+    pthread_mutex_unlock(&session->mutex);
+    wake(session);
+}
+
+static void sink_emit(void *context, enum event_kind kind, const char *text)
+{
+    struct session *session = context;
+    add_event(session, &(struct session_event){
+                           .kind = kind, .command = session->current, .text = memory_string(text)});
+}
+
+static bool sink_cancelled(void *context)
+{
+    struct session *session = context;
+    return atomic_load(&session->interrupted) >= session->current;
+}
+
+static struct queued_request *take_request(struct session *session)
+{
+    pthread_mutex_lock(&session->mutex);
+    struct queued_request *request = session->first_request;
+    if (request) {
+        session->first_request = request->next;
+        if (!session->first_request)
+            session->last_request = &session->first_request;
+    }
+    pthread_mutex_unlock(&session->mutex);
+    return request;
+}
+
+/* The run stands between two instructions. */
+static void serve_requests(struct session *session)
+{
+    struct queued_request *request;
+    while ((request = take_request(session))) {
+        struct picture *picture = picture_take(session->debugger, &request->request);
+        add_event(session, &(struct session_event){.kind = EVENT_PICTURE, .picture = picture});
+        free(request);
+    }
+}
+
+static void sink_publish(void *context, struct snapshot *snapshot)
+{
+    struct session *session = context;
+    pthread_mutex_lock(&session->mutex);
+    const struct snapshot *old = session->snapshot;
+    session->snapshot = snapshot;
+    pthread_mutex_unlock(&session->mutex);
+    snapshot_release(&old);
+    sink_emit(session, EVENT_CHANGED, NULL);
+    if (session->debugger && session->debugger->state == RUN_RUNNING)
+        serve_requests(session);
+}
+
+static void sink_loaded(void *context, struct words *words)
+{
+    struct session *session = context;
+    pthread_mutex_lock(&session->mutex);
+    struct words *old = session->words;
+    session->words = words;
+    pthread_mutex_unlock(&session->mutex);
+    words_release(old);
+}
+
+/* The next command; NULL when the session ends. Takes the pictures that were asked for first. */
+static struct queued_command *take_command(struct session *session)
+{
+    pthread_mutex_lock(&session->mutex);
+    while ((!session->first_command || session->first_request) && !session->stopping) {
+        if (session->first_request) {
+            pthread_mutex_unlock(&session->mutex);
+            serve_requests(session);
+            pthread_mutex_lock(&session->mutex);
+        } else {
+            pthread_cond_wait(&session->arrived, &session->mutex);
+        }
+    }
+    struct queued_command *command = session->stopping ? NULL : session->first_command;
+    if (command) {
+        session->first_command = command->next;
+        if (!session->first_command)
+            session->last_command = &session->first_command;
+    }
+    pthread_mutex_unlock(&session->mutex);
+    return command;
+}
+
+static void run_command(struct session *session, struct debugger *debugger,
+                        const struct queued_command *command)
+{
+    struct status status = STATUS_NONE;
+    session->current = command->number;
+    bool ok;
+    if (sink_cancelled(session))
+        ok = status_fail(&status, STATUS_CANCELLED, "interrupted before it began: %s",
+                         command->line);
+    else
+        ok = debugger_execute(debugger, command->line, &status);
+    if (!ok)
+        sink_emit(session, EVENT_ERROR, status.text);
+    if (debugger->quit)
+        sink_emit(session, EVENT_QUIT, NULL);
+    debugger->quit = false;
+    add_event(session,
+              &(struct session_event){.kind = EVENT_DONE, .command = command->number, .ok = ok});
+    session->current = 0;
+}
+
+static void *engine(void *context)
+{
+    struct session *session = context;
+    struct debugger_sink sink = {session, sink_emit, sink_cancelled, sink_publish, sink_loaded};
+    struct debugger *debugger = debugger_create(&session->options, &sink);
+    debugger_publish(debugger);
+    session->debugger = debugger;
+    struct queued_command *command;
+    while ((command = take_command(session))) {
+        run_command(session, debugger, command);
+        free(command->line);
+        free(command);
+    }
+    debugger_free(debugger);
+    return NULL;
+}
+
+static void copy_options(struct session *session, const struct session_options *options)
+{
+    const struct config_search *search = &options->search;
+    session->options = *options;
+    session->options.device = memory_string(options->device ? options->device : "auto");
+    for (int i = 0; i < search->directory_count; i++)
+        names_set(&session->directories, search->directories[i], i);
+    session->overrides = memory_zeroed((size_t)search->override_count, sizeof(char *));
+    for (int i = 0; i < search->override_count; i++)
+        session->overrides[i] = memory_string(search->overrides[i]);
+    session->options.search.directories = (const char *const *)session->directories.names;
+    session->options.search.directory_count = session->directories.count;
+    session->options.search.overrides = (const char *const *)session->overrides;
+}
+
+static bool open_pipe(struct session *session, struct status *status)
+{
+    if (pipe(session->wake) != 0)
+        return status_fail(status, STATUS_IO, "pipe: %s", strerror(errno));
+    for (int i = 0; i < 2; i++) {
+        fcntl(session->wake[i], F_SETFL, O_NONBLOCK);
+        fcntl(session->wake[i], F_SETFD, FD_CLOEXEC);
+    }
+    return true;
+}
+
+/* The engine thread and all that devices start from it shall see no signals. */
+static bool start_thread(struct session *session, struct status *status)
+{
+    sigset_t all, before;
+    sigfillset(&all);
+    pthread_sigmask(SIG_SETMASK, &all, &before);
+    int error = pthread_create(&session->thread, NULL, engine, session);
+    pthread_sigmask(SIG_SETMASK, &before, NULL);
+    return error == 0 || status_fail(status, STATUS_IO, "no thread: %s", strerror(error));
+}
+
+static void free_session(struct session *session)
+{
+    while (session->first_command) {
+        struct queued_command *command = session->first_command;
+        session->first_command = command->next;
+        free(command->line);
+        free(command);
+    }
+    while (session->first_request)
+        free(take_request(session));
+    session_events_free(session->first_event);
+    snapshot_release(&session->snapshot);
+    words_release(session->words);
+    for (int i = 0; i < 2; i++)
+        if (session->wake[i] >= 0)
+            close(session->wake[i]);
+    pthread_mutex_destroy(&session->mutex);
+    pthread_cond_destroy(&session->arrived);
+    for (int i = 0; i < session->options.search.override_count; i++)
+        free(session->overrides[i]);
+    free(session->overrides);
+    names_free(&session->directories);
+    free((void *)(uintptr_t)session->options.device);
+    free(session);
+}
+
+struct session *session_start(const struct session_options *options, struct status *status)
+{
+    struct session *session = memory_zeroed(1, sizeof(*session));
+    session->wake[0] = session->wake[1] = -1;
+    session->last_command = &session->first_command;
+    session->last_request = &session->first_request;
+    session->last_event = &session->first_event;
+    pthread_mutex_init(&session->mutex, NULL);
+    pthread_cond_init(&session->arrived, NULL);
+    copy_options(session, options);
+    if (open_pipe(session, status) && start_thread(session, status))
+        return session;
+    free_session(session);
+    return NULL;
+}
+
+void session_stop(struct session *session)
+{
+    if (!session)
+        return;
+    session_interrupt(session);
+    pthread_mutex_lock(&session->mutex);
+    session->stopping = true;
+    pthread_cond_signal(&session->arrived);
+    pthread_mutex_unlock(&session->mutex);
+    pthread_join(session->thread, NULL);
+    free_session(session);
+}
+
+uint64_t session_post(struct session *session, const char *line)
+{
+    struct queued_command *command = memory_zeroed(1, sizeof(*command));
+    command->line = memory_string(line);
+    command->number = atomic_load(&session->posted) + 1;
+    /* Before the engine can see the command: an interrupt from now on is meant for it too. */
+    atomic_store(&session->posted, command->number);
+    uint64_t number = command->number;
+    pthread_mutex_lock(&session->mutex);
+    *session->last_command = command;
+    session->last_command = &command->next;
+    pthread_cond_signal(&session->arrived);
+    pthread_mutex_unlock(&session->mutex);
+    return number;
+}
+
+void session_request(struct session *session, const struct picture_request *request)
+{
+    struct queued_request *queued = memory_zeroed(1, sizeof(*queued));
+    queued->request = *request;
+    pthread_mutex_lock(&session->mutex);
+    *session->last_request = queued;
+    session->last_request = &queued->next;
+    pthread_cond_signal(&session->arrived);
+    pthread_mutex_unlock(&session->mutex);
+}
+
+void session_interrupt(struct session *session)
+{
+    atomic_store(&session->interrupted, atomic_load(&session->posted));
+}
+
+int session_wake_fd(const struct session *session)
+{
+    return session->wake[0];
+}
+
+struct session_event *session_take_events(struct session *session)
+{
+    char bytes[256];
+    while (read(session->wake[0], bytes, sizeof(bytes)) > 0)
+        continue;
+    pthread_mutex_lock(&session->mutex);
+    struct session_event *events = session->first_event;
+    session->first_event = NULL;
+    session->last_event = &session->first_event;
+    pthread_mutex_unlock(&session->mutex);
+    return events;
+}
+
+void session_events_free(struct session_event *events)
+{
+    while (events) {
+        struct session_event *next = events->next;
+        picture_free(events->picture);
+        free(events->text);
+        free(events);
+        events = next;
+    }
+}
+
+const struct snapshot *session_snapshot(struct session *session)
+{
+    pthread_mutex_lock(&session->mutex);
+    const struct snapshot *snapshot = snapshot_hold(session->snapshot);
+    pthread_mutex_unlock(&session->mutex);
+    return snapshot;
+}
+
+int session_complete(struct session *session, const char *line, size_t start, size_t end,
+                     char ***matches)
+{
+    pthread_mutex_lock(&session->mutex);
+    struct words *words = words_hold(session->words);
+    pthread_mutex_unlock(&session->mutex);
+    int count = words_complete(words, &session->options.search, line, start, end, matches);
+    words_release(words);
+    return count;
+}

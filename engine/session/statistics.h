@@ -1,0 +1,23 @@
+/* Statistics and histograms of one tensor in host memory. Pure functions; any thread. */
+#ifndef ENGINE_SESSION_STATISTICS_H
+#define ENGINE_SESSION_STATISTICS_H
+
+#include "engine/tensor/tensor.h"
+
+/* Sums are in double; NaN and infinite elements are counted and left out of the rest. */
+struct statistics {
+    int64_t count, zeros, nan, infinite;
+    double mean, deviation, rms, minimum, maximum; /* NAN when no element is finite */
+    uint64_t hash;                                 /* of the bytes: FNV-1a */
+};
+
+void statistics_compute(const struct tensor *tensor, struct statistics *statistics);
+
+/* Counts the finite elements in `bins` equal parts of [low, high]; `high` itself is in the last. */
+void histogram_compute(const struct tensor *tensor, double low, double high, int bins,
+                       int64_t *counts);
+
+/* Counts of NaN and infinite elements only. */
+void statistics_not_finite(const struct tensor *tensor, int64_t *nan, int64_t *infinite);
+
+#endif

@@ -1,0 +1,35 @@
+/* What is debugged: a run, what it is compared with, and by which limits. Engine thread. */
+#ifndef ENGINE_SESSION_TARGET_H
+#define ENGINE_SESSION_TARGET_H
+
+#include "engine/compare/pair.h"
+
+struct target {
+    char *name;           /* "llama/bf4" */
+    char *reference_name; /* "llama/df4", a trace's folder, or "llama/df4 without the fault" */
+    char *fault;          /* what was changed in the test's program, or NULL */
+    struct config *test, *reference;
+    struct variant_config *variant; /* of the test */
+    struct trace *trace;
+    struct tolerances *tolerances;
+    struct pair *pair;
+};
+
+struct target_request {
+    const struct config_search *search;
+    const char *run;     /* MODEL, MODEL/VARIANT, or a test's name MODEL/GROUP/VARIANT */
+    const char *against; /* VARIANT, MODEL/VARIANT or a trace's folder; NULL: as the variant says,
+                            else the run itself without the fault */
+    const char *fault;   /* NULL: none */
+    struct device *device;
+    struct comm *comm;
+    int threads;
+    int64_t keep_limit; /* bytes */
+};
+
+/* Loads, compiles and initialises both sides, which stop before their first instruction. NULL on
+ * failure. Free with target_free. `device` and `comm` must outlive the target. */
+struct target *target_load(const struct target_request *request, struct status *status);
+void target_free(struct target *target);
+
+#endif
