@@ -77,13 +77,18 @@ static const float *load_values(enum dtype dtype, const void *raw, double factor
     return buffer;
 }
 
+/* Whether the floats themselves serve as keys. */
+static bool values_are_keys(enum dtype coarse, enum dtype own)
+{
+    return coarse == DTYPE_F32 || (coarse == DTYPE_BF16 && own == DTYPE_BF16);
+}
+
 /* Keys of one side: `values` are its elements, at the scale at which keys are compared. */
 static const block_word *load_keys(enum dtype coarse, enum dtype own, const void *raw,
                                    const float *values, const struct block *block,
                                    block_word *buffer)
 {
-    bool as_values = coarse == DTYPE_F32 || (coarse == DTYPE_BF16 && own == DTYPE_BF16);
-    if (as_values)
+    if (values_are_keys(coarse, own))
         return (const block_word *)values;
     if (coarse == DTYPE_F16 && own == DTYPE_F16)
         kernel_shift_up(raw, block->count, buffer);
@@ -107,10 +112,9 @@ static const block_word *load_scaled_keys(enum dtype coarse, enum dtype own, con
     const float *scaled = load_values(own, raw, factor, block, values);
     if (factor != 1)
         own = DTYPE_F32; /* no longer representable in its own type, perhaps */
-    const block_word *keys = load_keys(coarse, own, raw, scaled, block, buffer);
-    if (keys != (const block_word *)values)
-        return keys;
-    memcpy(buffer, values, (size_t)block->padded * sizeof(float));
+    if (!values_are_keys(coarse, own))
+        return load_keys(coarse, own, raw, scaled, block, buffer);
+    memcpy(buffer, scaled, (size_t)block->padded * sizeof(float));
     return buffer;
 }
 
