@@ -27,12 +27,12 @@ struct app_options {
  * code; messages went to stderr. */
 typedef int app_command(int argc, char **argv, const struct app_options *options);
 
-app_command command_list;
-app_command command_test;
-app_command command_run;
-app_command command_diff;
-app_command command_config;
-app_command command_faults;
+app_command app_list;
+app_command app_test;
+app_command app_run;
+app_command app_diff;
+app_command app_config;
+app_command app_faults;
 app_command command_debug; /* may be missing from a build */
 
 /* Whether `stream` (a FILE) gets ANSI colours: --color, then NO_COLOR, then a terminal. */

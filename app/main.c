@@ -9,9 +9,8 @@
 #include <string.h>
 #include <unistd.h>
 
-/* Left out of builds without their source. */
+/* Left out of builds without its source. */
 #pragma weak command_debug
-#pragma weak command_faults
 
 struct command {
     const char *name;
@@ -23,13 +22,13 @@ struct command {
 static int list_commands(struct command commands[8])
 {
     const struct command all[] = {
-        {"list", command_list, "models, groups, variants, tests"},
-        {"test", command_test, "run model tests"},
-        {"run", command_run, "train a model and record a trace"},
-        {"diff", command_diff, "compare two traces"},
+        {"list", app_list, "models, groups, variants, tests"},
+        {"test", app_test, "run model tests"},
+        {"run", app_run, "train a model and record a trace"},
+        {"diff", app_diff, "compare two traces"},
         {"debug", command_debug, "debug a run, instruction by instruction"},
-        {"config", command_config, "show or check configurations"},
-        {"faults", command_faults, "faults that can be put into a run, for practice"},
+        {"config", app_config, "show or check configurations"},
+        {"faults", app_faults, "faults that can be put into a run, for practice"},
     };
     int count = 0;
     for (size_t i = 0; i < sizeof(all) / sizeof(all[0]); i++)

@@ -1,0 +1,99 @@
+/* lockstep diff: compares two traces. */
+#include "app/app.h"
+#include "app/arguments.h"
+
+#include "engine/base/memory.h"
+#include "engine/base/text.h"
+#include "engine/compare/diff.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+struct diff_options {
+    struct word_list traces;
+    const char *tolerances, *factor;
+    bool json;
+    int samples, failures;
+};
+
+static struct tolerances *load_tolerances(const struct app_options *app,
+                                          const struct diff_options *options, struct status *status)
+{
+    const char *device = strcmp(app->device, "cuda") == 0 ? "cuda" : "cpu";
+    char *end = NULL;
+    double factor = options->factor ? strtod(options->factor, &end) : 1;
+    if (options->factor && (*end || end == options->factor || !(factor > 0))) {
+        status_fail(status, STATUS_INVALID, "--factor takes a number above 0, not \"%s\"",
+                    options->factor);
+        return NULL;
+    }
+    struct tolerances *tolerances =
+        tolerances_load(&app->search, options->tolerances, device, status);
+    if (tolerances)
+        tolerances_rescale(tolerances, factor);
+    return tolerances;
+}
+
+static int print_diff(const struct app_options *app, const struct diff_options *options,
+                      const struct diff *diff)
+{
+    struct text text = {0};
+    struct report_options report = {.samples = options->samples,
+                                    .failures = options->failures,
+                                    .color = app_wants_color(app, stdout)};
+    if (options->json)
+        diff_json(diff, &text);
+    else
+        diff_report(diff, &report, &text);
+    fputs(text.data ? text.data : "", stdout);
+    if (options->json)
+        putchar('\n');
+    text_free(&text);
+    return comparison_log_passed(&diff->log) ? EXIT_DONE : EXIT_FAILED;
+}
+
+static int compare(const struct app_options *app, const struct diff_options *options)
+{
+    struct status status = STATUS_NONE;
+    struct tolerances *tolerances = load_tolerances(app, options, &status);
+    struct trace *reference = tolerances ? trace_open(options->traces.words[0], &status) : NULL;
+    struct trace *test = reference ? trace_open(options->traces.words[1], &status) : NULL;
+    struct diff *diff = test ? diff_traces(reference, test, tolerances, &status) : NULL;
+    int code = diff ? print_diff(app, options, diff) : app_complain(EXIT_USAGE, "%s", status.text);
+    diff_free(diff);
+    trace_close(test);
+    trace_close(reference);
+    tolerances_free(tolerances);
+    return code;
+}
+
+int app_diff(int argc, char **argv, const struct app_options *app)
+{
+    static const struct usage usage = {"lockstep diff", "REFERENCE TEST [options]",
+                                       "Compares two traces, tensor by tensor. Exit codes: 0 all "
+                                       "within limits, 1 not, 2 bad usage,\n"
+                                       "or a trace that cannot be read."};
+    struct diff_options options = {.tolerances = "default", .samples = 3};
+    const struct argument arguments[] = {
+        {"--tolerances", NULL, ARGUMENT_TEXT, &options.tolerances, "NAME",
+         "tolerance table (default: default)"},
+        {"--factor", NULL, ARGUMENT_TEXT, &options.factor, "X", "multiply the limits by X"},
+        {"--samples", NULL, ARGUMENT_INTEGER, &options.samples, "N",
+         "worst elements shown for each failed tensor"},
+        {"--failures", NULL, ARGUMENT_INTEGER, &options.failures, "N",
+         "failed tensors shown in each step (default 10)"},
+        {"--json", NULL, ARGUMENT_FLAG, &options.json, NULL, "print the comparison as JSON"},
+    };
+    struct status status = STATUS_NONE;
+    int code = EXIT_DONE;
+    enum arguments_result parsed = arguments_parse(
+        argc, argv, &usage, arguments, ARRAY_LENGTH(arguments), &options.traces, &status);
+    if (parsed == ARGUMENTS_WRONG)
+        code = app_complain(EXIT_USAGE, "%s", status.text);
+    else if (parsed == ARGUMENTS_OK && options.traces.count != 2)
+        code = app_complain(EXIT_USAGE, "usage: %s %s", usage.name, usage.synopsis);
+    else if (parsed == ARGUMENTS_OK)
+        code = compare(app, &options);
+    word_list_free(&options.traces);
+    return code;
+}

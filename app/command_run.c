@@ -1,0 +1,258 @@
+/* lockstep run: trains, prints a line for each step, and records a trace if asked to. */
+#include "app/app.h"
+#include "app/arguments.h"
+#include "app/record.h"
+
+#include "engine/base/memory.h"
+#include "engine/base/text.h"
+#include "engine/program/faults.h"
+#include "engine/train/run.h"
+
+#include <math.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+struct command_options {
+    struct word_list names;
+    const char *trace, *init_from, *data, *save_parameters, *fault;
+    int steps, repeat;
+    bool full_tensors, log_points;
+};
+
+static enum arguments_result parse(int argc, char **argv, struct command_options *options,
+                                   struct status *status)
+{
+    static const struct usage usage = {
+        "lockstep run", "MODEL[/VARIANT] [options]",
+        "Trains a model and prints loss, gradient norm, learning rate and time of each step."};
+    const struct argument arguments[] = {
+        {"--steps", NULL, ARGUMENT_INTEGER, &options->steps, "N",
+         "how many (default: train_iters)"},
+        {"--trace", NULL, ARGUMENT_TEXT, &options->trace, "DIR",
+         "record parameters and named values there"},
+        {"--full-tensors", NULL, ARGUMENT_FLAG, &options->full_tensors, NULL,
+         "record whole tensors, not samples"},
+        {"--log-points", NULL, ARGUMENT_FLAG, &options->log_points, NULL,
+         "record only what the model tests' logs have"},
+        {"--init-from", NULL, ARGUMENT_TEXT, &options->init_from, "FILE",
+         "initial parameters (safetensors, or a recipe in JSON)"},
+        {"--data", NULL, ARGUMENT_TEXT, &options->data, "WHAT",
+         "text:PATH, tokens:PATH, random, or a .safetensors file"},
+        {"--save-parameters", NULL, ARGUMENT_TEXT, &options->save_parameters, "FILE",
+         "write the trained parameters (safetensors)"},
+        {"--fault", NULL, ARGUMENT_TEXT, &options->fault, "SPEC",
+         "put a fault into the run (see lockstep faults)"},
+        {"--repeat", NULL, ARGUMENT_INTEGER, &options->repeat, "N",
+         "for timing: run N times, print the median"},
+    };
+    return arguments_parse(argc, argv, &usage, arguments, ARRAY_LENGTH(arguments), &options->names,
+                           status);
+}
+
+/* --steps and --data as overrides of the configuration, after those of --set. */
+struct overrides {
+    struct config_search search;
+    const char **words;
+    char *owned[3];
+    int count;
+};
+
+static void add_override(struct overrides *overrides, char *word)
+{
+    overrides->owned[overrides->count++] = word;
+    overrides->words[overrides->search.override_count++] = word;
+}
+
+/* text:PATH or tokens:PATH. */
+static void add_data(struct overrides *overrides, const char *type, const char *path)
+{
+    add_override(overrides, memory_format("data.type=%s", type));
+    if (path)
+        add_override(overrides, memory_format("data.path=%s", path));
+}
+
+static bool build_overrides(struct overrides *overrides, const struct app_options *app,
+                            const struct command_options *options, struct status *status)
+{
+    const char *data = options->data;
+    int before = app->search.override_count;
+    overrides->search = app->search;
+    overrides->words = memory_zeroed((size_t)before + 3, sizeof(*overrides->words));
+    for (int i = 0; i < before; i++)
+        overrides->words[i] = app->search.overrides[i];
+    overrides->search.overrides = overrides->words;
+    if (options->steps > 0)
+        add_override(overrides, memory_format("training.train_iters=%d", options->steps));
+    if (!data || strstr(data, ".safetensors"))
+        return true;
+    if (strncmp(data, "text:", 5) == 0)
+        add_data(overrides, "text", data + 5);
+    else if (strncmp(data, "tokens:", 7) == 0)
+        add_data(overrides, "tokens", data + 7);
+    else if (strcmp(data, "random") == 0)
+        add_data(overrides, "random", NULL);
+    else
+        return status_fail(status, STATUS_INVALID,
+                           "--data takes text:PATH, tokens:PATH, random or a .safetensors file, "
+                           "not \"%s\"",
+                           data);
+    return true;
+}
+
+static void overrides_free(struct overrides *overrides)
+{
+    for (int i = 0; i < overrides->count; i++)
+        free(overrides->owned[i]);
+    free(overrides->words);
+}
+
+static void print_step(const struct step_report *step, int steps)
+{
+    printf("step %*d/%d  loss %.6f  gradient norm %.6f  learning rate %.3g", steps > 9 ? 3 : 1,
+           step->step, steps, step->loss, step->gradient_norm, step->learning_rate);
+    if (step->loss_scale != 1)
+        printf("  loss scale %g", step->loss_scale);
+    printf("  %.3f s  %.0f tokens/s%s\n", step->seconds,
+           step->seconds > 0 ? (double)step->tokens / step->seconds : 0,
+           step->skipped ? "  (skipped: overflow)" : "");
+    fflush(stdout);
+}
+
+/* One step, recorded value by value if there is a recorder. */
+static bool run_one_step(struct run *run, struct recorder *recorder, struct status *status)
+{
+    if (!recorder)
+        return run_step(run, status);
+    do {
+        if (!run_one(run, status) || !recorder_take(recorder, run, status))
+            return false;
+    } while (run_next(run) < run->program->instruction_count);
+    return recorder_finish_step(recorder, run, status);
+}
+
+static bool run_all(struct run *run, struct recorder *recorder, struct status *status)
+{
+    if (recorder && !recorder_take_parameters(recorder, run, status))
+        return false;
+    while (!run_ended(run)) {
+        int step = run->reported;
+        if (!run_one_step(run, recorder, status))
+            return false;
+        print_step(&run->reports[step], run->steps);
+    }
+    return true;
+}
+
+static struct run *create_run(const struct config *config, struct device *device, struct comm *comm,
+                              const struct command_options *options, struct status *status)
+{
+    struct run_options run_options = {.init_from = options->init_from};
+    if (options->data && strstr(options->data, ".safetensors"))
+        run_options.data_from = options->data;
+    if (options->fault) {
+        run_options.change = faults_change;
+        run_options.change_context = (void *)(uintptr_t)options->fault;
+    }
+    return run_create(config, device, comm, &run_options, status);
+}
+
+static bool train(const struct config *config, struct device *device, struct comm *comm,
+                  const struct command_options *options, bool record, double *seconds,
+                  struct status *status)
+{
+    struct run *run = create_run(config, device, comm, options, status);
+    struct recorder *recorder = NULL;
+    struct recorder_options what = {options->trace, options->full_tensors, options->log_points,
+                                    options->fault};
+    bool ok = run != NULL;
+    if (ok && record && options->trace)
+        ok = (recorder = recorder_create(run, &what, status)) != NULL;
+    ok = ok && run_all(run, recorder, status);
+    for (int i = 0; ok && i < run->reported; i++)
+        seconds[i] = run->reports[i].seconds;
+    ok = recorder_finish(recorder, ok, status);
+    if (ok && record && options->save_parameters)
+        ok = run_save_parameters(run, options->save_parameters, status);
+    run_free(run);
+    return ok;
+}
+
+static int compare_numbers(const void *a, const void *b)
+{
+    double x = *(const double *)a, y = *(const double *)b;
+    return (x > y) - (x < y);
+}
+
+/* The first step of a run also warms up caches and libraries; all steps count all the same. */
+static void print_median(double *seconds, int count)
+{
+    qsort(seconds, (size_t)count, sizeof(*seconds), compare_numbers);
+    double median =
+        count % 2 ? seconds[count / 2] : 0.5 * (seconds[count / 2 - 1] + seconds[count / 2]);
+    printf("median %.4f s per step (%d steps, fastest %.4f s, slowest %.4f s)\n", median, count,
+           seconds[0], seconds[count - 1]);
+}
+
+static bool repeat(const struct config *config, struct device *device, struct comm *comm,
+                   const struct command_options *options, struct status *status)
+{
+    int times = options->repeat > 0 ? options->repeat : 1, steps = config->train_iterations;
+    double *seconds = memory_zeroed((size_t)times * (size_t)steps, sizeof(*seconds));
+    bool ok = true;
+    for (int i = 0; ok && i < times; i++)
+        ok = train(config, device, comm, options, i == 0, seconds + (size_t)i * (size_t)steps,
+                   status);
+    if (ok && options->repeat > 0)
+        print_median(seconds, times * steps);
+    free(seconds);
+    return ok;
+}
+
+static int run_config(const struct config *config, const struct app_options *app,
+                      const struct command_options *options)
+{
+    struct device_options device_options = {.threads = app->threads};
+    struct status status = STATUS_NONE;
+    struct device *device = device_open(app->device, &device_options, &status);
+    if (!device)
+        return app_complain(EXIT_USAGE, "%s", status.text);
+    struct comm *comm = comm_self();
+    bool ok = repeat(config, device, comm, options, &status);
+    comm_close(comm);
+    device_close(device);
+    if (ok)
+        return EXIT_DONE;
+    bool usage = status.code == STATUS_INVALID || status.code == STATUS_NOT_FOUND;
+    return app_complain(usage ? EXIT_USAGE : EXIT_FAILED, "%s", status.text);
+}
+
+static int run_options(const struct app_options *app, const struct command_options *options)
+{
+    struct status status = STATUS_NONE;
+    struct overrides overrides = {0};
+    struct config *config = NULL;
+    if (build_overrides(&overrides, app, options, &status))
+        config = config_load(&overrides.search, options->names.words[0], &status);
+    int code =
+        config ? run_config(config, app, options) : app_complain(EXIT_USAGE, "%s", status.text);
+    config_free(config);
+    overrides_free(&overrides);
+    return code;
+}
+
+int app_run(int argc, char **argv, const struct app_options *app)
+{
+    struct command_options options = {0};
+    struct status status = STATUS_NONE;
+    int code = EXIT_DONE;
+    enum arguments_result parsed = parse(argc, argv, &options, &status);
+    if (parsed == ARGUMENTS_WRONG)
+        code = app_complain(EXIT_USAGE, "%s", status.text);
+    else if (parsed == ARGUMENTS_OK && options.names.count != 1)
+        code = app_complain(EXIT_USAGE, "run what? One MODEL[/VARIANT] (see lockstep run --help)");
+    else if (parsed == ARGUMENTS_OK)
+        code = run_options(app, &options);
+    word_list_free(&options.names);
+    return code;
+}

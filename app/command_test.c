@@ -1,0 +1,230 @@
+/* lockstep test: runs model tests and reports. */
+#include "app/app.h"
+#include "app/arguments.h"
+#include "app/report.h"
+#include "app/workers.h"
+
+#include "engine/base/memory.h"
+#include "engine/suite/runner.h"
+
+#include <signal.h>
+#include <stdlib.h>
+#include <string.h>
+#include <time.h>
+#include <unistd.h>
+
+/* The options of the command, parsed. */
+struct test_options {
+    struct word_list patterns, models, groups;
+    bool skip_slow, run_extra_slow, show_skipped, show_dependencies, no_distributed_capture;
+    bool first_failure;
+    int maximum_failures, memory_rows, duration_rows, workers, verbose, time_limit;
+    const char *junit, *json, *fault;
+};
+
+/* Set by the first Ctrl-C; the second one ends the program as usual. */
+static volatile int interrupted;
+
+static void on_interrupt(int signal_number)
+{
+    interrupted = 1;
+    signal(signal_number, SIG_DFL);
+}
+
+static double now(void)
+{
+    struct timespec time;
+    clock_gettime(CLOCK_MONOTONIC, &time);
+    return (double)time.tv_sec + 1e-9 * (double)time.tv_nsec;
+}
+
+static enum arguments_result parse(int argc, char **argv, struct test_options *options,
+                                   struct status *status)
+{
+    static const struct usage usage = {
+        "lockstep test", "[PATTERN...] [options]",
+        "Runs model tests. A PATTERN is a test's id or its first parts (llama/basic/ce4, "
+        "llama/basic,\n"
+        "llama), MODEL/NAME (llama/ce4), or a glob of ids ('*/basic/bf*'). Exit codes: 0 all "
+        "passed,\n"
+        "1 some failed, 2 bad usage or configuration, 5 no tests selected."};
+    const struct argument arguments[] = {
+        {"--models", NULL, ARGUMENT_WORDS, &options->models, "MODEL", "only these models"},
+        {"--groups", NULL, ARGUMENT_WORDS, &options->groups, "GROUP", "only these groups"},
+        {"--skip-slow", NULL, ARGUMENT_FLAG, &options->skip_slow, NULL,
+         "only groups whose action is main"},
+        {"--run-extra-slow", "--test-extra-slow", ARGUMENT_FLAG, &options->run_extra_slow, NULL,
+         "also groups that are unimportant or broken"},
+        {"--show-skipped", NULL, ARGUMENT_FLAG, &options->show_skipped, NULL,
+         "list deselected tests as skipped, with their reasons"},
+        {"--show-gpu-memory", NULL, ARGUMENT_INTEGER, &options->memory_rows, "N",
+         "rows of the memory table (default: 10 on a GPU)"},
+        {"--show-durations", NULL, ARGUMENT_INTEGER, &options->duration_rows, "N",
+         "rows of the table of durations"},
+        {"--show-dependencies", NULL, ARGUMENT_FLAG, &options->show_dependencies, NULL,
+         "list what tests depend on (-vv: all tests)"},
+        {"--no-distributed-capture", NULL, ARGUMENT_FLAG, &options->no_distributed_capture, NULL,
+         "distributed tests (not implemented yet) print directly"},
+        {"--workers", "-n", ARGUMENT_INTEGER, &options->workers, "N", "worker processes"},
+        {"--exitfirst", "-x", ARGUMENT_FLAG, &options->first_failure, NULL,
+         "stop after the first failure"},
+        {"--maxfail", NULL, ARGUMENT_INTEGER, &options->maximum_failures, "N",
+         "stop after N failures"},
+        {"--timeout", NULL, ARGUMENT_INTEGER, &options->time_limit, "SECONDS",
+         "limit for one test in a worker (default 600, 0 = none)"},
+        {"--fault", NULL, ARGUMENT_TEXT, &options->fault, "SPEC",
+         "put a fault into the tests' runs (see lockstep faults)"},
+        {"--junit", NULL, ARGUMENT_TEXT, &options->junit, "FILE", "write JUnit XML"},
+        {"--json", NULL, ARGUMENT_TEXT, &options->json, "FILE", "write all results as JSON"},
+        {"--verbose", "-v", ARGUMENT_COUNT, &options->verbose, NULL, "tell more"},
+        {"-vv", NULL, ARGUMENT_COUNT, &options->verbose, NULL, "tell all"},
+    };
+    int count = ARRAY_LENGTH(arguments);
+    *options = (struct test_options){.memory_rows = -1, .time_limit = 600};
+    return arguments_parse(argc, argv, &usage, arguments, count, &options->patterns, status);
+}
+
+static void options_free(struct test_options *options)
+{
+    word_list_free(&options->patterns);
+    word_list_free(&options->models);
+    word_list_free(&options->groups);
+}
+
+static void on_report(void *context, int test, const struct outcome *outcome, int done)
+{
+    report_progress(context, test, outcome, done);
+}
+
+/* Width of the longest id among the tests that run. */
+static int id_width(const struct report *report)
+{
+    int width = 20;
+    for (int i = 0; i < report->count; i++) {
+        int length = (int)strlen(report->list->tests[report->order[i]].id);
+        width = length > width ? length : width;
+    }
+    return width;
+}
+
+static bool run_tests(const struct app_options *app, const struct test_options *options,
+                      struct report *report, struct outcome *outcomes, struct status *status)
+{
+    struct environment environment = {.search = &app->search,
+                                      .device_name = app->device,
+                                      .threads = app->threads,
+                                      .fault = options->fault};
+    int workers = options->workers < report->count ? options->workers : report->count;
+    struct worker_context context = {&environment, report->list, workers};
+    struct runner_options runner = {
+        .list = report->list,
+        .order = report->order,
+        .count = report->count,
+        .environment = &environment,
+        .workers = workers,
+        .start_worker = worker_start,
+        .worker_context = &context,
+        .maximum_failures = options->first_failure ? 1 : options->maximum_failures,
+        .time_limit = options->time_limit,
+        .report = on_report,
+        .report_context = report,
+        .interrupted = &interrupted,
+    };
+    struct sigaction action = {.sa_handler = on_interrupt};
+    double start = now();
+    sigaction(SIGINT, &action, NULL);
+    bool ok = runner_run(&runner, outcomes, status);
+    report->seconds = now() - start;
+    report->interrupted = interrupted;
+    environment_close(&environment);
+    return ok;
+}
+
+static bool write_files(const struct test_options *options, const struct report *report,
+                        struct status *status)
+{
+    return (!options->json || report_write_json(report, options->json, status)) &&
+           (!options->junit || report_write_junit(report, options->junit, status));
+}
+
+static int conclude(const struct test_options *options, const struct report *report)
+{
+    struct status status = STATUS_NONE;
+    struct report_counts counts = report_count(report);
+    report_summary(report);
+    if (!write_files(options, report, &status))
+        return app_complain(EXIT_FAILED, "%s", status.text);
+    if (report->count == 0)
+        return EXIT_NO_TESTS;
+    return counts.failed > 0 || report->interrupted ? EXIT_FAILED : EXIT_DONE;
+}
+
+static int run_report(const struct app_options *app, const struct test_options *options,
+                      struct report *report)
+{
+    struct status status = STATUS_NONE;
+    struct outcome *outcomes =
+        memory_zeroed((size_t)report->list->test_count, sizeof(struct outcome));
+    report->outcomes = outcomes;
+    report->id_width = id_width(report);
+    if (options->show_dependencies)
+        report_dependencies(report, options->verbose > 1);
+    int code = run_tests(app, options, report, outcomes, &status)
+                   ? conclude(options, report)
+                   : app_complain(EXIT_FAILED, "%s", status.text);
+    for (int i = 0; i < report->list->test_count; i++)
+        outcome_free(&outcomes[i]);
+    free(outcomes);
+    return code;
+}
+
+static int select_and_run(const struct app_options *app, const struct test_options *options,
+                          const struct test_list *list)
+{
+    struct status status = STATUS_NONE;
+    struct selection selection = {options->patterns.words, options->patterns.count,
+                                  options->models.words,   options->models.count,
+                                  options->groups.words,   options->groups.count,
+                                  options->skip_slow,      options->run_extra_slow};
+    size_t tests = (size_t)list->test_count;
+    struct test_choice *choices = memory_zeroed(tests, sizeof(*choices));
+    int *order = memory_zeroed(tests, sizeof(*order));
+    int code;
+    if (selection_apply(&selection, list, choices, &status)) {
+        struct report report = {.list = list,
+                                .choices = choices,
+                                .order = order,
+                                .count = selection_order(list, choices, order),
+                                .stream = stdout,
+                                .color = app_wants_color(app, stdout),
+                                .verbose = options->verbose > 0,
+                                .show_skipped = options->show_skipped,
+                                .memory_rows = options->memory_rows,
+                                .duration_rows = options->duration_rows};
+        code = run_report(app, options, &report);
+    } else {
+        code = app_complain(EXIT_USAGE, "%s", status.text);
+    }
+    free(choices);
+    free(order);
+    return code;
+}
+
+int app_test(int argc, char **argv, const struct app_options *app)
+{
+    struct test_options options;
+    struct status status = STATUS_NONE;
+    struct test_list *list = NULL;
+    enum arguments_result parsed = parse(argc, argv, &options, &status);
+    int code = EXIT_DONE;
+    if (parsed == ARGUMENTS_OK)
+        list = test_list_create(&app->search, options.show_skipped ? NULL : options.models.words,
+                                options.show_skipped ? 0 : options.models.count, &status);
+    if (list)
+        code = select_and_run(app, &options, list);
+    else if (parsed != ARGUMENTS_HELP)
+        code = app_complain(EXIT_USAGE, "%s", status.text);
+    test_list_free(list);
+    options_free(&options);
+    return code;
+}

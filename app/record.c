@@ -1,0 +1,86 @@
+#include "app/record.h"
+
+#include "engine/base/memory.h"
+
+#include <stdlib.h>
+
+struct recorder {
+    struct trace_writer *writer;
+    bool log_points;
+    void *buffer; /* of executor_view */
+};
+
+struct recorder *recorder_create(const struct run *run, const struct recorder_options *options,
+                                 struct status *status)
+{
+    char *name = options->fault
+                     ? memory_format("%s with fault %s", run->config->name, options->fault)
+                     : memory_string(run->config->name);
+    struct trace_description what = {.run = name,
+                                     .config_text = run->config->resolved,
+                                     .device = device_name(run->device),
+                                     .software = "lockstep " LOCKSTEP_VERSION,
+                                     .config_hash = run->config->hash,
+                                     .program_hash = program_hash(run->program),
+                                     .seed = run->config->distributed.seed,
+                                     .full_tensors = options->full_tensors};
+    struct trace_writer *writer = trace_create(options->directory, &what, status);
+    free(name);
+    if (!writer)
+        return NULL;
+    struct recorder *recorder = memory_zeroed(1, sizeof(*recorder));
+    recorder->writer = writer;
+    recorder->log_points = options->log_points;
+    return recorder;
+}
+
+static bool take(struct recorder *recorder, struct run *run, int value, struct status *status)
+{
+    struct tensor view;
+    return executor_view(run->executor, value, &recorder->buffer, &view, status) &&
+           trace_add(recorder->writer, run->program->values[value].name, &view, status);
+}
+
+bool recorder_take_parameters(struct recorder *recorder, struct run *run, struct status *status)
+{
+    for (int p = 0; p < run->program->parameter_count; p++)
+        if (!take(recorder, run, run->program->parameters[p].value, status))
+            return false;
+    return trace_finish_step(recorder->writer, "init", status);
+}
+
+static bool is_recorded(const struct recorder *recorder, const struct value *value)
+{
+    if (!value->name[0] || !dtype_is_float(value->dtype) || value->kind != VALUE_COMPUTED)
+        return false;
+    return value->log_point || !recorder->log_points;
+}
+
+bool recorder_take(struct recorder *recorder, struct run *run, struct status *status)
+{
+    const struct instruction *done = &run->program->instructions[run_next(run) - 1];
+    for (int k = 0; k < done->output_count; k++)
+        if (is_recorded(recorder, &run->program->values[done->outputs[k]]) &&
+            !take(recorder, run, done->outputs[k], status))
+            return false;
+    return true;
+}
+
+bool recorder_finish_step(struct recorder *recorder, struct run *run, struct status *status)
+{
+    char name[32];
+    return trace_finish_step(recorder->writer, run_step_name(run->step, name), status);
+}
+
+bool recorder_finish(struct recorder *recorder, bool ok, struct status *status)
+{
+    if (!recorder)
+        return ok;
+    if (ok)
+        ok = trace_finish(recorder->writer, status);
+    else
+        trace_abandon(recorder->writer);
+    free(recorder->buffer);
+    free(recorder);
+    return ok;
+}

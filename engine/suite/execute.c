@@ -1,0 +1,255 @@
+#include "engine/suite/execute.h"
+
+#include "engine/base/memory.h"
+#include "engine/program/faults.h"
+#include "engine/suite/execute_internal.h"
+
+#include <math.h>
+#include <stdlib.h>
+#include <string.h>
+#include <time.h>
+
+static double now(void)
+{
+    struct timespec time;
+    clock_gettime(CLOCK_MONOTONIC, &time);
+    return (double)time.tv_sec + 1e-9 * (double)time.tv_nsec;
+}
+
+void environment_close(struct environment *environment)
+{
+    comm_close(environment->comm);
+    device_close(environment->device);
+    environment->comm = NULL;
+    environment->device = NULL;
+}
+
+static bool environment_open(struct environment *environment, struct status *status)
+{
+    struct device_options options = {.threads = environment->threads};
+    if (environment->device)
+        return true;
+    environment->device = device_open(environment->device_name, &options, status);
+    if (!environment->device)
+        return false;
+    environment->comm = comm_self();
+    return true;
+}
+
+struct run_options execution_options(const struct execution *execution)
+{
+    struct run_options options = {0};
+    if (execution->environment->fault) {
+        options.change = faults_change;
+        options.change_context = (void *)(uintptr_t)execution->environment->fault;
+    }
+    return options;
+}
+
+void execution_take_steps(struct execution *execution, const struct run *run)
+{
+    struct outcome *outcome = execution->outcome;
+    free(outcome->steps);
+    outcome->steps = memory_zeroed((size_t)run->reported, sizeof(*outcome->steps));
+    outcome->step_count = run->reported;
+    if (run->reported > 0)
+        memcpy(outcome->steps, run->reports, (size_t)run->reported * sizeof(*outcome->steps));
+    for (int i = 0; i < run->reported; i++) {
+        const struct step_report *step = &run->reports[i];
+        if (!isfinite(step->loss))
+            outcome_set(outcome, OUTCOME_FAILED, "the loss of step %d is %g", step->step,
+                        step->loss);
+        else if (!isfinite(step->gradient_norm) && !step->skipped)
+            outcome_set(outcome, OUTCOME_FAILED, "the gradient norm of step %d is %g", step->step,
+                        step->gradient_norm);
+    }
+    if (run->reported < run->steps)
+        outcome_set(outcome, OUTCOME_FAILED, "only %d of %d steps were run", run->reported,
+                    run->steps);
+}
+
+/* Bytes that the run's values use at most. */
+static double allocated(const struct run *run)
+{
+    const struct memory_plan *plan = run->executor->plan;
+    return (double)(plan->persistent_bytes + plan->workspace_bytes + plan->live[plan->peak]);
+}
+
+void execution_take_memory(struct execution *execution, const struct run *run,
+                           const struct run *other)
+{
+    struct resources *resources = &execution->outcome->resources;
+    struct device_memory memory;
+    device_memory(execution->environment->device, &memory);
+    resources->max_reserved = (double)memory.peak_total;
+    resources->max_allocated = allocated(run) + (other ? allocated(other) : 0);
+}
+
+/* "llama/bf4", or NULL after an error. */
+static struct config *load(const struct execution *execution, const char *variant,
+                           struct status *status)
+{
+    char *name = memory_format("%s/%s", test_model_name(execution->list, execution->test), variant);
+    struct config *config = config_load(execution->environment->search, name, status);
+    free(name);
+    return config;
+}
+
+bool execute_baseline(struct execution *execution, struct status *status)
+{
+    struct environment *environment = execution->environment;
+    const struct test_case *test = &execution->list->tests[execution->test];
+    struct run_options options = execution_options(execution);
+    struct config *config = load(execution, test->variant, status);
+    struct run *run =
+        config ? run_create(config, environment->device, environment->comm, &options, status)
+               : NULL;
+    bool ok = run != NULL;
+    while (ok && !run_ended(run))
+        ok = run_step(run, status);
+    if (ok) {
+        execution_take_steps(execution, run);
+        execution_take_memory(execution, run, NULL);
+        outcome_set(execution->outcome, OUTCOME_PASSED, "%s", "");
+    }
+    run_free(run);
+    config_free(config);
+    return ok;
+}
+
+/* What is needed to compare, loaded. */
+struct comparison {
+    struct config *test, *reference;
+    struct variant_config *variant;
+    struct tolerances *tolerances;
+    char *title;
+};
+
+static void comparison_free(struct comparison *comparison)
+{
+    config_free(comparison->test);
+    config_free(comparison->reference);
+    variant_free(comparison->variant);
+    tolerances_free(comparison->tolerances);
+    free(comparison->title);
+}
+
+static bool comparison_load(const struct execution *execution, struct comparison *comparison,
+                            struct status *status)
+{
+    const struct environment *environment = execution->environment;
+    const struct test_case *test = &execution->list->tests[execution->test];
+    const char *device = strcmp(device_name(environment->device), "cuda") == 0 ? "cuda" : "cpu";
+    if (!(comparison->test = load(execution, test->variant, status)) ||
+        !(comparison->reference = load(execution, test->reference, status)) ||
+        !(comparison->variant = variant_load(environment->search, test->variant, status)))
+        return false;
+    const char *table =
+        comparison->variant->tolerances ? comparison->variant->tolerances : "default";
+    comparison->tolerances = tolerances_load(environment->search, table, device, status);
+    if (!comparison->tolerances)
+        return false;
+    double factor = comparison->variant->compare_factor * comparison->test->compare_factor;
+    tolerances_rescale(comparison->tolerances, factor);
+    comparison->title = memory_format("%s against %s, tolerances %s x %.3g", comparison->test->name,
+                                      comparison->reference->name, table, factor);
+    return true;
+}
+
+/* Runs the pair to its end and gathers what it compares. */
+static bool run_pair(struct pair *pair, struct comparison_log *log, struct status *status)
+{
+    struct gathering gathering = {pair, log};
+    struct pair_event event;
+    char step[32];
+    gather_initial(&gathering);
+    gather_unmatched(&gathering);
+    pair_observe(pair, gather_result, &gathering);
+    while (!pair_ended(pair)) {
+        if (!pair_run_one(pair, &event, status)) {
+            comparison_log_problem(log, "%s: %s", run_step_name(pair->test->step, step),
+                                   status->text);
+            return false;
+        }
+        for (int i = 0; i < event.compared_count; i++) /* not shown to the observer */
+            if (pair->results[event.compared[i]].verdict.failures & FAILURE_SHAPE)
+                gather_result(&gathering, pair, event.step, event.compared[i],
+                              &pair->results[event.compared[i]]);
+    }
+    pair_observe(pair, NULL, NULL);
+    return true;
+}
+
+bool execute_comparison(struct execution *execution, struct status *status)
+{
+    struct environment *environment = execution->environment;
+    struct comparison comparison = {0};
+    struct comparison_log log = {0};
+    struct pair *pair = NULL;
+    if (comparison_load(execution, &comparison, status)) {
+        struct pair_options options = {.test = comparison.test,
+                                       .reference = comparison.reference,
+                                       .tolerances = comparison.tolerances,
+                                       .device = environment->device,
+                                       .comm = environment->comm,
+                                       .test_options = execution_options(execution),
+                                       .threads = environment->threads};
+        pair = pair_create(&options, status);
+    }
+    bool ok = pair && run_pair(pair, &log, status);
+    if (ok) {
+        execution_take_steps(execution, pair->test);
+        execution_take_memory(execution, pair->test, pair->reference);
+    }
+    if (pair)
+        execution_judge(execution, pair, &log, comparison.title);
+    pair_free(pair);
+    comparison_log_free(&log);
+    comparison_free(&comparison);
+    return ok;
+}
+
+static bool execute(struct execution *execution, struct status *status)
+{
+    const struct test_case *test = &execution->list->tests[execution->test];
+    if (!environment_open(execution->environment, status))
+        return false;
+    struct device *device = execution->environment->device;
+    device_memory_reset_peak(device);
+    if (test->requires_cuda && strcmp(device_name(device), "cuda") != 0) {
+        outcome_set(execution->outcome, OUTCOME_SKIPPED, "Cuda not available.");
+        return true;
+    }
+    switch (test->kind) {
+    case TEST_BASELINE:
+        return execute_baseline(execution, status);
+    case TEST_COMPARISON:
+        return execute_comparison(execution, status);
+    case TEST_FROZEN:
+        return execute_frozen(execution, status);
+    case TEST_NOT_BUILT:
+        break;
+    }
+    return status_fail(status, STATUS_UNSUPPORTED, "%s is not implemented", test->id);
+}
+
+void test_execute(struct environment *environment, const struct test_list *list, int test,
+                  struct outcome *outcome)
+{
+    struct execution execution = {environment, list, test, outcome};
+    struct status status = STATUS_NONE;
+    double start = now();
+    outcome->resources = (struct resources){NAN, NAN, NAN, NAN};
+    if (list->tests[test].unsupported)
+        outcome_set(outcome, OUTCOME_SKIPPED, "Configuration not supported.");
+    else if (!execute(&execution, &status))
+        outcome_set(outcome, OUTCOME_FAILED, "%s", status.text);
+    outcome->seconds = now() - start;
+    if (environment->device)
+        outcome->device = memory_string(device_name(environment->device));
+    if (environment->device && !isnan(outcome->resources.max_reserved)) {
+        struct device_memory memory;
+        device_memory(environment->device, &memory);
+        outcome->resources.reserved = outcome->resources.allocated = (double)memory.live_total;
+    }
+}

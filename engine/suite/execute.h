@@ -1,0 +1,24 @@
+/* Runs one test in this process. */
+#ifndef ENGINE_SUITE_EXECUTE_H
+#define ENGINE_SUITE_EXECUTE_H
+
+#include "engine/suite/outcome.h"
+#include "engine/suite/tests.h"
+
+/* What tests run in. The device is opened by the first test and used by all. One thread. */
+struct environment {
+    const struct config_search *search; /* borrowed */
+    const char *device_name;            /* borrowed: "auto", "cpu", ... */
+    int threads;                        /* 0 = all cores */
+    const char *fault;                  /* borrowed: put into every test's run; NULL = none */
+    struct device *device;              /* NULL until needed */
+    struct comm *comm;
+};
+
+void environment_close(struct environment *environment);
+
+/* Runs the test (not one of TEST_NOT_BUILT). `outcome` must be zeroed; never OUTCOME_NONE after. */
+void test_execute(struct environment *environment, const struct test_list *list, int test,
+                  struct outcome *outcome);
+
+#endif

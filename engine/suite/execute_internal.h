@@ -1,0 +1,46 @@
+/* Between the files of engine/suite that run tests. */
+#ifndef ENGINE_SUITE_EXECUTE_INTERNAL_H
+#define ENGINE_SUITE_EXECUTE_INTERNAL_H
+
+#include "engine/compare/pair.h"
+#include "engine/compare/results.h"
+#include "engine/suite/execute.h"
+
+/* A test while it runs. */
+struct execution {
+    struct environment *environment;
+    const struct test_list *list;
+    int test;
+    struct outcome *outcome;
+};
+
+/* Each sets the outcome, or returns false with `status`. */
+bool execute_baseline(struct execution *execution, struct status *status);
+bool execute_comparison(struct execution *execution, struct status *status);
+bool execute_frozen(struct execution *execution, struct status *status);
+
+/* Options of the test's own run: with the fault, if there is one. */
+struct run_options execution_options(const struct execution *execution);
+/* Fails the outcome when a loss or gradient norm of the run is not finite; keeps its reports. */
+void execution_take_steps(struct execution *execution, const struct run *run);
+/* Notes the memory that the test took; `other` may be NULL. */
+void execution_take_memory(struct execution *execution, const struct run *run,
+                           const struct run *other);
+/* Puts what the two runs differ in into the outcome. */
+void execution_judge(struct execution *execution, const struct pair *pair,
+                     const struct comparison_log *log, const char *title);
+
+/* A pair's comparisons, gathered as they are made. */
+struct gathering {
+    struct pair *pair;
+    struct comparison_log *log;
+};
+/* A pair_observer with a struct gathering as its context. */
+void gather_result(void *context, const struct pair *pair, int step, int value,
+                   const struct pair_result *result);
+/* What pair_create compared: the initial parameters, which no observer saw. */
+void gather_initial(struct gathering *gathering);
+/* Tensors of one side only. */
+void gather_unmatched(struct gathering *gathering);
+
+#endif

@@ -1,0 +1,97 @@
+/* The verdict of a comparison, in one line, in full, and as a command to go on with. */
+#include "engine/base/memory.h"
+#include "engine/base/text.h"
+#include "engine/suite/execute_internal.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+/* In single quotes if a shell would not take it as one plain word. */
+static void add_word(struct text *text, const char *word)
+{
+    static const char plain[] = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789"
+                                "_-./=,+:@%";
+    if (word[0] && word[strspn(word, plain)] == '\0') {
+        text_format(text, " %s", word);
+        return;
+    }
+    text_add(text, " '");
+    for (; *word; word++)
+        *word == '\'' ? text_add(text, "'\\''") : text_add_part(text, word, 1);
+    text_add(text, "'");
+}
+
+/* The command line that stops the debugger at the first divergence. */
+static char *debug_command(const struct execution *execution, const struct config *config,
+                           const struct tensor_result *first)
+{
+    const struct environment *environment = execution->environment;
+    struct text text = {0};
+    text_format(&text, "lockstep debug %s", config->name);
+    for (int i = 0; environment->search && i < environment->search->directory_count; i++) {
+        text_add(&text, " --config-dir");
+        add_word(&text, environment->search->directories[i]);
+    }
+    for (int i = 0; environment->search && i < environment->search->override_count; i++) {
+        text_add(&text, " --set");
+        add_word(&text, environment->search->overrides[i]);
+    }
+    if (strcmp(environment->device_name, "auto") != 0) {
+        text_add(&text, " --device");
+        add_word(&text, environment->device_name);
+    }
+    if (environment->fault) {
+        text_add(&text, " --fault");
+        add_word(&text, environment->fault);
+    }
+    if (first && strcmp(first->step, "init") != 0) {
+        char *until = memory_format("until %s", first->name);
+        text_add(&text, " -ex 'stop on divergence' -ex");
+        add_word(&text, strcmp(first->step, "train_1") == 0 ? until : "run");
+        free(until);
+    }
+    return text_take(&text);
+}
+
+static void fail(struct execution *execution, const struct pair *pair,
+                 const struct comparison_log *log, const char *title)
+{
+    struct outcome *outcome = execution->outcome;
+    const struct tensor_result *first = comparison_log_first_failure(log);
+    struct report_options options = {.title = title,
+                                     .reference = pair->options.reference->name,
+                                     .test = pair->options.test->name,
+                                     .samples = 3,
+                                     .failures = 3};
+    struct text report = {0};
+    comparison_log_report(log, &options, &report);
+    outcome->detail = text_take(&report);
+    outcome->debug = debug_command(execution, pair->options.test, first);
+    if (first)
+        outcome_set(outcome, OUTCOME_FAILED, "first divergence: %s, %s", first->step, first->name);
+    else if (log->problem_count > 0)
+        outcome_set(outcome, OUTCOME_FAILED, "%s", log->problems[0]);
+    else
+        outcome_set(outcome, OUTCOME_FAILED, "nothing was compared");
+}
+
+void execution_judge(struct execution *execution, const struct pair *pair,
+                     const struct comparison_log *log, const char *title)
+{
+    struct outcome *outcome = execution->outcome;
+    struct text json = {0};
+    comparison_log_json(log, &json);
+    outcome->comparison = text_take(&json);
+    outcome->tensors = log->compared;
+    outcome->elements = log->elements;
+    outcome->elements_whole = log->elements_whole;
+    const struct tensor_result *closest = comparison_log_closest(log);
+    if (closest) {
+        outcome->closest = memory_string(closest->name);
+        outcome->worst = closest->verdict.worst;
+    }
+    if (!comparison_log_passed(log))
+        fail(execution, pair, log, title);
+    else
+        outcome_set(outcome, OUTCOME_PASSED, "%s", "");
+}

@@ -1,0 +1,47 @@
+/* How a test ended. Travels between processes as one line of JSON. */
+#ifndef ENGINE_SUITE_OUTCOME_H
+#define ENGINE_SUITE_OUTCOME_H
+
+#include "engine/base/status.h"
+#include "engine/train/run.h"
+
+#include <stdint.h>
+
+enum outcome_kind { OUTCOME_NONE = 0, OUTCOME_PASSED, OUTCOME_FAILED, OUTCOME_SKIPPED };
+
+const char *outcome_kind_name(enum outcome_kind kind); /* "PASSED", ...; static */
+
+/* Bytes; NAN when unknown. Reserved: taken from the device. Allocated: of it, what values use. */
+struct resources {
+    double reserved, allocated, max_reserved, max_allocated;
+};
+
+/* Zero-initialise; strings are owned or NULL. */
+struct outcome {
+    enum outcome_kind kind;
+    char *reason;     /* one line: why it failed or was skipped */
+    char *detail;     /* the report of a failure, several lines */
+    char *debug;      /* the command that shows the failure in the debugger */
+    char *comparison; /* JSON object of docs/comparison-format.md */
+    char *closest;    /* the tensor that came closest to its limit, of those within */
+    double worst;     /* and how close: 1 = at the limit */
+    int64_t tensors, elements, elements_whole; /* compared, and of how many elements */
+    char *device;                              /* "cpu", ...; NULL if none was opened */
+    double seconds;
+    struct resources resources;
+    struct step_report *steps; /* of the test's run, owned */
+    int step_count;
+};
+
+/* Frees what it owns and zeroes it. */
+void outcome_free(struct outcome *outcome);
+/* Sets kind and reason, unless it failed already. */
+void outcome_set(struct outcome *outcome, enum outcome_kind kind, const char *format, ...)
+    __attribute__((format(printf, 3, 4)));
+
+/* One line without a newline, owned by the caller. `test` is any number, given back by decode. */
+char *outcome_encode(const struct outcome *outcome, int test);
+/* The reverse, into a zeroed outcome. False if the line is none. */
+bool outcome_decode(const char *line, struct outcome *outcome, int *test);
+
+#endif
