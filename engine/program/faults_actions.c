@@ -111,6 +111,13 @@ static bool becomes(struct fault_change *change, enum op op, int input, double v
     return true;
 }
 
+/* Integers are indices: only 0 is one whatever they index. */
+static bool fills(const struct fault_change *change, int value, double number)
+{
+    return number == 0 || dtype_is_float(value_of(change, value)->dtype) ||
+           unsuitable(change, "what is left out holds integers, so value must be 0");
+}
+
 static bool drop_operand(struct fault_change *change, double value)
 {
     int operand;
@@ -124,6 +131,8 @@ static bool drop_operand(struct fault_change *change, double value)
         return true;
     }
     int old = in->inputs[operand];
+    if (!fills(change, old, value))
+        return false;
     int constant = fault_insert_before(change, OP_FILL, &(struct op_parameters){.value = value},
                                        NULL, 0, old, value_of(change, old)->dtype);
     fault_instruction(change)->inputs[operand] = constant;
@@ -168,9 +177,11 @@ static bool apply_drop(struct fault_change *change)
         return unsuitable(change, "nothing can stand for its result");
     if (!fault_operand(change, "output", 0, &output))
         return false;
+    int old = in->outputs[output];
+    if (!fills(change, old, value))
+        return false;
     if (in->output_count == 1)
         return becomes(change, OP_FILL, -1, value);
-    int old = in->outputs[output];
     int constant = fault_insert_after(change, OP_FILL, &(struct op_parameters){.value = value},
                                       NULL, 0, old, value_of(change, old)->dtype);
     program_take_over(change->program, old, constant);
