@@ -60,6 +60,10 @@ struct trace_writer *trace_create(const char *directory, const struct trace_desc
  * recorded before in this step replaces it (the last one counts). */
 bool trace_add(struct trace_writer *writer, const char *name, const struct tensor *tensor,
                struct status *status);
+/* The same without statistics, which need a pass over the whole tensor: for the many inner values,
+ * whose recording must not slow the run down. (A trace of whole tensors has them all the same.) */
+bool trace_add_samples(struct trace_writer *writer, const char *name, const struct tensor *tensor,
+                       struct status *status);
 /* Writes the current step's file under `step` and starts the next. Nothing is written if empty. */
 bool trace_finish_step(struct trace_writer *writer, const char *step, struct status *status);
 /* Writes the manifest and frees the writer; `status` tells whether all of it worked. NULL is ok. */

@@ -3,6 +3,7 @@
 #include "engine/base/memory.h"
 #include "engine/base/names.h"
 #include "engine/base/text.h"
+#include "engine/trace/trace_statistics.h"
 
 #include <dirent.h>
 #include <errno.h>
@@ -30,54 +31,6 @@ struct trace_writer {
     int order; /* of the next tensor in this step */
 };
 
-/* Statistics of one tensor, gathered in one pass. Sums are of differences from the first finite
- * value, so that a large mean does not drown a small deviation; in float64. */
-struct statistics {
-    int64_t finite, nans, infinities;
-    double first, sum, square_sum, minimum, maximum;
-};
-
-static void gather(struct statistics *statistics, const double *numbers, int64_t count)
-{
-    for (int64_t i = 0; i < count; i++) {
-        double number = numbers[i];
-        if (!isfinite(number)) {
-            statistics->nans += isnan(number) != 0;
-            statistics->infinities += isinf(number) != 0;
-            continue;
-        }
-        if (statistics->finite++ == 0)
-            statistics->first = statistics->minimum = statistics->maximum = number;
-        double difference = number - statistics->first;
-        statistics->sum += difference;
-        statistics->square_sum += difference * difference;
-        if (number < statistics->minimum)
-            statistics->minimum = number;
-        if (number > statistics->maximum)
-            statistics->maximum = number;
-    }
-}
-
-static struct statistics statistics_of(const struct tensor *tensor)
-{
-    enum { CHUNK = 512 };
-    struct statistics statistics = {0};
-    double numbers[CHUNK];
-    int64_t columns = shape_columns(tensor->shape);
-    int64_t rows = columns ? shape_elements(tensor->shape) / columns : 0;
-    for (int64_t row = 0; row < rows; row++) {
-        const char *start = (const char *)tensor->data +
-                            (size_t)(row * tensor->row_stride) * dtype_size(tensor->dtype);
-        for (int64_t column = 0; column < columns; column += CHUNK) {
-            int64_t count = columns - column < CHUNK ? columns - column : CHUNK;
-            dtype_convert(numbers, DTYPE_F64, start + (size_t)column * dtype_size(tensor->dtype),
-                          tensor->dtype, (size_t)count);
-            gather(&statistics, numbers, count);
-        }
-    }
-    return statistics;
-}
-
 /* Numbers that do not exist are left out of the metadata. */
 static void add_number(struct text *text, const char *key, double number)
 {
@@ -85,26 +38,29 @@ static void add_number(struct text *text, const char *key, double number)
         text_format(text, ",\"%s\":%.17g", key, number);
 }
 
-static char *describe(const struct tensor *tensor, int64_t sampling_step, int order)
+static void add_statistics(struct text *text, const struct tensor *tensor)
+{
+    struct trace_statistics found = trace_statistics_of(tensor);
+    add_number(text, "mean", found.mean);
+    add_number(text, "deviation", found.deviation);
+    add_number(text, "minimum", found.minimum);
+    add_number(text, "maximum", found.maximum);
+    text_format(text, ",\"nan_count\":%" PRId64 ",\"infinity_count\":%" PRId64, found.nans,
+                found.infinities);
+}
+
+static char *describe(const struct tensor *tensor, int64_t sampling_step, int order,
+                      bool statistics)
 {
     struct text text = {0};
-    struct statistics found = statistics_of(tensor);
-    double count = (double)found.finite, mean = NAN, deviation = NAN;
-    if (found.finite > 0)
-        mean = found.first + found.sum / count;
-    if (found.finite > 1)
-        deviation = sqrt(fmax(0, (found.square_sum - found.sum * found.sum / count) / (count - 1)));
     text_add(&text, "{\"shape\":[");
     for (int i = 0; i < tensor->shape.rank; i++)
         text_format(&text, i ? ",%" PRId64 : "%" PRId64, tensor->shape.dims[i]);
     text_format(&text, "],\"dtype\":\"%s\",\"sampling_step\":%" PRId64, dtype_name(tensor->dtype),
                 sampling_step);
-    add_number(&text, "mean", mean);
-    add_number(&text, "deviation", deviation);
-    add_number(&text, "minimum", found.finite ? found.minimum : NAN);
-    add_number(&text, "maximum", found.finite ? found.maximum : NAN);
-    text_format(&text, ",\"nan_count\":%" PRId64 ",\"infinity_count\":%" PRId64 ",\"order\":%d}",
-                found.nans, found.infinities, order);
+    if (statistics)
+        add_statistics(&text, tensor);
+    text_format(&text, ",\"order\":%d}", order);
     return text_take(&text);
 }
 
@@ -113,6 +69,10 @@ static void copy_samples(char *to, const struct tensor *tensor, int64_t count, i
 {
     size_t size = dtype_size(tensor->dtype);
     int64_t columns = shape_columns(tensor->shape);
+    if (step == 1 && tensor_is_contiguous(tensor)) {
+        memcpy(to, tensor->data, (size_t)count * size);
+        return;
+    }
     for (int64_t i = 0; i < count; i++) {
         int64_t index = i * step;
         int64_t place = index / columns * tensor->row_stride + index % columns;
@@ -143,14 +103,14 @@ static void free_record(struct record *record)
     *record = (struct record){0};
 }
 
-bool trace_add(struct trace_writer *writer, const char *name, const struct tensor *tensor,
-               struct status *status)
+static bool add(struct trace_writer *writer, const char *name, const struct tensor *tensor,
+                bool statistics, struct status *status)
 {
     struct record record = {0};
     if (!take_samples(writer, name, tensor, &record, status))
         return false;
     int64_t step = writer->full_tensors ? 0 : trace_sampling_step(tensor->shape);
-    record.metadata = describe(tensor, step, writer->order++);
+    record.metadata = describe(tensor, step, writer->order++, statistics);
     int position = names_find(&writer->names, name);
     if (position >= 0) {
         free_record(&writer->records[position]);
@@ -160,6 +120,18 @@ bool trace_add(struct trace_writer *writer, const char *name, const struct tenso
     names_set(&writer->names, name, writer->count);
     ARRAY_PUSH(writer->records, writer->count, writer->capacity, record);
     return true;
+}
+
+bool trace_add(struct trace_writer *writer, const char *name, const struct tensor *tensor,
+               struct status *status)
+{
+    return add(writer, name, tensor, true, status);
+}
+
+bool trace_add_samples(struct trace_writer *writer, const char *name, const struct tensor *tensor,
+                       struct status *status)
+{
+    return add(writer, name, tensor, writer->full_tensors, status);
 }
 
 static void clear_step(struct trace_writer *writer)
