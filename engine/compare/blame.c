@@ -5,8 +5,10 @@
  * of a value is everything between it and the compared values that it was computed from. While a
  * value at the border of the region diverged, the walk goes on from the worst of these. Where none
  * did, the error was introduced inside of the region: by the instruction that the reference does
- * not have like that, else by the one whose result float64 does not confirm, else by the one that
- * made the diverged value. */
+ * not have like that, else by the one whose result float64 does not confirm. If there is no such
+ * one, the error came in below the limits and grew: then the walk goes on through inputs whose
+ * errors are within limits, but more than rounding, and takes what it finds there; if it finds
+ * nothing, the instruction that made the last diverged value is as far as it gets. */
 #include "engine/base/memory.h"
 #include "engine/compare/check.h"
 
@@ -37,7 +39,10 @@ int first_divergence(const struct pair *pair)
     return -1;
 }
 
-enum { MAX_REPLAYS = 32 }; /* a replay may have to run the step again */
+enum {
+    MAX_REPLAYS = 64, /* of one walk: a replay may have to run the step again */
+    MAX_REGIONS = 1000,
+};
 
 /* A value of the region, what the reference has in its place (-1: unknown), and the node that reads
  * it (-1 for the value where the region starts). */
@@ -52,6 +57,18 @@ struct region {
     int worst;           /* the worst diverged value at the border, -1 if none diverged */
     int worst_reader;    /* the node that reads it */
     double worst_ratio;
+    int faint; /* the border value with the largest error within limits, -1 if there is only noise
+                */
+    int faint_reader;
+    double faint_error;
+};
+
+/* What is known of a walk so far. */
+struct walk {
+    struct pair *pair;
+    struct blame *blame;
+    int replays;   /* so far */
+    bool diverged; /* something on the way was beyond its limits */
 };
 
 static void region_free(struct region *region)
@@ -120,8 +137,52 @@ static void add_node(const struct pair *pair, struct region *region, int value, 
     region->seen[value] = 1;
 }
 
-/* Looks at the inputs of node `n`: diverged ones are the border, unknown ones join the region. */
-static void look_behind(const struct pair *pair, struct region *region, int n)
+/* The error of a state that was not compared in this step: it is that of the update before. */
+static double state_error(struct pair *pair, int value)
+{
+    struct pair_sides sides;
+    struct metrics metrics = {0};
+    struct status ignored = STATUS_NONE;
+    if (!pair->reference || pair->reference_value[value] < 0 || pair->test->step == 0 ||
+        !dtype_is_float(pair->test->program->values[value].dtype) ||
+        !pair_view(pair, value, &sides, &ignored))
+        return 0;
+    if (sides.has_reference)
+        metrics_compute(&sides.reference, &sides.test, sides.scale, pair->options.threads,
+                        &metrics);
+    pair_sides_free(&sides);
+    return metrics.rms_reference > 0 ? metrics.rms_difference / metrics.rms_reference : 0;
+}
+
+/* Relative errors up to this may be nothing but rounding. */
+static double noise_of(const struct value *value)
+{
+    return 64 * dtype_epsilon(value->dtype == DTYPE_F64 ? DTYPE_F32 : value->dtype);
+}
+
+/* An input at the border of the region. */
+static void look_at_border(struct pair *pair, struct region *region, int n, int input)
+{
+    const struct value *value = &pair->test->program->values[input];
+    struct value_error error = value_error_of(pair, input);
+    if (!error.known && value->kind == VALUE_STATE)
+        error.relative = state_error(pair, input);
+    double ratio = error.diverged ? pair->results[input].verdict.worst : 0;
+    if (error.diverged && (region->worst < 0 || ratio > region->worst_ratio)) {
+        region->worst = input;
+        region->worst_reader = n;
+        region->worst_ratio = ratio;
+    }
+    if (dtype_is_float(value->dtype) && error.relative > noise_of(value) &&
+        error.relative > region->faint_error) {
+        region->faint = input;
+        region->faint_reader = n;
+        region->faint_error = error.relative;
+    }
+}
+
+/* Looks at the inputs of node `n`: those that nothing is known of join the region. */
+static void look_behind(struct pair *pair, struct region *region, int n)
 {
     const struct program *program = pair->test->program;
     const struct node node = region->nodes[n];
@@ -130,21 +191,16 @@ static void look_behind(const struct pair *pair, struct region *region, int n)
         there = producer_of(pair->reference->program, node.other);
     for (int i = 0; i < in->input_count; i++) {
         int input = in->inputs[i];
-        struct value_error error = value_error_of(pair, input);
-        double ratio = error.diverged ? pair->results[input].verdict.worst : 0;
-        if (error.diverged && (region->worst < 0 || ratio > region->worst_ratio)) {
-            region->worst = input;
-            region->worst_reader = n;
-            region->worst_ratio = ratio;
-        }
-        if (!error.known && !region->seen[input] && producer_of(program, input))
+        if (value_error_of(pair, input).known || !producer_of(program, input))
+            look_at_border(pair, region, n, input);
+        else if (!region->seen[input])
             add_node(pair, region, input, there ? there->inputs[i] : -1, n);
     }
 }
 
-static struct region region_behind(const struct pair *pair, int value)
+static struct region region_behind(struct pair *pair, int value)
 {
-    struct region region = {.worst = -1};
+    struct region region = {.worst = -1, .faint = -1};
     region.seen = memory_zeroed((size_t)pair->test->program->value_count, 1);
     add_node(pair, &region, value, -1, -1);
     for (int n = 0; n < region.count; n++)
@@ -158,11 +214,12 @@ static bool differs(const struct pair *pair, const struct node *node)
 }
 
 /* The node whose result is furthest from its float64 replay; -1 if all are right. */
-static int wrong_node(struct pair *pair, const struct region *region, struct status *status)
+static int wrong_node(struct walk *walk, const struct region *region, struct status *status)
 {
+    struct pair *pair = walk->pair;
     int wrong = -1, step = pair->test->step;
     double worst = 0;
-    for (int n = 0; n < region->count && n < MAX_REPLAYS; n++) {
+    for (int n = 0; n < region->count && walk->replays < MAX_REPLAYS; n++, walk->replays++) {
         struct check check;
         int instruction = pair->test->program->values[region->nodes[n].value].producer;
         if (!check_instruction(pair, step, instruction, &check, status))
@@ -176,16 +233,13 @@ static int wrong_node(struct pair *pair, const struct region *region, struct sta
     return wrong;
 }
 
-/* The node of a region, at whose border nothing diverged, that introduced the error. */
-static int guilty_node(struct pair *pair, const struct region *region, struct status *status)
+/* The node of a region, at whose border nothing diverged, that introduced the error. -1: none. */
+static int guilty_node(struct walk *walk, const struct region *region, struct status *status)
 {
-    if (region->count == 1 || differs(pair, &region->nodes[0]))
-        return 0;
-    for (int n = 1; n < region->count; n++)
-        if (differs(pair, &region->nodes[n]))
+    for (int n = 0; n < region->count; n++)
+        if (differs(walk->pair, &region->nodes[n]))
             return n;
-    int wrong = wrong_node(pair, region, status);
-    return wrong < 0 ? 0 : wrong;
+    return wrong_node(walk, region, status);
 }
 
 static void add_link(const struct pair *pair, struct blame *blame, int value)
@@ -229,32 +283,58 @@ static int enter_previous_step(struct pair *pair, int state, struct status *stat
     return -1;
 }
 
-static void accuse(struct pair *pair, struct blame *blame, const struct node *node)
+/* The last link made it. */
+static void accuse(struct walk *walk, const struct node *node)
 {
+    const struct pair *pair = walk->pair;
+    struct blame *blame = walk->blame;
     blame->guilty = blame->count - 1;
     blame->different = differs(pair, node);
-    if (pair->reference && node->other >= 0)
-        blame->counterpart = pair->reference->program->values[node->other].producer;
+    blame->counterpart = pair->reference && node->other >= 0
+                             ? pair->reference->program->values[node->other].producer
+                             : -1;
 }
 
-static bool walk(struct pair *pair, int value, struct blame *blame, struct status *status)
+/* The value to go on from behind the region, -1 at the end. */
+static int next_value(struct walk *walk, const struct region *region, struct status *status)
 {
-    const struct program *program = pair->test->program;
-    bool diverged = value_error_of(pair, value).diverged;
-    while (producer_of(program, value)) {
+    struct pair *pair = walk->pair;
+    int n = region->worst_reader, next = region->worst;
+    if (next < 0) {
+        n = guilty_node(walk, region, status);
+        add_path(pair, walk->blame, region, n);
+        if (n >= 0) {
+            accuse(walk, &region->nodes[n]);
+            return -1;
+        }
+        if (walk->diverged && walk->blame->guilty < 0)
+            accuse(walk, &region->nodes[0]);
+        n = region->faint_reader;
+        next = region->faint;
+    }
+    if (next < 0)
+        return -1;
+    add_path(pair, walk->blame, region, n);
+    walk->diverged |= region->worst >= 0;
+    if (pair->test->program->values[next].kind == VALUE_STATE)
+        next = enter_previous_step(pair, next, status);
+    if (region->worst >= 0 && !producer_of(pair->test->program, next))
+        accuse(walk, &region->nodes[n]);
+    return next;
+}
+
+static bool walk_back(struct pair *pair, int value, struct blame *blame, struct status *status)
+{
+    struct walk walk = {
+        .pair = pair, .blame = blame, .diverged = value_error_of(pair, value).diverged};
+    for (int i = 0; i < MAX_REGIONS && producer_of(pair->test->program, value); i++) {
         add_link(pair, blame, value);
         struct region region = region_behind(pair, value);
-        int n = region.worst < 0 ? guilty_node(pair, &region, status) : region.worst_reader;
-        int next = region.worst;
-        add_path(pair, blame, &region, n);
-        if (next >= 0 && program->values[next].kind == VALUE_STATE)
-            next = enter_previous_step(pair, next, status);
-        if (!producer_of(program, next) && (diverged || region.worst >= 0))
-            accuse(pair, blame, &region.nodes[n]);
-        diverged |= region.worst >= 0;
+        value = next_value(&walk, &region, status);
         region_free(&region);
-        value = next;
     }
+    if (blame->guilty >= 0)
+        blame->count = blame->guilty + 1;
     return status->code == STATUS_OK;
 }
 
@@ -262,7 +342,7 @@ bool blame_walk(struct pair *pair, int value, struct blame *blame, struct status
 {
     *blame = (struct blame){.guilty = -1, .counterpart = -1};
     int step = pair->test->step, next = run_next(pair->test);
-    bool ok = walk(pair, value, blame, status);
+    bool ok = walk_back(pair, value, blame, status);
     if (ok && blame->guilty >= 0) {
         const struct blame_link *link = &blame->links[blame->guilty];
         ok = check_instruction(pair, link->step, link->instruction, &blame->check, status);
