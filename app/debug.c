@@ -81,6 +81,7 @@ static void handle_event(struct prompt *prompt, const struct session_event *even
     case EVENT_RUNNING:
     case EVENT_STOPPED: /* its text is in the output too */
     case EVENT_CHANGED:
+    case EVENT_PICTURE:
         break;
     }
 }

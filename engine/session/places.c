@@ -43,12 +43,16 @@ static bool path_within(const char *path, const char *word)
     return strncmp(path, word, length) == 0 && (!path[length] || path[length] == '.');
 }
 
-/* A layer's full path, or the path of a part in any layer. */
-static bool origin_matches_layer(const struct origin *origin, const char *layer)
+/* A layer's full path, or the path of a part in any layer. The parts of the last phases are the
+ * parameters' paths: "decoder.1" alone does not mean those, "update decoder.1" does. */
+static bool origin_matches_layer(const struct origin *origin, const char *layer, int phase)
 {
     char path[256];
-    return path_within(origin_path(origin, path, sizeof(path)), layer) ||
-           (origin->part && path_within(origin->part, layer));
+    if (path_within(origin_path(origin, path, sizeof(path)), layer))
+        return phase >= 0 || origin->phase < PHASE_REDUCE || !origin->part ||
+               !path_within(origin->part, layer);
+    return origin->part && (phase >= 0 || origin->phase < PHASE_REDUCE) &&
+           path_within(origin->part, layer);
 }
 
 static bool origin_matches(const struct origin *origin, const struct place *place)
@@ -57,7 +61,7 @@ static bool origin_matches(const struct origin *origin, const struct place *plac
         return false;
     if (place->micro_batch >= 0 && origin->micro_batch != place->micro_batch)
         return false;
-    return !place->layer || origin_matches_layer(origin, place->layer);
+    return !place->layer || origin_matches_layer(origin, place->layer, place->phase);
 }
 
 static bool writes(const struct place *place, const struct instruction *in)
@@ -185,11 +189,14 @@ static int phase_find(const char *word)
     return -1;
 }
 
-static bool layer_exists(const struct program *program, const char *layer)
+static bool layer_exists(const struct program *program, const char *layer, int phase)
 {
-    for (int i = 0; i < program->instruction_count; i++)
-        if (origin_matches_layer(&program->instructions[i].origin, layer))
+    for (int i = 0; i < program->instruction_count; i++) {
+        const struct origin *origin = &program->instructions[i].origin;
+        if ((phase < 0 || (int)origin->phase == phase) &&
+            origin_matches_layer(origin, layer, phase))
             return true;
+    }
     return false;
 }
 
@@ -209,7 +216,7 @@ static bool parse_origin(const struct program *program, const char *text, struct
             place->phase = phase_find(word);
         else if (strncmp(word, "mb=", 3) == 0)
             ok = read_integer(&number, &place->micro_batch) && (!*number || *number == '/');
-        else if (!place->layer && layer_exists(program, word))
+        else if (!place->layer && layer_exists(program, word, place->phase))
             place->layer = memory_string(word);
         else
             ok = false;

@@ -1,0 +1,31 @@
+/* A debugger without a thread, on a model small enough for tests. */
+#ifndef HELPER_DEBUGGER_H
+#define HELPER_DEBUGGER_H
+
+#include "engine/session/debugger.h"
+
+struct bench {
+    struct debugger *debugger;
+    struct text output;   /* of the last command */
+    char reason[200];     /* of the last stop */
+    int stops;            /* EVENT_STOPPED so far */
+    int cancel_after;     /* questions for an interrupt until it comes; -1: never */
+    struct status status; /* of the last command */
+};
+
+/* "--set" for a model of 32 channels. */
+extern const char *const tiny_overrides[];
+extern const int tiny_override_count;
+
+void bench_open(struct bench *bench);
+void bench_close(struct bench *bench);
+/* Runs a command that must work, and gives its output. */
+const char *bench_do(struct bench *bench, const char *line);
+/* Runs a command that must fail, and gives its message. */
+const char *bench_fail(struct bench *bench, const char *line);
+/* Fails the test unless `text` contains `part`. */
+void must_contain(const char *text, const char *part);
+/* Hash over all values of both runs that are at hand; the number of them in *count. */
+uint64_t bench_hash(const struct bench *bench, int *count);
+
+#endif

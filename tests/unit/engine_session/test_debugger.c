@@ -1,0 +1,336 @@
+/* Commands on a small run: stepping, stops, going back bit for bit, causes, grafts. */
+#include "engine/session/motion.h"
+#include "helper_debugger.h"
+#include "tests/unit/random.h"
+
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <string.h>
+
+#include <cmocka.h>
+
+static void open_run(struct bench *bench, const char *file)
+{
+    bench_open(bench);
+    bench_do(bench, file);
+}
+
+static int64_t position(const struct bench *bench)
+{
+    return debugger_position(bench->debugger);
+}
+
+static const struct origin *origin_at(const struct bench *bench, int64_t at)
+{
+    const struct program *program = debugger_program(bench->debugger);
+    return &program->instructions[at % program->instruction_count].origin;
+}
+
+/* One accumulation of a gradient is left out: the error is introduced by one known
+ * instruction. */
+static const char *const faulty =
+    "file llama/bf4 fault "
+    "drop:op=accumulate,layer=decoder.1,part=mlp.layer_2,phase=backward,mb=2,nth=0";
+static const char *const broken = "gradient decoder.1.mlp.layer_2.weight mb=2/4";
+
+static void test_stepping(void **state)
+{
+    (void)state;
+    struct bench bench;
+    open_run(&bench, "file llama/df2");
+    bench_do(&bench, "stepi");
+    assert_int_equal(position(&bench), 1);
+    bench_do(&bench, "stepi 5");
+    assert_int_equal(position(&bench), 6);
+    bench_do(&bench, "restart");
+    assert_int_equal(position(&bench), 0);
+    for (int level = LEVEL_PART; level <= LEVEL_PHASE; level++) {
+        static const char *const commands[] = {"step", "next", "finish"};
+        bench_do(&bench, "start");
+        int64_t last = -1;
+        while (position(&bench) < debugger_end(bench.debugger)) {
+            last = position(&bench);
+            bench_do(&bench, commands[level]);
+            assert_int_equal(position(&bench), motion_group_end(bench.debugger, last, level));
+            assert_int_equal(motion_group_start(bench.debugger, position(&bench), level),
+                             motion_group_start(bench.debugger, last + 1, level));
+        }
+        must_contain(bench.output.data, "Run finished: no divergence");
+    }
+    must_contain(bench_fail(&bench, "step"), "the run has ended");
+    must_contain(bench_fail(&bench, ""), "the run has ended"); /* the same again */
+    bench_close(&bench);
+}
+
+static void test_until(void **state)
+{
+    (void)state;
+    struct bench bench;
+    open_run(&bench, "file llama/bf4");
+    bench_do(&bench, "until backward");
+    assert_int_equal(origin_at(&bench, position(&bench))->phase, PHASE_BACKWARD);
+    assert_int_equal(origin_at(&bench, position(&bench) - 1)->phase, PHASE_FORWARD);
+    bench_do(&bench, "until decoder.0 mb=3");
+    assert_int_equal(origin_at(&bench, position(&bench))->micro_batch, 3);
+    assert_string_equal(origin_at(&bench, position(&bench))->layer, "decoder.0");
+    must_contain(bench_do(&bench, "until gradient embeddings.word_embeddings_weight"),
+                 "gradient embeddings.word_embeddings_weight");
+    bench_close(&bench);
+}
+
+static void test_breakpoints(void **state)
+{
+    (void)state;
+    struct bench bench;
+    open_run(&bench, "file llama/bf4");
+    must_contain(bench_do(&bench, "break decoder.1 if step == 2 and mb == 1"), "Breakpoint 1");
+    must_contain(bench_do(&bench, "tbreak fw decoder.0.output if rel_rms >= 0"), "after");
+    must_contain(bench_do(&bench, "watch gradient decoder.1.mlp.layer_2.weight"), "Watchpoint 3");
+    must_contain(bench_do(&bench, "run"), "Temporary breakpoint 2");
+    must_contain(bench_do(&bench, "info breakpoints"), "watchpoint 3");
+    assert_null(strstr(bench.output.data, "breakpoint 2"));
+    for (int i = 0; i < 4; i++)
+        must_contain(bench_do(&bench, "continue"), "Watchpoint 3");
+    must_contain(bench.output.data, "old ");
+    bench_do(&bench, "disable 3");
+    must_contain(bench_do(&bench, "c"), "Breakpoint 1");
+    assert_int_equal(origin_at(&bench, position(&bench))->micro_batch, 1);
+    assert_int_equal(bench.debugger->target->pair->test->step, 1);
+    must_contain(bench_do(&bench, "info breakpoints"), "breakpoint 1, decoder.1 if step == 2");
+    must_contain(bench.output.data, "hit 1 time");
+    must_contain(bench_fail(&bench, "delete 7"), "no breakpoint '7'");
+    must_contain(bench_fail(&bench, "break decoder.1 if rms >"), "column");
+    must_contain(bench_fail(&bench, "watch decoder.1"), "no tensor");
+    bench_do(&bench, "enable");
+    bench_do(&bench, "delete");
+    must_contain(bench_do(&bench, "info breakpoints"), "No breakpoints");
+    must_contain(bench_do(&bench, "continue"), "Run finished");
+    bench_close(&bench);
+}
+
+/* A stop after a tensor was written, and one before the next instruction, are both told. */
+static void test_two_stops(void **state)
+{
+    (void)state;
+    struct bench bench;
+    open_run(&bench, "file llama/simple");
+    struct status status = STATUS_NONE;
+    int value = tensor_find(debugger_program(bench.debugger), "fw decoder.0.output", 0, &status);
+    int producer = debugger_program(bench.debugger)->values[value].producer;
+    char line[64];
+    snprintf(line, sizeof(line), "break %d", producer + 1);
+    bench_do(&bench, line);
+    bench_do(&bench, "break fw decoder.0.output");
+    must_contain(bench_do(&bench, "run"), "Breakpoint 1");
+    must_contain(bench.output.data, "Breakpoint 2");
+    bench_do(&bench, "continue");
+    assert_int_equal(bench.debugger->target->pair->test->step, 1);
+    bench_close(&bench);
+}
+
+static void check_reverse(struct bench *bench, struct random *random)
+{
+    static const char *const backs[] = {"reverse-step", "reverse-stepi", "reverse-next",
+                                        "reverse-stepi 7"};
+    int64_t end = debugger_end(bench->debugger);
+    int64_t there = random_integer(random, 1, end - 1);
+    char line[64];
+    int count = debugger_program(bench->debugger)->instruction_count;
+    snprintf(line, sizeof(line), "goto %d:%d", (int)(there / count) + 1, (int)(there % count));
+    bench_do(bench, "start");
+    bench_do(bench, line);
+    assert_int_equal(position(bench), there);
+    bench_do(bench, backs[random_integer(random, 0, 3)]);
+    int64_t back = position(bench);
+    assert_true(back < there);
+    int held, again;
+    uint64_t hash = bench_hash(bench, &held);
+    int64_t further = random_integer(random, there, end);
+    while (position(bench) < further) /* over the end of the step, too */
+        bench_do(bench, "stepi");
+    snprintf(line, sizeof(line), "goto %d:%d", (int)(back / count) + 1, (int)(back % count));
+    bench_do(bench, line);
+    assert_int_equal(position(bench), back);
+    uint64_t second = bench_hash(bench, &again);
+    if (hash != second || held != again)
+        fail_msg("position %d: %d values hash to %llx, then %d to %llx", (int)back, held,
+                 (unsigned long long)hash, again, (unsigned long long)second);
+}
+
+/* With all values kept, and with memory that is used again. */
+static void test_reverse_is_bit_identical(void **state)
+{
+    (void)state;
+    struct random random = random_start("reverse");
+    for (int keep = 0; keep < 2; keep++) {
+        struct bench bench;
+        bench_open(&bench);
+        bench.debugger->keep_limit = keep ? -1 : 0;
+        bench_do(&bench, "file llama/df2");
+        assert_int_equal(bench.debugger->target->pair->keep, keep);
+        for (int round = 0; round < 6; round++)
+            check_reverse(&bench, &random);
+        bench_close(&bench);
+    }
+}
+
+static void test_reverse_continue(void **state)
+{
+    (void)state;
+    struct bench bench;
+    open_run(&bench, "file llama/bf4");
+    bench_do(&bench, "break decoder.1 mb=2");
+    bench_do(&bench, "run");
+    int64_t first = position(&bench);
+    bench_do(&bench, "continue");
+    int64_t second = position(&bench);
+    assert_true(second > first);
+    bench_do(&bench, "stepi 3");
+    bench_do(&bench, "reverse-continue");
+    assert_int_equal(position(&bench), second);
+    bench_do(&bench, "reverse-continue");
+    assert_int_equal(position(&bench), first);
+    must_contain(bench_do(&bench, "reverse-continue"), "beginning");
+    assert_int_equal(position(&bench), 0);
+    must_contain(bench_fail(&bench, "reverse-stepi"), "beginning");
+    /* across steps */
+    bench_do(&bench, "goto end");
+    bench_do(&bench, "reverse-continue");
+    assert_int_equal(bench.debugger->target->pair->test->step, 1);
+    bench_close(&bench);
+}
+
+static void test_divergence(void **state)
+{
+    (void)state;
+    struct bench bench;
+    open_run(&bench, faulty);
+    bench_do(&bench, "stop on divergence");
+    must_contain(bench_do(&bench, "run"), "DIVERGED");
+    assert_string_equal(bench.reason, "divergence");
+    must_contain(bench.output.data, broken);
+    must_contain(bench.output.data, "next: blame");
+    must_contain(bench_do(&bench, "check"), "The kernel computed what the instruction says");
+    must_contain(bench_do(&bench, "backtrace"), "introduced");
+    must_contain(bench_do(&bench, "diff"), "worst at");
+    must_contain(bench_do(&bench, "stats"), "reference");
+    must_contain(bench_do(&bench, "hist"), "##");
+    must_contain(bench_do(&bench, "print/diff [0:2,0:4]"), "test - reference");
+    must_contain(bench_do(&bench, "list"), "x ");
+    int64_t here = position(&bench);
+    must_contain(bench_do(&bench, "blame"), "the kernel is right, so the program is wrong");
+    must_contain(bench.output.data, "the reference has `accumulate`, the test has `copy`");
+    assert_int_equal(position(&bench), here);
+    /* what was inherited leads back to the same instruction */
+    bench_do(&bench, "stop off");
+    must_contain(bench_do(&bench, "continue"), "diverged, first gradient decoder.1.mlp.layer_2");
+    must_contain(bench_do(&bench, "info divergences"), broken);
+    must_contain(bench_do(&bench, "blame"), "The first divergence is in step 1");
+    must_contain(bench.output.data, "(copy, step 1) introduced it");
+    assert_int_equal(position(&bench), debugger_end(bench.debugger));
+    bench_close(&bench);
+}
+
+/* With the right tensor grafted in, nothing else diverges. */
+static void test_graft(void **state)
+{
+    (void)state;
+    struct bench bench;
+    open_run(&bench, faulty);
+    bench_do(&bench, "stop on divergence");
+    bench_do(&bench, "run");
+    assert_int_equal(bench.debugger->record.failed, 1);
+    bench_do(&bench, "stepi 3"); /* grafted where it was written, not here */
+    must_contain(bench_do(&bench, "graft gradient decoder.1.mlp.layer_2.weight mb=2/4"),
+                 "computed again");
+    bench_do(&bench, "stop off");
+    bench_do(&bench, "until gradient decoder.1.mlp.layer_2.weight if mb == 3");
+    must_contain(bench.output.data, "bit-equal");
+    must_contain(bench_do(&bench, "info run"), "graft: step 1");
+    bench_do(&bench, "until update");
+    assert_int_equal(bench.debugger->record.failed, 1); /* the fault's own output, no other */
+    bench_close(&bench);
+}
+
+static void test_interrupt(void **state)
+{
+    (void)state;
+    struct bench bench;
+    open_run(&bench, "file llama/bf4");
+    bench.cancel_after = 40;
+    must_contain(bench_do(&bench, "run"), "Interrupted");
+    assert_int_equal(position(&bench), 39);
+    bench.cancel_after = 20;
+    must_contain(bench_do(&bench, "goto end"), "Interrupted on the way");
+    assert_int_equal(position(&bench), 39 + 19);
+    bench.cancel_after = 5;
+    must_contain(bench_do(&bench, "reverse-stepi 10"), "Interrupted on the way");
+    assert_int_equal(position(&bench), 4);
+    bench.cancel_after = -1;
+    must_contain(bench_do(&bench, "continue"), "Run finished: no divergence");
+    bench_close(&bench);
+}
+
+static void test_other_references(void **state)
+{
+    (void)state;
+    struct bench bench;
+    open_run(&bench, "file llama/simple");
+    must_contain(bench.output.data, "the same run");
+    bench_do(&bench, "break decoder.1");
+    must_contain(bench_do(&bench, "file llama/basic/bf16"), "reference llama/simple");
+    must_contain(bench_do(&bench, "info breakpoints"), "* breakpoint 1, decoder.1");
+    must_contain(bench_do(&bench, "file llama/df2 against df4"), "reference llama/df4");
+    must_contain(bench_fail(&bench, "file llama/bf5"), "did you mean");
+    must_contain(bench_do(&bench, "info run"), "llama/df2"); /* the old one stays */
+    must_contain(bench_fail(&bench, "file llama/bf4 fault nonsense"), "nonsense");
+    must_contain(bench_fail(&bench, "file llama/bf4 agianst x"), "agianst");
+    bench_close(&bench);
+}
+
+/* Everything that cannot be done says so, and changes nothing. */
+static void test_errors(void **state)
+{
+    (void)state;
+    struct bench bench;
+    bench_open(&bench);
+    must_contain(bench_fail(&bench, "run"), "needs a run");
+    must_contain(bench_fail(&bench, "contniue"), "did you mean 'continue'");
+    must_contain(bench_fail(&bench, "st"), "could be: start, step, stepi");
+    must_contain(bench_fail(&bench, "123"), "is no command");
+    must_contain(bench_fail(&bench, "info"), "takes one of");
+    must_contain(bench_fail(&bench, "info tesnors"), "did you mean 'tensors'");
+    must_contain(bench_fail(&bench, "set digits 99"), "from 1 to 17");
+    must_contain(bench_fail(&bench, "source /nonexistent"), "No such file");
+    bench_do(&bench, "file llama/simple");
+    must_contain(bench_fail(&bench, "step 0"), "is no count");
+    must_contain(bench_fail(&bench, "goto 3:1"), "there is no step 3");
+    must_contain(bench_fail(&bench, "goto nowhere"), "no layer, phase or tensor");
+    must_contain(bench_fail(&bench, "print fw decoder.1.output"), "not at hand");
+    must_contain(bench_fail(&bench, "check"), "no instruction has run");
+    must_contain(bench_fail(&bench, "graft fw decoder.1.output"), "not written");
+    assert_int_equal(position(&bench), 0);
+    bench_do(&bench, "until fw decoder.1.output");
+    must_contain(bench_fail(&bench, "print fw decoder.1.output[1000000]"), "no index");
+    must_contain(bench_do(&bench, "print fw decoder.1.output[0,:3]"), "[0,0]");
+    must_contain(bench_do(&bench, "help break"), "PLACE");
+    must_contain(bench_do(&bench, "help conditions"), "rel_rms");
+    bench_close(&bench);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {cmocka_unit_test(test_stepping),
+                                       cmocka_unit_test(test_until),
+                                       cmocka_unit_test(test_breakpoints),
+                                       cmocka_unit_test(test_two_stops),
+                                       cmocka_unit_test(test_reverse_is_bit_identical),
+                                       cmocka_unit_test(test_reverse_continue),
+                                       cmocka_unit_test(test_divergence),
+                                       cmocka_unit_test(test_graft),
+                                       cmocka_unit_test(test_interrupt),
+                                       cmocka_unit_test(test_other_references),
+                                       cmocka_unit_test(test_errors)};
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
