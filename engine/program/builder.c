@@ -82,29 +82,31 @@ static int add_value(struct builder *builder, const struct value *value)
     return id;
 }
 
-int builder_input(struct builder *builder, const char *path, enum dtype dtype, struct shape shape)
+/* A value that no instruction writes. */
+static int add_given(struct builder *builder, enum value_kind kind, enum what what,
+                     const char *path, enum dtype dtype, struct shape shape,
+                     enum memory_class memory_class)
 {
-    return add_value(builder, &(struct value){.kind = VALUE_INPUT,
-                                              .what = WHAT_INPUT,
+    return add_value(builder, &(struct value){.kind = kind,
+                                              .what = what,
                                               .path = (char *)path,
                                               .dtype = dtype,
                                               .shape = shape,
-                                              .memory_class = MEMORY_INPUTS,
+                                              .memory_class = memory_class,
                                               .state = -1,
                                               .gradient_of = -1,
                                               .origin = builder->origin});
 }
 
+int builder_input(struct builder *builder, const char *path, enum dtype dtype, struct shape shape)
+{
+    return add_given(builder, VALUE_INPUT, WHAT_INPUT, path, dtype, shape, MEMORY_INPUTS);
+}
+
 int builder_constant(struct builder *builder, enum dtype dtype, struct shape shape,
                      const void *data)
 {
-    int id = add_value(builder, &(struct value){.kind = VALUE_CONSTANT,
-                                                .dtype = dtype,
-                                                .shape = shape,
-                                                .memory_class = MEMORY_INPUTS,
-                                                .state = -1,
-                                                .gradient_of = -1,
-                                                .origin = builder->origin});
+    int id = add_given(builder, VALUE_CONSTANT, WHAT_NONE, NULL, dtype, shape, MEMORY_INPUTS);
     program_set_constant(builder->program, id, data, value_bytes(builder_value(builder, id)));
     return id;
 }
@@ -112,15 +114,7 @@ int builder_constant(struct builder *builder, enum dtype dtype, struct shape sha
 static int add_state(struct builder *builder, enum what what, const char *path, struct shape shape,
                      enum memory_class memory_class)
 {
-    return add_value(builder, &(struct value){.kind = VALUE_STATE,
-                                              .what = what,
-                                              .path = (char *)path,
-                                              .dtype = DTYPE_F32,
-                                              .shape = shape,
-                                              .memory_class = memory_class,
-                                              .state = -1,
-                                              .gradient_of = -1,
-                                              .origin = builder->origin});
+    return add_given(builder, VALUE_STATE, what, path, DTYPE_F32, shape, memory_class);
 }
 
 static int add_moment(struct builder *builder, const char *path, const char *suffix,
