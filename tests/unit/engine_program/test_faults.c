@@ -135,8 +135,8 @@ static void test_other_actions_run(void **state)
         "stale:op=attention,mb=3,input=1",
         "stale:op=rms_norm,phase=forward",
         "swap:op=add,layer=decoder.0,part=mixer,phase=forward",
-        "swap:op=matmul,part=mixer.dense,layer=decoder.1,phase=forward,input=1,"
-        "with=decoder.0.mixer.dense.weight",
+        ("swap:op=matmul,part=mixer.dense,layer=decoder.1,phase=forward,input=1,"
+         "with=decoder.0.mixer.dense.weight"),
         "swap:op=adamw,param=epsilon,with=decay",
         "set:op=gated_activation,param=activation,value=relu",
         "scale:name=gradient decoder.0.mlp.layer_1.weight,factor=-1",
