@@ -113,7 +113,8 @@ static bool run_tests(const struct app_options *app, const struct test_options *
     struct environment environment = {.search = &app->search,
                                       .device_name = app->device,
                                       .threads = app->threads,
-                                      .fault = options->fault};
+                                      .fault = options->fault,
+                                      .choices = report->choices};
     int workers = options->workers < report->count ? options->workers : report->count;
     struct worker_context context = {&environment, report->list, workers};
     struct runner_options runner = {

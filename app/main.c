@@ -2,6 +2,7 @@
 #include "app/app.h"
 #include "app/arguments.h"
 
+#include "engine/base/memory.h"
 #include "engine/base/names.h"
 
 #include <stdarg.h>
@@ -15,6 +16,7 @@
 struct command {
     const char *name;
     app_command *run; /* NULL: not in this build */
+    bool computes;
     const char *help;
 };
 
@@ -22,13 +24,13 @@ struct command {
 static int list_commands(struct command commands[8])
 {
     const struct command all[] = {
-        {"list", app_list, "models, groups, variants, tests"},
-        {"test", app_test, "run model tests"},
-        {"run", app_run, "train a model and record a trace"},
-        {"diff", app_diff, "compare two traces"},
-        {"debug", command_debug, "debug a run, instruction by instruction"},
-        {"config", app_config, "show or check configurations"},
-        {"faults", app_faults, "faults that can be put into a run, for practice"},
+        {"list", app_list, false, "models, groups, variants, tests"},
+        {"test", app_test, true, "run model tests"},
+        {"run", app_run, true, "train a model and record a trace"},
+        {"diff", app_diff, false, "compare two traces"},
+        {"debug", command_debug, true, "debug a run, instruction by instruction"},
+        {"config", app_config, false, "show or check configurations"},
+        {"faults", app_faults, false, "faults that can be put into a run, for practice"},
     };
     int count = 0;
     for (size_t i = 0; i < sizeof(all) / sizeof(all[0]); i++)
@@ -57,6 +59,17 @@ int app_complain(int code, const char *format, ...)
     return code;
 }
 
+/* OpenMP's threads spin for milliseconds at the end of each parallel loop, hoping for the next one:
+ * on cores that others use, too, that makes short loops ten times slower. The library reads its
+ * settings when it is loaded, before main: hence the program starts itself once more. */
+static void limit_spinning(char **argv)
+{
+    if (getenv("OMP_WAIT_POLICY") || getenv("GOMP_SPINCOUNT"))
+        return;
+    if (setenv("GOMP_SPINCOUNT", "1000", 1) == 0)
+        execv("/proc/self/exe", argv); /* where there is no /proc: slower, but not wrong */
+}
+
 static void print_help(const struct argument *shared, int count)
 {
     struct command commands[8];
@@ -71,15 +84,19 @@ static void print_help(const struct argument *shared, int count)
     printf("  %-27s %s\n", "--version", "print the version");
 }
 
-static int run_command(int argc, char **argv, const struct app_options *options)
+/* `original`: argv before the shared options were taken out. */
+static int run_command(int argc, char **argv, char **original, const struct app_options *options)
 {
     struct command commands[8];
     const char *names[8];
     int count = list_commands(commands);
     for (int i = 0; i < count; i++) {
         names[i] = commands[i].name;
-        if (strcmp(argv[1], commands[i].name) == 0)
-            return commands[i].run(argc - 1, argv + 1, options);
+        if (strcmp(argv[1], commands[i].name) != 0)
+            continue;
+        if (commands[i].computes)
+            limit_spinning(original);
+        return commands[i].run(argc - 1, argv + 1, options);
     }
     const char *closest = names_closest(argv[1], names, count);
     return app_complain(EXIT_USAGE, "no command \"%s\"%s%s%s (see lockstep --help)", argv[1],
@@ -126,7 +143,9 @@ int main(int argc, char **argv)
     };
     int shared_count = (int)(sizeof(shared) / sizeof(shared[0]));
     struct status status = STATUS_NONE;
+    char **original = memory_zeroed((size_t)argc + 1, sizeof(*original));
     int code;
+    memcpy(original, argv, (size_t)argc * sizeof(*original));
     if (!arguments_take(&argc, argv, shared, shared_count, &status)) {
         code = app_complain(EXIT_USAGE, "%s", status.text);
     } else if (!parse_color(color, &options.color)) {
@@ -141,9 +160,10 @@ int main(int argc, char **argv)
     } else {
         options.search = (struct config_search){directories.words, directories.count,
                                                 overrides.words, overrides.count};
-        code = run_command(argc, argv, &options);
+        code = run_command(argc, argv, original, &options);
     }
     word_list_free(&directories);
     word_list_free(&overrides);
+    free(original);
     return finish(code);
 }

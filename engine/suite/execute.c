@@ -38,10 +38,13 @@ static bool environment_open(struct environment *environment, struct status *sta
 
 struct run_options execution_options(const struct execution *execution)
 {
+    const struct environment *environment = execution->environment;
     struct run_options options = {0};
-    if (execution->environment->fault) {
+    bool chosen =
+        !environment->choices || environment->choices[execution->test].choice == CHOICE_RUN;
+    if (environment->fault && chosen) {
         options.change = faults_change;
-        options.change_context = (void *)(uintptr_t)execution->environment->fault;
+        options.change_context = (void *)(uintptr_t)environment->fault;
     }
     return options;
 }

@@ -3,14 +3,16 @@
 #define ENGINE_SUITE_EXECUTE_H
 
 #include "engine/suite/outcome.h"
-#include "engine/suite/tests.h"
+#include "engine/suite/selection.h"
 
 /* What tests run in. The device is opened by the first test and used by all. One thread. */
 struct environment {
     const struct config_search *search; /* borrowed */
     const char *device_name;            /* borrowed: "auto", "cpu", ... */
     int threads;                        /* 0 = all cores */
-    const char *fault;                  /* borrowed: put into every test's run; NULL = none */
+    const char *fault;                  /* borrowed: put into the tests' runs; NULL = none */
+    const struct test_choice *choices;  /* borrowed: a fault is put into CHOICE_RUN only, not into
+                                           what they depend on; NULL: into all */
     struct device *device;              /* NULL until needed */
     struct comm *comm;
 };

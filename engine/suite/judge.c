@@ -44,11 +44,13 @@ static char *debug_command(const struct execution *execution, const struct confi
         text_add(&text, " --fault");
         add_word(&text, environment->fault);
     }
-    if (first && strcmp(first->step, "init") != 0) {
+    if (first && strcmp(first->step, "train_1") == 0) {
         char *until = memory_format("until %s", first->name);
-        text_add(&text, " -ex 'stop on divergence' -ex");
-        add_word(&text, strcmp(first->step, "train_1") == 0 ? until : "run");
+        text_add(&text, " -ex");
+        add_word(&text, until);
         free(until);
+    } else if (first && strcmp(first->step, "init") != 0) {
+        text_add(&text, " -ex 'stop on divergence' -ex run");
     }
     return text_take(&text);
 }

@@ -24,6 +24,18 @@ bool action_runs(enum test_action action, bool skip_slow, bool run_extra_slow)
     return false;
 }
 
+enum test_group test_dropped_by(const struct test_list *list, int test, bool skip_slow,
+                                bool run_extra_slow)
+{
+    const struct test_case *of = &list->tests[test];
+    const enum test_action *actions = list->models[of->model].actions;
+    int group = 0;
+    while (group < GROUP_COUNT && (!(of->groups & (1u << group)) ||
+                                   action_runs(actions[group], skip_slow, run_extra_slow)))
+        group++;
+    return (enum test_group)group;
+}
+
 static bool is_glob(const char *pattern)
 {
     return strpbrk(pattern, "*?[") != NULL;
@@ -152,25 +164,38 @@ static bool is_asked_for(const struct selection *selection, const struct test_li
     return false;
 }
 
+/* Why the action of `group` keeps the test from running. */
+static void drop(const struct test_list *list, int test, enum test_group group,
+                 struct test_choice *choice)
+{
+    enum test_action action = list->models[list->tests[test].model].actions[group];
+    const char *model = test_model_name(list, test);
+    if (action == ACTION_NOT_IMPLEMENTED) {
+        choice->choice = CHOICE_NOT_BUILT;
+        snprintf(choice->reason, sizeof(choice->reason),
+                 "Group %s is not implemented for model %.100s.", test_group_name(group), model);
+        return;
+    }
+    choice->choice = CHOICE_DROPPED;
+    snprintf(choice->reason, sizeof(choice->reason),
+             "Skipping testing group %s for model %.100s. (%s, %s)", test_group_name(group), model,
+             test_action_name(action),
+             action == ACTION_NORMAL ? "--skip-slow" : "needs --run-extra-slow");
+}
+
 static void choose(const struct selection *selection, const struct test_list *list, int test,
                    struct test_choice *choice)
 {
     const struct test_case *of = &list->tests[test];
-    enum test_action action = test_action_of(list, test);
     *choice = (struct test_choice){CHOICE_RUN, ""};
     if (!is_asked_for(selection, list, test, choice->reason)) {
         choice->choice = CHOICE_UNASKED;
-    } else if (action == ACTION_NOT_IMPLEMENTED) {
-        choice->choice = CHOICE_NOT_BUILT;
-        snprintf(choice->reason, sizeof(choice->reason),
-                 "Group %s is not implemented for model %.100s.", test_group_name(of->group),
-                 test_model_name(list, test));
-    } else if (!action_runs(action, selection->skip_slow, selection->run_extra_slow)) {
-        choice->choice = CHOICE_DROPPED;
-        snprintf(choice->reason, sizeof(choice->reason),
-                 "Skipping testing group %s for model %.100s. (%s, %s)", test_group_name(of->group),
-                 test_model_name(list, test), test_action_name(action),
-                 action == ACTION_NORMAL ? "--skip-slow" : "needs --run-extra-slow");
+        return;
+    }
+    enum test_group group =
+        test_dropped_by(list, test, selection->skip_slow, selection->run_extra_slow);
+    if (group != GROUP_COUNT) {
+        drop(list, test, group, choice);
     } else if (of->kind == TEST_NOT_BUILT) {
         choice->choice = CHOICE_NOT_BUILT;
         snprintf(choice->reason, sizeof(choice->reason), "Group %s is not implemented yet.",

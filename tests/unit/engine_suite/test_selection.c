@@ -1,0 +1,183 @@
+/* Selection: the whole table of actions and flags, patterns, names that do not exist. */
+#include "tests/unit/engine_suite/helper_list.h"
+
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include <cmocka.h>
+#include <stdlib.h>
+#include <string.h>
+
+/* Columns: no flag, --skip-slow, --run-extra-slow, both. */
+static const struct {
+    enum test_action action;
+    bool runs[4];
+} table[] = {
+    {ACTION_MAIN, {true, true, true, true}},
+    {ACTION_NORMAL, {true, false, true, false}},
+    {ACTION_UNIMPORTANT, {false, false, true, true}},
+    {ACTION_BROKEN, {false, false, true, true}},
+    {ACTION_NOT_IMPLEMENTED, {false, false, false, false}},
+};
+
+static void test_table(void **state)
+{
+    (void)state;
+    for (int row = 0; row < 5; row++)
+        for (int flags = 0; flags < 4; flags++) {
+            struct test_list *list = make_list(1, table[row].action);
+            struct selection selection = {.skip_slow = flags & 1, .run_extra_slow = flags & 2};
+            struct test_choice choice;
+            struct status status = STATUS_NONE;
+            make_test(list, 0, GROUP_BASIC, "simple");
+            assert_true(selection_apply(&selection, list, &choice, &status));
+            assert_int_equal(choice.choice == CHOICE_RUN, table[row].runs[flags]);
+            assert_int_equal(choice.reason[0] == '\0', table[row].runs[flags]);
+            if (table[row].action == ACTION_NOT_IMPLEMENTED)
+                assert_int_equal(choice.choice, CHOICE_NOT_BUILT);
+            test_list_free(list);
+        }
+}
+
+/* A test of several groups runs only if each of them does: all pairs, all flags. */
+static void test_several_groups(void **state)
+{
+    (void)state;
+    for (int a = 0; a < 5; a++)
+        for (int b = 0; b < 5; b++)
+            for (int flags = 0; flags < 4; flags++) {
+                struct test_list *list = make_list(1, ACTION_MAIN);
+                int test = make_test(list, 0, GROUP_DISTRIBUTED, "save_load");
+                list->tests[test].groups |= 1u << GROUP_CONVERT;
+                list->models[0].actions[GROUP_DISTRIBUTED] = table[a].action;
+                list->models[0].actions[GROUP_CONVERT] = table[b].action;
+                struct selection selection = {.skip_slow = flags & 1, .run_extra_slow = flags & 2};
+                struct test_choice choice;
+                struct status status = STATUS_NONE;
+                assert_true(selection_apply(&selection, list, &choice, &status));
+                assert_int_equal(choice.choice == CHOICE_RUN,
+                                 table[a].runs[flags] && table[b].runs[flags]);
+                test_list_free(list);
+            }
+}
+
+static struct test_list *two_models(void)
+{
+    struct test_list *list = make_list(2, ACTION_MAIN);
+    for (int model = 0; model < 2; model++) {
+        make_test(list, model, GROUP_BASIC, "simple"); /* 0, 4 */
+        make_test(list, model, GROUP_BASIC, "bf4");
+        make_test(list, model, GROUP_BASIC, "bf4_z2");
+        make_test(list, model, GROUP_DISTRIBUTED, "dp2");
+    }
+    return list;
+}
+
+static void test_patterns(void **state)
+{
+    (void)state;
+    static const struct {
+        const char *pattern, *matches; /* one letter for each test */
+    } cases[] = {
+        {"m0", "yyyynnnn"},
+        {"m0/basic", "yyynnnnn"},
+        {"m0/basic/", "yyynnnnn"},
+        {"m0/basic/bf4", "nynnnnnn"},
+        {"m0/bf4", "nynnnnnn"},
+        {"m1/dp2", "nnnnnnny"},
+        {"*/basic/bf4*", "nyynnyyn"},
+        {"m?/*/dp2", "nnnynnny"},
+        {"m0/bas", "nnnnnnnn"},
+        {"bf4", "nnnnnnnn"},
+        {"", "nnnnnnnn"},
+        {"m", "nnnnnnnn"},
+        {"m0/basic/bf", "nnnnnnnn"},
+        {"m[01]/basic/simple", "ynnnynnn"},
+    };
+    struct test_list *list = two_models();
+    for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++)
+        for (int test = 0; test < list->test_count; test++)
+            assert_int_equal(test_matches(list, test, cases[i].pattern),
+                             cases[i].matches[test] == 'y');
+    test_list_free(list);
+}
+
+/* Patterns, models and groups all have to agree. */
+static void test_filters(void **state)
+{
+    (void)state;
+    const char *models[] = {"m1"}, *groups[] = {"basic"}, *patterns[] = {"*/*/bf4", "*/*/dp2"};
+    struct selection selection = {patterns, 2, models, 1, groups, 1, false, false};
+    struct test_choice choices[8];
+    struct status status = STATUS_NONE;
+    struct test_list *list = two_models();
+    assert_true(selection_apply(&selection, list, choices, &status));
+    for (int test = 0; test < 8; test++)
+        assert_int_equal(choices[test].choice, test == 5 ? CHOICE_RUN : CHOICE_UNASKED);
+    assert_string_equal(choices[1].reason, "Skipping model m0");
+    test_list_free(list);
+}
+
+static void expect_failure(const struct test_list *list, const struct selection *selection,
+                           const char *part)
+{
+    struct test_choice choices[8];
+    struct status status = STATUS_NONE;
+    assert_false(selection_apply(selection, list, choices, &status));
+    assert_int_equal(status.code, STATUS_NOT_FOUND);
+    if (!strstr(status.text, part))
+        fail_msg("\"%s\" lacks \"%s\"", status.text, part);
+}
+
+static void test_unknown_names(void **state)
+{
+    (void)state;
+    const char *model[] = {"m11"}, *group[] = {"basics"}, *pattern[] = {"m0/simpel"};
+    struct test_list *list = two_models();
+    expect_failure(list, &(struct selection){.models = model, .model_count = 1}, "m1?");
+    expect_failure(list, &(struct selection){.groups = group, .group_count = 1}, "basic?");
+    expect_failure(list, &(struct selection){.patterns = pattern, .pattern_count = 1},
+                   "m0/simple?");
+    test_list_free(list);
+}
+
+/* The list of the built-in configurations. */
+static void test_real_list(void **state)
+{
+    (void)state;
+    const char *models[] = {"llama"}, *wrong[] = {"lama"};
+    struct status status = STATUS_NONE;
+    struct test_list *list = test_list_create(NULL, models, 1, &status);
+    assert_non_null(list);
+    int bf4 = test_list_find(list, "llama/basic/bf4");
+    int simple = test_list_find(list, "llama/basic/simple");
+    int df4 = test_list_find(list, "llama/basic/df4");
+    assert_true(simple >= 0 && df4 >= 0 && bf4 > df4);
+    assert_int_equal(list->tests[bf4].kind, TEST_COMPARISON);
+    assert_string_equal(list->tests[bf4].reference, "df4");
+    assert_int_equal(list->tests[bf4].dependency_count, 2);
+    assert_int_equal(list->tests[bf4].dependencies[0], simple);
+    assert_int_equal(list->tests[bf4].dependencies[1], df4);
+    assert_int_equal(list->tests[simple].dependency_count, 0);
+    int distributed = test_list_find(list, "llama/distributed/stp2");
+    assert_int_equal(list->tests[distributed].kind, TEST_NOT_BUILT);
+    int basic = 0;
+    for (int i = 0; i < list->test_count; i++)
+        basic += list->tests[i].group == GROUP_BASIC;
+    assert_int_equal(basic, 12); /* 11 variants of the facts, section 5.1, and frozen weights */
+    test_list_free(list);
+    assert_null(test_list_create(NULL, wrong, 1, &status));
+    assert_non_null(strstr(status.text, "did you mean llama?"));
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_table),         cmocka_unit_test(test_several_groups),
+        cmocka_unit_test(test_patterns),      cmocka_unit_test(test_filters),
+        cmocka_unit_test(test_unknown_names), cmocka_unit_test(test_real_list),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
