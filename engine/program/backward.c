@@ -57,6 +57,7 @@ static void contribute_to_parameter(struct builder *builder, int parameter, int 
         total = contribution;
     } else {
         struct output_spec output = gradient_spec(builder, master);
+        name_contribution(builder, master, contribution);
         int index =
             builder_emit(builder, OP_ACCUMULATE, NULL, (int[]){total, contribution}, 2, &output, 1);
         total = program->instructions[index].outputs[0];
