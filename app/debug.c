@@ -247,57 +247,79 @@ static void free_prompt(struct prompt *prompt)
     free(prompt->lines);
 }
 
-int command_debug(int argc, char **argv, const struct app_options *options)
+/* What the command line asks for. */
+struct debug_options {
+    struct word_list files, commands, positional;
+    const char *fault, *against;
+    bool batch, no_init;
+};
+
+static enum arguments_result parse(int argc, char **argv, struct debug_options *debug,
+                                   struct status *status)
 {
-    struct word_list files = {0}, commands = {0}, positional = {0};
-    const char *fault = NULL, *against = NULL;
-    bool batch = false, no_init = false;
     const struct argument arguments[] = {
-        {"--command", "-x", ARGUMENT_TEXTS, &files, "FILE", "run the commands of a file"},
-        {"--execute", "-ex", ARGUMENT_TEXTS, &commands, "COMMAND", "run one command"},
-        {"--batch", NULL, ARGUMENT_FLAG, &batch, NULL,
+        {"--command", "-x", ARGUMENT_TEXTS, &debug->files, "FILE", "run the commands of a file"},
+        {"--execute", "-ex", ARGUMENT_TEXTS, &debug->commands, "COMMAND", "run one command"},
+        {"--batch", NULL, ARGUMENT_FLAG, &debug->batch, NULL,
          "leave after them; exit code 1 if one failed"},
-        {"--fault", NULL, ARGUMENT_TEXT, &fault, "SPEC", "put a fault into the run"},
-        {"--against", NULL, ARGUMENT_TEXT, &against, "REFERENCE",
+        {"--fault", NULL, ARGUMENT_TEXT, &debug->fault, "SPEC", "put a fault into the run"},
+        {"--against", NULL, ARGUMENT_TEXT, &debug->against, "REFERENCE",
          "compare with a VARIANT, MODEL/VARIANT or a trace's folder"},
-        {"--no-init", "-nx", ARGUMENT_FLAG, &no_init, NULL, "do not read .lockstepinit"},
+        {"--no-init", "-nx", ARGUMENT_FLAG, &debug->no_init, NULL, "do not read .lockstepinit"},
     };
     const struct usage usage = {"lockstep debug", "[MODEL[/VARIANT]] [options]",
                                 "Opens a run and its reference at a prompt with gdb's habits.\n"
                                 "Type help there. MODEL/GROUP/VARIANT, a test's name, works too."};
-    struct status status = STATUS_NONE;
-    struct prompt prompt = {.batch = batch, .file_line = -1};
+    int count = (int)(sizeof(arguments) / sizeof(arguments[0]));
     enum arguments_result result =
-        arguments_parse(argc, argv, &usage, arguments,
-                        (int)(sizeof(arguments) / sizeof(arguments[0])), &positional, &status);
-    if (result == ARGUMENTS_OK && positional.count > 1)
-        result = status_fail(&status, STATUS_INVALID, "one run at a time: \"%s\" is too much",
-                             positional.words[1])
-                     ? result
-                     : ARGUMENTS_WRONG;
-    if (result == ARGUMENTS_OK && !positional.count && (fault || against)) {
-        status_fail(&status, STATUS_INVALID, "--fault and --against need a run");
-        result = ARGUMENTS_WRONG;
-    }
-    int code = result == ARGUMENTS_HELP ? EXIT_DONE : EXIT_USAGE;
-    if (result == ARGUMENTS_WRONG)
-        app_complain(EXIT_USAGE, "%s", status.text);
-    if (result == ARGUMENTS_OK) {
-        prompt.batch = batch;
-        prompt.interactive = !batch && isatty(STDIN_FILENO) && isatty(STDOUT_FILENO);
-        const char *home = getenv("HOME");
-        if (!no_init && home && *home)
-            add_init_file(&prompt, home);
-        if (positional.count)
-            add_file_line(&prompt, positional.words[0], against, fault);
-        if (!no_init)
-            add_init_file(&prompt, ".");
-        add_scripts(&prompt, argc, argv, &files, &commands);
-        code = run_prompt(&prompt, options);
-    }
+        arguments_parse(argc, argv, &usage, arguments, count, &debug->positional, status);
+    if (result != ARGUMENTS_OK)
+        return result;
+    if (debug->positional.count > 1)
+        status_fail(status, STATUS_INVALID, "one run at a time: \"%s\" is too much",
+                    debug->positional.words[1]);
+    else if (!debug->positional.count && (debug->fault || debug->against))
+        status_fail(status, STATUS_INVALID, "--fault and --against need a run");
+    return status->code == STATUS_OK ? ARGUMENTS_OK : ARGUMENTS_WRONG;
+}
+
+static int run_debug(int argc, char **argv, const struct debug_options *debug,
+                     const struct app_options *options)
+{
+    struct prompt prompt = {.batch = debug->batch,
+                            .file_line = -1,
+                            .interactive =
+                                !debug->batch && isatty(STDIN_FILENO) && isatty(STDOUT_FILENO)};
+    const char *home = getenv("HOME");
+    if (!debug->no_init && home && *home)
+        add_init_file(&prompt, home);
+    if (debug->positional.count)
+        add_file_line(&prompt, debug->positional.words[0], debug->against, debug->fault);
+    if (!debug->no_init)
+        add_init_file(&prompt, ".");
+    add_scripts(&prompt, argc, argv, &debug->files, &debug->commands);
+    int code = run_prompt(&prompt, options);
     free_prompt(&prompt);
-    word_list_free(&files);
-    word_list_free(&commands);
-    word_list_free(&positional);
+    return code;
+}
+
+int command_debug(int argc, char **argv, const struct app_options *options)
+{
+    struct debug_options debug = {.batch = false};
+    struct status status = STATUS_NONE;
+    int code = EXIT_DONE;
+    switch (parse(argc, argv, &debug, &status)) {
+    case ARGUMENTS_OK:
+        code = run_debug(argc, argv, &debug, options);
+        break;
+    case ARGUMENTS_HELP:
+        break;
+    case ARGUMENTS_WRONG:
+        code = app_complain(EXIT_USAGE, "%s", status.text);
+        break;
+    }
+    word_list_free(&debug.files);
+    word_list_free(&debug.commands);
+    word_list_free(&debug.positional);
     return code;
 }

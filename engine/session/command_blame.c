@@ -226,8 +226,6 @@ static void say_blame(struct debugger *debugger, const struct blame *blame)
             "    the kernel is right, so the program is wrong.\n",
             blame->check.introduced_relative, blame->check.expected_relative);
     say_difference(debugger, blame);
-    if (in->fault)
-        say(debugger, "    fault: %s\n", in->fault);
     say(debugger, "next: goto %d:%d, list %d, graft %s\n", link->step + 1, link->instruction,
         link->instruction, program_value_text(program, link->value, name, sizeof(name)));
 }

@@ -79,8 +79,6 @@ void describe_instruction(struct debugger *debugger, int index, enum listed list
         text_pad(&line, 112);
         text_add(&line, source);
     }
-    if (in->fault)
-        text_format(&line, "   fault %s", in->fault);
     say(debugger, "%s\n", line.data);
     text_free(&line);
 }
