@@ -20,12 +20,22 @@ static bool is_option(const char *word)
     return word[0] == '-' && word[1] != '\0';
 }
 
+/* "-vvv": the letter of a counted option, several times. Returns how many, 0 if it is not that. */
+static int repeated(const struct argument *argument, const char *word)
+{
+    const char *other = argument->other;
+    if (argument->kind != ARGUMENT_COUNT || !other || word[0] != '-')
+        return 0;
+    size_t letters = strspn(word + 1, other + 1);
+    return word[1 + letters] == '\0' ? (int)letters : 0;
+}
+
 /* Whether `word` names the argument; `value` is what follows "=" in it, or NULL. */
 static bool names(const struct argument *argument, const char *word, const char **value)
 {
     size_t length = strlen(argument->name);
     *value = NULL;
-    if (argument->other && strcmp(word, argument->other) == 0)
+    if ((argument->other && strcmp(word, argument->other) == 0) || repeated(argument, word) > 0)
         return true;
     if (strncmp(word, argument->name, length) != 0)
         return false;
@@ -90,7 +100,11 @@ static bool take(const struct argument *argument, const char *value, int argc, c
     if (!takes_value(argument)) {
         if (value)
             return status_fail(status, STATUS_INVALID, "%s takes no value", argument->name);
-        return set(argument, NULL, status);
+        int times = repeated(argument, argv[*at]);
+        do {
+            set(argument, NULL, status);
+        } while (--times > 0);
+        return true;
     }
     if (value)
         return set(argument, value, status);
@@ -124,8 +138,9 @@ void arguments_print(FILE *stream, const struct argument *arguments, int count)
     for (int i = 0; i < count; i++) {
         const struct argument *argument = &arguments[i];
         text_clear(&text);
-        text_format(&text, "  %s%s%s", argument->other ? argument->other : "",
-                    argument->other ? ", " : "", argument->name);
+        bool is_short = argument->other && argument->other[1] != '-'; /* no room for two long */
+        text_format(&text, "  %s%s%s", is_short ? argument->other : "", is_short ? ", " : "",
+                    argument->name);
         if (argument->value)
             text_format(&text, " %s%s", argument->value,
                         argument->kind == ARGUMENT_WORDS ? "..." : "");

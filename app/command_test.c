@@ -76,8 +76,7 @@ static enum arguments_result parse(int argc, char **argv, struct test_options *o
          "put a fault into the tests' runs (see lockstep faults)"},
         {"--junit", NULL, ARGUMENT_TEXT, &options->junit, "FILE", "write JUnit XML"},
         {"--json", NULL, ARGUMENT_TEXT, &options->json, "FILE", "write all results as JSON"},
-        {"--verbose", "-v", ARGUMENT_COUNT, &options->verbose, NULL, "tell more"},
-        {"-vv", NULL, ARGUMENT_COUNT, &options->verbose, NULL, "tell all"},
+        {"--verbose", "-v", ARGUMENT_COUNT, &options->verbose, NULL, "tell more (-vv: all)"},
     };
     int count = ARRAY_LENGTH(arguments);
     *options = (struct test_options){.memory_rows = -1, .time_limit = 600};

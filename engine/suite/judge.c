@@ -44,14 +44,8 @@ static char *debug_command(const struct execution *execution, const struct confi
         text_add(&text, " --fault");
         add_word(&text, environment->fault);
     }
-    if (first && strcmp(first->step, "train_1") == 0) {
-        char *until = memory_format("until %s", first->name);
-        text_add(&text, " -ex");
-        add_word(&text, until);
-        free(until);
-    } else if (first && strcmp(first->step, "init") != 0) {
+    if (!first || strcmp(first->step, "init") != 0)
         text_add(&text, " -ex 'stop on divergence' -ex run");
-    }
     return text_take(&text);
 }
 
@@ -63,8 +57,8 @@ static void fail(struct execution *execution, const struct pair *pair,
     struct report_options options = {.title = title,
                                      .reference = pair->options.reference->name,
                                      .test = pair->options.test->name,
-                                     .samples = 3,
-                                     .failures = 3};
+                                     .samples = 2,
+                                     .failures = 2};
     struct text report = {0};
     comparison_log_report(log, &options, &report);
     outcome->detail = text_take(&report);
