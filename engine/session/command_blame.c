@@ -11,7 +11,7 @@
 
 enum { MAX_FRAMES = 16 };
 
-static const char *error_text(double error, char buffer[32])
+static const char *error_text(double error, char *buffer)
 {
     if (isnan(error))
         snprintf(buffer, 32, "-");
@@ -193,10 +193,25 @@ static void say_difference(struct debugger *debugger, const struct blame *blame)
         say(debugger, "    the reference has `%s`, the test has `%s`\n", there, here);
 }
 
+/* What is left when the kernel is right: the dtype, or the program. */
+static const char *computes_elsewise(struct debugger *debugger, int value, char *buffer, int size)
+{
+    const struct pair *pair = debugger->target->pair;
+    int other = pair->reference ? pair->reference_value[value] : -1;
+    enum dtype here = pair->test->program->values[value].dtype;
+    enum dtype there = other >= 0 ? pair->reference->program->values[other].dtype : here;
+    if (here == there)
+        return "the program is wrong";
+    snprintf(buffer, (size_t)size,
+             "it is the rounding of %s (the reference has %s), or the program", dtype_name(here),
+             dtype_name(there));
+    return buffer;
+}
+
 static void say_blame(struct debugger *debugger, const struct blame *blame)
 {
     const struct program *program = debugger_program(debugger);
-    char name[256], text[32];
+    char name[256], text[128];
     if (blame->guilty < 0) {
         say(debugger, "No instruction stands out: everything behind it is within limits.\n");
         return;
@@ -223,8 +238,9 @@ static void say_blame(struct debugger *debugger, const struct blame *blame)
     else
         say(debugger,
             "    float64 of the same inputs agrees with what was computed (%.1e <= %.1e):\n"
-            "    the kernel is right, so the program is wrong.\n",
-            blame->check.introduced_relative, blame->check.expected_relative);
+            "    the kernel is right, so %s.\n",
+            blame->check.introduced_relative, blame->check.expected_relative,
+            computes_elsewise(debugger, link->value, text, sizeof(text)));
     say_difference(debugger, blame);
     say(debugger, "next: goto %d:%d, list %d, graft %s\n", link->step + 1, link->instruction,
         link->instruction, program_value_text(program, link->value, name, sizeof(name)));

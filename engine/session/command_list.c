@@ -17,6 +17,7 @@ static void list_lines(struct debugger *debugger, int first, int last)
         describe_instruction(debugger, i, i == next ? LISTED_NEXT : LISTED_PLAIN);
     if (last == count && next == count)
         say(debugger, "  => end of step %d\n", run->step + 1);
+    debugger->list_first = first;
     debugger->list_next = last;
 }
 
@@ -64,9 +65,8 @@ bool command_list(struct debugger *debugger, const char *arguments, struct statu
     int size = debugger->display.list_size;
     int count = debugger_program(debugger)->instruction_count;
     if (strcmp(arguments, "-") == 0) {
-        int shown = debugger->list_next < 0 ? run_next(debugger->target->pair->test) + size / 2
-                                            : debugger->list_next;
-        int last = shown - size;
+        int last = debugger->list_next < 0 ? run_next(debugger->target->pair->test) - size / 2
+                                           : debugger->list_first;
         if (last <= 0)
             return status_fail(status, STATUS_INVALID, "this is the beginning of the step");
         list_lines(debugger, last - size, last);

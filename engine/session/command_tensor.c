@@ -111,6 +111,23 @@ static void say_heading(struct debugger *debugger, int value, const struct tenso
         dtype_name(shown->dtype), shape_text(shown->shape, shape), side);
 }
 
+/* As pair_view; a state that was updated in place since says what it is called now. */
+static bool view(struct debugger *debugger, int value, struct pair_sides *sides,
+                 struct status *status)
+{
+    struct pair *pair = debugger->target->pair;
+    const struct program *program = pair->test->program;
+    if (pair_view(pair, value, sides, status))
+        return true;
+    char name[256], reason[512];
+    snprintf(reason, sizeof(reason), "%.500s", status->text);
+    for (int v = 0; v < program->value_count; v++)
+        if (program->values[v].state == value && executor_holds(pair->test->executor, v))
+            return status_fail(status, status->code, "%s: it was updated, see %s", reason,
+                               program_value_text(program, v, name, sizeof(name)));
+    return false;
+}
+
 bool command_print(struct debugger *debugger, const char *arguments, struct status *status)
 {
     static const char *const labels[] = {"", "  of the reference", "  test - reference"};
@@ -122,7 +139,7 @@ bool command_print(struct debugger *debugger, const char *arguments, struct stat
     int value = describe_pick_value(debugger, name, status);
     free(name);
     struct pair_sides sides;
-    if (value < 0 || !pair_view(debugger->target->pair, value, &sides, status))
+    if (value < 0 || !view(debugger, value, &sides, status))
         return false;
     struct slices slices;
     const struct tensor *shown = side == SIDE_REFERENCE ? &sides.reference : &sides.test;
@@ -140,7 +157,7 @@ bool command_stats(struct debugger *debugger, const char *arguments, struct stat
 {
     struct pair_sides sides;
     int value = describe_pick_value(debugger, arguments, status);
-    if (value < 0 || !pair_view(debugger->target->pair, value, &sides, status))
+    if (value < 0 || !view(debugger, value, &sides, status))
         return false;
     struct statistics statistics;
     describe_value_line(debugger, value);
@@ -200,7 +217,7 @@ bool command_hist(struct debugger *debugger, const char *arguments, struct statu
 {
     struct pair_sides sides;
     int value = describe_pick_value(debugger, arguments, status);
-    if (value < 0 || !pair_view(debugger->target->pair, value, &sides, status))
+    if (value < 0 || !view(debugger, value, &sides, status))
         return false;
     struct statistics statistics;
     statistics_compute(&sides.test, &statistics);
@@ -265,7 +282,7 @@ bool command_diff(struct debugger *debugger, const char *arguments, struct statu
     struct pair_sides sides;
     struct pair *pair = debugger->target->pair;
     int value = describe_pick_value(debugger, arguments, status);
-    if (value < 0 || !pair_view(pair, value, &sides, status))
+    if (value < 0 || !view(debugger, value, &sides, status))
         return false;
     bool ok = need_reference(&sides, status);
     if (ok && !shape_equal(sides.test.shape, sides.reference.shape))

@@ -49,11 +49,11 @@ struct debugger {
     /* where it stands */
     enum run_state state;
     char *stop_reason;
-    int last_value;   /* what the last stop was about: default of diff, print, backtrace; -1 */
-    int list_next;    /* where a `list` without arguments goes on, -1 = around the counter */
-    double published; /* when the last snapshot was made, seconds */
-    uint64_t version; /* of snapshots */
-    char *repeat;     /* what an empty line does again, or NULL */
+    int last_value; /* what the last stop was about: default of diff, print, backtrace; -1 */
+    int list_first, list_next; /* what `list` showed last: [first, next); -1 = nothing yet */
+    double published;          /* when the last snapshot was made, seconds */
+    uint64_t version;          /* of snapshots */
+    char *repeat;              /* what an empty line does again, or NULL */
     int source_depth;
     bool quit;
     struct text output; /* of the command that runs, not yet emitted */

@@ -7,7 +7,7 @@
 #include <stdio.h>
 #include <string.h>
 
-enum { LISTED_WIDTH = 104 };
+enum { LISTED_WIDTH = 84, SOURCE_COLUMN = 120 };
 
 const char *describe_source(const struct source *source, char *buffer, int size)
 {
@@ -70,13 +70,13 @@ void describe_instruction(struct debugger *debugger, int index, enum listed list
         line.length = LISTED_WIDTH - 3;
         text_add(&line, "...");
     }
-    text_pad(&line, 84);
+    text_pad(&line, LISTED_WIDTH + 1);
     snprintf(path, sizeof(path), "%s %s", in->origin.layer ? in->origin.layer : "",
              in->origin.part ? in->origin.part : "");
     text_add(&line, path);
     describe_source(&in->origin.source, source, sizeof(source));
     if (source[0]) {
-        text_pad(&line, 112);
+        text_pad(&line, SOURCE_COLUMN);
         text_add(&line, source);
     }
     say(debugger, "%s\n", line.data);
