@@ -179,12 +179,13 @@ uint64_t program_hash(const struct program *program)
         hash = mix(hash, &in->op, sizeof(in->op));
         hash = mix(hash, in->inputs, (size_t)in->input_count * sizeof(int));
         hash = mix(hash, in->outputs, (size_t)in->output_count * sizeof(int));
-        const double numbers[] = {in->parameters.value,
-                                  in->parameters.factor,
-                                  in->parameters.epsilon,
-                                  in->parameters.scale,
-                                  (double)in->parameters.first_row,
-                                  (double)in->parameters.window};
+        const struct op_parameters *p = &in->parameters;
+        const double numbers[] = {
+            p->value,       p->factor,    p->epsilon,           p->scale,          p->beta1,
+            p->beta2,       p->decay,     (double)p->first_row, (double)p->window, p->heads,
+            p->head_groups, p->head_size, p->activation,        p->causal,         p->transpose_a,
+            p->transpose_b, p->inverse,   p->dynamic,           p->average,        p->group,
+            p->peer};
         hash = mix(hash, numbers, sizeof(numbers));
     }
     return hash;
