@@ -259,8 +259,9 @@ static void help_all(struct debugger *debugger)
         if (strcmp(family, command->family) != 0)
             say(debugger, "%s\n", command->family);
         family = command->family;
-        say(debugger, "    %-18s %-4.4s %s\n", command->name,
-            strcspn(command->aliases, " ") <= 4 ? command->aliases : "", command->brief);
+        int alias = (int)strcspn(command->aliases, " ");
+        say(debugger, "    %-18s %-8.*s %s\n", command->name, alias, command->aliases,
+            command->brief);
     }
     say(debugger, "'help COMMAND' tells more; 'help conditions' about conditions. Unique "
                   "beginnings are enough;\nan empty line does the last running or listing command "

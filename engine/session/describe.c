@@ -61,7 +61,7 @@ void describe_instruction(struct debugger *debugger, int index, enum listed list
     const struct instruction *in = &program->instructions[index];
     /* The next instruction of a step that has not begun was not compared yet. */
     bool known = listed != LISTED_NEXT && pair->entered_step == pair->test->step;
-    char text[400], path[256], source[64];
+    char text[400], source[64];
     struct text line = {0};
     text_format(&line, "%c%c%s %s", mark_of_breakpoints(debugger, index),
                 known ? mark_of_instruction(pair, index) : ' ', listed == LISTED_NEXT ? "=>" : "  ",
@@ -71,9 +71,9 @@ void describe_instruction(struct debugger *debugger, int index, enum listed list
         text_add(&line, "...");
     }
     text_pad(&line, LISTED_WIDTH + 1);
-    snprintf(path, sizeof(path), "%s %s", in->origin.layer ? in->origin.layer : "",
-             in->origin.part ? in->origin.part : "");
-    text_add(&line, path);
+    text_add(&line, in->origin.layer ? in->origin.layer : "");
+    if (in->origin.part && in->origin.part[0])
+        text_format(&line, " %s", in->origin.part);
     describe_source(&in->origin.source, source, sizeof(source));
     if (source[0]) {
         text_pad(&line, SOURCE_COLUMN);
