@@ -23,7 +23,7 @@ struct test_options {
 };
 
 /* Set by the first Ctrl-C; the second one ends the program as usual. */
-static volatile int interrupted;
+static volatile sig_atomic_t interrupted;
 
 static void on_interrupt(int signal_number)
 {
@@ -113,7 +113,8 @@ static bool run_tests(const struct app_options *app, const struct test_options *
                                       .device_name = app->device,
                                       .threads = app->threads,
                                       .fault = options->fault,
-                                      .choices = report->choices};
+                                      .choices = report->choices,
+                                      .interrupted = &interrupted};
     int workers = options->workers < report->count ? options->workers : report->count;
     struct worker_context context = {&environment, report->list, workers};
     struct runner_options runner = {

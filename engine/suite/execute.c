@@ -36,6 +36,14 @@ static bool environment_open(struct environment *environment, struct status *sta
     return true;
 }
 
+bool execution_goes_on(const struct execution *execution, struct status *status)
+{
+    const volatile sig_atomic_t *interrupted = execution->environment->interrupted;
+    if (interrupted && *interrupted)
+        return status_fail(status, STATUS_CANCELLED, "interrupted");
+    return true;
+}
+
 struct run_options execution_options(const struct execution *execution)
 {
     const struct environment *environment = execution->environment;
@@ -109,7 +117,7 @@ bool execute_baseline(struct execution *execution, struct status *status)
                : NULL;
     bool ok = run != NULL;
     while (ok && !run_ended(run))
-        ok = run_step(run, status);
+        ok = execution_goes_on(execution, status) && run_one(run, status);
     if (ok) {
         execution_take_steps(execution, run);
         execution_take_memory(execution, run, NULL);
@@ -160,7 +168,8 @@ static bool comparison_load(const struct execution *execution, struct comparison
 }
 
 /* Runs the pair to its end and gathers what it compares. */
-static bool run_pair(struct pair *pair, struct comparison_log *log, struct status *status)
+static bool run_pair(const struct execution *execution, struct pair *pair,
+                     struct comparison_log *log, struct status *status)
 {
     struct gathering gathering = {pair, log};
     struct pair_event event;
@@ -169,6 +178,8 @@ static bool run_pair(struct pair *pair, struct comparison_log *log, struct statu
     gather_unmatched(&gathering);
     pair_observe(pair, gather_result, &gathering);
     while (!pair_ended(pair)) {
+        if (!execution_goes_on(execution, status))
+            return false;
         if (!pair_run_one(pair, &event, status)) {
             comparison_log_problem(log, "%s: %s", run_step_name(pair->test->step, step),
                                    status->text);
@@ -199,12 +210,12 @@ bool execute_comparison(struct execution *execution, struct status *status)
                                        .threads = environment->threads};
         pair = pair_create(&options, status);
     }
-    bool ok = pair && run_pair(pair, &log, status);
+    bool ok = pair && run_pair(execution, pair, &log, status);
     if (ok) {
         execution_take_steps(execution, pair->test);
         execution_take_memory(execution, pair->test, pair->reference);
     }
-    if (pair)
+    if (pair && status->code != STATUS_CANCELLED)
         execution_judge(execution, pair, &log, comparison.title);
     pair_free(pair);
     comparison_log_free(&log);
@@ -245,7 +256,7 @@ void test_execute(struct environment *environment, const struct test_list *list,
     outcome->resources = (struct resources){NAN, NAN, NAN, NAN};
     if (list->tests[test].unsupported)
         outcome_set(outcome, OUTCOME_SKIPPED, "Configuration not supported.");
-    else if (!execute(&execution, &status))
+    else if (!execute(&execution, &status) && status.code != STATUS_CANCELLED)
         outcome_set(outcome, OUTCOME_FAILED, "%s", status.text);
     outcome->seconds = now() - start;
     if (environment->device)

@@ -5,6 +5,8 @@
 #include "engine/suite/outcome.h"
 #include "engine/suite/selection.h"
 
+#include <signal.h>
+
 /* What tests run in. The device is opened by the first test and used by all. One thread. */
 struct environment {
     const struct config_search *search; /* borrowed */
@@ -13,13 +15,15 @@ struct environment {
     const char *fault;                  /* borrowed: put into the tests' runs; NULL = none */
     const struct test_choice *choices;  /* borrowed: a fault is put into CHOICE_RUN only, not into
                                            what they depend on; NULL: into all */
-    struct device *device;              /* NULL until needed */
+    const volatile sig_atomic_t *interrupted; /* borrowed: not 0 ends the running test; or NULL */
+    struct device *device;                    /* NULL until needed */
     struct comm *comm;
 };
 
 void environment_close(struct environment *environment);
 
-/* Runs the test (not one of TEST_NOT_BUILT). `outcome` must be zeroed; never OUTCOME_NONE after. */
+/* Runs the test (not one of TEST_NOT_BUILT). `outcome` must be zeroed; it is only
+ * OUTCOME_NONE afterwards if the test was interrupted. */
 void test_execute(struct environment *environment, const struct test_list *list, int test,
                   struct outcome *outcome);
 

@@ -19,6 +19,8 @@ bool execute_baseline(struct execution *execution, struct status *status);
 bool execute_comparison(struct execution *execution, struct status *status);
 bool execute_frozen(struct execution *execution, struct status *status);
 
+/* False with STATUS_CANCELLED once the user wants the tests to end. */
+bool execution_goes_on(const struct execution *execution, struct status *status);
 /* Options of the test's own run: with the fault, if there is one. */
 struct run_options execution_options(const struct execution *execution);
 /* Fails the outcome when a loss or gradient norm of the run is not finite; keeps its reports. */

@@ -74,6 +74,8 @@ static void run_here(struct runner *runner)
     while ((test = runner_next(runner)) >= 0) {
         test_execute(runner->options->environment, runner->options->list, test,
                      &runner->outcomes[test]);
+        if (runner->outcomes[test].kind == OUTCOME_NONE)
+            return; /* interrupted */
         runner_finish(runner, test);
     }
 }

@@ -26,7 +26,8 @@ struct runner_options {
     /* Told about each test that ended; `done` of `count` have. May be NULL. */
     void (*report)(void *context, int test, const struct outcome *outcome, int done);
     void *report_context;
-    const volatile int *interrupted; /* set by a signal handler: start no further test; or NULL */
+    const volatile sig_atomic_t
+        *interrupted; /* set by a signal handler: start no further test; or NULL */
 };
 
 /* Runs them. `outcomes` has list->test_count zeroed elements, owned by the caller; those that were
