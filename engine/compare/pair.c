@@ -12,7 +12,7 @@
  * carry one after the other (running totals) means its last one on both sides. */
 static void match_names(struct pair *pair)
 {
-    const struct program *test = pair->test->program, *reference = pair->reference->program;
+    const struct program *test = pair->test->program, *reference = pair->reference_program;
     for (int v = 0; v < reference->value_count; v++)
         pair->test_value[v] = -1;
     for (int i = 0; i < test->by_name.count; i++) {
@@ -56,6 +56,8 @@ static void read_scales(struct pair *pair)
 {
     pair->test_scale = loss_scale(pair->test);
     pair->reference_scale = pair->reference ? loss_scale(pair->reference) : 1;
+    if (pair->options.recording && pair->test->step < pair->options.recording->steps)
+        pair->reference_scale = pair->options.recording->loss_scales[pair->test->step];
 }
 
 static bool view_trace(struct pair *pair, int value, struct pair_sides *sides,
@@ -74,6 +76,33 @@ static bool view_trace(struct pair *pair, int value, struct pair_sides *sides,
     return recorded->sampling_step == 0 || pair_sample_test(sides, recorded, status);
 }
 
+static const char *reference_name(const struct pair *pair)
+{
+    return pair->reference ? pair->reference->config->name : pair->options.recording->config->name;
+}
+
+/* Where the reference's tensor is: held, recorded, or still in the memory of its run. */
+static bool find_reference(struct pair *pair, int other, struct pair_sides *sides,
+                           struct status *status)
+{
+    const struct value *there = &pair->reference_program->values[other];
+    if (pair->held && pair->held[other].data) {
+        sides->reference = tensor_of(pair->held[other].data, there->dtype, there->shape);
+        return true;
+    }
+    int step = there->kind == VALUE_STATE ? -1 : pair->test->step;
+    if (pair->options.recording)
+        return recording_tensor(pair->options.recording, step, other, &sides->reference) ||
+               status_fail(status, STATUS_NOT_FOUND, "%s was not recorded of %s", there->name,
+                           reference_name(pair));
+    if (!executor_holds(pair->reference->executor, other))
+        return status_fail(status, STATUS_NOT_FOUND,
+                           "%s is not at hand in %s (not computed yet, or its memory was given on)",
+                           there->name, reference_name(pair));
+    return executor_view(pair->reference->executor, other, &sides->reference_buffer,
+                         &sides->reference, status);
+}
+
 static bool view_reference(struct pair *pair, int value, struct pair_sides *sides,
                            struct status *status)
 {
@@ -81,26 +110,14 @@ static bool view_reference(struct pair *pair, int value, struct pair_sides *side
     const struct value *of = &pair->test->program->values[value];
     if (other < 0)
         return status_fail(status, STATUS_NOT_FOUND, "%s has no counterpart in %s", of->name,
-                           pair->reference->config->name);
-    const struct value *there = &pair->reference->program->values[other];
+                           reference_name(pair));
+    const struct value *there = &pair->reference_program->values[other];
     char a[80], b[80];
     if (!shape_equal(of->shape, there->shape))
         return status_fail(status, STATUS_INVALID, "%s is %s here, but %s in %s", of->name,
                            shape_text(of->shape, a), shape_text(there->shape, b),
-                           pair->reference->config->name);
-    if (pair->held && pair->held[other].data) {
-        sides->reference = tensor_of(pair->held[other].data, there->dtype, there->shape);
-    } else {
-        if (!executor_holds(pair->reference->executor, other))
-            return status_fail(status, STATUS_NOT_FOUND,
-                               "%s is not at hand in %s (not computed yet, or its memory was given "
-                               "on)",
-                               of->name, pair->reference->config->name);
-        if (!executor_view(pair->reference->executor, other, &sides->reference_buffer,
-                           &sides->reference, status))
-            return false;
-    }
-    return true;
+                           reference_name(pair));
+    return find_reference(pair, other, sides, status);
 }
 
 bool pair_view(struct pair *pair, int value, struct pair_sides *sides, struct status *status)
@@ -115,7 +132,7 @@ bool pair_view(struct pair *pair, int value, struct pair_sides *sides, struct st
     if (!executor_view(pair->test->executor, value, &sides->test_buffer, &sides->test, status))
         return false;
     struct status reason = STATUS_NONE;
-    if (pair->reference)
+    if (pair->reference_program)
         sides->has_reference = view_reference(pair, value, sides, &reason);
     else if (pair->options.trace && of->name[0])
         sides->has_reference = view_trace(pair, value, sides, &reason);
@@ -155,9 +172,9 @@ static void judge_missing_shape(struct pair *pair, int value, struct pair_result
 
 static bool shapes_differ(const struct pair *pair, int value)
 {
-    int other = pair->reference ? pair->reference_value[value] : -1;
+    int other = pair->reference_value[value];
     return other >= 0 && !shape_equal(pair->test->program->values[value].shape,
-                                      pair->reference->program->values[other].shape);
+                                      pair->reference_program->values[other].shape);
 }
 
 /* The tables are made for log points: absolute limits for the sizes of layer outputs and gradients,
@@ -432,10 +449,14 @@ struct pair *pair_create(const struct pair_options *options, struct status *stat
     pair->reference_value = memory_zeroed(values, sizeof(int));
     for (size_t v = 0; v < values; v++)
         pair->reference_value[v] = -1;
-    if (pair->reference) {
-        size_t others = (size_t)pair->reference->program->value_count;
+    if (pair->reference)
+        pair->reference_program = pair->reference->program;
+    else if (options->recording)
+        pair->reference_program = options->recording->program;
+    if (pair->reference_program) {
+        size_t others = (size_t)pair->reference_program->value_count;
         pair->test_value = memory_zeroed(others, sizeof(int));
-        pair->held = memory_zeroed(others, sizeof(*pair->held));
+        pair->held = pair->reference ? memory_zeroed(others, sizeof(*pair->held)) : NULL;
         match_names(pair);
     }
     if (enter_step(pair, status) && pair_compare_parameters(pair, status))

@@ -8,13 +8,15 @@
 #define ENGINE_COMPARE_PAIR_H
 
 #include "engine/compare/compare.h"
+#include "engine/compare/recording.h"
 #include "engine/trace/trace.h"
 #include "engine/train/run.h"
 
 struct pair_options {
-    const struct config *test;      /* borrowed */
-    const struct config *reference; /* borrowed; NULL: no live reference */
-    const struct trace *trace;      /* borrowed; used when `reference` is NULL; may be NULL too */
+    const struct config *test;           /* borrowed */
+    const struct config *reference;      /* borrowed; NULL: no live reference */
+    const struct recording *recording;   /* borrowed; used when `reference` is NULL */
+    const struct trace *trace;           /* borrowed; used when both are NULL; may be NULL too */
     const struct tolerances *tolerances; /* borrowed, already rescaled; NULL: nothing is judged */
     struct device *device;
     struct comm *comm;
@@ -49,7 +51,8 @@ struct held_value; /* a copy of a value that the reference computed ahead of the
 struct pair {
     struct pair_options options;
     struct run *test;
-    struct run *reference; /* NULL with a trace or no reference */
+    struct run *reference;                   /* NULL with a recording, a trace, or no reference */
+    const struct program *reference_program; /* of the reference run or recording, or NULL */
     const struct trace_step *trace_step;
     struct pair_result *results; /* [test values], of the current step */
     struct limits *limits;       /* [test values], of the current step */

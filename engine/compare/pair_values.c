@@ -151,9 +151,9 @@ int pair_unmatched(const struct pair *pair,
                    void (*report)(void *context, const char *name, bool missing), void *context)
 {
     int count = 0;
-    if (!pair->reference || !pair->options.tolerances)
+    if (!pair->reference_program || !pair->options.tolerances)
         return 0;
-    const struct program *test = pair->test->program, *reference = pair->reference->program;
+    const struct program *test = pair->test->program, *reference = pair->reference_program;
     for (int v = 0; v < test->value_count; v++)
         if (is_unmatched(pair, &test->values[v], pair->reference_value[v] >= 0)) {
             report(context, test->values[v].name, false);

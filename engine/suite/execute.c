@@ -18,6 +18,7 @@ static double now(void)
 
 void environment_close(struct environment *environment)
 {
+    references_free(&environment->references);
     comm_close(environment->comm);
     device_close(environment->device);
     environment->comm = NULL;
@@ -106,6 +107,44 @@ static struct config *load(const struct execution *execution, const char *varian
     return config;
 }
 
+static bool goes_on(const void *context, struct status *status)
+{
+    return execution_goes_on(context, status);
+}
+
+/* Whether another test compares with this baseline, so that it is worth recording. */
+static bool is_compared_with(const struct test_list *list, int test)
+{
+    const struct test_case *baseline = &list->tests[test];
+    for (int i = 0; i < list->test_count; i++) {
+        const struct test_case *other = &list->tests[i];
+        if (other->kind == TEST_COMPARISON && other->model == baseline->model &&
+            strcmp(other->reference, baseline->variant) == 0)
+            return true;
+    }
+    return false;
+}
+
+static bool run_to_end(struct execution *execution, struct run *run, struct status *status)
+{
+    while (!run_ended(run))
+        if (!execution_goes_on(execution, status) || !run_one(run, status))
+            return false;
+    return true;
+}
+
+/* Runs to the end; keeps what it computed, with the configuration, in the environment. */
+static bool record_run(struct execution *execution, struct config **config, struct run *run,
+                       struct status *status)
+{
+    struct recording *recording = recording_make(run, goes_on, execution, status);
+    if (!recording)
+        return false;
+    references_add(&execution->environment->references, *config, recording);
+    *config = NULL;
+    return true;
+}
+
 bool execute_baseline(struct execution *execution, struct status *status)
 {
     struct environment *environment = execution->environment;
@@ -115,9 +154,10 @@ bool execute_baseline(struct execution *execution, struct status *status)
     struct run *run =
         config ? run_create(config, environment->device, environment->comm, &options, status)
                : NULL;
-    bool ok = run != NULL;
-    while (ok && !run_ended(run))
-        ok = execution_goes_on(execution, status) && run_one(run, status);
+    bool record = run && !options.change && is_compared_with(execution->list, execution->test) &&
+                  references_fit(run->program, run->steps);
+    bool ok = run && (record ? record_run(execution, &config, run, status)
+                             : run_to_end(execution, run, status));
     if (ok) {
         execution_take_steps(execution, run);
         execution_take_memory(execution, run, NULL);
@@ -201,8 +241,11 @@ bool execute_comparison(struct execution *execution, struct status *status)
     struct comparison_log log = {0};
     struct pair *pair = NULL;
     if (comparison_load(execution, &comparison, status)) {
+        const struct recording *recording =
+            references_find(&environment->references, comparison.reference->hash);
         struct pair_options options = {.test = comparison.test,
-                                       .reference = comparison.reference,
+                                       .reference = recording ? NULL : comparison.reference,
+                                       .recording = recording,
                                        .tolerances = comparison.tolerances,
                                        .device = environment->device,
                                        .comm = environment->comm,

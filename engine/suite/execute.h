@@ -3,6 +3,7 @@
 #define ENGINE_SUITE_EXECUTE_H
 
 #include "engine/suite/outcome.h"
+#include "engine/suite/references.h"
 #include "engine/suite/selection.h"
 
 #include <signal.h>
@@ -18,6 +19,7 @@ struct environment {
     const volatile sig_atomic_t *interrupted; /* borrowed: not 0 ends the running test; or NULL */
     struct device *device;                    /* NULL until needed */
     struct comm *comm;
+    struct references references; /* recorded baselines, for the tests that compare with them */
 };
 
 void environment_close(struct environment *environment);

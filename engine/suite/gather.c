@@ -24,15 +24,15 @@ static void add_worst(struct pair *pair, int value, struct tensor_result *result
 static void set_shapes(const struct pair *pair, int value, struct tensor_result *result)
 {
     const struct value *test = &pair->test->program->values[value];
-    int other = pair->reference ? pair->reference_value[value] : -1;
+    int other = pair->reference_program ? pair->reference_value[value] : -1;
     result->name = test->name;
     result->position = test->producer;
     result->dtype_test = result->dtype_reference = test->dtype;
     result->shape_test = result->shape_reference = test->shape;
     if (other < 0)
         return;
-    result->dtype_reference = pair->reference->program->values[other].dtype;
-    result->shape_reference = pair->reference->program->values[other].shape;
+    result->dtype_reference = pair->reference_program->values[other].dtype;
+    result->shape_reference = pair->reference_program->values[other].shape;
 }
 
 static void add(struct gathering *gathering, const char *step, int value,
@@ -69,7 +69,7 @@ static void add_unmatched(void *context, const char *name, bool missing)
 {
     struct gathering *gathering = context;
     const struct program *program =
-        missing ? gathering->pair->reference->program : gathering->pair->test->program;
+        missing ? gathering->pair->reference_program : gathering->pair->test->program;
     int value = program_find(program, name);
     struct tensor_result result = {.step = "train_1", .name = name, .position = -1};
     result.verdict.failures = missing ? FAILURE_MISSING : FAILURE_EXTRA;
@@ -84,6 +84,6 @@ static void add_unmatched(void *context, const char *name, bool missing)
 
 void gather_unmatched(struct gathering *gathering)
 {
-    if (gathering->pair->reference && gathering->pair->options.tolerances)
+    if (gathering->pair->reference_program && gathering->pair->options.tolerances)
         pair_unmatched(gathering->pair, add_unmatched, gathering);
 }

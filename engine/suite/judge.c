@@ -55,7 +55,9 @@ static void fail(struct execution *execution, const struct pair *pair,
     struct outcome *outcome = execution->outcome;
     const struct tensor_result *first = comparison_log_first_failure(log);
     struct report_options options = {.title = title,
-                                     .reference = pair->options.reference->name,
+                                     .reference = pair->options.recording
+                                                      ? pair->options.recording->config->name
+                                                      : pair->options.reference->name,
                                      .test = pair->options.test->name,
                                      .samples = 2,
                                      .failures = 2};

@@ -1,0 +1,36 @@
+/* A whole run kept in host memory: every log point and updated state of every step. Several tests
+ * that have the same reference compare with one recording, and the reference runs once. */
+#ifndef ENGINE_COMPARE_RECORDING_H
+#define ENGINE_COMPARE_RECORDING_H
+
+#include "engine/train/run.h"
+
+struct recording {
+    const struct config *config; /* borrowed */
+    struct program *program;     /* owned: names, shapes, dtypes */
+    int steps;
+    void ***data;                /* [steps][values]: contiguous host data, NULL if not kept */
+    void **initial;              /* [values]: parameters before the first step */
+    double *loss_scales;         /* [steps], at the start of each */
+    struct step_report *reports; /* [steps] */
+    int64_t bytes;               /* of all data */
+    int64_t planned;             /* memory that the run took */
+};
+
+/* How much a recording of `program` over `steps` steps takes. */
+int64_t recording_bytes(const struct program *program, int steps);
+
+/* Runs `run` to its end and records it; the program moves from the run to the recording (free the
+ * run with run_free as always). `goes_on` is asked before each instruction and may refuse with a
+ * status (NULL: never). NULL on failure. */
+struct recording *recording_make(struct run *run,
+                                 bool (*goes_on)(const void *context, struct status *status),
+                                 const void *context, struct status *status);
+void recording_free(struct recording *recording);
+
+/* The recorded tensor of a value after it was computed in `step` (-1: a parameter before the first
+ * step). False if it was not kept. Valid as long as the recording. */
+bool recording_tensor(const struct recording *recording, int step, int value,
+                      struct tensor *tensor);
+
+#endif

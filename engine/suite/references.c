@@ -1,0 +1,56 @@
+#include "engine/suite/references.h"
+
+#include "engine/base/memory.h"
+
+#include <stdlib.h>
+
+static const int64_t LIMIT = (int64_t)REFERENCES_MEBIBYTES << 20;
+
+const struct recording *references_find(struct references *references, uint64_t config_hash)
+{
+    for (struct reference **link = &references->newest; *link; link = &(*link)->next) {
+        struct reference *found = *link;
+        if (found->config->hash != config_hash)
+            continue;
+        *link = found->next;
+        found->next = references->newest;
+        references->newest = found;
+        return found->recording;
+    }
+    return NULL;
+}
+
+bool references_fit(const struct program *program, int steps)
+{
+    return recording_bytes(program, steps) <= LIMIT;
+}
+
+static void drop_oldest(struct references *references)
+{
+    struct reference **link = &references->newest;
+    while ((*link)->next)
+        link = &(*link)->next;
+    struct reference *oldest = *link;
+    *link = NULL;
+    references->bytes -= oldest->recording->bytes;
+    recording_free(oldest->recording);
+    config_free(oldest->config);
+    free(oldest);
+}
+
+void references_add(struct references *references, struct config *config,
+                    struct recording *recording)
+{
+    struct reference *reference = memory_zeroed(1, sizeof(*reference));
+    *reference = (struct reference){config, recording, references->newest};
+    references->newest = reference;
+    references->bytes += recording->bytes;
+    while (references->bytes > LIMIT && references->newest->next)
+        drop_oldest(references);
+}
+
+void references_free(struct references *references)
+{
+    while (references->newest)
+        drop_oldest(references);
+}

@@ -1,0 +1,31 @@
+/* Recorded references, kept between tests: several tests compare with the same baseline, which
+ * then runs once. Belongs to one environment; one thread. */
+#ifndef ENGINE_SUITE_REFERENCES_H
+#define ENGINE_SUITE_REFERENCES_H
+
+#include "engine/compare/recording.h"
+
+struct reference {
+    struct config *config; /* owned */
+    struct recording *recording;
+    struct reference *next; /* used longer ago */
+};
+
+struct references {
+    struct reference *newest;
+    int64_t bytes;
+};
+
+/* At most this much is kept in all; what was used longest ago goes first. */
+enum { REFERENCES_MEBIBYTES = 1024 };
+
+/* The recording of a run with the same configuration (by its hash), or NULL. */
+const struct recording *references_find(struct references *references, uint64_t config_hash);
+/* Whether a recording of this size may be kept at all. */
+bool references_fit(const struct program *program, int steps);
+/* Keeps a recording; takes over both. */
+void references_add(struct references *references, struct config *config,
+                    struct recording *recording);
+void references_free(struct references *references);
+
+#endif
