@@ -83,7 +83,9 @@ static void test_as_live(void **state)
         options.reference = NULL;
         options.recording = recording;
         struct pair_totals b = run_pair(&options, &recorded);
-        assert_memory_equal(&a, &b, sizeof(a));
+        assert_int_equal(a.tensors, b.tensors);
+        assert_int_equal(a.elements, b.elements);
+        assert_int_equal(a.failed, b.failed);
         assert_true(live.count > 60 && live.count == recorded.count);
         assert_memory_equal(live.metrics, recorded.metrics,
                             (size_t)live.count * sizeof(*live.metrics));
