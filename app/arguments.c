@@ -62,6 +62,8 @@ static bool set_integer(const struct argument *argument, const char *value, stru
 {
     char *end = NULL;
     errno = 0;
+    if (!value)
+        return status_fail(status, STATUS_INVALID, "%s takes a number", argument->name);
     long number = strtol(value, &end, 10);
     if (end == value || *end || errno || number < 0 || number > INT_MAX)
         return status_fail(status, STATUS_INVALID, "%s takes a number, not \"%s\"", argument->name,
