@@ -21,7 +21,7 @@ struct command {
 };
 
 /* Fills the table of subcommands; returns how many there are. */
-static int list_commands(struct command commands[8])
+static int list_commands(struct command commands[9])
 {
     const struct command all[] = {
         {"list", app_list, false, "models, groups, variants, tests"},
@@ -29,6 +29,7 @@ static int list_commands(struct command commands[8])
         {"run", app_run, true, "train a model and record a trace"},
         {"diff", app_diff, false, "compare two traces"},
         {"debug", command_debug, true, "debug a run, instruction by instruction"},
+        {"tui", app_tui, true, "the screens: the same, with keys and panes"},
         {"config", app_config, false, "show or check configurations"},
         {"faults", app_faults, false, "faults that can be put into a run, for practice"},
     };
@@ -72,7 +73,7 @@ static void limit_spinning(char **argv)
 
 static void print_help(const struct argument *shared, int count)
 {
-    struct command commands[8];
+    struct command commands[9];
     int command_count = list_commands(commands);
     printf("lockstep %s, a debugger for model test runs\n\n"
            "Usage: lockstep COMMAND [arguments]\n\nCommands (lockstep COMMAND --help):\n",
@@ -87,8 +88,8 @@ static void print_help(const struct argument *shared, int count)
 /* `original`: argv before the shared options were taken out. */
 static int run_command(int argc, char **argv, char **original, const struct app_options *options)
 {
-    struct command commands[8];
-    const char *names[8];
+    struct command commands[9];
+    const char *names[9];
     int count = list_commands(commands);
     for (int i = 0; i < count; i++) {
         names[i] = commands[i].name;
@@ -115,6 +116,14 @@ static bool parse_color(const char *word, enum color_choice *color)
     else
         return false;
     return true;
+}
+
+/* Without a subcommand: on a terminal, or with a script of keys, the screens. */
+static bool means_screens(int argc, char **argv)
+{
+    if (argc > 1)
+        return strcmp(argv[1], "--script") == 0 || strcmp(argv[1], "--size") == 0;
+    return isatty(STDIN_FILENO) && isatty(STDOUT_FILENO);
 }
 
 /* A pipe that nobody reads any more must end the program quietly, but not kill what it runs. */
@@ -153,6 +162,11 @@ int main(int argc, char **argv)
     } else if (argc > 1 && strcmp(argv[1], "--version") == 0) {
         printf("lockstep %s\n", LOCKSTEP_VERSION);
         code = EXIT_DONE;
+    } else if (means_screens(argc, argv)) {
+        options.search = (struct config_search){directories.words, directories.count,
+                                                overrides.words, overrides.count};
+        limit_spinning(original);
+        code = app_tui(argc, argv, &options);
     } else if (argc < 2 || strcmp(argv[1], "--help") == 0 || strcmp(argv[1], "-h") == 0 ||
                strcmp(argv[1], "help") == 0) {
         print_help(shared, shared_count);

@@ -88,8 +88,10 @@ static void mark_breakpoints(struct state_picture *picture, const struct debugge
         for (int i = 0; !breakpoint->lost && i < program->instruction_count; i++) {
             bool here = after ? place_matches(program, &breakpoint->place, i)
                               : place_entered(program, &breakpoint->place, i);
-            if (here && picture->instructions[i].breakpoint < mark)
-                picture->instructions[i].breakpoint = mark;
+            if (!here || picture->instructions[i].breakpoint >= mark)
+                continue;
+            picture->instructions[i].breakpoint = mark;
+            picture->instructions[i].number = breakpoint->number;
         }
     }
 }

@@ -98,6 +98,7 @@ struct picture_mark {
     float worst;     /* largest metric over its limit; NAN: not compared */
     float error;     /* rms of the difference over the scale of the reference; NAN */
     char breakpoint; /* 0 none, 1 disabled, 2 enabled; of instructions */
+    int number;      /* of that breakpoint */
 };
 
 /* One compared tensor. */

@@ -1,0 +1,73 @@
+/* lockstep tui, and lockstep without arguments on a terminal: the screens. */
+#include "app/app.h"
+#include "app/arguments.h"
+
+#include "ui/ui.h"
+
+#include <locale.h>
+#include <stdio.h>
+#include <stdlib.h>
+
+/* "120x40": columns, then rows, as terminals are named. */
+static bool parse_size(const char *text, struct ui_options *options, struct status *status)
+{
+    char rest;
+    if (sscanf(text, "%dx%d%c", &options->cols, &options->rows, &rest) == 2 && options->cols > 0 &&
+        options->rows > 0 && options->cols <= 1000 && options->rows <= 1000)
+        return true;
+    return status_fail(status, STATUS_INVALID, "--size takes COLUMNSxROWS, such as 120x40");
+}
+
+static bool check_words(const struct word_list *positional, struct ui_options *options,
+                        const char *size, struct status *status)
+{
+    if (positional->count > 1)
+        return status_fail(status, STATUS_INVALID, "one run at a time: \"%s\" is too much",
+                           positional->words[1]);
+    options->run = positional->count ? positional->words[0] : NULL;
+    if (!options->run && (options->fault || options->against))
+        return status_fail(status, STATUS_INVALID, "--fault and --against need a run");
+    return parse_size(size, options, status);
+}
+
+int app_tui(int argc, char **argv, const struct app_options *app)
+{
+    const char *size = "80x24";
+    const char *no_color = getenv("NO_COLOR");
+    struct word_list positional = {0};
+    struct status status = STATUS_NONE;
+    struct ui_options options = {.search = app->search,
+                                 .device = app->device,
+                                 .threads = app->threads,
+                                 .program_path = app->program_path};
+    const struct argument arguments[] = {
+        {"--fault", NULL, ARGUMENT_TEXT, &options.fault, "SPEC", "put a fault into the run"},
+        {"--against", NULL, ARGUMENT_TEXT, &options.against, "REFERENCE",
+         "compare with a VARIANT, MODEL/VARIANT or a trace's folder"},
+        {"--theme", NULL, ARGUMENT_TEXT, &options.theme, "NAME",
+         "dark (default), light, mono, or one of your own"},
+        {"--ascii", NULL, ARGUMENT_FLAG, &options.ascii, NULL, "no characters beyond ASCII"},
+        {"--no-mouse", NULL, ARGUMENT_FLAG, &options.no_mouse, NULL, "leave the mouse alone"},
+        {"--script", NULL, ARGUMENT_TEXT, &options.script, "FILE",
+         "keys and commands from a file, on a screen in memory (docs/screens.md)"},
+        {"--size", NULL, ARGUMENT_TEXT, &size, "COLSxROWS", "of that screen (default 80x24)"},
+    };
+    const struct usage usage = {"lockstep tui", "[MODEL[/VARIANT]] [options]",
+                                "Opens the screens: on the list of tests, or on a run and its "
+                                "reference. ? shows the keys.\n"
+                                "Without arguments, on a terminal, lockstep does the same."};
+    options.no_colors =
+        app->color == COLOR_NEVER || (app->color == COLOR_AUTO && no_color && no_color[0]);
+    enum arguments_result result =
+        arguments_parse(argc, argv, &usage, arguments,
+                        (int)(sizeof(arguments) / sizeof(arguments[0])), &positional, &status);
+    int code = EXIT_DONE;
+    setlocale(LC_ALL, "");
+    if (result == ARGUMENTS_WRONG ||
+        (result == ARGUMENTS_OK && !check_words(&positional, &options, size, &status)))
+        code = app_complain(EXIT_USAGE, "%s", status.text);
+    else if (result == ARGUMENTS_OK && !ui_run(&options, &status))
+        code = app_complain(EXIT_FAILED, "%s", status.text);
+    word_list_free(&positional);
+    return code;
+}

@@ -1,0 +1,198 @@
+/* What the session sends: texts, pictures, the end of commands. */
+#include "ui/state.h"
+
+#include "engine/base/memory.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+static struct posted *find_posted(struct ui *ui, uint64_t number)
+{
+    for (int i = 0; i < ui->posted_count; i++)
+        if (ui->posted[i].number == number)
+            return &ui->posted[i];
+    return NULL;
+}
+
+static int count_lines(const char *text)
+{
+    int lines = 0;
+    for (; *text; text++)
+        lines += *text == '\n' || text[1] == '\0';
+    return lines;
+}
+
+/* One line is shown where the user looks; more of them open the log. */
+static void show_output(struct ui *ui, const struct session_event *event)
+{
+    struct posted *posted = find_posted(ui, event->command);
+    ui_log(ui, LOG_OUTPUT, event->text);
+    if (!posted || posted->moves)
+        return;
+    posted->lines += count_lines(event->text);
+    if (posted->lines == 1) {
+        char *line = memory_string_part(event->text, strcspn(event->text, "\n"));
+        ui_say(ui, THEME_NORMAL, "%s", line);
+        free(line);
+    } else if (ui->layout.pane_count > 0 && ui->request.cols < LAYOUT_WIDE_COLS) {
+        ui_focus(ui, LAYOUT_LOG);
+    } else {
+        ui_open(ui, LAYOUT_LOG);
+    }
+}
+
+static void show_error(struct ui *ui, const char *text)
+{
+    ui_log(ui, LOG_ERROR, text);
+    char *line = memory_string_part(text, strcspn(text, "\n"));
+    ui_say(ui, THEME_ERROR, "%s", line);
+    free(line);
+    if (strchr(text, '\n') && text[strcspn(text, "\n") + 1])
+        ui_open(ui, LAYOUT_LOG);
+}
+
+/* The tensor of the last stop goes to the tensor view. */
+static void take_state(struct ui *ui, const struct state_picture *state)
+{
+    if (state->focus == ui->focus_value)
+        return;
+    ui->focus_value = state->focus;
+    if (state->focus >= 0)
+        ui->value = state->focus;
+    ui_want(ui, PICTURE_TENSOR);
+}
+
+/* Another program: values and instructions have other numbers. */
+static void forget_program(struct ui *ui)
+{
+    ui->value = ui->focus_value = -1;
+    ui->step = -1;
+    for (int kind = 0; kind < PICTURE_KIND_COUNT; kind++)
+        if (kind != PICTURE_STATE)
+            ui_want(ui, (enum picture_kind)kind);
+}
+
+static void take_picture(struct ui *ui, struct session_event *event)
+{
+    struct picture *picture = event->picture;
+    enum picture_kind kind = picture->request.kind;
+    const struct picture *program = ui->pictures[PICTURE_PROGRAM];
+    event->picture = NULL;
+    ui->asked[kind]--;
+    picture_free(ui->pictures[kind]);
+    ui->pictures[kind] = picture;
+    if (kind == PICTURE_STATE && (!program || program->identity != picture->identity))
+        forget_program(ui);
+    if (kind == PICTURE_STATE && picture->state)
+        take_state(ui, picture->state);
+    for (int view = 0; view < LAYOUT_VIEW_COUNT; view++) {
+        const struct view_operations *operations = ui_operations((enum layout_view)view);
+        bool usable = ui_picture(ui, kind) != NULL;
+        if (operations->picture && usable)
+            operations->picture(ui, ui->states[view], picture);
+    }
+    ui_dirty(ui);
+}
+
+static void end_command(struct ui *ui, const struct session_event *event)
+{
+    struct posted *posted = find_posted(ui, event->command);
+    if (!posted)
+        return;
+    if (event->ok && command_is(posted->line, "file", NULL) && ui->request.focus == LAYOUT_TESTS) {
+        ui_focus(ui, LAYOUT_PROGRAM);
+        ui_open(ui, LAYOUT_DIVERGENCES);
+        ui_open(ui, LAYOUT_TENSOR);
+    }
+    ui->failed = ui->failed || !event->ok;
+    free(posted->line);
+    ui->posted_count--;
+    memmove(posted, posted + 1, (size_t)(ui->posted + ui->posted_count - posted) * sizeof(*posted));
+    for (int kind = PICTURE_STATE; kind < PICTURE_KIND_COUNT; kind++)
+        ui_want(ui, (enum picture_kind)kind);
+}
+
+static void take_snapshot(struct ui *ui)
+{
+    snapshot_release(&ui->snapshot);
+    ui->snapshot = session_snapshot(ui->session);
+    ui_want(ui, PICTURE_STATE);
+}
+
+static void handle_event(struct ui *ui, struct session_event *event)
+{
+    ui_dirty(ui);
+    switch (event->kind) {
+    case EVENT_OUTPUT:
+        show_output(ui, event);
+        break;
+    case EVENT_ERROR:
+        show_error(ui, event->text);
+        break;
+    case EVENT_MESSAGE:
+        ui_log(ui, LOG_MESSAGE, event->text);
+        break;
+    case EVENT_DONE:
+        end_command(ui, event);
+        break;
+    case EVENT_QUIT:
+        ui->quit = true;
+        break;
+    case EVENT_PICTURE:
+        take_picture(ui, event);
+        break;
+    case EVENT_RUNNING:
+    case EVENT_STOPPED: /* its text is in the snapshot */
+    case EVENT_CHANGED:
+        take_snapshot(ui);
+        break;
+    }
+}
+
+void ui_handle_events(struct ui *ui)
+{
+    struct session_event *events = session_take_events(ui->session);
+    for (struct session_event *event = events; event; event = event->next)
+        handle_event(ui, event);
+    session_events_free(events);
+}
+
+/* ---- wishes ---- */
+
+static void ask(struct ui *ui, const struct picture_request *request)
+{
+    ui->stale[request->kind] = false;
+    ui->asked[request->kind]++;
+    session_request(ui->session, request);
+}
+
+static bool wish_of(struct ui *ui, enum picture_kind kind, struct picture_request *request)
+{
+    if (kind == PICTURE_PROGRAM || kind == PICTURE_STATE)
+        return true;
+    for (int view = 0; view < LAYOUT_VIEW_COUNT; view++) {
+        const struct view_operations *operations = ui_operations((enum layout_view)view);
+        const struct layout_pane *pane = layout_pane_of(&ui->layout, (enum layout_view)view);
+        *request = (struct picture_request){.kind = kind, .value = -1, .step = -1, .at = -1};
+        if (operations->wish && pane && !pane->collapsed &&
+            operations->wish(ui, ui->states[view], request) && request->kind == kind)
+            return true;
+    }
+    return false;
+}
+
+void ui_send_wishes(struct ui *ui)
+{
+    if (!ui->snapshot || ui->snapshot->state == RUN_NONE)
+        return;
+    for (int kind = 0; kind < PICTURE_KIND_COUNT; kind++) {
+        struct picture_request request = {
+            .kind = (enum picture_kind)kind, .step = ui->step, .value = -1, .at = -1};
+        if (!ui->stale[kind] || ui->asked[kind] > 0)
+            continue;
+        if (wish_of(ui, (enum picture_kind)kind, &request))
+            ask(ui, &request);
+        else if (!ui_is_busy(ui))
+            ui->stale[kind] = false; /* nobody looks: asked for again when a view opens */
+    }
+}

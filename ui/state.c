@@ -1,0 +1,247 @@
+#include "ui/state.h"
+
+#include "engine/base/memory.h"
+#include "engine/session/pictures.h"
+
+#include <ctype.h>
+#include <math.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <time.h>
+
+const struct view_operations *ui_operations(enum layout_view view)
+{
+    static const struct view_operations *const views[LAYOUT_VIEW_COUNT] = {
+        &view_tests, &view_program, &view_divergences, &view_tensor, &view_memory,
+        &view_ranks, &view_metrics, &view_log,         &view_help};
+    return views[view];
+}
+
+void ui_dirty(struct ui *ui)
+{
+    ui->dirty = true;
+}
+
+void ui_say(struct ui *ui, enum theme_role role, const char *format, ...)
+{
+    char text[1200];
+    va_list arguments;
+    va_start(arguments, format);
+    vsnprintf(text, sizeof(text), format, arguments);
+    va_end(arguments);
+    free(ui->message);
+    ui->message = memory_string(text);
+    ui->message_role = role;
+    ui_dirty(ui);
+}
+
+bool command_is(const char *line, const char *word, const char **rest)
+{
+    size_t length = strlen(word);
+    if (strncmp(line, word, length) != 0 || (line[length] && line[length] != ' '))
+        return false;
+    if (rest)
+        *rest = line + length + strspn(line + length, " ");
+    return true;
+}
+
+/* ---- the session ---- */
+
+/* Commands that move the run, with their short forms: what they say goes to the log. */
+static bool moves_run(const char *line)
+{
+    static const char *const words[] = {"run",          "r",
+                                        "start",        "restart",
+                                        "continue",     "c",
+                                        "step",         "s",
+                                        "next",         "n",
+                                        "stepi",        "si",
+                                        "finish",       "fin",
+                                        "until",        "u",
+                                        "goto",         "file",
+                                        "reverse-step", "reverse-stepi",
+                                        "reverse-next", "reverse-continue",
+                                        "rs",           "rsi",
+                                        "rn",           "rc"};
+    for (int i = 0; i < ARRAY_LENGTH(words); i++)
+        if (command_is(line, words[i], NULL))
+            return true;
+    return false;
+}
+
+void ui_post(struct ui *ui, const char *format, ...)
+{
+    char line[2000];
+    va_list arguments;
+    va_start(arguments, format);
+    vsnprintf(line, sizeof(line), format, arguments);
+    va_end(arguments);
+    ui_log(ui, LOG_COMMAND, line);
+    struct posted posted = {.number = session_post(ui->session, line),
+                            .line = memory_string(line),
+                            .moves = moves_run(line)};
+    ARRAY_PUSH(ui->posted, ui->posted_count, ui->posted_capacity, posted);
+    ui_dirty(ui);
+}
+
+bool ui_is_busy(const struct ui *ui)
+{
+    return ui->posted_count > 0;
+}
+
+/* ---- pictures ---- */
+
+const struct picture *ui_picture(const struct ui *ui, enum picture_kind kind)
+{
+    const struct picture *picture = ui->pictures[kind];
+    const struct picture *program = ui->pictures[PICTURE_PROGRAM];
+    bool same = picture && program && picture->identity == program->identity;
+    return same && picture->identity != 0 ? picture : NULL;
+}
+
+const struct program_picture *ui_program(const struct ui *ui)
+{
+    const struct picture *picture = ui_picture(ui, PICTURE_PROGRAM);
+    return picture ? picture->program : NULL;
+}
+
+const struct state_picture *ui_state(const struct ui *ui)
+{
+    const struct picture *picture = ui_picture(ui, PICTURE_STATE);
+    return picture ? picture->state : NULL;
+}
+
+void ui_want(struct ui *ui, enum picture_kind kind)
+{
+    ui->stale[kind] = true;
+    ui_dirty(ui);
+}
+
+/* ---- views ---- */
+
+bool ui_is_open(const struct ui *ui, enum layout_view view)
+{
+    return ui->request.open[view] || ui->request.focus == view;
+}
+
+void ui_open(struct ui *ui, enum layout_view view)
+{
+    ui->request.open[view] = true;
+    for (int kind = PICTURE_TENSOR; kind < PICTURE_KIND_COUNT; kind++)
+        ui_want(ui, (enum picture_kind)kind);
+}
+
+/* Views that share a home with others make room: on the left and right one at a time. */
+static void close_neighbours(struct ui *ui, enum layout_view view)
+{
+    if (layout_view_slot(view) == LAYOUT_BOTTOM)
+        return;
+    for (int other = 0; other < LAYOUT_VIEW_COUNT; other++)
+        if (other != (int)view &&
+            layout_view_slot((enum layout_view)other) == layout_view_slot(view))
+            ui->request.open[other] = false;
+}
+
+void ui_focus(struct ui *ui, enum layout_view view)
+{
+    close_neighbours(ui, view);
+    ui_open(ui, view);
+    ui->request.focus = view;
+}
+
+void ui_close(struct ui *ui, enum layout_view view)
+{
+    ui->request.open[view] = false;
+    if (ui->request.focus == view) {
+        enum layout_view next = layout_next_view(&ui->request, -1);
+        ui->request.focus = next != view ? next : LAYOUT_TESTS;
+        ui->request.open[ui->request.focus] = true;
+    }
+    ui_dirty(ui);
+}
+
+void ui_show_value(struct ui *ui, int value)
+{
+    ui->value = value;
+    if (!ui_is_open(ui, LAYOUT_TENSOR)) {
+        close_neighbours(ui, LAYOUT_TENSOR);
+        ui_open(ui, LAYOUT_TENSOR);
+    }
+    ui_want(ui, PICTURE_TENSOR);
+}
+
+int64_t ui_milliseconds(const struct ui *ui)
+{
+    struct timespec now;
+    if (ui->options->script)
+        return 0;
+    clock_gettime(CLOCK_MONOTONIC, &now);
+    return (int64_t)now.tv_sec * 1000 + now.tv_nsec / 1000000;
+}
+
+/* ---- the log ---- */
+
+static void add_log_line(struct log *log, enum log_kind kind, const char *text, size_t length)
+{
+    if (log->count == LOG_LINES) {
+        int cut = LOG_LINES / 10;
+        for (int i = 0; i < cut; i++)
+            free(log->lines[i].text);
+        memmove(log->lines, log->lines + cut, (size_t)(LOG_LINES - cut) * sizeof(*log->lines));
+        log->count -= cut;
+        log->dropped += cut;
+    }
+    struct log_line line = {.kind = kind, .text = memory_string_part(text, length)};
+    ARRAY_PUSH(log->lines, log->count, log->capacity, line);
+}
+
+void ui_log(struct ui *ui, enum log_kind kind, const char *text)
+{
+    while (*text) {
+        size_t length = strcspn(text, "\n");
+        add_log_line(&ui->log, kind, text, length);
+        text += length + (text[length] == '\n');
+    }
+    ui_dirty(ui);
+}
+
+void log_free(struct log *log)
+{
+    for (int i = 0; i < log->count; i++)
+        free(log->lines[i].text);
+    free(log->lines);
+    text_free(&log->captured);
+    *log = (struct log){0};
+}
+
+/* ---- words and signs ---- */
+
+enum theme_mark status_mark(enum picture_status status)
+{
+    static const enum theme_mark marks[] = {THEME_MARK_PENDING,  THEME_MARK_PENDING,
+                                            THEME_MARK_SAME,     THEME_MARK_WITHIN,
+                                            THEME_MARK_DIVERGED, THEME_MARK_NAN};
+    return marks[status];
+}
+
+enum theme_role status_role(enum picture_status status)
+{
+    static const enum theme_role roles[] = {THEME_PENDING, THEME_PENDING,  THEME_SAME,
+                                            THEME_WITHIN,  THEME_DIVERGED, THEME_NAN};
+    return roles[status];
+}
+
+const char *number_text(double number, char buffer[32])
+{
+    if (isnan(number))
+        snprintf(buffer, 32, "-");
+    else if (isinf(number))
+        snprintf(buffer, 32, "%s", number > 0 ? "inf" : "-inf");
+    else if (number == 0)
+        snprintf(buffer, 32, "0");
+    else
+        snprintf(buffer, 32, "%.1e", number);
+    return buffer;
+}

@@ -1,0 +1,370 @@
+#include "ui/tensor_parts.h"
+
+#include "ui/pen.h"
+#include "ui/state.h"
+
+#include <math.h>
+#include <stdio.h>
+#include <string.h>
+
+enum { CELL = 11, LABEL = 8, KIND = 5 }; /* columns of a number, a row's index, test|ref|diff */
+
+const char *tensor_place(const struct tensor_picture *tensor, int64_t index, char buffer[100])
+{
+    int64_t at[TENSOR_MAX_RANK] = {0};
+    int used = 1;
+    for (int i = tensor->shape.rank - 1; i >= 0; i--) {
+        at[i] = index % tensor->shape.dims[i];
+        index /= tensor->shape.dims[i];
+    }
+    buffer[0] = '[';
+    for (int i = 0; i < tensor->shape.rank; i++)
+        used +=
+            snprintf(buffer + used, (size_t)(100 - used), "%s%lld", i ? "," : "", (long long)at[i]);
+    snprintf(buffer + used, (size_t)(100 - used), "]");
+    return buffer;
+}
+
+/* ---- where the parts go ---- */
+
+static int lines_of_side(enum tensor_side side)
+{
+    return side == TENSOR_SIDES ? 3 : 1;
+}
+
+struct tensor_layout tensor_layout_of(struct layout_rectangle box, enum tensor_mode mode,
+                                      enum tensor_side side)
+{
+    struct tensor_layout layout = {0};
+    struct layout_rectangle top = box;
+    if (mode == TENSOR_ALL && box.rows >= 13) { /* map and histogram above, numbers below */
+        top.rows = box.rows * 45 / 100 < 16 ? box.rows * 45 / 100 : 16;
+        layout.numbers =
+            (struct layout_rectangle){box.row + top.rows, box.col, box.rows - top.rows, box.cols};
+        layout.heat = top;
+        layout.heat.cols = top.cols / 2;
+        layout.histogram = (struct layout_rectangle){top.row, top.col + layout.heat.cols, top.rows,
+                                                     top.cols - layout.heat.cols};
+    } else if (mode == TENSOR_ALL || mode == TENSOR_NUMBERS) {
+        layout.numbers = box;
+    } else if (mode == TENSOR_HEAT) {
+        layout.heat = box;
+    } else if (mode == TENSOR_HISTOGRAMS) {
+        layout.histogram = box;
+    } else {
+        layout.worst = box;
+    }
+    layout.window_rows = (layout.numbers.rows - 1) / lines_of_side(side);
+    layout.window_columns = (layout.numbers.cols - LABEL - KIND) / CELL;
+    layout.heat_rows = layout.heat.rows - 2;
+    layout.heat_columns = layout.heat.cols - 2;
+    layout.bins = layout.histogram.rows > 3 ? 24 : 0;
+    int *sizes[] = {&layout.window_rows, &layout.window_columns, &layout.heat_rows,
+                    &layout.heat_columns};
+    for (int i = 0; i < 4; i++)
+        *sizes[i] = *sizes[i] < 0 ? 0 : *sizes[i];
+    return layout;
+}
+
+/* ---- the verdict ---- */
+
+static void put_limited(struct pen *pen, const char *name, double number, double limit)
+{
+    bool failed = !(number <= limit);
+    pen_format(pen, THEME_DIM, "%s ", name);
+    pen_format(pen, failed ? THEME_DIVERGED : THEME_NUMBER, "%.1e", number);
+    pen_format(pen, failed ? THEME_DIVERGED : THEME_DIM, " %s %.1e   ", failed ? ">" : "<=", limit);
+}
+
+static void put_metrics(struct pen *pen, const struct tensor_picture *tensor)
+{
+    const struct metrics *metrics = &tensor->metrics;
+    if (tensor->limits.rms_relative > 0)
+        put_limited(pen, "rms/scale", tensor->verdict.rms_relative, tensor->limits.rms_relative);
+    else
+        put_limited(pen, "rms", metrics->rms_difference, tensor->limits.rms_absolute);
+    if (tensor->limits.max_relative > 0)
+        put_limited(pen, "max/scale", tensor->verdict.max_relative, tensor->limits.max_relative);
+    else
+        put_limited(pen, "max", metrics->max_difference, tensor->limits.max_absolute);
+}
+
+static void put_counts(struct pen *pen, const struct tensor_picture *tensor)
+{
+    const struct metrics *metrics = &tensor->metrics;
+    char place[100], different[32], count[32];
+    bool bad = metrics->nan_test + metrics->infinity_test > 0;
+    pen_format(pen, THEME_NORMAL, " cosine %.5f  norm ratio ", metrics->cosine);
+    pen_format(pen, THEME_NORMAL, metrics->rms_reference > 0 ? "%.4f" : "-",
+               metrics->rms_test / metrics->rms_reference);
+    pen_format(pen, bad ? THEME_NAN : THEME_NORMAL, "  NaN %lld inf %lld",
+               (long long)metrics->nan_test, (long long)metrics->infinity_test);
+    text_thousands(metrics->different, different);
+    text_thousands(metrics->count, count);
+    pen_format(pen, THEME_NORMAL, "  different %s of %s", different, count);
+    if (metrics->max_index >= 0 && metrics->different > 0)
+        pen_format(pen, THEME_NORMAL, "  worst %s",
+                   tensor_place(tensor, metrics->max_index, place));
+}
+
+static enum picture_status status_of(const struct tensor_picture *tensor)
+{
+    if (tensor->verdict.failures & FAILURE_NOT_FINITE)
+        return MARK_NAN;
+    if (tensor->verdict.failures)
+        return MARK_DIVERGED;
+    return tensor->metrics.different == 0 ? MARK_SAME : MARK_WITHIN;
+}
+
+static const char *status_word(enum picture_status status)
+{
+    static const char *const words[] = {"not run yet",   "not compared", "same bits",
+                                        "within limits", "DIVERGED",     "NOT FINITE"};
+    return words[status];
+}
+
+static void put_statistics(struct pen *pen, const char *name, enum theme_role role,
+                           const struct statistics *statistics)
+{
+    char low[32], high[32], mean[32], rms[32];
+    pen_format(pen, role, " %-10s", name);
+    pen_format(pen, THEME_NORMAL, "min %s  max %s  mean %s  rms %s  zeros %lld",
+               number_text(statistics->minimum, low), number_text(statistics->maximum, high),
+               number_text(statistics->mean, mean), number_text(statistics->rms, rms),
+               (long long)statistics->zeros);
+}
+
+int tensor_draw_verdict(struct layout_rectangle box, const struct tensor_picture *tensor,
+                        const struct program_picture *program)
+{
+    struct pen pen = pen_at(box, 0);
+    int row = 0;
+    (void)program;
+    if (tensor->compared) {
+        enum picture_status status = status_of(tensor);
+        pen_skip(&pen, 1);
+        pen_mark(&pen, status_role(status), status_mark(status));
+        pen_format(&pen, status_role(status), " %s   ", status_word(status));
+        put_metrics(&pen, tensor);
+        if (tensor->sampled)
+            pen_put(&pen, THEME_WARNING, "samples only");
+        pen_line(&pen, ++row, -1);
+        put_counts(&pen, tensor);
+    } else if (!tensor->problem) {
+        pen_format(&pen, THEME_DIM, " not compared in this step%s%s",
+                   tensor->reference_problem ? ": " : "",
+                   tensor->reference_problem ? tensor->reference_problem : "");
+    }
+    if (tensor->guess) {
+        pen_line(&pen, ++row, -1);
+        pen_format(&pen, THEME_WARNING, " looks like: %s", tensor->guess);
+    }
+    if (tensor->problem) {
+        row += tensor->compared;
+        pen_line(&pen, row, -1);
+        pen_format(&pen, THEME_WARNING, " %s", tensor->problem);
+    } else if (box.rows >= 12) {
+        pen_line(&pen, ++row, -1);
+        put_statistics(&pen, "test", THEME_TEST, &tensor->test_statistics);
+        if (tensor->reference) {
+            pen_line(&pen, ++row, -1);
+            put_statistics(&pen, "reference", THEME_REFERENCE, &tensor->reference_statistics);
+        }
+    }
+    if (tensor->scale != 1) {
+        pen_line(&pen, ++row, -1);
+        pen_format(&pen, THEME_DIM, " the test's numbers are divided by its loss scale: %g",
+                   tensor->scale);
+    }
+    pen_line(&pen, ++row, -1);
+    pen_format(&pen, THEME_DIM, " produced by %s",
+               tensor->producer[0] ? tensor->producer : "no instruction: it is an input or state");
+    return row + 1;
+}
+
+/* ---- the map ---- */
+
+/* From blue over yellow to red, in xterm's palette. */
+static struct theme_style heat_style(double heat)
+{
+    static const int colors[] = {17, 18, 19, 25, 31, 37, 71, 106, 142, 178, 208, 202, 196};
+    int steps = (int)(sizeof(colors) / sizeof(colors[0]));
+    int step = (int)(heat * steps);
+    step = step < 0 ? 0 : step >= steps ? steps - 1 : step;
+    int color = theme_nearest_color(colors[step], term_colors());
+    return (struct theme_style){color, THEME_COLOR_DEFAULT, 0};
+}
+
+static void put_heat(int row, int col, float heat, double most)
+{
+    static const char *const shades[] = {"·", "░", "▒", "▓", "█"};
+    static const char *const plain[] = {".", "-", "+", "*", "#"};
+    if (isnan(heat)) {
+        term_put(row, col, 1, THEME_NAN, "!");
+        return;
+    }
+    double part = most > 0 ? heat / most : 0;
+    int shade = heat <= 0 ? 0 : part <= 0.05 ? 1 : part <= 0.25 ? 2 : part <= 0.6 ? 3 : 4;
+    term_put_style(row, col, 1, heat_style(part), term_ascii() ? plain[shade] : shades[shade]);
+}
+
+void tensor_draw_heat(struct layout_rectangle box, const struct tensor_picture *tensor)
+{
+    char title[100], most[32];
+    if (box.rows < 3 || box.cols < 4 || !tensor->heat)
+        return;
+    snprintf(title, sizeof(title), " |%s|, full at %s ", tensor->reference ? "difference" : "test",
+             number_text(tensor->heat_most, most));
+    term_box(box, THEME_FRAME, title);
+    for (int r = 0; r < tensor->heat_rows && r < box.rows - 2; r++)
+        for (int c = 0; c < tensor->heat_columns && c < box.cols - 2; c++)
+            put_heat(box.row + 1 + r, box.col + 1 + c, tensor->heat[r * tensor->heat_columns + c],
+                     tensor->heat_most);
+}
+
+/* ---- histograms ---- */
+
+static int64_t most_of(const int64_t *bins, int count)
+{
+    int64_t most = 0;
+    for (int i = 0; bins && i < count; i++)
+        most = bins[i] > most ? bins[i] : most;
+    return most;
+}
+
+/* Columns of eighths over `rows` rows; the height is the square root of the count, so that tails
+ * are seen. */
+static void draw_bins(struct layout_rectangle box, const int64_t *bins, int count,
+                      enum theme_role role)
+{
+    static const char *const blocks[] = {" ", "▁", "▂", "▃", "▄", "▅", "▆", "▇", "█"};
+    int64_t most = most_of(bins, count);
+    for (int c = 0; bins && most > 0 && c < box.cols && c < count; c++) {
+        int height = (int)(sqrt((double)bins[c] / (double)most) * box.rows * 8 + 0.5);
+        height = bins[c] > 0 && height == 0 ? 1 : height;
+        for (int r = 0; r < box.rows; r++) {
+            int here = height - (box.rows - 1 - r) * 8;
+            here = here < 0 ? 0 : here > 8 ? 8 : here;
+            const char *block = term_ascii() ? (here >= 4 ? "#" : here ? "." : " ") : blocks[here];
+            term_put(box.row + r, box.col + c, 1, role, block);
+        }
+    }
+}
+
+void tensor_draw_histograms(struct layout_rectangle box, const struct tensor_picture *tensor)
+{
+    if (box.rows < 4 || box.cols < 12)
+        return;
+    term_box(box, THEME_FRAME, " histogram ");
+    struct layout_rectangle inside = {box.row + 1, box.col + 1, box.rows - 2, box.cols - 2};
+    struct pen pen = pen_at(inside, inside.rows - 1);
+    if (tensor->bins == 0)
+        return;
+    bool both = tensor->reference_bins && inside.cols >= 2 * tensor->bins + 3;
+    bool all = both && inside.cols >= 3 * tensor->bins + 4;
+    char low[32], high[32];
+    struct layout_rectangle part = {inside.row, inside.col + 1, inside.rows - 1, tensor->bins};
+    draw_bins(part, tensor->test_bins, tensor->bins, THEME_TEST);
+    pen_skip(&pen, 1);
+    pen_format(&pen, THEME_TEST, "test %s..%s", number_text(tensor->low, low),
+               number_text(tensor->high, high));
+    if (!both)
+        return;
+    part.col += tensor->bins + 1;
+    draw_bins(part, tensor->reference_bins, tensor->bins, THEME_REFERENCE);
+    pen.col = tensor->bins + 2;
+    pen_put(&pen, THEME_REFERENCE, "reference, same range");
+    if (!all)
+        return;
+    part.col += tensor->bins + 1;
+    draw_bins(part, tensor->difference_bins, tensor->bins, THEME_DIVERGED);
+    pen.col = 2 * tensor->bins + 3;
+    pen_format(&pen, THEME_DIVERGED, "|difference| to %s",
+               number_text(tensor->difference_high, high));
+}
+
+/* ---- numbers ---- */
+
+static bool is_worst(const struct tensor_picture *tensor, int row, int column)
+{
+    int64_t index = (tensor->plane * tensor->all_rows + tensor->row + row) * tensor->all_columns +
+                    tensor->column + column;
+    return tensor->worst_count > 0 && tensor->worst[0].index == index && tensor->compared &&
+           tensor->metrics.different > 0;
+}
+
+static void put_element(struct pen *pen, double number, enum theme_role role, bool marked)
+{
+    char text[32];
+    snprintf(text, sizeof(text), isfinite(number) ? "%.4g" : "%f", number);
+    pen_right(pen, CELL, !isfinite(number) ? THEME_NAN : marked ? THEME_MATCH : role, text);
+}
+
+static void put_numbers(struct pen *pen, const struct tensor_picture *tensor, int row,
+                        enum tensor_side side)
+{
+    static const char *const names[] = {"", "test", "ref", "diff"};
+    static const enum theme_role roles[] = {THEME_NORMAL, THEME_TEST, THEME_REFERENCE,
+                                            THEME_DIVERGED};
+    pen_cell(pen, KIND, roles[side], names[side]);
+    for (int c = 0; c < tensor->columns && pen_room(pen) >= CELL; c++) {
+        double test = tensor->test[row * tensor->columns + c];
+        double reference = tensor->reference ? tensor->reference[row * tensor->columns + c] : NAN;
+        double number = side == TENSOR_TEST        ? test
+                        : side == TENSOR_REFERENCE ? reference
+                                                   : test - reference;
+        enum theme_role role = side == TENSOR_DIFFERENCE && number == 0 ? THEME_DIM : roles[side];
+        put_element(pen, number, role, is_worst(tensor, row, c));
+    }
+}
+
+void tensor_draw_numbers(struct layout_rectangle box, const struct tensor_picture *tensor,
+                         enum tensor_side side)
+{
+    struct pen pen = pen_at(box, 0);
+    char text[32];
+    if (box.rows < 2 || !tensor->test)
+        return;
+    if (!tensor->reference)
+        side = TENSOR_TEST;
+    pen_cell(&pen, LABEL + KIND, THEME_DIM, " row\\col");
+    for (int c = 0; c < tensor->columns && pen_room(&pen) >= CELL; c++) {
+        snprintf(text, sizeof(text), "%lld", (long long)tensor->column + c);
+        pen_right(&pen, CELL, THEME_DIM, text);
+    }
+    for (int r = 0, row = 1; r < tensor->rows && row < box.rows; r++) {
+        for (int s = TENSOR_TEST; s <= TENSOR_DIFFERENCE; s++) {
+            if (side != TENSOR_SIDES && s != (int)side)
+                continue;
+            bool first = side != TENSOR_SIDES || s == TENSOR_TEST;
+            pen_line(&pen, row++, -1);
+            snprintf(text, sizeof(text), "%lld", (long long)tensor->row + r);
+            pen_right(&pen, LABEL - 1, THEME_DIM, first ? text : "");
+            pen_skip(&pen, 1);
+            put_numbers(&pen, tensor, r, (enum tensor_side)s);
+        }
+    }
+}
+
+void tensor_draw_worst(struct layout_rectangle box, const struct tensor_picture *tensor,
+                       int selected)
+{
+    struct pen pen = pen_at(box, 0);
+    char place[100];
+    if (box.rows < 1)
+        return;
+    if (tensor->worst_count == 0) {
+        pen_put(&pen, THEME_DIM, " no reference: no element is worse than others");
+        return;
+    }
+    pen_format(&pen, THEME_DIM, " %-24s %14s %14s %14s", "element", "test", "reference",
+               "difference");
+    for (int i = 0; i < tensor->worst_count && i + 1 < box.rows; i++) {
+        const struct worst_element *worst = &tensor->worst[i];
+        pen_line(&pen, i + 1, i == selected ? (int)THEME_CURRENT : -1);
+        pen_format(&pen, THEME_NAME, " %-24s", tensor_place(tensor, worst->index, place));
+        pen_format(&pen, THEME_TEST, " %14.7g", worst->test);
+        pen_format(&pen, THEME_REFERENCE, " %14.7g", worst->reference);
+        pen_format(&pen, THEME_DIVERGED, " %14.7g", worst->test - worst->reference);
+    }
+}

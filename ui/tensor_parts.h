@@ -1,0 +1,57 @@
+/* The parts of the tensor view and where they go. Internal to the view. */
+#ifndef UI_TENSOR_PARTS_H
+#define UI_TENSOR_PARTS_H
+
+#include "engine/session/pictures.h"
+#include "ui/layout.h"
+
+enum tensor_mode {
+    TENSOR_ALL = 0,
+    TENSOR_NUMBERS,
+    TENSOR_HEAT,
+    TENSOR_HISTOGRAMS,
+    TENSOR_WORST,
+    TENSOR_MODE_COUNT
+};
+enum tensor_side {
+    TENSOR_SIDES = 0,
+    TENSOR_TEST,
+    TENSOR_REFERENCE,
+    TENSOR_DIFFERENCE,
+    TENSOR_SIDE_COUNT
+};
+
+struct tensor_view {
+    enum tensor_mode mode;
+    enum tensor_side side;
+    int value, drawn; /* asked for; of the newest picture */
+    int64_t plane, row, column;
+    int window_rows, window_columns, heat_rows, heat_columns, bins; /* what the screen shows */
+    int worst;                                                      /* the one that was jumped to */
+    bool worst_shown;
+};
+
+/* Boxes without rows are not drawn. */
+struct tensor_layout {
+    struct layout_rectangle heat, histogram, numbers, worst;
+    int window_rows, window_columns, heat_rows, heat_columns, bins; /* what to ask for */
+};
+
+/* Pure. */
+struct tensor_layout tensor_layout_of(struct layout_rectangle box, enum tensor_mode mode,
+                                      enum tensor_side side);
+
+/* Name, verdict, cause; returns the rows taken. */
+int tensor_draw_verdict(struct layout_rectangle box, const struct tensor_picture *tensor,
+                        const struct program_picture *program);
+void tensor_draw_heat(struct layout_rectangle box, const struct tensor_picture *tensor);
+void tensor_draw_histograms(struct layout_rectangle box, const struct tensor_picture *tensor);
+void tensor_draw_numbers(struct layout_rectangle box, const struct tensor_picture *tensor,
+                         enum tensor_side side);
+void tensor_draw_worst(struct layout_rectangle box, const struct tensor_picture *tensor,
+                       int selected);
+
+/* "[17,203]". Returns `buffer`. */
+const char *tensor_place(const struct tensor_picture *tensor, int64_t index, char buffer[100]);
+
+#endif

@@ -1,0 +1,252 @@
+/* The loop: waits for keys, signals and the session; whoever changes something says so with
+ * ui_dirty(), and everything is drawn once. */
+#include "ui/ui.h"
+
+#include "ui/state.h"
+#include "ui/user_files.h"
+
+#include "engine/base/memory.h"
+
+#include <errno.h>
+#include <poll.h>
+#include <stdlib.h>
+#include <string.h>
+
+enum { CAPTURE_MS = 250 }; /* how often captured output is looked at while the run moves */
+
+/* ---- the line editor ---- */
+
+static void on_line(void *context, const char *line)
+{
+    struct ui *ui = context;
+    enum prompting prompting = ui->prompting;
+    ui->prompting = PROMPT_CLOSED;
+    ui_free_matches(ui);
+    if (!line)
+        return;
+    char *command =
+        prompting == PROMPT_FILTER ? memory_format("filter %s", line) : memory_string(line);
+    ui_command(ui, command, false);
+    free(command);
+}
+
+static void add_match(char ***matches, int *count, int *capacity, char *word)
+{
+    ARRAY_PUSH(*matches, *count, *capacity, word);
+}
+
+/* Commands of the screens and the session's. */
+static int on_complete(void *context, const char *line, size_t start, size_t end, char ***matches)
+{
+    struct ui *ui = context;
+    char **all = NULL, **words = NULL;
+    int count = 0, capacity = 0;
+    if (ui->prompting != PROMPT_COMMAND)
+        return 0;
+    const char *verb;
+    for (int i = 0; start == 0 && (verb = ui_verb_name(i)); i++)
+        if (strncmp(verb, line, end) == 0)
+            add_match(&all, &count, &capacity, memory_string(verb));
+    for (int i = 0; i < LAYOUT_VIEW_COUNT && command_is(line, "view", NULL) && start == 5; i++)
+        if (strncmp(layout_view_name((enum layout_view)i), line + start, end - start) == 0)
+            add_match(&all, &count, &capacity,
+                      memory_string(layout_view_name((enum layout_view)i)));
+    int more = session_complete(ui->session, line, start, end, &words);
+    for (int i = 0; i < more; i++) {
+        bool known = false;
+        for (int k = 0; k < count; k++)
+            known = known || strcmp(all[k], words[i]) == 0;
+        if (known)
+            free(words[i]);
+        else
+            add_match(&all, &count, &capacity, words[i]);
+    }
+    if (more > 0)
+        free(words);
+    if (count > 0)
+        *matches = all;
+    return count;
+}
+
+static void on_matches(void *context, char *const *matches, int count)
+{
+    struct ui *ui = context;
+    ui_free_matches(ui);
+    ui->matches = memory_zeroed((size_t)count, sizeof(*ui->matches));
+    ui->match_count = count;
+    for (int i = 0; i < count; i++)
+        ui->matches[i] = memory_string(matches[i]);
+    ui_dirty(ui);
+}
+
+/* ---- the loop ---- */
+
+static void take_captured(struct ui *ui)
+{
+    struct text *captured = &ui->log.captured;
+    if (term_captured(captured) == 0)
+        return;
+    char *end = strrchr(captured->data, '\n');
+    if (!end)
+        return; /* the rest of the line will come */
+    char *rest = memory_string(end + 1);
+    *end = '\0';
+    ui_log(ui, LOG_CAPTURED, captured->data);
+    text_clear(captured);
+    text_add(captured, rest);
+    free(rest);
+}
+
+static void take_signals(struct ui *ui)
+{
+    unsigned events = term_take_events();
+    if (events & TERM_RESIZED) {
+        lineedit_resize(ui->edit, term_rows(), term_cols());
+        ui_want(ui, PICTURE_TENSOR);
+    }
+    if (events & TERM_INTERRUPT)
+        ui_command(ui, "interrupt", true);
+    if (events)
+        ui_dirty(ui);
+}
+
+/* Lines of the tests that run beside the screens. */
+static void on_test_line(void *context, const char *line)
+{
+    ui_log(context, LOG_CAPTURED, line);
+}
+
+static int time_out(const struct ui *ui)
+{
+    int escape = term_key_timeout();
+    if (!ui_is_busy(ui))
+        return escape;
+    return escape >= 0 && escape < CAPTURE_MS ? escape : CAPTURE_MS;
+}
+
+static bool loop(struct ui *ui, struct status *status)
+{
+    struct key key;
+    while (!ui->quit) {
+        if (ui->dirty)
+            ui_draw(ui);
+        ui_send_wishes(ui);
+        struct pollfd fds[] = {{.fd = term_input_fd(), .events = POLLIN},
+                               {.fd = term_signal_fd(), .events = POLLIN},
+                               {.fd = session_wake_fd(ui->session), .events = POLLIN},
+                               {.fd = test_run_fd(ui->tests), .events = POLLIN}};
+        if (poll(fds, 4, time_out(ui)) < 0 && errno != EINTR)
+            return status_fail(status, STATUS_IO, "poll: %s", strerror(errno));
+        take_signals(ui);
+        while (!ui->quit && term_read_key(&key))
+            ui_handle_key(ui, &key);
+        ui_handle_events(ui);
+        take_captured(ui);
+        if (test_run_take(ui->tests, on_test_line, ui))
+            ui_dirty(ui);
+    }
+    return true;
+}
+
+/* ---- start and end ---- */
+
+static bool open_terminal(struct ui *ui, struct status *status)
+{
+    const struct ui_options *options = ui->options;
+    const char *theme = options->theme ? options->theme : "dark";
+    char *path = user_config_path("theme.conf");
+    struct term_options term = {.rows = options->script ? options->rows : 0,
+                                .cols = options->script ? options->cols : 0,
+                                .ascii = options->ascii,
+                                .mouse = !options->no_mouse,
+                                .colors = options->no_colors ? 1 : 0};
+    bool ok = theme_load(&term.theme, theme, path, status) && term_open(&term, status);
+    free(path);
+    struct theme mono;
+    struct status ignored = STATUS_NONE;
+    if (ok && !options->theme && term_colors() == 0 && theme_load(&mono, "mono", NULL, &ignored))
+        term_set_theme(&mono);
+    return ok;
+}
+
+static bool open_editor(struct ui *ui, struct status *status)
+{
+    struct lineedit_options options = {.embedded = true,
+                                       .history_path = ui->options->script ? "" : NULL,
+                                       .context = ui,
+                                       .line = on_line,
+                                       .complete = on_complete,
+                                       .matches = on_matches};
+    ui->edit = lineedit_open(&options, status);
+    if (ui->edit)
+        lineedit_resize(ui->edit, term_rows(), term_cols());
+    return ui->edit != NULL;
+}
+
+static void load_keys(struct ui *ui)
+{
+    struct status status = STATUS_NONE;
+    char *path = ui->options->script ? NULL : user_config_path("keys.conf");
+    if (!keymap_load(&ui->keymap, path, &status))
+        ui_say(ui, THEME_ERROR, "%s", status.text);
+    free(path);
+}
+
+static void open_run(struct ui *ui)
+{
+    const struct ui_options *options = ui->options;
+    ui->request.focus = LAYOUT_TESTS;
+    ui->request.open[LAYOUT_TESTS] = true;
+    if (options->run)
+        ui_post(ui, "file %s%s%s%s%s", options->run, options->against ? " against " : "",
+                options->against ? options->against : "", options->fault ? " fault " : "",
+                options->fault ? options->fault : "");
+}
+
+static bool start_session(struct ui *ui, struct status *status)
+{
+    struct session_options options = {.search = ui->options->search,
+                                      .device = ui->options->device,
+                                      .threads = ui->options->threads,
+                                      .keep_limit = -1};
+    ui->session = session_start(&options, status);
+    return ui->session != NULL;
+}
+
+static void close_all(struct ui *ui)
+{
+    session_stop(ui->session);
+    test_run_free(ui->tests);
+    for (int view = 0; view < LAYOUT_VIEW_COUNT; view++)
+        if (ui->states[view])
+            ui_operations((enum layout_view)view)->destroy(ui->states[view]);
+    lineedit_close(ui->edit);
+    term_close();
+    for (int i = 0; i < ui->posted_count; i++)
+        free(ui->posted[i].line);
+    free(ui->posted);
+    for (int kind = 0; kind < PICTURE_KIND_COUNT; kind++)
+        picture_free(ui->pictures[kind]);
+    snapshot_release(&ui->snapshot);
+    ui_free_matches(ui);
+    keymap_free(&ui->keymap);
+    log_free(&ui->log);
+    free(ui->searched);
+    free(ui->message);
+}
+
+bool ui_run(const struct ui_options *options, struct status *status)
+{
+    struct ui ui = {.options = options, .value = -1, .focus_value = -1, .step = -1, .dirty = true};
+    ui.clicked_row = -1;
+    ui.tests = test_run_create();
+    load_keys(&ui);
+    bool ok = open_terminal(&ui, status) && open_editor(&ui, status) && start_session(&ui, status);
+    for (int view = 0; ok && view < LAYOUT_VIEW_COUNT; view++)
+        ui.states[view] = ui_operations((enum layout_view)view)->create(&ui);
+    if (ok)
+        open_run(&ui);
+    ok = ok && (options->script ? ui_run_script(&ui, status) : loop(&ui, status));
+    close_all(&ui);
+    return ok;
+}

@@ -1,0 +1,319 @@
+/* The commands of the screens themselves. What a view does with a command comes first, the session
+ * last: see ui_command(). */
+#include "ui/state.h"
+
+#include "engine/base/memory.h"
+
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+struct verb {
+    const char *name, *help;
+    void (*run)(struct ui *ui, const char *rest);
+};
+
+static void run_back(struct ui *ui, const char *rest)
+{
+    (void)rest;
+    enum layout_view focus = ui->request.focus;
+    if (ui->request.zoomed) {
+        ui->request.zoomed = false;
+    } else if (focus != LAYOUT_PROGRAM && focus != LAYOUT_TESTS && focus != LAYOUT_TENSOR &&
+               focus != LAYOUT_DIVERGENCES) {
+        ui_close(ui, focus);
+    } else if (ui->snapshot && ui->snapshot->state != RUN_NONE) {
+        ui_focus(ui, LAYOUT_PROGRAM);
+    }
+}
+
+static void run_focus(struct ui *ui, const char *rest)
+{
+    int view = layout_view_find(rest);
+    if (strcmp(rest, "next") == 0)
+        ui->request.focus = layout_next_view(&ui->request, 1);
+    else if (strcmp(rest, "previous") == 0)
+        ui->request.focus = layout_next_view(&ui->request, -1);
+    else if (view >= 0)
+        ui_focus(ui, (enum layout_view)view);
+    else
+        ui_say(ui, THEME_ERROR, "focus next, focus previous, or the name of a view");
+    for (int kind = PICTURE_TENSOR; kind < PICTURE_KIND_COUNT; kind++)
+        ui_want(ui, (enum picture_kind)kind);
+}
+
+static void run_view(struct ui *ui, const char *rest)
+{
+    int view = layout_view_find(rest);
+    if (view >= 0) {
+        ui_focus(ui, (enum layout_view)view);
+        return;
+    }
+    struct text names = {0};
+    for (int i = 0; i < LAYOUT_VIEW_COUNT; i++)
+        text_format(&names, "%s%s", i ? ", " : "", layout_view_name((enum layout_view)i));
+    ui_say(ui, THEME_ERROR, "no view \"%s\": there are %s", rest, names.data);
+    text_free(&names);
+}
+
+static void run_close(struct ui *ui, const char *rest)
+{
+    (void)rest;
+    ui_close(ui, ui->request.focus);
+}
+
+static void run_zoom(struct ui *ui, const char *rest)
+{
+    (void)rest;
+    ui->request.zoomed = !ui->request.zoomed;
+    ui_want(ui, PICTURE_TENSOR);
+}
+
+static void run_resize(struct ui *ui, const char *rest)
+{
+    bool bottom = layout_view_slot(ui->request.focus) == LAYOUT_BOTTOM;
+    int *percent = bottom ? &ui->request.bottom_percent : &ui->request.left_percent;
+    int least = 10, most = bottom ? 80 : 90, step = strcmp(rest, "narrower") == 0 ? -5 : 5;
+    if (!bottom && layout_view_slot(ui->request.focus) == LAYOUT_RIGHT)
+        step = -step;
+    if (*percent == 0)
+        *percent = bottom ? 30 : 50;
+    *percent += step;
+    *percent = *percent < least ? least : *percent > most ? most : *percent;
+    ui_want(ui, PICTURE_TENSOR);
+}
+
+static void run_prompt(struct ui *ui, const char *rest)
+{
+    ui_open_prompt(ui, strcmp(rest, "filter") == 0 ? PROMPT_FILTER : PROMPT_COMMAND, "");
+}
+
+static void search(struct ui *ui, const char *text, int direction)
+{
+    const struct view_operations *operations = ui_operations(ui->request.focus);
+    if (!operations->search)
+        ui_say(ui, THEME_WARNING, "nothing to look through in this view");
+    else if (!operations->search(ui, ui->states[ui->request.focus], text, direction))
+        ui_say(ui, THEME_WARNING, "no \"%s\" here", text);
+}
+
+/* Views that have no filter take the words as something to look for. */
+static void run_filter(struct ui *ui, const char *rest)
+{
+    if (!rest[0])
+        return;
+    free(ui->searched);
+    ui->searched = memory_string(rest);
+    search(ui, rest, 1);
+}
+
+static void run_find(struct ui *ui, const char *rest)
+{
+    if (!ui->searched)
+        ui_say(ui, THEME_WARNING, "nothing was looked for yet");
+    else
+        search(ui, ui->searched, strcmp(rest, "previous") == 0 ? -1 : 1);
+}
+
+static bool write_file(const char *path, const struct text *text, struct status *status)
+{
+    FILE *file = fopen(path, "w");
+    bool ok = file != NULL;
+    if (ok && text->length > 0)
+        ok = fwrite(text->data, 1, text->length, file) == text->length;
+    if (file && fclose(file) != 0)
+        ok = false;
+    return ok || status_fail(status, STATUS_IO, "%s: %s", path, strerror(errno));
+}
+
+static void run_save(struct ui *ui, const char *rest)
+{
+    enum layout_view view = ui->request.focus;
+    const struct view_operations *operations = ui_operations(view);
+    struct text text = {0};
+    struct status status = STATUS_NONE;
+    char *path =
+        rest[0] ? memory_string(rest) : memory_format("lockstep-%s.txt", layout_view_name(view));
+    if (operations->save)
+        operations->save(ui, ui->states[view], &text);
+    if (!operations->save)
+        ui_say(ui, THEME_WARNING, "this view has nothing to save; save-screen saves the screen");
+    else if (write_file(path, &text, &status))
+        ui_say(ui, THEME_NORMAL, "saved %s", path);
+    else
+        ui_say(ui, THEME_ERROR, "%s", status.text);
+    text_free(&text);
+    free(path);
+}
+
+bool ui_save_screen(struct ui *ui, const char *path, struct status *status)
+{
+    struct text screen = {0};
+    ui_draw(ui);
+    term_dump(&screen);
+    bool ok = write_file(path, &screen, status);
+    text_free(&screen);
+    return ok;
+}
+
+static void run_save_screen(struct ui *ui, const char *rest)
+{
+    struct status status = STATUS_NONE;
+    if (!rest[0])
+        ui_say(ui, THEME_ERROR, "save-screen needs a file");
+    else if (!ui_save_screen(ui, rest, &status))
+        ui_say(ui, THEME_ERROR, "%s", status.text);
+}
+
+static void run_redraw(struct ui *ui, const char *rest)
+{
+    (void)rest;
+    term_redraw();
+    ui_dirty(ui);
+}
+
+static void run_suspend(struct ui *ui, const char *rest)
+{
+    (void)rest;
+    if (!ui->options->script)
+        term_suspend();
+    run_redraw(ui, rest);
+}
+
+static void run_mouse(struct ui *ui, const char *rest)
+{
+    if (strcmp(rest, "toggle") == 0)
+        term_set_mouse(!term_mouse());
+    ui_say(ui, THEME_NORMAL, "mouse %s", term_mouse() ? "on (Shift selects text)" : "off");
+}
+
+static void run_interrupt(struct ui *ui, const char *rest)
+{
+    (void)rest;
+    ui->interrupts++;
+    if (ui->interrupts > 1) {
+        ui->asks_to_quit = true;
+    } else if (ui_is_busy(ui)) {
+        session_interrupt(ui->session);
+        ui_say(ui, THEME_WARNING, "stopping; Ctrl-C again to leave");
+    } else {
+        ui_say(ui, THEME_NORMAL, "nothing runs; Ctrl-C again to leave");
+    }
+}
+
+static void run_quit(struct ui *ui, const char *rest)
+{
+    (void)rest;
+    if (ui_is_busy(ui))
+        ui->asks_to_quit = true;
+    else
+        ui->quit = true;
+}
+
+static void run_theme(struct ui *ui, const char *rest)
+{
+    struct theme theme;
+    struct status status = STATUS_NONE;
+    if (!theme_load(&theme, rest, NULL, &status)) {
+        ui_say(ui, THEME_ERROR, "%s", status.text);
+        return;
+    }
+    term_set_theme(&theme);
+    ui_dirty(ui);
+}
+
+static void run_show_step(struct ui *ui, const char *rest)
+{
+    int step = atoi(rest);
+    int steps = ui->snapshot ? ui->snapshot->steps : 0;
+    if (strcmp(rest, "now") == 0)
+        ui->step = -1;
+    else if (step >= 1 && step <= steps)
+        ui->step = step - 1;
+    else
+        ui_say(ui, THEME_ERROR, "show-step takes now, or a step from 1 to %d", steps);
+    ui_want(ui, PICTURE_STATE);
+}
+
+/* Order of the help. */
+static const struct verb verbs[] = {
+    {"view", "view NAME: open a view and go there", run_view},
+    {"focus", "focus next|previous|NAME: go to another open view", run_focus},
+    {"close", "close the view with the focus", run_close},
+    {"back", "leave the zoom or the view", run_back},
+    {"zoom", "give the view the whole screen, and back", run_zoom},
+    {"resize", "resize wider|narrower: the view with the focus", run_resize},
+    {"prompt", "prompt [filter]: open the command line", run_prompt},
+    {"filter", "filter TEXT: keep or find rows", run_filter},
+    {"find", "find next|previous: look for the same again", run_find},
+    {"show-step", "show-step N|now: whose comparisons the views show", run_show_step},
+    {"save", "save [FILE]: what the view shows, as text", run_save},
+    {"save-screen", "save-screen FILE: the screen, as text", run_save_screen},
+    {"redraw", "draw everything again", run_redraw},
+    {"suspend", "back to the shell; fg returns", run_suspend},
+    {"mouse", "mouse toggle", run_mouse},
+    {"theme", "theme dark|light|mono|NAME", run_theme},
+    {"interrupt", "stop the run", run_interrupt},
+    {"quit", "leave", run_quit},
+};
+
+const char *ui_verb_name(int index)
+{
+    return index < ARRAY_LENGTH(verbs) ? verbs[index].name : NULL;
+}
+
+const char *ui_verb_help(int index)
+{
+    return verbs[index].help;
+}
+
+bool ui_verb(struct ui *ui, const char *line)
+{
+    const char *rest;
+    for (int i = 0; i < ARRAY_LENGTH(verbs); i++)
+        if (command_is(line, verbs[i].name, &rest)) {
+            verbs[i].run(ui, rest);
+            ui_dirty(ui);
+            return true;
+        }
+    return false;
+}
+
+/* Verbs of views ("move down") that the view with the focus has no use for. */
+static bool is_view_verb(const char *line)
+{
+    static const char *const words[] = {"move",
+                                        "scroll",
+                                        "open",
+                                        "toggle",
+                                        "fold",
+                                        "sort",
+                                        "group",
+                                        "follow",
+                                        "copy",
+                                        "tensor",
+                                        "next-divergence",
+                                        "first-divergence"};
+    for (int i = 0; i < ARRAY_LENGTH(words); i++)
+        if (command_is(line, words[i], NULL))
+            return true;
+    return false;
+}
+
+void ui_command(struct ui *ui, const char *line, bool key)
+{
+    line += strspn(line, " ");
+    const struct view_operations *operations = ui_operations(ui->request.focus);
+    ui_dirty(ui);
+    if (!line[0])
+        return;
+    if (operations->act && operations->act(ui, ui->states[ui->request.focus], line, key))
+        return;
+    if (ui_verb(ui, line) || is_view_verb(line))
+        return;
+    if (key && (!ui->snapshot || ui->snapshot->state == RUN_NONE))
+        ui_say(ui, THEME_WARNING, "no run is open: choose a test, or :file MODEL/VARIANT");
+    else
+        ui_post(ui, "%s", line);
+}

@@ -1,0 +1,479 @@
+/* What was compared and did not pass (or all that was compared): a table that sorts, filters and
+ * groups, and a map of layers and passes. */
+#include "ui/divergence_map.h"
+#include "ui/filter.h"
+#include "ui/state.h"
+
+#include "engine/base/memory.h"
+
+#include <math.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+enum sorting { SORT_PROGRAM, SORT_WORST, SORT_ERROR, SORT_MAX, SORT_COSINE, SORT_NAME, SORT_COUNT };
+enum grouping { GROUP_NOTHING, GROUP_LAYER, GROUP_WHAT, GROUP_MAP, GROUPING_COUNT };
+
+static const char *const sorting_names[] = {"program order", "worst of limit", "rms/scale",
+                                            "max/scale",     "cosine",         "name"};
+
+/* A row of the list: a result, or a heading when result is -1. */
+struct row {
+    int result;
+    int group; /* index into groups */
+};
+
+struct group {
+    char *name;
+    int results, failed;
+};
+
+struct divergences {
+    bool all; /* also what is within limits */
+    enum sorting sorting;
+    bool reversed;
+    enum grouping grouping;
+    struct filter filter;
+    struct list list;
+    struct row *rows;
+    int row_count, row_capacity;
+    struct group *groups;
+    int group_count, group_capacity;
+    int shown, failed; /* results */
+    int selected;      /* value of the selected row as drawn last, -1 */
+    int focus;         /* the last stop's value that the selection went to */
+};
+
+static void *create(struct ui *ui)
+{
+    struct divergences *view = memory_zeroed(1, sizeof(*view));
+    (void)ui;
+    view->selected = view->focus = -1;
+    return view;
+}
+
+static void clear_groups(struct divergences *view)
+{
+    for (int g = 0; g < view->group_count; g++)
+        free(view->groups[g].name);
+    view->group_count = 0;
+}
+
+static void destroy(void *state)
+{
+    struct divergences *view = state;
+    clear_groups(view);
+    filter_free(&view->filter);
+    free(view->groups);
+    free(view->rows);
+    free(view);
+}
+
+/* ---- rows ---- */
+
+/* What a row is sorted by; the largest first. */
+static double key_of(const struct picture_result *result, enum sorting sorting)
+{
+    double key = sorting == SORT_WORST   ? result->worst
+                 : sorting == SORT_ERROR ? result->error
+                 : sorting == SORT_MAX   ? (result->measured ? result->verdict.max_relative : NAN)
+                 : sorting == SORT_COSINE && result->measured ? -result->metrics.cosine
+                                                              : NAN;
+    return isnan(key) ? (result->status == MARK_NAN ? INFINITY : -INFINITY) : key;
+}
+
+struct comparing {
+    const struct divergences *view;
+    const struct state_picture *state;
+    const struct program_picture *program;
+};
+
+static int compare_rows(const struct comparing *with, const struct row *a, const struct row *b)
+{
+    const struct picture_result *one = &with->state->results[a->result];
+    const struct picture_result *two = &with->state->results[b->result];
+    int order = 0;
+    if (a->group != b->group)
+        return a->group - b->group;
+    if (with->view->sorting == SORT_NAME) {
+        order =
+            strcmp(with->program->values[one->value].name, with->program->values[two->value].name);
+    } else if (with->view->sorting != SORT_PROGRAM) {
+        double first = key_of(one, with->view->sorting), second = key_of(two, with->view->sorting);
+        order = first > second ? -1 : first < second;
+    }
+    if (order == 0)
+        order = a->result - b->result;
+    return with->view->reversed ? -order : order;
+}
+
+/* Merge sort: stable, and the order takes a context. */
+static void sort_rows(const struct comparing *with, struct row *rows, struct row *spare, int count)
+{
+    if (count < 2)
+        return;
+    int half = count / 2, left = 0, right = half;
+    sort_rows(with, rows, spare, half);
+    sort_rows(with, rows + half, spare, count - half);
+    for (int i = 0; i < count; i++) {
+        bool take_left =
+            right >= count || (left < half && compare_rows(with, &rows[left], &rows[right]) <= 0);
+        spare[i] = take_left ? rows[left++] : rows[right++];
+    }
+    memcpy(rows, spare, (size_t)count * sizeof(*rows));
+}
+
+static const char *layer_of(const struct program_picture *program, int value)
+{
+    int producer = program->values[value].producer;
+    const char *layer = producer >= 0 ? program->instructions[producer].layer : "";
+    return layer[0] ? layer : "(step)";
+}
+
+static int find_group(struct divergences *view, const struct program_picture *program, int value)
+{
+    const char *name = view->grouping == GROUP_LAYER  ? layer_of(program, value)
+                       : view->grouping == GROUP_WHAT ? what_name(program->values[value].what)
+                                                      : "";
+    for (int g = 0; g < view->group_count; g++)
+        if (strcmp(view->groups[g].name, name) == 0)
+            return g;
+    struct group group = {.name = memory_string(name)};
+    ARRAY_PUSH(view->groups, view->group_count, view->group_capacity, group);
+    return view->group_count - 1;
+}
+
+static bool is_headed(const struct divergences *view)
+{
+    return view->grouping == GROUP_LAYER || view->grouping == GROUP_WHAT;
+}
+
+static void collect(struct divergences *view, const struct program_picture *program,
+                    const struct state_picture *state)
+{
+    for (int r = 0; r < state->result_count; r++) {
+        const struct picture_result *result = &state->results[r];
+        bool failed = result->status >= MARK_DIVERGED;
+        view->failed += failed;
+        if ((!failed && !view->all) || !filter_passes(&view->filter, program, result, state->step))
+            continue;
+        struct row row = {.result = r, .group = find_group(view, program, result->value)};
+        ARRAY_PUSH(view->rows, view->row_count, view->row_capacity, row);
+        view->groups[row.group].results++;
+        view->groups[row.group].failed += failed;
+    }
+    view->shown = view->row_count;
+}
+
+/* Puts a heading before each group. */
+static void add_headings(struct divergences *view)
+{
+    int total = view->row_count + view->group_count;
+    struct row *rows = memory_zeroed((size_t)total, sizeof(*rows));
+    int count = 0;
+    for (int i = 0; i < view->row_count; i++) {
+        if (i == 0 || view->rows[i].group != view->rows[i - 1].group)
+            rows[count++] = (struct row){.result = -1, .group = view->rows[i].group};
+        rows[count++] = view->rows[i];
+    }
+    free(view->rows);
+    view->rows = rows;
+    view->row_count = count;
+    view->row_capacity = total;
+}
+
+static int selected_result(const struct divergences *view)
+{
+    return view->list.selected < view->row_count ? view->rows[view->list.selected].result : -1;
+}
+
+static int selected_value(const struct ui *ui, const struct divergences *view)
+{
+    const struct state_picture *state = ui_state(ui);
+    int result = selected_result(view);
+    return state && result >= 0 && result < state->result_count ? state->results[result].value : -1;
+}
+
+static void rebuild_around(struct ui *ui, struct divergences *view, int keep)
+{
+    const struct program_picture *program = ui_program(ui);
+    const struct state_picture *state = ui_state(ui);
+    clear_groups(view);
+    view->row_count = view->shown = view->failed = 0;
+    if (program && state) {
+        struct comparing with = {view, state, program};
+        collect(view, program, state);
+        struct row *spare = memory_zeroed((size_t)view->row_count, sizeof(*spare));
+        sort_rows(&with, view->rows, spare, view->row_count);
+        free(spare);
+        if (is_headed(view))
+            add_headings(view);
+    }
+    list_resize(&view->list, view->row_count);
+    for (int i = 0; i < view->row_count && keep >= 0; i++)
+        if (view->rows[i].result >= 0 && state->results[view->rows[i].result].value == keep)
+            list_reveal(&view->list, i);
+}
+
+static void rebuild(struct ui *ui, struct divergences *view)
+{
+    rebuild_around(ui, view, selected_value(ui, view));
+}
+
+static void picture(struct ui *ui, void *context, const struct picture *picture)
+{
+    struct divergences *view = context;
+    if (picture->request.kind > PICTURE_STATE)
+        return;
+    /* The rows are of the picture before: the value that was selected is to be found again. */
+    bool stopped = ui->focus_value >= 0 && ui->focus_value != view->focus;
+    view->focus = ui->focus_value;
+    rebuild_around(ui, view, stopped ? ui->focus_value : view->selected);
+}
+
+/* ---- the table ---- */
+
+static void put_number(struct pen *pen, bool known, double number, enum theme_role role)
+{
+    char text[32];
+    pen_right(pen, 9, role, number_text(known ? number : NAN, text));
+}
+
+static void put_cosine(struct pen *pen, const struct picture_result *result)
+{
+    char text[32];
+    snprintf(text, sizeof(text), "%.5f", result->metrics.cosine);
+    pen_right(pen, 10, THEME_NUMBER, result->measured ? text : "-");
+}
+
+static void draw_result(const struct program_picture *program, const struct state_picture *state,
+                        const struct picture_result *result, struct pen *pen, int name_width)
+{
+    const struct picture_value *value = &program->values[result->value];
+    const struct metrics *metrics = &result->metrics;
+    enum theme_role role = status_role(result->status);
+    bool first = state->first_step == state->step && state->first_value == result->value;
+    char number[32];
+    pen_mark(pen, role, status_mark(result->status));
+    pen_skip(pen, 1);
+    pen_cell(pen, name_width, role, value->name);
+    put_number(pen, true, result->error, role);
+    if (name_width >= 36) {
+        put_number(pen, result->measured, result->verdict.max_relative, role);
+        put_cosine(pen, result);
+        put_number(pen, result->measured && metrics->rms_reference > 0,
+                   metrics->rms_test / metrics->rms_reference, THEME_NUMBER);
+    }
+    put_number(pen, true, result->worst, role);
+    snprintf(number, sizeof(number), "%d", value->producer);
+    pen_right(pen, 7, THEME_NUMBER, number);
+    pen_put(pen, THEME_WARNING, first ? " first" : result->sampled ? " samples" : "");
+}
+
+static void draw_heading(struct pen *pen, int name_width)
+{
+    pen_cell(pen, name_width + 2, THEME_DIM, "  tensor");
+    pen_right(pen, 9, THEME_DIM, "rms/scale");
+    if (name_width >= 36) {
+        pen_right(pen, 9, THEME_DIM, "max/sc.");
+        pen_right(pen, 10, THEME_DIM, "cosine");
+        pen_right(pen, 9, THEME_DIM, "norm r.");
+    }
+    pen_right(pen, 9, THEME_DIM, "of limit");
+    pen_right(pen, 7, THEME_DIM, "instr.");
+}
+
+static void draw_empty(struct ui *ui, const struct divergences *view, struct pen *pen)
+{
+    const struct state_picture *state = ui_state(ui);
+    char all[32];
+    if (view->filter.text)
+        pen_format(pen, THEME_DIM, " nothing passes the filter %s (/ and Enter removes it)",
+                   view->filter.text);
+    else if (!state->has_reference)
+        pen_put(pen, THEME_DIM, " this run has no reference: nothing is compared");
+    else if (state->result_count == 0)
+        pen_put(pen, THEME_DIM, " nothing was compared yet in this step");
+    else
+        pen_format(pen, THEME_SAME, " all %s tensors compared in this step are within limits",
+                   text_thousands(state->result_count, all));
+}
+
+static void draw_table(struct ui *ui, struct divergences *view, struct layout_rectangle box,
+                       bool focus)
+{
+    const struct program_picture *program = ui_program(ui);
+    const struct state_picture *state = ui_state(ui);
+    struct pen pen = pen_at(box, 0);
+    int numbers = box.cols >= 100 ? 61 : 33;
+    int name_width = box.cols - 2 - numbers;
+    name_width = name_width < 10 ? 10 : name_width > 64 ? 64 : name_width;
+    draw_heading(&pen, name_width);
+    list_resize(&view->list, view->row_count);
+    list_show(&view->list, box.rows - 1);
+    if (view->row_count == 0) {
+        pen_line(&pen, 1, -1);
+        draw_empty(ui, view, &pen);
+    }
+    view->selected = selected_value(ui, view);
+    for (int i = 1; i < box.rows && view->list.top + i - 1 < view->row_count; i++) {
+        const struct row *row = &view->rows[view->list.top + i - 1];
+        bool selected = view->list.top + i - 1 == view->list.selected;
+        pen_line(&pen, i, !selected ? -1 : focus ? THEME_SELECTION : THEME_CURRENT);
+        if (row->result < 0)
+            pen_format(&pen, THEME_TITLE, "%s  %d diverged, %d shown",
+                       view->groups[row->group].name, view->groups[row->group].failed,
+                       view->groups[row->group].results);
+        else if (row->result < state->result_count)
+            draw_result(program, state, &state->results[row->result], &pen, name_width);
+    }
+}
+
+static void draw(struct ui *ui, void *context, struct layout_rectangle box, bool focus)
+{
+    struct divergences *view = context;
+    struct pen pen = pen_at(box, 0);
+    if (!ui_program(ui) || !ui_state(ui))
+        pen_put(&pen, THEME_DIM, " no run is open");
+    else if (view->grouping == GROUP_MAP)
+        divergence_map_draw(box, &view->list, ui_program(ui), ui_state(ui));
+    else
+        draw_table(ui, view, box, focus);
+}
+
+static void subtitle(struct ui *ui, void *context, struct text *out)
+{
+    const struct divergences *view = context;
+    const struct state_picture *state = ui_state(ui);
+    if (!state)
+        return;
+    text_format(out, "  %d of %d compared", view->failed, state->result_count);
+    if (view->all)
+        text_add(out, ", all shown");
+    if (view->grouping == GROUP_MAP)
+        text_add(out, ", layers x passes");
+    else if (view->sorting != SORT_PROGRAM || view->reversed)
+        text_format(out, ", by %s%s", sorting_names[view->sorting],
+                    view->reversed ? " reversed" : "");
+    if (view->filter.text)
+        text_format(out, ", /%s", view->filter.text);
+}
+
+/* ---- acting ---- */
+
+static void open_row(struct ui *ui, struct divergences *view)
+{
+    int value = selected_value(ui, view);
+    if (value < 0)
+        return;
+    ui_show_value(ui, value);
+    if (ui->request.cols < LAYOUT_WIDE_COLS)
+        ui_focus(ui, LAYOUT_TENSOR);
+}
+
+static void set_filter(struct ui *ui, struct divergences *view, const char *text)
+{
+    struct status status = STATUS_NONE;
+    if (!filter_set(&view->filter, text, &status))
+        ui_say(ui, THEME_ERROR, "%s", status.text);
+    rebuild(ui, view);
+}
+
+static bool act_on_row(struct ui *ui, struct divergences *view, const char *command)
+{
+    const struct program_picture *program = ui_program(ui);
+    int value = selected_value(ui, view);
+    if (value < 0 || view->grouping == GROUP_MAP)
+        return false;
+    if (command_is(command, "check", NULL) && program->values[value].producer >= 0)
+        ui_post(ui, "check %d", program->values[value].producer);
+    else if (command_is(command, "blame", NULL) || command_is(command, "diff", NULL) ||
+             command_is(command, "graft", NULL) || command_is(command, "break", NULL))
+        ui_post(ui, "%s %s", command, program->values[value].name);
+    else
+        return false;
+    return true;
+}
+
+static bool act(struct ui *ui, void *context, const char *command, bool key)
+{
+    struct divergences *view = context;
+    const char *rest;
+    if (command_is(command, "move", &rest))
+        return list_move(&view->list, rest);
+    if (command_is(command, "scroll", &rest)) {
+        list_scroll(&view->list, strcmp(rest, "up") == 0 ? -3 : 3);
+    } else if (command_is(command, "open", NULL)) {
+        open_row(ui, view);
+    } else if (command_is(command, "filter", &rest)) {
+        set_filter(ui, view, rest);
+    } else if (command_is(command, "toggle", NULL)) {
+        view->all = !view->all;
+        rebuild(ui, view);
+    } else if (command_is(command, "sort", &rest)) {
+        if (strcmp(rest, "reverse") == 0)
+            view->reversed = !view->reversed;
+        else
+            view->sorting = (view->sorting + 1) % SORT_COUNT;
+        rebuild(ui, view);
+    } else if (command_is(command, "group", NULL)) {
+        view->grouping = (view->grouping + 1) % GROUPING_COUNT;
+        rebuild(ui, view);
+    } else {
+        return key && act_on_row(ui, view, command);
+    }
+    return true;
+}
+
+static void click(struct ui *ui, void *context, struct layout_rectangle box, int row, int col,
+                  bool twice)
+{
+    struct divergences *view = context;
+    (void)box;
+    (void)col;
+    if (row < 1 || view->list.top + row - 1 >= view->list.count)
+        return;
+    list_select(&view->list, view->list.top + row - 1);
+    if (twice)
+        open_row(ui, view);
+}
+
+static void save(struct ui *ui, void *context, struct text *out)
+{
+    const struct divergences *view = context;
+    const struct program_picture *program = ui_program(ui);
+    const struct state_picture *state = ui_state(ui);
+    text_add(out, "tensor\tstep\tinstruction\tfailed\trms_scale\tmax_scale\tcosine\tof_limit\n");
+    for (int i = 0; program && state && i < view->row_count; i++) {
+        if (view->rows[i].result < 0)
+            continue;
+        const struct picture_result *result = &state->results[view->rows[i].result];
+        const struct picture_value *value = &program->values[result->value];
+        text_format(out, "%s\t%d\t%d\t%d\t%.9g\t%.9g\t%.9g\t%.9g\n", value->name, state->step + 1,
+                    value->producer, result->status >= MARK_DIVERGED, (double)result->error,
+                    result->measured ? result->verdict.max_relative : NAN,
+                    result->measured ? result->metrics.cosine : NAN, (double)result->worst);
+    }
+}
+
+static const struct view_hint hints[] = {{"open", "tensor"},       {"blame", "blame"},
+                                         {"toggle", "all/failed"}, {"sort next", "sort"},
+                                         {"group next", "group"},  {NULL, NULL}};
+
+const struct view_operations view_divergences = {
+    .view = LAYOUT_DIVERGENCES,
+    .title = "Divergences",
+    .help = "The compared tensors of the step that passed over a limit; Space shows all that were\n"
+            "compared. o sorts by another column, O turns the order round, i groups by layer, by\n"
+            "what tensors are, or shows the map of layers and passes. / filters: a part of the\n"
+            "name, or conditions such as rel_rms > 1e-3 && name ~ mlp.",
+    .hints = hints,
+    .create = create,
+    .destroy = destroy,
+    .draw = draw,
+    .subtitle = subtitle,
+    .act = act,
+    .click = click,
+    .picture = picture,
+    .save = save,
+};

@@ -1,0 +1,180 @@
+/* The log: commands, what they said, messages, and whatever libraries print. The view of ranks
+ * shows the same lines of the run's own output, below the state of each rank. */
+#include "ui/state.h"
+
+#include "engine/base/memory.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+struct log_view {
+    struct list list; /* of the lines that are shown */
+    bool stay;        /* do not follow the newest line */
+    int seen;         /* lines there were when drawn last */
+};
+
+static void *create(struct ui *ui)
+{
+    (void)ui;
+    return memory_zeroed(1, sizeof(struct log_view));
+}
+
+static void destroy(void *state)
+{
+    free(state);
+}
+
+static enum theme_role role_of(enum log_kind kind)
+{
+    static const enum theme_role roles[] = {THEME_PROMPT, THEME_NORMAL, THEME_ERROR, THEME_WARNING,
+                                            THEME_STDERR};
+    return roles[kind];
+}
+
+static void put_line(struct pen *pen, const struct log_line *line)
+{
+    static const char *const prefixes[] = {"(lockstep) ", "", "! ", "- ", "| "};
+    pen_put(pen, role_of(line->kind), prefixes[line->kind]);
+    pen_cell(pen, pen_room(pen), role_of(line->kind), line->text);
+}
+
+static void draw_lines(struct log_view *view, const struct log *log, struct layout_rectangle box,
+                       bool focus)
+{
+    struct pen pen = pen_at(box, 0);
+    list_resize(&view->list, log->count);
+    if (!view->stay)
+        list_select(&view->list, log->count - 1);
+    list_show(&view->list, box.rows);
+    for (int i = 0; i < box.rows && view->list.top + i < log->count; i++) {
+        bool selected = focus && view->stay && view->list.top + i == view->list.selected;
+        pen_line(&pen, i, selected ? (int)THEME_CURRENT : -1);
+        put_line(&pen, &log->lines[view->list.top + i]);
+    }
+}
+
+static void draw(struct ui *ui, void *context, struct layout_rectangle box, bool focus)
+{
+    draw_lines(context, &ui->log, box, focus);
+}
+
+static void subtitle(struct ui *ui, void *context, struct text *out)
+{
+    const struct log_view *view = context;
+    text_format(out, "  %d lines%s", ui->log.count, view->stay ? "" : ", following");
+}
+
+static bool act(struct ui *ui, void *context, const char *command, bool key)
+{
+    struct log_view *view = context;
+    const char *rest;
+    (void)ui;
+    (void)key;
+    bool moved = command_is(command, "move", &rest) && list_move(&view->list, rest);
+    if (command_is(command, "scroll", &rest)) {
+        list_scroll(&view->list, strcmp(rest, "up") == 0 ? -3 : 3);
+        moved = true;
+    }
+    if (moved)
+        view->stay = view->list.selected < view->list.count - 1;
+    else if (command_is(command, "follow", NULL))
+        view->stay = !view->stay;
+    else
+        return false;
+    return true;
+}
+
+static bool search(struct ui *ui, void *context, const char *text, int direction)
+{
+    struct log_view *view = context;
+    int count = ui->log.count;
+    for (int k = 1; k <= count; k++) {
+        int i = ((view->list.selected + direction * k) % count + count) % count;
+        if (!strstr(ui->log.lines[i].text, text))
+            continue;
+        view->stay = true;
+        list_resize(&view->list, count);
+        list_reveal(&view->list, i);
+        return true;
+    }
+    return false;
+}
+
+static void save(struct ui *ui, void *context, struct text *out)
+{
+    (void)context;
+    for (int i = 0; i < ui->log.count; i++)
+        text_format(out, "%s\n", ui->log.lines[i].text);
+}
+
+static const struct view_hint hints[] = {{"follow", "follow"}, {NULL, NULL}};
+
+const struct view_operations view_log = {
+    .view = LAYOUT_LOG,
+    .title = "Log",
+    .help = "Commands and all that they said, messages, and what libraries print to standard\n"
+            "output and error (after |). F follows the newest line or stays; / finds.",
+    .hints = hints,
+    .create = create,
+    .destroy = destroy,
+    .draw = draw,
+    .subtitle = subtitle,
+    .act = act,
+    .search = search,
+    .save = save,
+};
+
+/* ---- ranks ---- */
+
+static void draw_ranks(struct ui *ui, void *context, struct layout_rectangle box, bool focus)
+{
+    static const char *const states[] = {"-", "stopped", "running", "ended", "failed"};
+    const struct snapshot *now = ui->snapshot;
+    const struct program_picture *program = ui_program(ui);
+    struct pen pen = pen_at(box, 0);
+    char live[32];
+    if (!now || now->state == RUN_NONE) {
+        pen_put(&pen, THEME_DIM, " no run is open");
+        return;
+    }
+    pen_format(&pen, THEME_DIM, " rank  state     memory      at");
+    pen_line(&pen, 1, -1);
+    pen_format(&pen, THEME_NORMAL, "    0  %-8s  %-10s  ", states[now->state],
+               text_bytes((uint64_t)now->memory_live, live));
+    if (program && now->next < program->instruction_count)
+        pen_format(&pen, THEME_NORMAL, "%d %s  ", now->next, program->instructions[now->next].text);
+    pen_put(&pen, THEME_DIM, now->place);
+    if (box.rows < 4)
+        return;
+    pen_line(&pen, 2, -1);
+    pen_put(&pen, THEME_DIM, " output of rank 0");
+    struct layout_rectangle rest = {box.row + 3, box.col, box.rows - 3, box.cols};
+    struct log captured = {0};
+    int capacity = 0;
+    for (int i = 0; i < ui->log.count; i++)
+        if (ui->log.lines[i].kind == LOG_CAPTURED)
+            ARRAY_PUSH(captured.lines, captured.count, capacity, ui->log.lines[i]);
+    draw_lines(context, &captured, rest, focus);
+    free(captured.lines);
+}
+
+static void save_ranks(struct ui *ui, void *context, struct text *out)
+{
+    (void)context;
+    for (int i = 0; i < ui->log.count; i++)
+        if (ui->log.lines[i].kind == LOG_CAPTURED)
+            text_format(out, "%s\n", ui->log.lines[i].text);
+}
+
+const struct view_operations view_ranks = {
+    .view = LAYOUT_RANKS,
+    .title = "Ranks",
+    .help = "Where each rank stands, and what the run and its libraries print. (Runs have one\n"
+            "rank today.)",
+    .hints = hints,
+    .create = create,
+    .destroy = destroy,
+    .draw = draw_ranks,
+    .act = act,
+    .save = save_ranks,
+};

@@ -1,0 +1,462 @@
+/* The run as a listing: where it stands, what was compared, operands of the selected row. */
+#include "ui/program_tree.h"
+#include "ui/state.h"
+
+#include "engine/base/memory.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+struct program_view {
+    struct program_tree tree;
+    uint64_t identity; /* of the program that the tree is of */
+    struct list list;  /* of tree.visible */
+    bool no_details;
+    int64_t place; /* where the run stood at the last picture */
+    int opened[2]; /* nodes that following the run unfolded, -1 */
+};
+
+static void *create(struct ui *ui)
+{
+    struct program_view *view = memory_zeroed(1, sizeof(*view));
+    (void)ui;
+    view->place = -1;
+    view->opened[0] = view->opened[1] = -1;
+    return view;
+}
+
+static void destroy(void *state)
+{
+    struct program_view *view = state;
+    program_tree_free(&view->tree);
+    free(view);
+}
+
+/* ---- the selection ---- */
+
+static struct tree_node *selected_node(struct program_view *view)
+{
+    if (view->tree.visible_count == 0)
+        return NULL;
+    return &view->tree.nodes[view->tree.visible[view->list.selected]];
+}
+
+static int selected_instruction(struct program_view *view)
+{
+    const struct tree_node *node = selected_node(view);
+    return node ? node->first : -1;
+}
+
+static void select_node(struct program_view *view, int node)
+{
+    list_resize(&view->list, view->tree.visible_count);
+    list_reveal(&view->list, program_tree_row(&view->tree, node));
+}
+
+static void go_to(struct program_view *view, int instruction)
+{
+    int row = program_tree_reveal(&view->tree, instruction);
+    list_resize(&view->list, view->tree.visible_count);
+    list_reveal(&view->list, row);
+}
+
+/* The output of the selected instruction that commands are about: the worst compared, else the
+ * first that has a name. */
+static int selected_value(struct ui *ui, struct program_view *view)
+{
+    const struct program_picture *program = ui_program(ui);
+    const struct state_picture *state = ui_state(ui);
+    const struct tree_node *node = selected_node(view);
+    if (!program || !node || node->level != TREE_INSTRUCTION)
+        return -1;
+    const struct picture_instruction *in = &program->instructions[node->first];
+    int found = in->output_count > 0 ? in->outputs[0] : -1;
+    const struct picture_result *worst = NULL;
+    for (int r = 0; state && r < state->result_count; r++)
+        for (int k = 0; k < in->output_count; k++)
+            if (state->results[r].value == in->outputs[k] &&
+                (!worst || state->results[r].status > worst->status))
+                worst = &state->results[r];
+    return worst ? worst->value : found;
+}
+
+/* ---- following the run ---- */
+
+static void fold_opened(struct program_view *view)
+{
+    for (int i = 0; i < 2; i++)
+        if (view->opened[i] >= 0 && view->opened[i] < view->tree.count)
+            program_tree_fold(&view->tree, view->opened[i], true);
+    view->opened[0] = view->opened[1] = -1;
+}
+
+static void follow(struct program_view *view, int instruction)
+{
+    fold_opened(view);
+    int layer = view->tree.nodes[view->tree.leaves[instruction]].parent;
+    int pass = view->tree.nodes[layer].parent;
+    view->opened[0] = view->tree.nodes[layer].folded ? layer : -1;
+    view->opened[1] = view->tree.nodes[pass].folded ? pass : -1;
+    go_to(view, instruction);
+}
+
+/* The instruction to look at: the one that wrote what the run stopped for, else the next. */
+static int place_of_interest(const struct ui *ui, const struct state_picture *state)
+{
+    const struct program_picture *program = ui_program(ui);
+    int next = state->next;
+    if (state->focus >= 0 && program) {
+        int producer = program->values[state->focus].producer;
+        bool just_ran = producer >= 0 && producer == next - 1;
+        if (just_ran && state->instructions[producer].status >= MARK_DIVERGED)
+            return producer;
+    }
+    return next < state->instruction_count ? next : state->instruction_count - 1;
+}
+
+static void picture(struct ui *ui, void *context, const struct picture *picture)
+{
+    struct program_view *view = context;
+    const struct program_picture *program = ui_program(ui);
+    const struct state_picture *state = ui_state(ui);
+    if (program && view->identity != ui->pictures[PICTURE_PROGRAM]->identity) {
+        program_tree_build(&view->tree, program);
+        view->identity = ui->pictures[PICTURE_PROGRAM]->identity;
+        view->opened[0] = view->opened[1] = -1;
+        view->place = -1;
+        view->list = (struct list){.page = view->list.page};
+        list_resize(&view->list, view->tree.visible_count);
+    }
+    if (!state || !program || picture->request.kind > PICTURE_STATE)
+        return;
+    program_tree_mark(&view->tree, state);
+    int64_t place = (int64_t)state->now * state->instruction_count + state->next;
+    if (place == view->place || view->tree.instruction_count == 0)
+        return;
+    view->place = place;
+    follow(view, place_of_interest(ui, state));
+}
+
+/* ---- drawing ---- */
+
+enum { ERROR_COLUMNS = 9, BAR_COLUMNS = 8 };
+
+static void put_status(struct pen *pen, const struct picture_mark *mark, bool bar)
+{
+    char number[32];
+    struct text line = {0};
+    enum theme_role role = status_role(mark->status);
+    pen_mark(pen, role, status_mark(mark->status));
+    if (mark->status >= MARK_SAME)
+        pen_right(pen, ERROR_COLUMNS - 1, role, number_text(mark->error, number));
+    else
+        pen_cell(pen, ERROR_COLUMNS - 1, role, mark->status == MARK_DONE ? "     done" : "");
+    if (!bar)
+        return;
+    pen_skip(pen, 1);
+    theme_bar(&line, mark->status >= MARK_SAME ? mark->worst : 0, BAR_COLUMNS, term_ascii());
+    pen_put(pen, role, line.data);
+    text_free(&line);
+}
+
+static void put_marks(struct pen *pen, const struct tree_node *node, bool here)
+{
+    if (here)
+        pen_mark(pen, THEME_COUNTER, THEME_MARK_COUNTER);
+    else
+        pen_skip(pen, 1);
+    if (node->mark.breakpoint)
+        pen_cell(pen, 1, THEME_BREAKPOINT,
+                 node->mark.breakpoint > 1 ? theme_mark(THEME_MARK_BREAKPOINT, term_ascii()) : "o");
+    else
+        pen_skip(pen, 1);
+}
+
+static void put_name(struct pen *pen, const struct tree_node *node,
+                     const struct program_picture *program, int width)
+{
+    int end = pen->col + width;
+    pen_skip(pen, 1 + 2 * (int)node->level);
+    if (node->level != TREE_INSTRUCTION) {
+        pen_mark(pen, THEME_NORMAL, node->folded ? THEME_MARK_FOLDED : THEME_MARK_UNFOLDED);
+        pen_skip(pen, 1);
+        pen_cell(pen, end - pen->col, node->level == TREE_PASS ? THEME_TITLE : THEME_NAME,
+                 node->label);
+        return;
+    }
+    const struct picture_instruction *in = &program->instructions[node->first];
+    pen_format(pen, THEME_NUMBER, "%5d ", node->first);
+    if (width >= 50)
+        pen_cell(pen, 15, THEME_NAME, in->part);
+    pen_skip(pen, 1);
+    pen_cell(pen, end - pen->col, in->fault ? THEME_WARNING : THEME_NORMAL, in->text);
+}
+
+static void draw_row(struct ui *ui, struct program_view *view, struct pen *pen, int row)
+{
+    const struct program_picture *program = ui_program(ui);
+    const struct state_picture *state = ui_state(ui);
+    const struct tree_node *node = &view->tree.nodes[view->tree.visible[row]];
+    bool inside = state && state->step == state->now && node->first <= state->next &&
+                  state->next <= node->last;
+    bool here = inside && (node->level == TREE_INSTRUCTION || node->folded);
+    bool bar = pen->box.cols >= 56;
+    int status = 1 + ERROR_COLUMNS + (bar ? BAR_COLUMNS + 1 : 0);
+    put_marks(pen, node, here);
+    put_name(pen, node, program, pen->box.cols - 2 - status);
+    pen->col = pen->box.cols - status + 1;
+    put_status(pen, &node->mark, bar);
+}
+
+static void put_operand(struct pen *pen, const struct program_picture *program, const char *what,
+                        int value)
+{
+    const struct picture_value *operand = &program->values[value];
+    char shape[80], whole[80];
+    pen_format(pen, THEME_DIM, " %-4s", what);
+    pen_format(pen, THEME_NAME, "%s", operand->name);
+    pen_format(pen, THEME_NORMAL, "  %s %s", dtype_name(operand->dtype),
+               shape_text(operand->shape, shape));
+    if (operand->shard.global.rank > 0)
+        pen_format(pen, THEME_DIM, " of %s", shape_text(operand->shard.global, whole));
+    if (operand->producer >= 0 && what[0] == 'i')
+        pen_format(pen, THEME_DIM, "  by %d", operand->producer);
+}
+
+/* Operands of the selected instruction, below the listing. */
+static void draw_details(const struct program_picture *program, struct layout_rectangle box,
+                         int instruction)
+{
+    const struct picture_instruction *in = &program->instructions[instruction];
+    struct pen pen = pen_at(box, 0);
+    int row = 0;
+    pen_format(&pen, THEME_TITLE, "%d %s", instruction, in->op);
+    pen_format(&pen, THEME_DIM, "  %s %s %s", in->layer, in->part, in->source);
+    if (in->fault)
+        pen_format(&pen, THEME_WARNING, "  fault: %s", in->fault);
+    for (int k = 0; k < in->output_count; k++) {
+        pen_line(&pen, ++row, -1);
+        put_operand(&pen, program, "out", in->outputs[k]);
+    }
+    for (int k = 0; k < in->input_count; k++) {
+        pen_line(&pen, ++row, -1);
+        put_operand(&pen, program, "in", in->inputs[k]);
+    }
+}
+
+static void draw(struct ui *ui, void *context, struct layout_rectangle box, bool focus)
+{
+    struct program_view *view = context;
+    const struct program_picture *program = ui_program(ui);
+    struct pen pen = pen_at(box, 0);
+    if (!program || view->tree.count == 0) {
+        pen_put(&pen, THEME_DIM, ui_is_busy(ui) ? " loading" : " no run is open");
+        return;
+    }
+    const struct tree_node *node = selected_node(view);
+    struct layout_rectangle below = box;
+    const struct picture_instruction *in = &program->instructions[node->first];
+    below.rows = 1 + in->input_count + in->output_count;
+    below.rows = below.rows > box.rows / 3 ? box.rows / 3 : below.rows;
+    if (view->no_details || node->level != TREE_INSTRUCTION || box.rows < 12)
+        below.rows = 0;
+    box.rows -= below.rows;
+    below.row += box.rows;
+    pen.box = box;
+    list_resize(&view->list, view->tree.visible_count);
+    list_show(&view->list, box.rows);
+    for (int i = 0; i < box.rows && view->list.top + i < view->list.count; i++) {
+        bool selected = view->list.top + i == view->list.selected;
+        pen_line(&pen, i, !selected ? -1 : focus ? THEME_SELECTION : THEME_CURRENT);
+        draw_row(ui, view, &pen, view->list.top + i);
+    }
+    if (below.rows > 0)
+        draw_details(program, below, node->first);
+}
+
+static void subtitle(struct ui *ui, void *context, struct text *out)
+{
+    const struct state_picture *state = ui_state(ui);
+    (void)context;
+    if (state)
+        text_format(out, "  step %d/%d%s  %d instructions", state->step + 1, state->steps,
+                    state->step != state->now ? " (done)" : "", state->instruction_count);
+}
+
+/* ---- acting ---- */
+
+static void fold(struct program_view *view, const char *how)
+{
+    const struct tree_node *node = selected_node(view);
+    if (!node)
+        return;
+    int index = (int)(node - view->tree.nodes);
+    if (strcmp(how, "all") == 0) {
+        while (view->tree.nodes[index].parent >= 0)
+            index = view->tree.nodes[index].parent;
+        program_tree_fold_all(&view->tree);
+    } else if (strcmp(how, "open") == 0) {
+        program_tree_fold(&view->tree, index, false);
+    } else {
+        bool leaf = node->level == TREE_INSTRUCTION;
+        bool close = strcmp(how, "close") == 0;
+        if (node->parent >= 0 && (leaf || (close && node->folded)))
+            index = node->parent;
+        program_tree_fold(&view->tree, index, close || !view->tree.nodes[index].folded);
+    }
+    select_node(view, index);
+}
+
+static void toggle_breakpoint(struct ui *ui, struct program_view *view)
+{
+    const struct tree_node *node = selected_node(view);
+    if (!node)
+        return;
+    if (node->level == TREE_INSTRUCTION && node->mark.breakpoint)
+        ui_post(ui, "delete %d", ui_state(ui)->instructions[node->first].number);
+    else
+        ui_post(ui, "break %d", node->first);
+}
+
+static void show_divergence(struct ui *ui, struct program_view *view, bool first)
+{
+    int from = first ? -1 : selected_instruction(view);
+    const struct tree_node *node = selected_node(view);
+    if (!first && node && node->level != TREE_INSTRUCTION)
+        from--; /* the first below a folded pass counts */
+    int found = program_tree_divergence(&view->tree, from, 1);
+    if (found < 0)
+        ui_say(ui, THEME_NORMAL,
+               first ? "nothing has diverged in this step" : "no divergence below in this step");
+    else
+        go_to(view, found);
+}
+
+static void open_row(struct ui *ui, struct program_view *view)
+{
+    int value = selected_value(ui, view);
+    if (value < 0) {
+        fold(view, "toggle");
+        return;
+    }
+    ui_show_value(ui, value);
+    if (ui->request.cols < LAYOUT_WIDE_COLS)
+        ui_focus(ui, LAYOUT_TENSOR);
+}
+
+/* gdb's letters on the selected row. */
+static bool act_on_row(struct ui *ui, struct program_view *view, const char *command)
+{
+    const struct program_picture *program = ui_program(ui);
+    int value = selected_value(ui, view);
+    if (!program || value < 0)
+        return false;
+    if (command_is(command, "check", NULL))
+        ui_post(ui, "check %d", selected_instruction(view));
+    else if (command_is(command, "blame", NULL) || command_is(command, "diff", NULL) ||
+             command_is(command, "graft", NULL))
+        ui_post(ui, "%s %s", command, program->values[value].name);
+    else
+        return false;
+    return true;
+}
+
+static bool act(struct ui *ui, void *context, const char *command, bool key)
+{
+    struct program_view *view = context;
+    const char *rest;
+    if (command_is(command, "move", &rest)) {
+        if (strcmp(rest, "left") == 0)
+            fold(view, "close");
+        else if (strcmp(rest, "right") == 0)
+            fold(view, "open");
+        else
+            return list_move(&view->list, rest);
+    } else if (command_is(command, "scroll", &rest)) {
+        list_scroll(&view->list, strcmp(rest, "up") == 0 ? -3 : 3);
+    } else if (command_is(command, "fold", &rest)) {
+        fold(view, rest);
+    } else if (command_is(command, "open", NULL)) {
+        open_row(ui, view);
+    } else if (command_is(command, "break here", NULL)) {
+        toggle_breakpoint(ui, view);
+    } else if (command_is(command, "next-divergence", NULL)) {
+        show_divergence(ui, view, false);
+    } else if (command_is(command, "first-divergence", NULL)) {
+        show_divergence(ui, view, true);
+    } else if (command_is(command, "info instruction", NULL)) {
+        view->no_details = !view->no_details;
+    } else {
+        return key && act_on_row(ui, view, command);
+    }
+    return true;
+}
+
+static void click(struct ui *ui, void *context, struct layout_rectangle box, int row, int col,
+                  bool twice)
+{
+    struct program_view *view = context;
+    (void)box;
+    (void)col;
+    if (view->list.top + row >= view->list.count || row >= view->list.page)
+        return;
+    list_select(&view->list, view->list.top + row);
+    if (twice)
+        open_row(ui, view);
+}
+
+static bool search(struct ui *ui, void *context, const char *text, int direction)
+{
+    struct program_view *view = context;
+    const struct program_picture *program = ui_program(ui);
+    int count = program ? program->instruction_count : 0;
+    int from = selected_instruction(view);
+    for (int k = 1; k <= count; k++) {
+        int i = ((from + direction * k) % count + count) % count;
+        const struct picture_instruction *in = &program->instructions[i];
+        if (strstr(in->text, text) || strstr(in->layer, text) || strstr(in->part, text)) {
+            go_to(view, i);
+            return true;
+        }
+    }
+    return false;
+}
+
+static void save(struct ui *ui, void *context, struct text *out)
+{
+    static const char *const words[] = {"-", "done", "same", "within", "diverged", "nan"};
+    const struct program_picture *program = ui_program(ui);
+    const struct state_picture *state = ui_state(ui);
+    char number[32];
+    (void)context;
+    for (int i = 0; program && state && i < program->instruction_count; i++) {
+        const struct picture_instruction *in = &program->instructions[i];
+        text_format(out, "%d\t%s\t%s\t%s\t%s\t%s\t%s\t%s\n", i, phase_name(in->phase), in->layer,
+                    in->part, in->source, words[state->instructions[i].status],
+                    number_text(state->instructions[i].error, number), in->text);
+    }
+}
+
+static const struct view_hint hints[] = {{"break here", "break"}, {"check", "check"},
+                                         {"blame", "blame"},      {"next-divergence", "divergence"},
+                                         {"fold toggle", "fold"}, {NULL, NULL}};
+
+const struct view_operations view_program = {
+    .view = LAYOUT_PROGRAM,
+    .title = "Program",
+    .help = "The step as a listing: passes, layers, instructions. Each row tells how its outputs\n"
+            "compare with the reference: the sign, rms of the difference over the scale of the\n"
+            "reference, and a bar: how much of the limit that is. Enter shows the tensor that the\n"
+            "instruction wrote.",
+    .hints = hints,
+    .create = create,
+    .destroy = destroy,
+    .draw = draw,
+    .subtitle = subtitle,
+    .act = act,
+    .click = click,
+    .picture = picture,
+    .search = search,
+    .save = save,
+};

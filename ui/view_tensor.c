@@ -1,0 +1,280 @@
+/* One tensor of both sides: verdict, map of the differences, histograms, numbers. */
+#include "ui/state.h"
+#include "ui/tensor_parts.h"
+
+#include "engine/base/memory.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+static const char *const mode_names[] = {"", "numbers", "map", "histograms", "worst elements"};
+
+static void *create(struct ui *ui)
+{
+    struct tensor_view *view = memory_zeroed(1, sizeof(*view));
+    (void)ui;
+    view->value = -1;
+    return view;
+}
+
+static void destroy(void *state)
+{
+    free(state);
+}
+
+static const struct tensor_picture *tensor_of_ui(const struct ui *ui)
+{
+    const struct picture *picture = ui_picture(ui, PICTURE_TENSOR);
+    return picture && picture->tensor && picture->tensor->value >= 0 ? picture->tensor : NULL;
+}
+
+static bool wish(struct ui *ui, void *context, struct picture_request *request)
+{
+    struct tensor_view *view = context;
+    if (view->value != ui->value) {
+        view->value = ui->value;
+        view->row = view->column = view->plane = 0;
+    }
+    request->kind = PICTURE_TENSOR;
+    request->value = ui->value;
+    request->plane = view->plane;
+    request->row = view->row;
+    request->column = view->column;
+    request->rows = view->window_rows > 0 ? view->window_rows : 1;
+    request->columns = view->window_columns > 0 ? view->window_columns : 1;
+    request->heat_rows = view->heat_rows;
+    request->heat_columns = view->heat_columns;
+    request->bins = view->bins;
+    return true;
+}
+
+/* ---- drawing ---- */
+
+/* What the sizes on the screen ask for; a change needs another picture. */
+static void measure(struct ui *ui, struct tensor_view *view, const struct tensor_layout *layout)
+{
+    bool same = view->window_rows == layout->window_rows &&
+                view->window_columns == layout->window_columns &&
+                view->heat_rows == layout->heat_rows &&
+                view->heat_columns == layout->heat_columns && view->bins == layout->bins;
+    view->window_rows = layout->window_rows;
+    view->window_columns = layout->window_columns;
+    view->heat_rows = layout->heat_rows;
+    view->heat_columns = layout->heat_columns;
+    view->bins = layout->bins;
+    if (!same)
+        ui->stale[PICTURE_TENSOR] = true; /* while drawing: no new frame, but a wish */
+}
+
+static void draw(struct ui *ui, void *context, struct layout_rectangle box, bool focus)
+{
+    struct tensor_view *view = context;
+    const struct tensor_picture *tensor = tensor_of_ui(ui);
+    struct pen pen = pen_at(box, 0);
+    (void)focus;
+    if (!tensor) {
+        pen_put(&pen, THEME_DIM,
+                ui_program(ui) ? " choose an instruction or a divergence and press Enter"
+                               : " no run is open");
+        return;
+    }
+    int used = tensor_draw_verdict(box, tensor, ui_program(ui));
+    struct layout_rectangle rest = {box.row + used, box.col, box.rows - used, box.cols};
+    if (rest.rows <= 0)
+        return;
+    struct tensor_layout layout = tensor_layout_of(rest, view->mode, view->side);
+    measure(ui, view, &layout);
+    if (tensor->problem)
+        return;
+    tensor_draw_heat(layout.heat, tensor);
+    tensor_draw_histograms(layout.histogram, tensor);
+    tensor_draw_numbers(layout.numbers, tensor, view->side);
+    tensor_draw_worst(layout.worst, tensor, view->worst);
+}
+
+static void subtitle(struct ui *ui, void *context, struct text *out)
+{
+    struct tensor_view *view = context;
+    const struct tensor_picture *tensor = tensor_of_ui(ui);
+    char shape[80];
+    if (!tensor)
+        return;
+    text_format(out, "  %s  %s %s", tensor->name, dtype_name(tensor->dtype),
+                shape_text(tensor->shape, shape));
+    if (view->mode)
+        text_format(out, "  %s", mode_names[view->mode]);
+    if (tensor->planes > 1)
+        text_format(out, "  slice %lld/%lld", (long long)tensor->plane + 1,
+                    (long long)tensor->planes);
+}
+
+/* ---- acting ---- */
+
+static int64_t limited(int64_t number, int64_t high)
+{
+    if (number > high)
+        number = high;
+    return number < 0 ? 0 : number;
+}
+
+static void move_to(struct ui *ui, struct tensor_view *view, int64_t row, int64_t column)
+{
+    const struct tensor_picture *tensor = tensor_of_ui(ui);
+    if (!tensor)
+        return;
+    view->row = limited(row, tensor->all_rows - view->window_rows);
+    view->column = limited(column, tensor->all_columns - view->window_columns);
+    ui_want(ui, PICTURE_TENSOR);
+}
+
+static bool move(struct ui *ui, struct tensor_view *view, const char *where)
+{
+    int rows = view->window_rows, columns = view->window_columns;
+    const struct {
+        const char *word;
+        int64_t rows, columns;
+    } moves[] = {{"down", 1, 0},
+                 {"up", -1, 0},
+                 {"right", 0, 1},
+                 {"left", 0, -1},
+                 {"page-down", rows, 0},
+                 {"page-up", -rows, 0},
+                 {"half-page-down", 0, columns},
+                 {"half-page-up", 0, -columns},
+                 {"first", -INT64_MAX / 2, -INT64_MAX / 2},
+                 {"last", INT64_MAX / 2, INT64_MAX / 2},
+                 {"row-start", 0, -INT64_MAX / 2},
+                 {"row-end", 0, INT64_MAX / 2}};
+    for (int i = 0; i < ARRAY_LENGTH(moves); i++)
+        if (strcmp(moves[i].word, where) == 0) {
+            move_to(ui, view, view->row + moves[i].rows, view->column + moves[i].columns);
+            return true;
+        }
+    return false;
+}
+
+static void change_plane(struct ui *ui, struct tensor_view *view, int by)
+{
+    const struct tensor_picture *tensor = tensor_of_ui(ui);
+    if (!tensor)
+        return;
+    view->plane = limited(view->plane + by, tensor->planes - 1);
+    ui_want(ui, PICTURE_TENSOR);
+}
+
+/* The next of the worst elements comes into the middle of the numbers. */
+static void show_worst(struct ui *ui, struct tensor_view *view)
+{
+    const struct tensor_picture *tensor = tensor_of_ui(ui);
+    if (!tensor || tensor->worst_count == 0) {
+        ui_say(ui, THEME_WARNING, "no reference: no element is worse than others");
+        return;
+    }
+    view->worst = view->worst_shown ? (view->worst + 1) % tensor->worst_count : 0;
+    view->worst_shown = true;
+    const struct worst_element *worst = &tensor->worst[view->worst];
+    char place[100];
+    int64_t plane = tensor->all_rows * tensor->all_columns;
+    view->plane = worst->index / plane;
+    move_to(ui, view, worst->index % plane / tensor->all_columns - view->window_rows / 2,
+            worst->index % tensor->all_columns - view->window_columns / 2);
+    ui_say(ui, THEME_NORMAL, "worst element %d of %d: %s  test %.6g  reference %.6g",
+           view->worst + 1, tensor->worst_count, tensor_place(tensor, worst->index, place),
+           worst->test, worst->reference);
+}
+
+static bool act_on_tensor(struct ui *ui, const char *command)
+{
+    const struct tensor_picture *tensor = tensor_of_ui(ui);
+    const struct program_picture *program = ui_program(ui);
+    if (!tensor || !program)
+        return false;
+    int producer = program->values[tensor->value].producer;
+    if (command_is(command, "check", NULL) && producer >= 0)
+        ui_post(ui, "check %d", producer);
+    else if (command_is(command, "blame", NULL) || command_is(command, "diff", NULL) ||
+             command_is(command, "graft", NULL) || command_is(command, "break", NULL))
+        ui_post(ui, "%s %s", command, tensor->name);
+    else
+        return false;
+    return true;
+}
+
+static bool act(struct ui *ui, void *context, const char *command, bool key)
+{
+    struct tensor_view *view = context;
+    const char *rest;
+    if (command_is(command, "move", &rest))
+        return move(ui, view, rest);
+    if (command_is(command, "scroll", &rest))
+        return move(ui, view, rest);
+    if (!command_is(command, "tensor", &rest))
+        return key && act_on_tensor(ui, command);
+    if (strcmp(rest, "next-mode") == 0)
+        view->mode = (view->mode + 1) % TENSOR_MODE_COUNT;
+    else if (strcmp(rest, "next-side") == 0)
+        view->side = (view->side + 1) % TENSOR_SIDE_COUNT;
+    else if (strcmp(rest, "worst") == 0)
+        show_worst(ui, view);
+    else if (strcmp(rest, "next-slice") == 0)
+        change_plane(ui, view, 1);
+    else if (strcmp(rest, "previous-slice") == 0)
+        change_plane(ui, view, -1);
+    else
+        return false;
+    ui_want(ui, PICTURE_TENSOR);
+    return true;
+}
+
+static void picture(struct ui *ui, void *context, const struct picture *picture)
+{
+    struct tensor_view *view = context;
+    (void)ui;
+    if (picture->request.kind != PICTURE_TENSOR || !picture->tensor)
+        return;
+    if (picture->tensor->value != view->drawn)
+        view->worst_shown = false;
+    view->drawn = picture->tensor->value;
+}
+
+static void save(struct ui *ui, void *context, struct text *out)
+{
+    const struct tensor_picture *tensor = tensor_of_ui(ui);
+    (void)context;
+    if (!tensor || !tensor->test)
+        return;
+    text_format(out, "# %s, rows from %lld, columns from %lld: row, column, test, reference\n",
+                tensor->name, (long long)tensor->row, (long long)tensor->column);
+    for (int r = 0; r < tensor->rows; r++)
+        for (int c = 0; c < tensor->columns; c++) {
+            int at = r * tensor->columns + c;
+            text_format(out, "%lld\t%lld\t%.9g", (long long)tensor->row + r,
+                        (long long)tensor->column + c, tensor->test[at]);
+            if (tensor->reference)
+                text_format(out, "\t%.9g", tensor->reference[at]);
+            text_add(out, "\n");
+        }
+}
+
+static const struct view_hint hints[] = {
+    {"tensor worst", "worst"}, {"tensor next-mode", "show"}, {"tensor next-side", "sides"},
+    {"check", "check"},        {"blame", "blame"},           {NULL, NULL}};
+
+const struct view_operations view_tensor = {
+    .view = LAYOUT_TENSOR,
+    .title = "Tensor",
+    .help = "One tensor: verdict with its limits, a map of |difference| (! where a number is not\n"
+            "finite), histograms of both sides, numbers of test, reference and difference. Arrows\n"
+            "move, e goes from one of the worst elements to the next, [ and ] to other slices of\n"
+            "tensors of three and more dimensions, i shows one part alone, Space one side.",
+    .hints = hints,
+    .create = create,
+    .destroy = destroy,
+    .draw = draw,
+    .subtitle = subtitle,
+    .act = act,
+    .picture = picture,
+    .wish = wish,
+    .save = save,
+};

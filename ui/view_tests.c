@@ -1,0 +1,347 @@
+/* The tests: models, groups, tests. Enter opens a test's run in the debugger, r runs tests in a
+ * process of its own. */
+#include "ui/state.h"
+#include "ui/test_run.h"
+
+#include "engine/base/memory.h"
+#include "engine/suite/selection.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+/* A row: a model (test -1), or a test. */
+struct test_row {
+    int model, test;
+};
+
+struct tests_view {
+    struct test_list *tests; /* NULL: `problem` says why */
+    char *problem;
+    struct test_choice *choices; /* [tests] as `lockstep test` without options chooses */
+    bool *marked;                /* [tests] by the user */
+    bool *unfolded;              /* [models] */
+    bool show_skipped;
+    char *filter;
+    struct list list;
+    struct test_row *rows;
+    int row_count, row_capacity;
+};
+
+static bool shows(const struct tests_view *view, int test)
+{
+    bool skipped = view->choices[test].choice != CHOICE_RUN;
+    if (skipped && !view->show_skipped)
+        return false;
+    return !view->filter || strstr(view->tests->tests[test].id, view->filter);
+}
+
+static void add_row(struct tests_view *view, int model, int test)
+{
+    struct test_row row = {model, test};
+    ARRAY_PUSH(view->rows, view->row_count, view->row_capacity, row);
+}
+
+static void build_rows(struct tests_view *view)
+{
+    view->row_count = 0;
+    for (int m = 0; view->tests && m < view->tests->model_count; m++) {
+        bool headed = false;
+        for (int t = 0; t < view->tests->test_count; t++) {
+            if (view->tests->tests[t].model != m || !shows(view, t))
+                continue;
+            if (!headed)
+                add_row(view, m, -1);
+            headed = true;
+            if (view->unfolded[m] || view->filter)
+                add_row(view, m, t);
+        }
+    }
+    list_resize(&view->list, view->row_count);
+}
+
+static void load(struct ui *ui, struct tests_view *view)
+{
+    struct status status = STATUS_NONE;
+    const struct selection everything = {0};
+    view->tests = test_list_create(&ui->options->search, NULL, 0, &status);
+    if (view->tests) {
+        view->choices = memory_zeroed((size_t)view->tests->test_count, sizeof(*view->choices));
+        view->marked = memory_zeroed((size_t)view->tests->test_count, sizeof(*view->marked));
+        view->unfolded = memory_zeroed((size_t)view->tests->model_count, sizeof(*view->unfolded));
+    }
+    if (!view->tests || !selection_apply(&everything, view->tests, view->choices, &status))
+        view->problem = memory_string(status.text);
+    build_rows(view);
+}
+
+static void *create(struct ui *ui)
+{
+    (void)ui;
+    return memory_zeroed(1, sizeof(struct tests_view));
+}
+
+static void destroy(void *state)
+{
+    struct tests_view *view = state;
+    test_list_free(view->tests);
+    free(view->problem);
+    free(view->choices);
+    free(view->marked);
+    free(view->unfolded);
+    free(view->filter);
+    free(view->rows);
+    free(view);
+}
+
+/* ---- drawing ---- */
+
+static enum theme_role outcome_role(const char *word)
+{
+    static const struct {
+        const char *word;
+        enum theme_role role;
+    } roles[] = {{"PASSED", THEME_PASSED},
+                 {"FAILED", THEME_FAILED},
+                 {"ERROR", THEME_FAILED},
+                 {"SKIPPED", THEME_SKIPPED},
+                 {"running", THEME_RUNNING}};
+    for (int i = 0; i < ARRAY_LENGTH(roles); i++)
+        if (strcmp(roles[i].word, word) == 0)
+            return roles[i].role;
+    return THEME_NORMAL;
+}
+
+static void draw_model(struct ui *ui, const struct tests_view *view, int model, struct pen *pen)
+{
+    int tests = 0, passed = 0, failed = 0;
+    for (int t = 0; t < view->tests->test_count; t++) {
+        if (view->tests->tests[t].model != model || !shows(view, t))
+            continue;
+        const struct test_result *result = test_run_result(ui->tests, view->tests->tests[t].id);
+        tests++;
+        passed += result && strcmp(result->outcome, "PASSED") == 0;
+        failed += result && strcmp(result->outcome, "FAILED") == 0;
+    }
+    bool open = view->unfolded[model] || view->filter;
+    pen_skip(pen, 1);
+    pen_mark(pen, THEME_NORMAL, open ? THEME_MARK_UNFOLDED : THEME_MARK_FOLDED);
+    pen_skip(pen, 1);
+    pen_cell(pen, 24, THEME_NAME, view->tests->models[model].name);
+    pen_format(pen, THEME_DIM, "%3d tests", tests);
+    if (passed)
+        pen_format(pen, THEME_PASSED, "  %d passed", passed);
+    if (failed)
+        pen_format(pen, THEME_FAILED, "  %d failed", failed);
+}
+
+static void draw_test(struct ui *ui, const struct tests_view *view, int test, struct pen *pen)
+{
+    const struct test_case *shown = &view->tests->tests[test];
+    const struct test_result *result = test_run_result(ui->tests, shown->id);
+    const char *group = strchr(shown->id, '/');
+    pen_put(pen, THEME_BREAKPOINT, view->marked[test] ? "   + " : "     ");
+    pen_cell(pen, 26, THEME_NORMAL, group ? group + 1 : shown->id);
+    pen_cell(pen, 12, THEME_DIM, test_action_name(test_action_of(view->tests, test)));
+    if (result) {
+        pen_cell(pen, 9, outcome_role(result->outcome), result->outcome);
+        pen_put(pen, THEME_NORMAL, result->remark);
+    } else if (view->choices[test].choice != CHOICE_RUN) {
+        pen_cell(pen, 9, THEME_SKIPPED, "-");
+        pen_put(pen, THEME_DIM, view->choices[test].reason);
+    } else {
+        pen_cell(pen, 9, THEME_PENDING, "-");
+        if (shown->reference)
+            pen_format(pen, THEME_DIM, "against %s", shown->reference);
+        else
+            pen_put(pen, THEME_DIM, test_kind_name(shown->kind));
+    }
+}
+
+static void draw(struct ui *ui, void *context, struct layout_rectangle box, bool focus)
+{
+    struct tests_view *view = context;
+    struct pen pen = pen_at(box, 0);
+    if (!view->tests && !view->problem)
+        load(ui, view);
+    if (view->problem) {
+        pen_format(&pen, THEME_ERROR, " %s", view->problem);
+        return;
+    }
+    build_rows(view);
+    list_show(&view->list, box.rows);
+    for (int i = 0; i < box.rows && view->list.top + i < view->row_count; i++) {
+        const struct test_row *row = &view->rows[view->list.top + i];
+        bool selected = view->list.top + i == view->list.selected;
+        pen_line(&pen, i, !selected ? -1 : focus ? THEME_SELECTION : THEME_CURRENT);
+        if (row->test < 0)
+            draw_model(ui, view, row->model, &pen);
+        else
+            draw_test(ui, view, row->test, &pen);
+    }
+}
+
+static void subtitle(struct ui *ui, void *context, struct text *out)
+{
+    const struct tests_view *view = context;
+    if (!view->tests)
+        return;
+    text_format(out, "  %d models, %d tests", view->tests->model_count, view->tests->test_count);
+    if (test_run_is_running(ui->tests))
+        text_format(out, "  %d of %d done, %s to go", test_run_done(ui->tests),
+                    test_run_count(ui->tests), test_run_left(ui->tests, ui_milliseconds(ui)));
+    if (view->filter)
+        text_format(out, "  /%s", view->filter);
+}
+
+/* ---- acting ---- */
+
+static const struct test_row *selected_row(const struct tests_view *view)
+{
+    return view->list.selected < view->row_count ? &view->rows[view->list.selected] : NULL;
+}
+
+static void open_row(struct ui *ui, struct tests_view *view)
+{
+    const struct test_row *row = selected_row(view);
+    if (!row)
+        return;
+    if (row->test < 0) {
+        view->unfolded[row->model] = !view->unfolded[row->model];
+        build_rows(view);
+        return;
+    }
+    const struct test_case *test = &view->tests->tests[row->test];
+    if (!test->variant)
+        ui_say(ui, THEME_WARNING, "%s is not about one run", test->id);
+    else if (ui_is_busy(ui))
+        ui_say(ui, THEME_WARNING, "the session is busy; Ctrl-C stops it");
+    else
+        ui_post(ui, "file %s/%s", test_model_name(view->tests, row->test), test->variant);
+}
+
+static bool is_chosen(struct ui *ui, const struct tests_view *view, int test, bool failed)
+{
+    const struct test_row *row = selected_row(view);
+    const struct test_case *shown = &view->tests->tests[test];
+    bool any = false;
+    for (int t = 0; t < view->tests->test_count; t++)
+        any = any || view->marked[t];
+    if (failed) {
+        const struct test_result *result = test_run_result(ui->tests, shown->id);
+        return result && strcmp(result->outcome, "FAILED") == 0;
+    }
+    if (any)
+        return view->marked[test];
+    return row && row->model == shown->model && shows(view, test) &&
+           (row->test < 0 || row->test == test);
+}
+
+/* The marked tests; without marks what is selected, a whole model perhaps; or what failed. */
+static void run_tests(struct ui *ui, struct tests_view *view, bool failed)
+{
+    const char **ids = memory_zeroed((size_t)view->tests->test_count, sizeof(*ids));
+    struct status status = STATUS_NONE;
+    int count = 0;
+    for (int t = 0; t < view->tests->test_count; t++)
+        if (is_chosen(ui, view, t, failed))
+            ids[count++] = view->tests->tests[t].id;
+    if (count == 0)
+        ui_say(ui, THEME_WARNING, failed ? "no test has failed" : "no test is selected");
+    else if (!test_run_start(ui->tests, ui->options, ids, count, ui_milliseconds(ui), &status))
+        ui_say(ui, THEME_ERROR, "%s", status.text);
+    else
+        ui_say(ui, THEME_NORMAL, "%d tests are run", count);
+    free(ids);
+}
+
+static void set_filter(struct tests_view *view, const char *text)
+{
+    free(view->filter);
+    view->filter = text[0] ? memory_string(text) : NULL;
+    build_rows(view);
+}
+
+static bool act(struct ui *ui, void *context, const char *command, bool key)
+{
+    struct tests_view *view = context;
+    const struct test_row *row = selected_row(view);
+    const char *rest;
+    if (!view->tests)
+        return false;
+    if (command_is(command, "move left", NULL) || command_is(command, "move right", NULL)) {
+        if (row)
+            view->unfolded[row->model] = command_is(command, "move right", NULL);
+        build_rows(view);
+    } else if (command_is(command, "move", &rest)) {
+        return list_move(&view->list, rest);
+    } else if (command_is(command, "scroll", &rest)) {
+        list_scroll(&view->list, strcmp(rest, "up") == 0 ? -3 : 3);
+    } else if (command_is(command, "open", NULL)) {
+        open_row(ui, view);
+    } else if (command_is(command, "filter", &rest)) {
+        set_filter(view, rest);
+    } else if (command_is(command, "toggle skipped", NULL)) {
+        view->show_skipped = !view->show_skipped;
+    } else if (command_is(command, "toggle", NULL)) {
+        if (row && row->test >= 0)
+            view->marked[row->test] = !view->marked[row->test];
+        list_move(&view->list, "down");
+    } else if (key && command_is(command, "run", &rest)) {
+        run_tests(ui, view, strcmp(rest, "failed") == 0);
+    } else if (key && command_is(command, "interrupt", NULL) && test_run_is_running(ui->tests)) {
+        test_run_stop(ui->tests);
+        ui_say(ui, THEME_WARNING, "the tests are stopped");
+    } else {
+        return false;
+    }
+    return true;
+}
+
+static void click(struct ui *ui, void *context, struct layout_rectangle box, int row, int col,
+                  bool twice)
+{
+    struct tests_view *view = context;
+    (void)box;
+    if (view->list.top + row >= view->list.count)
+        return;
+    list_select(&view->list, view->list.top + row);
+    if (twice || (col < 4 && selected_row(view)->test < 0))
+        open_row(ui, view);
+}
+
+static void save(struct ui *ui, void *context, struct text *out)
+{
+    const struct tests_view *view = context;
+    for (int t = 0; view->tests && t < view->tests->test_count; t++) {
+        const struct test_result *result = test_run_result(ui->tests, view->tests->tests[t].id);
+        text_format(out, "%s\t%s\t%s\t%s\n", view->tests->tests[t].id,
+                    test_action_name(test_action_of(view->tests, t)),
+                    result ? result->outcome : "-",
+                    result ? result->remark : view->choices[t].reason);
+    }
+}
+
+static const struct view_hint hints[] = {{"open", "debug"},
+                                         {"run", "run"},
+                                         {"run failed", "failed again"},
+                                         {"toggle", "mark"},
+                                         {"toggle skipped", "skipped"},
+                                         {NULL, NULL}};
+
+const struct view_operations view_tests = {
+    .view = LAYOUT_TESTS,
+    .title = "Tests",
+    .help =
+        "Models and their tests. Enter opens a test's run and its reference in the debugger.\n"
+        "r runs the selected test or model, or what Space marked, in a process of its own;\n"
+        "R what failed again; S also shows what is not run, and why. / keeps names with a text.",
+    .hints = hints,
+    .create = create,
+    .destroy = destroy,
+    .draw = draw,
+    .subtitle = subtitle,
+    .act = act,
+    .click = click,
+    .save = save,
+};
