@@ -26,6 +26,12 @@ static void put_right(struct ui *ui, const char *text, enum theme_role role)
         term_put(box.row, box.col + box.cols - width, width, role, text);
 }
 
+static void text_seconds(char *right, size_t size, double seconds)
+{
+    size_t used = strlen(right);
+    snprintf(right + used, size - used, " %.1fs ", seconds);
+}
+
 static void draw_header(struct ui *ui)
 {
     const struct snapshot *now = ui->snapshot;
@@ -47,10 +53,12 @@ static void draw_header(struct ui *ui)
         snprintf(state, sizeof(state), " RUNNING ");
     text_bytes((uint64_t)now->memory_live, live);
     text_bytes((uint64_t)now->memory_planned, planned);
-    snprintf(right, sizeof(right), "  mem %s/%s  %.1fs ", live, planned,
-             ui->options->script ? 0.0 : now->seconds);
+    snprintf(right, sizeof(right), " mem %s/%s ", live, planned);
+    if (box.cols >= 140)
+        text_seconds(right, sizeof(right), ui->options->script ? 0.0 : now->seconds);
     int right_width = text_width(right, strlen(right));
     int state_width = text_width(state, strlen(state));
+    state_width = state_width > box.cols / 3 ? box.cols / 3 : state_width;
     bool with_right = box.cols >= 100;
     int room = pen_room(&pen) - state_width - (with_right ? right_width : 0);
     if (room > 8)
@@ -115,7 +123,8 @@ static void draw_prompt(struct ui *ui)
     struct layout_rectangle box = ui->layout.prompt;
     term_cursor(-1, -1);
     if (ui->asks_to_quit)
-        term_put(box.row, box.col, box.cols, THEME_WARNING, "The run moves. Leave? (y or n)");
+        term_put(box.row, box.col, box.cols, THEME_WARNING,
+                 ui_is_busy(ui) ? "The run moves. Leave? (y or n)" : "Leave? (y or n)");
     else if (ui->prompting != PROMPT_CLOSED)
         draw_line(ui, box);
     else if (ui->message)
@@ -132,6 +141,7 @@ static void draw_matches(struct ui *ui)
         int width = text_width(ui->matches[i], strlen(ui->matches[i]));
         widest = width > widest ? width : widest;
     }
+    widest = widest > body.cols - 2 ? body.cols - 2 : widest;
     int columns = (body.cols - 2) / (widest + 2);
     columns = columns < 1 ? 1 : columns;
     int rows = (ui->match_count + columns - 1) / columns;
@@ -208,7 +218,10 @@ void ui_draw(struct ui *ui)
     ui->dirty = false;
     ui->request.rows = term_rows();
     ui->request.cols = term_cols();
-    ui->layout = layout_compute(&ui->request);
+    struct layout_request request = ui->request;
+    if (request.bottom_percent == 0 && request.open[LAYOUT_LOG])
+        request.bottom_percent = 45; /* what commands say is many lines */
+    ui->layout = layout_compute(&request);
     term_clear();
     if (ui->layout.too_small) {
         draw_too_small(ui);

@@ -2,6 +2,7 @@
 #include "ui/state.h"
 
 #include "engine/base/memory.h"
+#include "ui/text_width.h"
 
 #include <stdlib.h>
 #include <string.h>
@@ -47,18 +48,37 @@ static void show_error(struct ui *ui, const char *text)
     char *line = memory_string_part(text, strcspn(text, "\n"));
     ui_say(ui, THEME_ERROR, "%s", line);
     free(line);
-    if (strchr(text, '\n') && text[strcspn(text, "\n") + 1])
+    bool more = strchr(text, '\n') && text[strcspn(text, "\n") + 1];
+    if (more || text_width(text, strlen(text)) > ui->request.cols)
         ui_open(ui, LAYOUT_LOG);
 }
 
-/* The tensor of the last stop goes to the tensor view. */
+/* What the instruction before the counter wrote; -1 if it has no name. */
+static int value_written_last(const struct ui *ui, const struct state_picture *state)
+{
+    const struct program_picture *program = ui_program(ui);
+    if (!program || state->next < 1 || state->step != state->now)
+        return -1;
+    const struct picture_instruction *in = &program->instructions[state->next - 1];
+    for (int k = 0; k < in->output_count; k++)
+        if (program->values[in->outputs[k]].named)
+            return in->outputs[k];
+    return -1;
+}
+
+/* The tensor of the last stop goes to the tensor view; else, as long as the user chose none, what
+ * was written last. */
 static void take_state(struct ui *ui, const struct state_picture *state)
 {
-    if (state->focus == ui->focus_value)
-        return;
-    ui->focus_value = state->focus;
-    if (state->focus >= 0)
-        ui->value = state->focus;
+    int written = value_written_last(ui, state);
+    if (state->focus != ui->focus_value) {
+        ui->focus_value = state->focus;
+        ui->chosen = ui->chosen && state->focus < 0;
+        if (state->focus >= 0)
+            ui->value = state->focus;
+    } else if (state->focus < 0 && !ui->chosen && written >= 0) {
+        ui->value = written;
+    }
     ui_want(ui, PICTURE_TENSOR);
 }
 
@@ -66,6 +86,7 @@ static void take_state(struct ui *ui, const struct state_picture *state)
 static void forget_program(struct ui *ui)
 {
     ui->value = ui->focus_value = -1;
+    ui->chosen = false;
     ui->step = -1;
     for (int kind = 0; kind < PICTURE_KIND_COUNT; kind++)
         if (kind != PICTURE_STATE)
@@ -159,6 +180,8 @@ void ui_handle_events(struct ui *ui)
 
 /* ---- wishes ---- */
 
+enum { ASK_MS = 200 };
+
 static void ask(struct ui *ui, const struct picture_request *request)
 {
     ui->stale[request->kind] = false;
@@ -181,6 +204,18 @@ static bool wish_of(struct ui *ui, enum picture_kind kind, struct picture_reques
     return false;
 }
 
+/* While the run moves pictures hold it up: only where it stands, a few times a second. */
+static bool may_ask(struct ui *ui, enum picture_kind kind)
+{
+    if (ui->snapshot->state != RUN_RUNNING)
+        return true;
+    int64_t now = ui_milliseconds(ui);
+    if (kind != PICTURE_STATE || now - ui->asked_ms < ASK_MS)
+        return false;
+    ui->asked_ms = now;
+    return true;
+}
+
 void ui_send_wishes(struct ui *ui)
 {
     if (!ui->snapshot || ui->snapshot->state == RUN_NONE)
@@ -188,7 +223,7 @@ void ui_send_wishes(struct ui *ui)
     for (int kind = 0; kind < PICTURE_KIND_COUNT; kind++) {
         struct picture_request request = {
             .kind = (enum picture_kind)kind, .step = ui->step, .value = -1, .at = -1};
-        if (!ui->stale[kind] || ui->asked[kind] > 0)
+        if (!ui->stale[kind] || ui->asked[kind] > 0 || !may_ask(ui, (enum picture_kind)kind))
             continue;
         if (wish_of(ui, (enum picture_kind)kind, &request))
             ask(ui, &request);

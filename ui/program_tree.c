@@ -13,16 +13,35 @@ static bool same_pass(const struct picture_instruction *a, const struct picture_
            a->micro_sequence == b->micro_sequence;
 }
 
-/* "backward  micro-batch 2/4  sequence 1/2" */
-static char *pass_label(const struct picture_instruction *row)
+/* How many instructions the pass has in all its stages. */
+static int pass_instructions(const struct program_picture *program,
+                             const struct picture_instruction *row)
 {
+    int count = 0;
+    for (int i = 0; i < program->instruction_count; i++) {
+        const struct picture_instruction *other = &program->instructions[i];
+        count += other->phase == row->phase && other->micro_batch == row->micro_batch &&
+                 other->micro_sequence == row->micro_sequence;
+    }
+    return count;
+}
+
+/* "backward  batch 2/4  sequence 1/2", with the layers where stages divide a pass. */
+static char *pass_label(const struct program_picture *program, int first, int last)
+{
+    const struct picture_instruction *row = &program->instructions[first];
+    const char *from = row->layer, *to = program->instructions[last].layer;
+    bool divided = last - first + 1 < pass_instructions(program, row);
     char batch[48] = "", sequence[48] = "";
     if (row->micro_batch >= 0 && row->micro_batches > 1)
-        snprintf(batch, sizeof(batch), "  micro-batch %d/%d", row->micro_batch + 1,
-                 row->micro_batches);
+        snprintf(batch, sizeof(batch), "  batch %d/%d", row->micro_batch + 1, row->micro_batches);
     if (row->micro_sequence >= 0 && row->micro_sequences > 1)
         snprintf(sequence, sizeof(sequence), "  sequence %d/%d", row->micro_sequence + 1,
                  row->micro_sequences);
+    if (divided && from[0] && strcmp(from, to) == 0)
+        return memory_format("%s%s%s  %s", phase_name(row->phase), batch, sequence, from);
+    if (divided && from[0])
+        return memory_format("%s%s%s  %s to %s", phase_name(row->phase), batch, sequence, from, to);
     return memory_format("%s%s%s", phase_name(row->phase), batch, sequence);
 }
 
@@ -63,13 +82,16 @@ void program_tree_build(struct program_tree *tree, const struct program_picture 
         const struct picture_instruction *before = i > 0 ? row - 1 : NULL;
         bool new_pass = !before || !same_pass(before, row);
         if (new_pass)
-            pass = add_node(tree, TREE_PASS, i, -1, pass_label(row));
+            pass = add_node(tree, TREE_PASS, i, -1, NULL);
         if (new_pass || strcmp(before->layer, row->layer) != 0)
             layer = add_node(tree, TREE_LAYER, i, pass,
                              memory_string(row->layer[0] ? row->layer : "(step)"));
         tree->leaves[i] = add_node(tree, TREE_INSTRUCTION, i, layer, NULL);
         tree->nodes[pass].last = tree->nodes[layer].last = i;
     }
+    for (int n = 0; n < tree->count; n++)
+        if (tree->nodes[n].level == TREE_PASS)
+            tree->nodes[n].label = pass_label(program, tree->nodes[n].first, tree->nodes[n].last);
     tree->visible = memory_zeroed((size_t)tree->count, sizeof(int));
     list_visible(tree);
 }

@@ -126,49 +126,57 @@ bool ui_is_open(const struct ui *ui, enum layout_view view)
     return ui->request.open[view] || ui->request.focus == view;
 }
 
-void ui_open(struct ui *ui, enum layout_view view)
-{
-    ui->request.open[view] = true;
-    for (int kind = PICTURE_TENSOR; kind < PICTURE_KIND_COUNT; kind++)
-        ui_want(ui, (enum picture_kind)kind);
-}
-
-/* Views that share a home with others make room: on the left and right one at a time. */
+/* Views that share a home show one at a time. */
 static void close_neighbours(struct ui *ui, enum layout_view view)
 {
-    if (layout_view_slot(view) == LAYOUT_BOTTOM)
-        return;
     for (int other = 0; other < LAYOUT_VIEW_COUNT; other++)
         if (other != (int)view &&
             layout_view_slot((enum layout_view)other) == layout_view_slot(view))
             ui->request.open[other] = false;
 }
 
-void ui_focus(struct ui *ui, enum layout_view view)
+void ui_open(struct ui *ui, enum layout_view view)
 {
     close_neighbours(ui, view);
-    ui_open(ui, view);
+    if (layout_view_slot(ui->request.focus) == layout_view_slot(view))
+        ui->request.focus = view;
+    ui->request.open[view] = true;
+    for (int kind = PICTURE_TENSOR; kind < PICTURE_KIND_COUNT; kind++)
+        ui_want(ui, (enum picture_kind)kind);
+}
+
+void ui_focus(struct ui *ui, enum layout_view view)
+{
     ui->request.focus = view;
+    ui_open(ui, view);
+}
+
+/* What stands in a home by itself. */
+static enum layout_view view_of_slot(const struct ui *ui, enum layout_slot slot)
+{
+    if (slot == LAYOUT_LEFT)
+        return ui_program(ui) ? LAYOUT_PROGRAM : LAYOUT_TESTS;
+    return slot == LAYOUT_RIGHT ? LAYOUT_TENSOR : LAYOUT_DIVERGENCES;
 }
 
 void ui_close(struct ui *ui, enum layout_view view)
 {
+    enum layout_view next = view_of_slot(ui, layout_view_slot(view));
+    bool focus = ui->request.focus == view;
     ui->request.open[view] = false;
-    if (ui->request.focus == view) {
-        enum layout_view next = layout_next_view(&ui->request, -1);
-        ui->request.focus = next != view ? next : LAYOUT_TESTS;
-        ui->request.open[ui->request.focus] = true;
-    }
-    ui_dirty(ui);
+    if (ui_program(ui) && next != view)
+        ui_open(ui, next);
+    if (focus)
+        ui->request.focus = view_of_slot(ui, LAYOUT_LEFT);
+    ui_open(ui, ui->request.focus);
 }
 
 void ui_show_value(struct ui *ui, int value)
 {
     ui->value = value;
-    if (!ui_is_open(ui, LAYOUT_TENSOR)) {
-        close_neighbours(ui, LAYOUT_TENSOR);
+    ui->chosen = true;
+    if (!ui_is_open(ui, LAYOUT_TENSOR))
         ui_open(ui, LAYOUT_TENSOR);
-    }
     ui_want(ui, PICTURE_TENSOR);
 }
 

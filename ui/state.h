@@ -53,8 +53,10 @@ struct ui {
     bool stale[PICTURE_KIND_COUNT];               /* a newer one is needed */
     int asked[PICTURE_KIND_COUNT];                /* on their way */
     int value;                                    /* that the tensor view shows; -1: none yet */
-    int focus_value;                              /* what the last stop was about */
-    int step;                                     /* whose marks are shown, -1: the current one */
+    bool chosen;                                  /* by the user: stops without a tensor leave it */
+    int64_t asked_ms; /* when a picture of the moving run was asked for */
+    int focus_value;  /* what the last stop was about */
+    int step;         /* whose marks are shown, -1: the current one */
     struct log log;
     struct test_run *tests; /* run beside the screens */
     struct posted *posted;

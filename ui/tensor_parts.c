@@ -58,7 +58,8 @@ struct tensor_layout tensor_layout_of(struct layout_rectangle box, enum tensor_m
     layout.window_columns = (layout.numbers.cols - LABEL - KIND) / CELL;
     layout.heat_rows = layout.heat.rows - 2;
     layout.heat_columns = layout.heat.cols - 2;
-    layout.bins = layout.histogram.rows > 3 ? 24 : 0;
+    int bins = (layout.histogram.cols - 5) / 2; /* of test and reference, side by side */
+    layout.bins = layout.histogram.rows > 3 ? (bins < 8 ? 8 : bins > 40 ? 40 : bins) : 0;
     int *sizes[] = {&layout.window_rows, &layout.window_columns, &layout.heat_rows,
                     &layout.heat_columns};
     for (int i = 0; i < 4; i++)
@@ -138,20 +139,27 @@ int tensor_draw_verdict(struct layout_rectangle box, const struct tensor_picture
                         const struct program_picture *program)
 {
     struct pen pen = pen_at(box, 0);
+    char shape[80];
     int row = 0;
     (void)program;
     if (tensor->compared) {
         enum picture_status status = status_of(tensor);
         pen_skip(&pen, 1);
         pen_mark(&pen, status_role(status), status_mark(status));
-        pen_format(&pen, status_role(status), " %s   ", status_word(status));
-        put_metrics(&pen, tensor);
+        pen_format(&pen, status_role(status), " %s", status_word(status));
+        pen_format(&pen, THEME_NORMAL, "   %s %s", dtype_name(tensor->dtype),
+                   shape_text(tensor->shape, shape));
         if (tensor->sampled)
-            pen_put(&pen, THEME_WARNING, "samples only");
+            pen_put(&pen, THEME_WARNING, "   compared in samples only");
+        pen_line(&pen, ++row, -1);
+        pen_skip(&pen, 1);
+        put_metrics(&pen, tensor);
         pen_line(&pen, ++row, -1);
         put_counts(&pen, tensor);
     } else if (!tensor->problem) {
-        pen_format(&pen, THEME_DIM, " not compared in this step%s%s",
+        pen_format(&pen, THEME_NORMAL, " %s %s", dtype_name(tensor->dtype),
+                   shape_text(tensor->shape, shape));
+        pen_format(&pen, THEME_DIM, "   not compared in this step%s%s",
                    tensor->reference_problem ? ": " : "",
                    tensor->reference_problem ? tensor->reference_problem : "");
     }
@@ -178,7 +186,8 @@ int tensor_draw_verdict(struct layout_rectangle box, const struct tensor_picture
     }
     pen_line(&pen, ++row, -1);
     pen_format(&pen, THEME_DIM, " produced by %s",
-               tensor->producer[0] ? tensor->producer : "no instruction: it is an input or state");
+               tensor->producer[0] ? tensor->producer + strspn(tensor->producer, " ")
+                                   : "no instruction: it is an input or state");
     return row + 1;
 }
 
@@ -253,34 +262,32 @@ static void draw_bins(struct layout_rectangle box, const int64_t *bins, int coun
 
 void tensor_draw_histograms(struct layout_rectangle box, const struct tensor_picture *tensor)
 {
+    static const char *const names[] = {"test", "reference", "|difference|"};
+    static const enum theme_role roles[] = {THEME_TEST, THEME_REFERENCE, THEME_DIVERGED};
+    const int64_t *bins[] = {tensor->test_bins, tensor->reference_bins, tensor->difference_bins};
+    char title[120], low[32], high[32], most[32];
     if (box.rows < 4 || box.cols < 12)
         return;
-    term_box(box, THEME_FRAME, " histogram ");
+    if (tensor->bins == 0)
+        snprintf(title, sizeof(title), " histogram ");
+    else
+        snprintf(title, sizeof(title), " %s..%s ", number_text(tensor->low, low),
+                 number_text(tensor->high, high));
+    term_box(box, THEME_FRAME, title);
     struct layout_rectangle inside = {box.row + 1, box.col + 1, box.rows - 2, box.cols - 2};
     struct pen pen = pen_at(inside, inside.rows - 1);
-    if (tensor->bins == 0)
-        return;
-    bool both = tensor->reference_bins && inside.cols >= 2 * tensor->bins + 3;
-    bool all = both && inside.cols >= 3 * tensor->bins + 4;
-    char low[32], high[32];
-    struct layout_rectangle part = {inside.row, inside.col + 1, inside.rows - 1, tensor->bins};
-    draw_bins(part, tensor->test_bins, tensor->bins, THEME_TEST);
-    pen_skip(&pen, 1);
-    pen_format(&pen, THEME_TEST, "test %s..%s", number_text(tensor->low, low),
-               number_text(tensor->high, high));
-    if (!both)
-        return;
-    part.col += tensor->bins + 1;
-    draw_bins(part, tensor->reference_bins, tensor->bins, THEME_REFERENCE);
-    pen.col = tensor->bins + 2;
-    pen_put(&pen, THEME_REFERENCE, "reference, same range");
-    if (!all)
-        return;
-    part.col += tensor->bins + 1;
-    draw_bins(part, tensor->difference_bins, tensor->bins, THEME_DIVERGED);
-    pen.col = 2 * tensor->bins + 3;
-    pen_format(&pen, THEME_DIVERGED, "|difference| to %s",
-               number_text(tensor->difference_high, high));
+    for (int i = 0; i < 3 && tensor->bins > 0 && bins[i]; i++) {
+        int col = 1 + i * (tensor->bins + 1);
+        struct layout_rectangle part = {inside.row, inside.col + col, inside.rows - 1,
+                                        tensor->bins};
+        if (col + tensor->bins > inside.cols)
+            break;
+        draw_bins(part, bins[i], tensor->bins, roles[i]);
+        pen.col = col;
+        pen_cell(&pen, tensor->bins, roles[i], names[i]);
+        if (i == 2)
+            pen_format(&pen, THEME_DIM, " 0..%s", number_text(tensor->difference_high, most));
+    }
 }
 
 /* ---- numbers ---- */

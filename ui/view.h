@@ -17,7 +17,7 @@ struct view_hint {
 struct view_operations {
     enum layout_view view;
     const char *title;
-    const char *help;              /* what it shows, for the help view; lines */
+    const char *help;              /* what it shows, for the help view: a paragraph */
     const struct view_hint *hints; /* ended by a NULL command */
     void *(*create)(struct ui *ui);
     void (*destroy)(void *state);

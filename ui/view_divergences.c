@@ -247,7 +247,8 @@ static void put_cosine(struct pen *pen, const struct picture_result *result)
 }
 
 static void draw_result(const struct program_picture *program, const struct state_picture *state,
-                        const struct picture_result *result, struct pen *pen, int name_width)
+                        const struct picture_result *result, struct pen *pen, int name_width,
+                        bool wide)
 {
     const struct picture_value *value = &program->values[result->value];
     const struct metrics *metrics = &result->metrics;
@@ -258,7 +259,7 @@ static void draw_result(const struct program_picture *program, const struct stat
     pen_skip(pen, 1);
     pen_cell(pen, name_width, role, value->name);
     put_number(pen, true, result->error, role);
-    if (name_width >= 36) {
+    if (wide) {
         put_number(pen, result->measured, result->verdict.max_relative, role);
         put_cosine(pen, result);
         put_number(pen, result->measured && metrics->rms_reference > 0,
@@ -270,11 +271,11 @@ static void draw_result(const struct program_picture *program, const struct stat
     pen_put(pen, THEME_WARNING, first ? " first" : result->sampled ? " samples" : "");
 }
 
-static void draw_heading(struct pen *pen, int name_width)
+static void draw_heading(struct pen *pen, int name_width, bool wide)
 {
     pen_cell(pen, name_width + 2, THEME_DIM, "  tensor");
     pen_right(pen, 9, THEME_DIM, "rms/scale");
-    if (name_width >= 36) {
+    if (wide) {
         pen_right(pen, 9, THEME_DIM, "max/sc.");
         pen_right(pen, 10, THEME_DIM, "cosine");
         pen_right(pen, 9, THEME_DIM, "norm r.");
@@ -305,10 +306,11 @@ static void draw_table(struct ui *ui, struct divergences *view, struct layout_re
     const struct program_picture *program = ui_program(ui);
     const struct state_picture *state = ui_state(ui);
     struct pen pen = pen_at(box, 0);
-    int numbers = box.cols >= 100 ? 61 : 33;
+    bool wide = box.cols >= 100;
+    int numbers = wide ? 61 : 33;
     int name_width = box.cols - 2 - numbers;
     name_width = name_width < 10 ? 10 : name_width > 64 ? 64 : name_width;
-    draw_heading(&pen, name_width);
+    draw_heading(&pen, name_width, wide);
     list_resize(&view->list, view->row_count);
     list_show(&view->list, box.rows - 1);
     if (view->row_count == 0) {
@@ -325,7 +327,7 @@ static void draw_table(struct ui *ui, struct divergences *view, struct layout_re
                        view->groups[row->group].name, view->groups[row->group].failed,
                        view->groups[row->group].results);
         else if (row->result < state->result_count)
-            draw_result(program, state, &state->results[row->result], &pen, name_width);
+            draw_result(program, state, &state->results[row->result], &pen, name_width, wide);
     }
 }
 
@@ -463,9 +465,9 @@ static const struct view_hint hints[] = {{"open", "tensor"},       {"blame", "bl
 const struct view_operations view_divergences = {
     .view = LAYOUT_DIVERGENCES,
     .title = "Divergences",
-    .help = "The compared tensors of the step that passed over a limit; Space shows all that were\n"
-            "compared. o sorts by another column, O turns the order round, i groups by layer, by\n"
-            "what tensors are, or shows the map of layers and passes. / filters: a part of the\n"
+    .help = "The compared tensors of the step that passed over a limit; Space shows all that were "
+            "compared. o sorts by another column, O turns the order round, i groups by layer, by "
+            "what tensors are, or shows the map of layers and passes. / filters: a part of the "
             "name, or conditions such as rel_rms > 1e-3 && name ~ mlp.",
     .hints = hints,
     .create = create,

@@ -10,6 +10,7 @@ struct help_view {
     struct list list;
     char **lines;
     int count, capacity;
+    int width; /* that they are broken for */
 };
 
 static void *create(struct ui *ui)
@@ -33,15 +34,37 @@ static void destroy(void *state)
     free(view);
 }
 
-static void write_help(struct ui *ui, struct text *out)
+/* The words of `words` in lines of at most `width` columns. */
+static void add_paragraph(struct text *out, const char *words, int width)
 {
-    text_add(out, "The letters of gdb move the run; they act on the selected row where that makes\n"
-                  "sense. : opens the command line with all commands of the prompt (:help lists\n"
-                  "them), / filters or finds, Tab goes to the next pane, Enter opens, Esc goes\n"
-                  "back, q leaves. Ctrl-C stops the run.\n\nVIEWS\n");
+    int used = 0;
+    while (*words) {
+        int length = (int)strcspn(words, " ");
+        if (used > 0 && used + 1 + length > width) {
+            text_add(out, "\n");
+            used = 0;
+        }
+        text_format(out, "%s%.*s", used > 0 ? " " : "", length, words);
+        used += length + (used > 0);
+        words += length;
+        words += strspn(words, " ");
+    }
+    text_add(out, "\n");
+}
+
+static void write_help(struct ui *ui, int width, struct text *out)
+{
+    add_paragraph(out,
+                  "The letters of gdb move the run; they act on the selected row where that makes "
+                  "sense. : opens the command line with all commands of the prompt (:help lists "
+                  "them), / filters or finds, Tab goes to the next pane, Enter opens, Esc goes "
+                  "back, q leaves. Ctrl-C stops the run.",
+                  width);
+    text_add(out, "\nVIEWS\n");
     for (int v = 0; v < LAYOUT_VIEW_COUNT; v++) {
         const struct view_operations *operations = ui_operations((enum layout_view)v);
-        text_format(out, "\n%s\n%s\n", operations->title, operations->help);
+        text_format(out, "\n%s\n", operations->title);
+        add_paragraph(out, operations->help, width);
     }
     text_add(out, "\nKEYS  (view, key, command)\n\n");
     keymap_print(&ui->keymap, NULL, out);
@@ -50,11 +73,12 @@ static void write_help(struct ui *ui, struct text *out)
         text_format(out, "  %-12s %s\n", ui_verb_name(i), ui_verb_help(i));
 }
 
-static void fill(struct ui *ui, struct help_view *view)
+static void fill(struct ui *ui, struct help_view *view, int width)
 {
     struct text text = {0};
     clear_lines(view);
-    write_help(ui, &text);
+    view->width = width;
+    write_help(ui, width, &text);
     for (const char *line = text.data; line && *line;) {
         size_t length = strcspn(line, "\n");
         ARRAY_PUSH(view->lines, view->count, view->capacity, memory_string_part(line, length));
@@ -68,8 +92,8 @@ static void draw(struct ui *ui, void *context, struct layout_rectangle box, bool
     struct help_view *view = context;
     struct pen pen = pen_at(box, 0);
     (void)focus;
-    if (view->count == 0)
-        fill(ui, view);
+    if (view->width != box.cols - 2)
+        fill(ui, view, box.cols - 2);
     list_resize(&view->list, view->count);
     list_show(&view->list, box.rows);
     for (int i = 0; i < box.rows && view->list.top + i < view->count; i++) {
@@ -120,7 +144,7 @@ static bool search(struct ui *ui, void *context, const char *text, int direction
 static void save(struct ui *ui, void *context, struct text *out)
 {
     (void)context;
-    write_help(ui, out);
+    write_help(ui, 100, out);
 }
 
 const struct view_operations view_help = {

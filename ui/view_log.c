@@ -1,6 +1,7 @@
 /* The log: commands, what they said, messages, and whatever libraries print. The view of ranks
  * shows the same lines of the run's own output, below the state of each rank. */
 #include "ui/state.h"
+#include "ui/text_width.h"
 
 #include "engine/base/memory.h"
 
@@ -10,6 +11,7 @@
 struct log_view {
     struct list list; /* of the lines that are shown */
     bool stay;        /* do not follow the newest line */
+    int skip;         /* columns of the lines that are left of the edge */
     int seen;         /* lines there were when drawn last */
 };
 
@@ -31,11 +33,18 @@ static enum theme_role role_of(enum log_kind kind)
     return roles[kind];
 }
 
-static void put_line(struct pen *pen, const struct log_line *line)
+static void put_line(struct pen *pen, const struct log_line *line, int skip)
 {
     static const char *const prefixes[] = {"(lockstep) ", "", "! ", "- ", "| "};
-    pen_put(pen, role_of(line->kind), prefixes[line->kind]);
-    pen_cell(pen, pen_room(pen), role_of(line->kind), line->text);
+    struct text part = {0};
+    if (skip == 0) {
+        pen_put(pen, role_of(line->kind), prefixes[line->kind]);
+        pen_cell(pen, pen_room(pen), role_of(line->kind), line->text);
+        return;
+    }
+    text_clip(&part, line->text, strlen(line->text), skip, pen_room(pen));
+    pen_put(pen, role_of(line->kind), part.data ? part.data : "");
+    text_free(&part);
 }
 
 static void draw_lines(struct log_view *view, const struct log *log, struct layout_rectangle box,
@@ -49,7 +58,7 @@ static void draw_lines(struct log_view *view, const struct log *log, struct layo
     for (int i = 0; i < box.rows && view->list.top + i < log->count; i++) {
         bool selected = focus && view->stay && view->list.top + i == view->list.selected;
         pen_line(&pen, i, selected ? (int)THEME_CURRENT : -1);
-        put_line(&pen, &log->lines[view->list.top + i]);
+        put_line(&pen, &log->lines[view->list.top + i], view->skip);
     }
 }
 
@@ -70,6 +79,11 @@ static bool act(struct ui *ui, void *context, const char *command, bool key)
     const char *rest;
     (void)ui;
     (void)key;
+    if (command_is(command, "move left", NULL) || command_is(command, "move right", NULL)) {
+        view->skip += command_is(command, "move right", NULL) ? 20 : -20;
+        view->skip = view->skip < 0 ? 0 : view->skip;
+        return true;
+    }
     bool moved = command_is(command, "move", &rest) && list_move(&view->list, rest);
     if (command_is(command, "scroll", &rest)) {
         list_scroll(&view->list, strcmp(rest, "up") == 0 ? -3 : 3);
@@ -112,7 +126,7 @@ static const struct view_hint hints[] = {{"follow", "follow"}, {NULL, NULL}};
 const struct view_operations view_log = {
     .view = LAYOUT_LOG,
     .title = "Log",
-    .help = "Commands and all that they said, messages, and what libraries print to standard\n"
+    .help = "Commands and all that they said, messages, and what libraries print to standard "
             "output and error (after |). F follows the newest line or stays; / finds.",
     .hints = hints,
     .create = create,
@@ -169,7 +183,7 @@ static void save_ranks(struct ui *ui, void *context, struct text *out)
 const struct view_operations view_ranks = {
     .view = LAYOUT_RANKS,
     .title = "Ranks",
-    .help = "Where each rank stands, and what the run and its libraries print. (Runs have one\n"
+    .help = "Where each rank stands, and what the run and its libraries print. (Runs have one "
             "rank today.)",
     .hints = hints,
     .create = create,

@@ -121,10 +121,9 @@ static int draw_classes(struct layout_rectangle box, const struct memory_picture
 {
     struct pen pen = pen_at(box, 0);
     int row = 0;
-    pen_format(&pen, THEME_DIM, "%-16s%12s%12s%12s%12s", " class", "now", "at the peak",
-               "device now", "device peak");
+    pen_format(&pen, THEME_DIM, "%-16s%12s%12s", " class", "now", "at the peak");
     for (int c = 0; c < MEMORY_CLASS_COUNT; c++) {
-        int64_t all = memory->now[c] + memory->at_peak[c] + memory->device.peak[c];
+        int64_t all = memory->now[c] + memory->at_peak[c];
         if (all == 0)
             continue;
         pen_line(&pen, ++row, -1);
@@ -134,15 +133,11 @@ static int draw_classes(struct layout_rectangle box, const struct memory_picture
         pen_cell(&pen, 13, THEME_NORMAL, memory_class_name((enum memory_class)c));
         put_bytes(&pen, memory->now[c]);
         put_bytes(&pen, memory->at_peak[c]);
-        put_bytes(&pen, memory->device.live[c]);
-        put_bytes(&pen, memory->device.peak[c]);
     }
     pen_line(&pen, ++row, -1);
     pen_cell(&pen, 16, THEME_TITLE, " sum");
     put_bytes(&pen, sum_of(memory->now));
     put_bytes(&pen, sum_of(memory->at_peak));
-    put_bytes(&pen, memory->device.live_total);
-    put_bytes(&pen, memory->device.peak_total);
     return row + 1;
 }
 
@@ -178,10 +173,10 @@ static void draw_summary(struct layout_rectangle box, const struct memory_pictur
     if (memory->reference_forecast > 0)
         pen_format(&pen, THEME_NORMAL, " + reference %s",
                    text_bytes((uint64_t)memory->reference_forecast, reference));
-    pen_format(&pen, THEME_DIM, "   device %s counted %s", memory->device_name,
-               text_bytes((uint64_t)memory->device.peak_total, test));
+    pen_format(&pen, THEME_NORMAL, "   %s counted %s", memory->device_name,
+               text_bytes((uint64_t)memory->device.live_total, test));
     if (memory->keep)
-        pen_put(&pen, THEME_DIM, "   every value of the step is kept");
+        pen_put(&pen, THEME_DIM, "   all values kept");
 }
 
 static void draw(struct ui *ui, void *context, struct layout_rectangle box, bool focus)
@@ -271,8 +266,8 @@ static const struct view_hint hints[] = {{"toggle", "now/peak"}, {"open", "tenso
 const struct view_operations view_memory = {
     .view = LAYOUT_MEMORY,
     .title = "Memory",
-    .help = "Live memory over the instructions of a step, by class, as the plan has it; what the\n"
-            "device has counted beside it (both runs); and who owns it at the peak, or, after\n"
+    .help = "Live memory over the instructions of a step, by class, as the plan has it; what the "
+            "device has counted beside it (both runs); and who owns it at the peak, or, after "
             "Space, now.",
     .hints = hints,
     .create = create,

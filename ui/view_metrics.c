@@ -188,7 +188,7 @@ static void save(struct ui *ui, void *context, struct text *out)
 const struct view_operations view_metrics = {
     .view = LAYOUT_METRICS,
     .title = "Metrics",
-    .help = "Loss, gradient norm, learning rate and loss scale of the finished steps, of the test\n"
+    .help = "Loss, gradient norm, learning rate and loss scale of the finished steps, of the test "
             "and the reference, and their relative difference.",
     .create = create,
     .destroy = destroy,

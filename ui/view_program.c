@@ -177,7 +177,7 @@ static void put_name(struct pen *pen, const struct tree_node *node,
                      const struct program_picture *program, int width)
 {
     int end = pen->col + width;
-    pen_skip(pen, 1 + 2 * (int)node->level);
+    pen_skip(pen, 1 + (int)node->level);
     if (node->level != TREE_INSTRUCTION) {
         pen_mark(pen, THEME_NORMAL, node->folded ? THEME_MARK_FOLDED : THEME_MARK_UNFOLDED);
         pen_skip(pen, 1);
@@ -186,11 +186,13 @@ static void put_name(struct pen *pen, const struct tree_node *node,
         return;
     }
     const struct picture_instruction *in = &program->instructions[node->first];
-    pen_format(pen, THEME_NUMBER, "%5d ", node->first);
-    if (width >= 50)
+    pen_format(pen, THEME_NUMBER, "%4d ", node->first);
+    bool short_form = width < 62 && in->part[0]; /* operands are below, or in the tensor view */
+    if (in->part[0])
         pen_cell(pen, 15, THEME_NAME, in->part);
     pen_skip(pen, 1);
-    pen_cell(pen, end - pen->col, in->fault ? THEME_WARNING : THEME_NORMAL, in->text);
+    pen_cell(pen, end - pen->col, in->fault ? THEME_WARNING : THEME_NORMAL,
+             short_form ? in->op : in->text);
 }
 
 static void draw_row(struct ui *ui, struct program_view *view, struct pen *pen, int row)
@@ -445,9 +447,9 @@ static const struct view_hint hints[] = {{"break here", "break"}, {"check", "che
 const struct view_operations view_program = {
     .view = LAYOUT_PROGRAM,
     .title = "Program",
-    .help = "The step as a listing: passes, layers, instructions. Each row tells how its outputs\n"
-            "compare with the reference: the sign, rms of the difference over the scale of the\n"
-            "reference, and a bar: how much of the limit that is. Enter shows the tensor that the\n"
+    .help = "The step as a listing: passes, layers, instructions. Each row tells how its outputs "
+            "compare with the reference: the sign, rms of the difference over the scale of the "
+            "reference, and a bar: how much of the limit that is. Enter shows the tensor that the "
             "instruction wrote.",
     .hints = hints,
     .create = create,

@@ -97,11 +97,9 @@ static void subtitle(struct ui *ui, void *context, struct text *out)
 {
     struct tensor_view *view = context;
     const struct tensor_picture *tensor = tensor_of_ui(ui);
-    char shape[80];
-    if (!tensor)
+    if (!tensor || (ui->value >= 0 && tensor->value != ui->value))
         return;
-    text_format(out, "  %s  %s %s", tensor->name, dtype_name(tensor->dtype),
-                shape_text(tensor->shape, shape));
+    text_format(out, "  %s", tensor->name);
     if (view->mode)
         text_format(out, "  %s", mode_names[view->mode]);
     if (tensor->planes > 1)
@@ -264,9 +262,9 @@ static const struct view_hint hints[] = {
 const struct view_operations view_tensor = {
     .view = LAYOUT_TENSOR,
     .title = "Tensor",
-    .help = "One tensor: verdict with its limits, a map of |difference| (! where a number is not\n"
-            "finite), histograms of both sides, numbers of test, reference and difference. Arrows\n"
-            "move, e goes from one of the worst elements to the next, [ and ] to other slices of\n"
+    .help = "One tensor: verdict with its limits, a map of |difference| (! where a number is not "
+            "finite), histograms of both sides, numbers of test, reference and difference. Arrows "
+            "move, e goes from one of the worst elements to the next, [ and ] to other slices of "
             "tensors of three and more dimensions, i shows one part alone, Space one side.",
     .hints = hints,
     .create = create,

@@ -128,7 +128,7 @@ static void draw_model(struct ui *ui, const struct tests_view *view, int model, 
     pen_mark(pen, THEME_NORMAL, open ? THEME_MARK_UNFOLDED : THEME_MARK_FOLDED);
     pen_skip(pen, 1);
     pen_cell(pen, 24, THEME_NAME, view->tests->models[model].name);
-    pen_format(pen, THEME_DIM, "%3d tests", tests);
+    pen_format(pen, THEME_DIM, "%3d test%s", tests, tests == 1 ? "" : "s");
     if (passed)
         pen_format(pen, THEME_PASSED, "  %d passed", passed);
     if (failed)
@@ -260,6 +260,7 @@ static void set_filter(struct tests_view *view, const char *text)
     free(view->filter);
     view->filter = text[0] ? memory_string(text) : NULL;
     build_rows(view);
+    list_select(&view->list, 0);
 }
 
 static bool act(struct ui *ui, void *context, const char *command, bool key)
