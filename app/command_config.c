@@ -21,7 +21,7 @@ static int check(const struct app_options *app)
     char *report = NULL;
     int problems = config_check_all(&app->search, &report);
     if (problems > 0)
-        fputs(report, stderr);
+        fprintf(stderr, "%s\n", report);
     else
         printf("All configurations are right.\n");
     free(report);

@@ -157,7 +157,7 @@ static int conclude(const struct test_options *options, const struct report *rep
         return app_complain(EXIT_FAILED, "%s", status.text);
     if (report->count == 0)
         return EXIT_NO_TESTS;
-    return counts.failed > 0 || report->interrupted ? EXIT_FAILED : EXIT_DONE;
+    return counts.failed + counts.not_run > 0 || report->interrupted ? EXIT_FAILED : EXIT_DONE;
 }
 
 static int run_report(const struct app_options *app, const struct test_options *options,

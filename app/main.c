@@ -48,15 +48,23 @@ bool app_wants_color(const struct app_options *options, void *stream)
     return !(no_color && no_color[0]) && isatty(fileno(stream));
 }
 
+/* Whether it begins with file:line:column, which editors jump to when nothing stands before it. */
+static bool has_place(const char *message)
+{
+    int length = 0;
+    sscanf(message, "%*[^:\n]:%*[0-9]:%*[0-9]: %n", &length);
+    return length > 0;
+}
+
 int app_complain(int code, const char *format, ...)
 {
+    char message[4096];
     va_list arguments;
     va_start(arguments, format);
-    fflush(stdout);
-    fprintf(stderr, "lockstep: ");
-    vfprintf(stderr, format, arguments);
-    fputc('\n', stderr);
+    vsnprintf(message, sizeof(message), format, arguments);
     va_end(arguments);
+    fflush(stdout);
+    fprintf(stderr, "%s%s\n", has_place(message) ? "" : "lockstep: ", message);
     return code;
 }
 
@@ -144,8 +152,7 @@ int main(int argc, char **argv)
          "a folder of configurations that come before the built-in ones"},
         {"--set", NULL, ARGUMENT_TEXTS, &overrides, "KEY=VALUE",
          "change the configuration, e.g. data.seed=7"},
-        {"--device", NULL, ARGUMENT_TEXT, &options.device, "NAME",
-         "auto (default), cpu, cuda or reference"},
+        {"--device", NULL, ARGUMENT_TEXT, &options.device, "NAME", "auto (default), cpu or cuda"},
         {"--threads", NULL, ARGUMENT_INTEGER, &options.threads, "N",
          "threads of the CPU device (default: all cores)"},
         {"--color", NULL, ARGUMENT_TEXT, &color, "WHEN", "auto (default), always or never"},

@@ -176,6 +176,8 @@ static void unknown_key(struct checker *checker, const struct node_entry *entry,
     int count = 0;
     for (; fields->key && count < 32; fields++)
         words[count++] = fields->key;
+    if (!*path && strcmp(checker->what, "the model") == 0 && count < 32)
+        words[count++] = "extends"; /* no field: it is followed before the rest is checked */
     const char *closest = names_closest(entry->key, words, count);
     struct text allowed = {0};
     if (closest)

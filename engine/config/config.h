@@ -192,6 +192,7 @@ struct variant_config {
     char *tolerances;      /* name of a tolerance table; NULL with no reference */
     double compare_factor; /* default 1 */
     bool requires_cuda;
+    char *reference_place, *tolerances_place; /* "file:line:column" of these names; or NULL */
 };
 
 /* Where configurations are looked up, first match wins: `directories` (those of --config-dir), then
@@ -220,6 +221,10 @@ void config_names_free(char **names, int count);
 struct variant_config *variant_load(const struct config_search *search, const char *name,
                                     struct status *status);
 void variant_free(struct variant_config *variant);
+
+/* Checks that the references of `variants` (NULL ones are left out) exist among them and do not go
+ * in circles. Fails with all problems, one per line (STATUS_INVALID). */
+bool variants_check(struct variant_config *const *variants, int count, struct status *status);
 
 /* Whether skip_tests of the model matches the variant's name. */
 bool config_skips_variant(const struct config *config, const char *variant);

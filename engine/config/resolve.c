@@ -192,6 +192,7 @@ static void check_variant(const struct node *node, const char *name, struct prob
     if (overrides)
         check_document(overrides->value, &schema_overrides, "overrides", true, problems);
     const struct node *own = node_find(node, "name"), *ranks = node_find(node, "ranks");
+    const struct node *group = node_find(node, "group");
     if (own && own->kind == NODE_SCALAR && strcmp(own->text, name))
         problem_add(problems, own->source, "name is '%.60s'; expected '%s', as the file is called",
                     own->text, name);
@@ -199,6 +200,11 @@ static void check_variant(const struct node *node, const char *name, struct prob
     if (ranks && ranks->kind == NODE_SCALAR &&
         check_integer(ranks->text, INT32_MIN, INT32_MAX, &value) && (value < 1 || value > 65536))
         problem_add(problems, ranks->source, "ranks is %s; expected 1 to 65536", ranks->text);
+    else if (ranks && group && ranks->kind == NODE_SCALAR && group->kind == NODE_SCALAR &&
+             strcmp(ranks->text, "1") != 0 && strcmp(group->text, "basic") == 0)
+        problem_add(problems, ranks->source,
+                    "ranks is %.20s; expected 1 in group basic (several: group distributed)",
+                    ranks->text);
     if (!node_find(node, "compares_with") != !node_find(node, "tolerances"))
         problem_add(problems, node->source,
                     "only one of compares_with and tolerances; expected both or none");

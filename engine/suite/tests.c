@@ -30,7 +30,7 @@ static bool load_variants(struct variants *variants, const struct config_search 
     for (int i = 0; i < variants->count; i++)
         if (!(variants->items[i] = variant_load(search, variants->names[i], status)))
             return false;
-    return true;
+    return variants_check(variants->items, variants->count, status);
 }
 
 static struct test_case *add_test(struct test_list *list, int model, enum test_group group,

@@ -44,6 +44,7 @@ static const struct bad bad_documents[] = {
     /* keys */
     {"extends: llama\nbase_model:\n  hiden_size: 3\n",
      "my.yaml:3:3: unknown key 'hiden_size' in base_model; did you mean 'hidden_size'?"},
+    {"extnds: llama\n", "my.yaml:1:1: unknown key 'extnds' in the model; did you mean 'extends'?"},
     {"extends: llama\ngruops: {}\n",
      "my.yaml:2:1: unknown key 'gruops' in the model; did you mean 'groups'?"},
     {"extends: llama\nmulti_stage: {offload: true}\n",
@@ -257,6 +258,8 @@ static void test_variants(void **state)
         {"group: basik\n",
          "1:8: group is 'basik'; expected basic or distributed (did you mean 'basic'?)"},
         {"group: basic\nranks: 0\n", "2:8: ranks is 0; expected 1 to 65536"},
+        {"group: basic\nranks: 2\n",
+         "2:8: ranks is 2; expected 1 in group basic (several: group distributed)"},
         {"group: basic\nname: odd\n", "2:7: name is 'odd'; expected 'v', as the file is called"},
         {"group: basic\ncompares_with: simple\n",
          "1:1: only one of compares_with and tolerances; expected both or none"},
@@ -291,19 +294,61 @@ static void test_check_all(void **state)
                  "group: basic\ncompares_with: smiple\ntolerances: bf61\n");
     folder_write(folder, "tolerances/t.yaml", "rules: [{name: x}]\notherwise: {ignore: true}\n");
     char *expected = memory_format(
-        "variant odd: no variant 'smiple' (did you mean 'simple'?)\n"
-        "variant odd: no tolerance table 'bf61' (did you mean 'bf16'?)\n"
+        "%s/variants/odd.yaml:3:13: tolerances: no tolerance table 'bf61' (did you mean 'bf16'?)\n"
+        "%s/variants/odd.yaml:2:16: compares_with: no variant 'smiple' (did you mean 'simple'?)\n"
         "%s/tolerances/t.yaml:1:9: the rule has no limits; expected relative and absolute, or "
         "ignore: true, or a column cpu or cuda\n"
         "%s/one.yaml:2:8: unknown key 'sed' in data; did you mean 'seed'?\n"
         "configs/variants/tp2.yaml:12:22: tensor_parallel is 2; expected a divisor of heads, which "
         "is 9 (in two/tp2)\n",
-        folder, folder);
+        folder, folder, folder, folder);
     int count = config_check_all(&search, &report);
     assert_memory_equal(report, expected, strlen(expected));
     /* the same of the ten other variants with tensor_parallel: 2 */
     assert_int_equal(count, 5 + 10);
     free(expected);
+    free(report);
+    folder_remove(folder);
+}
+
+/* A variant that is compared with itself by way of others would never run. One that leads into
+ * such a circle, but is not part of it, is not the mistake. */
+static void test_circle_of_references(void **state)
+{
+    (void)state;
+    char *folder = folder_make(), *report = NULL;
+    struct config_search search = {(const char *const *)&folder, 1, NULL, 0};
+    folder_write(folder, "variants/a.yaml",
+                 "group: basic\ncompares_with: b\ntolerances: layer_match\n");
+    folder_write(folder, "variants/b.yaml",
+                 "group: basic\ntolerances: layer_match\ncompares_with: a\n");
+    folder_write(folder, "variants/c.yaml",
+                 "group: basic\ncompares_with: b\ntolerances: layer_match\n");
+    char *expected = memory_format(
+        "%s/variants/a.yaml:2:16: compares_with b, which leads back to a; expected a reference "
+        "that ends in a baseline\n"
+        "%s/variants/b.yaml:3:16: compares_with a, which leads back to b; expected a reference "
+        "that ends in a baseline",
+        folder, folder);
+    assert_int_equal(config_check_all(&search, &report), 2);
+    assert_string_equal(report, expected);
+    free(expected);
+    free(report);
+    folder_remove(folder);
+}
+
+/* One mistake of a variant is one line, however many models are tested under it. */
+static void test_mistake_of_all_models(void **state)
+{
+    (void)state;
+    char *folder = folder_make(), *report = NULL;
+    struct config_search search = {(const char *const *)&folder, 1, NULL, 0};
+    folder_write(folder, "variants/v.yaml",
+                 "group: basic\noverrides: {schedule: {micro_batch_splits: 3}}\n");
+    assert_int_equal(config_check_all(&search, &report), 1);
+    assert_non_null(strstr(report, "variants/v.yaml:2:44: micro_batch_splits is 3; expected a "
+                                   "divisor of micro_batch_size, which is 2048 (in gpt_2/v and "));
+    assert_non_null(strstr(report, " other runs)"));
     free(report);
     folder_remove(folder);
 }
@@ -324,11 +369,17 @@ static void test_unreadable(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_messages),   cmocka_unit_test(test_alias_bomb),
-        cmocka_unit_test(test_size),       cmocka_unit_test(test_cycle),
-        cmocka_unit_test(test_settings),   cmocka_unit_test(test_names_and_folders),
-        cmocka_unit_test(test_variants),   cmocka_unit_test(test_check_all),
+        cmocka_unit_test(test_messages),
+        cmocka_unit_test(test_alias_bomb),
+        cmocka_unit_test(test_size),
+        cmocka_unit_test(test_cycle),
+        cmocka_unit_test(test_settings),
+        cmocka_unit_test(test_names_and_folders),
+        cmocka_unit_test(test_variants),
+        cmocka_unit_test(test_check_all),
         cmocka_unit_test(test_unreadable),
+        cmocka_unit_test(test_circle_of_references),
+        cmocka_unit_test(test_mistake_of_all_models),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
