@@ -243,12 +243,15 @@ static int run_options(const struct app_options *app, const struct command_optio
 
 int app_run(int argc, char **argv, const struct app_options *app)
 {
-    struct command_options options = {0};
+    struct command_options options = {.steps = -1, .repeat = -1};
     struct status status = STATUS_NONE;
     int code = EXIT_DONE;
     enum arguments_result parsed = parse(argc, argv, &options, &status);
     if (parsed == ARGUMENTS_WRONG)
         code = app_complain(EXIT_USAGE, "%s", status.text);
+    else if (parsed == ARGUMENTS_OK && (options.steps == 0 || options.repeat == 0))
+        code = app_complain(EXIT_USAGE, "%s takes at least 1",
+                            options.steps == 0 ? "--steps" : "--repeat");
     else if (parsed == ARGUMENTS_OK && options.names.count != 1)
         code = app_complain(EXIT_USAGE, "run what? One MODEL[/VARIANT] (see lockstep run --help)");
     else if (parsed == ARGUMENTS_OK)

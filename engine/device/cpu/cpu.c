@@ -71,6 +71,9 @@ static const struct kernels *best_kernels(void)
     return &kernel_table_generic;
 }
 
+/* OpenMP dies of threads that the system does not give it. */
+enum { THREAD_LIMIT = 1024 };
+
 static int usable_threads(int wanted)
 {
 #ifdef _OPENMP
@@ -83,7 +86,9 @@ static int usable_threads(int wanted)
 
 static bool cpu_open(void **context, const struct device_options *options, struct status *status)
 {
-    (void)status;
+    if (options && options->threads > THREAD_LIMIT)
+        return status_fail(status, STATUS_INVALID, "%d threads; the CPU device takes at most %d",
+                           options->threads, THREAD_LIMIT);
     struct cpu_context *cpu = memory_zeroed(1, sizeof(*cpu));
     cpu->threads = usable_threads(options ? options->threads : 0);
     cpu->kernels = best_kernels();
