@@ -84,14 +84,47 @@ static void spread_bias(const struct cpu_context *context, const struct cpu_prod
     (void)context;
 }
 
+/* One part of a product: rows first..end of the result, or columns of it. */
+struct part {
+    bool by_rows;
+    int64_t first, end;
+};
+
+/* Our loop hands the parts out and BLAS runs in one thread: its own threads wait for each other and
+ * hang when the OpenMP library gives a loop fewer of them than BLAS asked for. */
+static void product_part(const struct cpu_product *p, struct part part)
+{
+#ifdef _OPENMP
+    omp_set_num_threads(1); /* of this task only: BLAS follows it */
+#endif
+    int64_t rows = part.by_rows ? part.end - part.first : p->rows;
+    int64_t columns = part.by_rows ? p->columns : part.end - part.first;
+    int64_t row = part.by_rows ? part.first : 0, column = part.by_rows ? 0 : part.first;
+    const float *a = (const float *)p->a + (p->transpose_a ? row : row * p->a_stride);
+    const float *b = (const float *)p->b + (p->transpose_b ? column * p->b_stride : column);
+    float *out = (float *)p->out + row * p->out_stride + column;
+    cblas_sgemm(CblasRowMajor, p->transpose_a ? CblasTrans : CblasNoTrans,
+                p->transpose_b ? CblasTrans : CblasNoTrans, (blasint)rows, (blasint)columns,
+                (blasint)p->depth, 1.0f, a, (blasint)p->a_stride, b, (blasint)p->b_stride,
+                p->bias ? 1.0f : 0.0f, out, (blasint)p->out_stride);
+}
+
+/* Parts are whole blocks of the longer side, so that the bits do not depend on their number (single
+ * rows would take another path through BLAS). */
 static void product_f32(const struct cpu_context *context, const struct cpu_product *p)
 {
+    enum { BLOCK = 64 };
+    bool by_rows = p->rows >= p->columns;
+    int64_t length = by_rows ? p->rows : p->columns;
+    int64_t blocks = (length + BLOCK - 1) / BLOCK;
+    int64_t parts = blocks < context->threads ? blocks : context->threads;
     if (p->bias)
         spread_bias(context, p, p->bias);
-    cblas_sgemm(CblasRowMajor, p->transpose_a ? CblasTrans : CblasNoTrans,
-                p->transpose_b ? CblasTrans : CblasNoTrans, (blasint)p->rows, (blasint)p->columns,
-                (blasint)p->depth, 1.0f, p->a, (blasint)p->a_stride, p->b, (blasint)p->b_stride,
-                p->bias ? 1.0f : 0.0f, p->out, (blasint)p->out_stride);
+    CPU_OMP(parallel for schedule(static, 1) num_threads((int)parts))
+    for (int64_t i = 0; i < parts; i++) {
+        int64_t first = blocks * i / parts * BLOCK, end = blocks * (i + 1) / parts * BLOCK;
+        product_part(p, (struct part){by_rows, first, end < length ? end : length});
+    }
 }
 
 static bool fits_blas(const struct cpu_product *p)
