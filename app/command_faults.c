@@ -6,7 +6,7 @@
 
 int app_faults(int argc, char **argv, const struct app_options *app)
 {
-    static const struct usage usage = {"lockstep faults", "",
+    static const struct usage usage = {"lockstep faults", "[options]",
                                        "Lists the faults that lockstep run, test and debug put "
                                        "into a run with --fault NAME, what\n"
                                        "each stands for, and a run to try it on."};

@@ -107,7 +107,8 @@ static int list_tests(const struct test_list *list, const struct selection *sele
     int shown = 0;
     bool ok = selection_apply(selection, list, choices, &status);
     for (int i = 0; ok && i < list->test_count; i++) {
-        if (choices[i].choice == CHOICE_UNASKED || choices[i].choice == CHOICE_DEPENDENCY)
+        if (choices[i].choice == CHOICE_UNNAMED || choices[i].choice == CHOICE_UNASKED ||
+            choices[i].choice == CHOICE_DEPENDENCY)
             continue;
         print_test(list, i);
         shown++;

@@ -5,6 +5,7 @@
 #include "app/workers.h"
 
 #include "engine/base/memory.h"
+#include "engine/program/faults.h"
 #include "engine/suite/runner.h"
 
 #include <signal.h>
@@ -218,7 +219,7 @@ int app_test(int argc, char **argv, const struct app_options *app)
     struct test_list *list = NULL;
     enum arguments_result parsed = parse(argc, argv, &options, &status);
     int code = EXIT_DONE;
-    if (parsed == ARGUMENTS_OK)
+    if (parsed == ARGUMENTS_OK && (!options.fault || faults_check(options.fault, &status)))
         list = test_list_create(&app->search, options.show_skipped ? NULL : options.models.words,
                                 options.show_skipped ? 0 : options.models.count, &status);
     if (list)

@@ -134,6 +134,16 @@ static bool means_screens(int argc, char **argv)
     return isatty(STDIN_FILENO) && isatty(STDOUT_FILENO);
 }
 
+/* A misspelt device would fail the first test, as if the test were at fault. */
+static bool is_device(const char *name)
+{
+    static const char *const names[] = {"auto", "cpu", "cuda", "reference"};
+    for (size_t i = 0; i < sizeof(names) / sizeof(names[0]); i++)
+        if (strcmp(name, names[i]) == 0)
+            return true;
+    return false;
+}
+
 /* A pipe that nobody reads any more must end the program quietly, but not kill what it runs. */
 static int finish(int code)
 {
@@ -166,6 +176,9 @@ int main(int argc, char **argv)
         code = app_complain(EXIT_USAGE, "%s", status.text);
     } else if (!parse_color(color, &options.color)) {
         code = app_complain(EXIT_USAGE, "--color takes auto, always or never, not \"%s\"", color);
+    } else if (!is_device(options.device)) {
+        code = app_complain(EXIT_USAGE, "no device \"%s\" (there are auto, cpu and cuda)",
+                            options.device);
     } else if (argc > 1 && strcmp(argv[1], "--version") == 0) {
         printf("lockstep %s\n", LOCKSTEP_VERSION);
         code = EXIT_DONE;

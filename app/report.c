@@ -43,7 +43,9 @@ struct report_counts report_count(const struct report *report)
     struct report_counts counts = {0};
     for (int i = 0; i < report->list->test_count; i++) {
         enum choice choice = report->choices[i].choice;
-        counts.deselected += choice == CHOICE_UNASKED || choice == CHOICE_DROPPED;
+        counts.unnamed += choice == CHOICE_UNNAMED;
+        counts.deselected +=
+            choice == CHOICE_UNNAMED || choice == CHOICE_UNASKED || choice == CHOICE_DROPPED;
         counts.not_built += choice == CHOICE_NOT_BUILT;
     }
     for (int i = 0; i < report->count; i++) {
@@ -144,12 +146,13 @@ static void print_reason(const struct report *report, int test, const char *word
 static void print_reasons(const struct report *report, const struct report_counts *counts)
 {
     bool skipped =
-        counts->skipped > 0 || (report->show_skipped && counts->deselected + counts->not_built > 0);
+        counts->skipped > 0 ||
+        (report->show_skipped && counts->deselected - counts->unnamed + counts->not_built > 0);
     if (!skipped && counts->failed == 0)
         return;
     report_rule(report, '=', BOLD, "short test summary info");
     for (int i = 0; report->show_skipped && i < report->list->test_count; i++)
-        if (report->choices[i].choice >= CHOICE_UNASKED)
+        if (report->choices[i].choice >= CHOICE_UNASKED) /* of the rest, their number is enough */
             print_reason(report, i, "SKIPPED", YELLOW, report->choices[i].reason);
     for (int i = 0; i < report->count; i++) {
         const struct outcome *outcome = &report->outcomes[report->order[i]];
@@ -175,10 +178,10 @@ static void print_last_line(const struct report *report, const struct report_cou
     bool shown = report->show_skipped;
     add_part(&line, counts->failed, "failed");
     add_part(&line, counts->passed, "passed");
-    add_part(&line, counts->skipped + (shown ? counts->deselected + counts->not_built : 0),
-             "skipped");
+    int listed = counts->deselected - counts->unnamed;
+    add_part(&line, counts->skipped + (shown ? listed + counts->not_built : 0), "skipped");
     add_part(&line, counts->not_run, "not run");
-    add_part(&line, shown ? 0 : counts->deselected, "deselected");
+    add_part(&line, shown ? counts->unnamed : counts->deselected, "deselected");
     add_part(&line, shown ? 0 : counts->not_built, "not implemented");
     if (report->count == 0 && !line.length)
         text_add(&line, "no tests");

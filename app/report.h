@@ -25,6 +25,7 @@ struct report {
 
 struct report_counts {
     int passed, failed, skipped, not_run, deselected, not_built;
+    int unnamed; /* of the deselected: no pattern names them */
 };
 struct report_counts report_count(const struct report *report);
 

@@ -90,7 +90,7 @@ static json_t *deselected(const struct report *report)
 {
     json_t *all = json_array();
     for (int i = 0; i < report->list->test_count; i++)
-        if (report->choices[i].choice >= CHOICE_UNASKED)
+        if (report->choices[i].choice >= CHOICE_UNNAMED)
             json_array_append_new(all, json_pack("{s:o, s:o, s:b}", "id",
                                                  string(report->list->tests[i].id), "reason",
                                                  string(report->choices[i].reason), "implemented",

@@ -132,6 +132,7 @@ static bool change_all(struct program *program, const struct fault_clause *claus
     return changed > 0 || status_fail(status, STATUS_INVALID, "%s", why);
 }
 
+/* With `program` NULL it is only parsed. */
 static bool apply_clause(struct program *program, const char *text, size_t length,
                          struct status *status)
 {
@@ -144,8 +145,9 @@ static bool apply_clause(struct program *program, const char *text, size_t lengt
     const struct fault_action *action = fault_action_find(clause.action, status);
     bool ok = action && parse_pairs(&clause, colon ? colon + 1 : NULL, action, status);
     int count = 0;
-    int *chosen = ok ? fault_select(program, &clause, &count, status) : NULL;
-    ok = chosen && change_all(program, &clause, action, chosen, count, status);
+    int *chosen = ok && program ? fault_select(program, &clause, &count, status) : NULL;
+    if (program)
+        ok = chosen && change_all(program, &clause, action, chosen, count, status);
     if (!ok)
         status_context(status, "fault \"%s\"", clause.text);
     free(chosen);
@@ -182,6 +184,11 @@ bool faults_apply(struct program *program, const char *spec, struct status *stat
             return true;
         rest += length + 1;
     }
+}
+
+bool faults_check(const char *spec, struct status *status)
+{
+    return faults_apply(NULL, spec, status);
 }
 
 bool faults_change(struct program *program, void *spec, struct status *status)

@@ -14,6 +14,10 @@
  * not fit: the text lists what there is) the program may be half changed: free it. */
 bool faults_apply(struct program *program, const char *spec, struct status *status);
 
+/* Whether `spec` is well formed: known actions with known keys, or names of ready faults. What it
+ * can be applied to, only a program tells. */
+bool faults_check(const char *spec, struct status *status);
+
 /* As run_options.change; the context is the specification, a string. */
 bool faults_change(struct program *program, void *spec, struct status *status);
 

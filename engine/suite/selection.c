@@ -145,8 +145,8 @@ static bool check_patterns(const struct selection *selection, const struct test_
     return true;
 }
 
-static bool is_asked_for(const struct selection *selection, const struct test_list *list, int test,
-                         char reason[200])
+static enum choice asked_for(const struct selection *selection, const struct test_list *list,
+                             int test, char reason[200])
 {
     const char *model = test_model_name(list, test);
     const char *group = test_group_name(list->tests[test].group);
@@ -159,9 +159,7 @@ static bool is_asked_for(const struct selection *selection, const struct test_li
         snprintf(reason, 200, "Skipping group %s", group);
     else if (!matches)
         snprintf(reason, 200, "No pattern names it");
-    else
-        return true;
-    return false;
+    return reason[0] == '\0' ? CHOICE_RUN : matches ? CHOICE_UNASKED : CHOICE_UNNAMED;
 }
 
 /* Why the action of `group` keeps the test from running. */
@@ -188,10 +186,9 @@ static void choose(const struct selection *selection, const struct test_list *li
 {
     const struct test_case *of = &list->tests[test];
     *choice = (struct test_choice){CHOICE_RUN, ""};
-    if (!is_asked_for(selection, list, test, choice->reason)) {
-        choice->choice = CHOICE_UNASKED;
+    choice->choice = asked_for(selection, list, test, choice->reason);
+    if (choice->choice != CHOICE_RUN)
         return;
-    }
     enum test_group group =
         test_dropped_by(list, test, selection->skip_slow, selection->run_extra_slow);
     if (group != GROUP_COUNT) {
@@ -207,7 +204,8 @@ static void add_dependencies(const struct test_list *list, struct test_choice *c
 {
     for (int i = 0; i < list->tests[test].dependency_count; i++) {
         int on = list->tests[test].dependencies[i];
-        if (choices[on].choice != CHOICE_UNASKED && choices[on].choice != CHOICE_DROPPED)
+        if (choices[on].choice != CHOICE_UNNAMED && choices[on].choice != CHOICE_UNASKED &&
+            choices[on].choice != CHOICE_DROPPED)
             continue;
         choices[on] = (struct test_choice){CHOICE_DEPENDENCY, ""};
         add_dependencies(list, choices, on);

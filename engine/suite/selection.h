@@ -28,9 +28,10 @@ struct selection {
 enum choice {
     CHOICE_RUN = 0,
     CHOICE_DEPENDENCY, /* not selected itself, but one that runs depends on it */
-    CHOICE_UNASKED,    /* no pattern, model or group names it */
-    CHOICE_DROPPED,    /* its action does not run under these flags */
-    CHOICE_NOT_BUILT,  /* not implemented here, or for this model */
+    CHOICE_UNNAMED,   /* no pattern names it: not worth a line even where skipped tests are shown */
+    CHOICE_UNASKED,   /* --models or --groups leave it out */
+    CHOICE_DROPPED,   /* its action does not run under these flags */
+    CHOICE_NOT_BUILT, /* not implemented here, or for this model */
 };
 
 struct test_choice {
