@@ -124,7 +124,7 @@ static void draw_prompt(struct ui *ui)
     term_cursor(-1, -1);
     if (ui->asks_to_quit)
         term_put(box.row, box.col, box.cols, THEME_WARNING,
-                 ui_is_busy(ui) ? "The run moves. Leave? (y or n)" : "Leave? (y or n)");
+                 ui_is_running(ui) ? "The run moves. Leave? (y or n)" : "Leave? (y or n)");
     else if (ui->prompting != PROMPT_CLOSED)
         draw_line(ui, box);
     else if (ui->message)

@@ -129,6 +129,8 @@ static void end_command(struct ui *ui, const struct session_event *event)
     free(posted->line);
     ui->posted_count--;
     memmove(posted, posted + 1, (size_t)(ui->posted + ui->posted_count - posted) * sizeof(*posted));
+    if (ui->posted_count > 0)
+        ui_log(ui, LOG_COMMAND, ui->posted[0].line);
     for (int kind = PICTURE_STATE; kind < PICTURE_KIND_COUNT; kind++)
         ui_want(ui, (enum picture_kind)kind);
 }

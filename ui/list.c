@@ -10,6 +10,12 @@ static int clamp(int number, int low, int high)
     return number < low ? low : number;
 }
 
+/* The furthest that the list scrolls. */
+static int last_top(const struct list *list)
+{
+    return list->count - (list->page > 0 ? list->page : 1);
+}
+
 void list_resize(struct list *list, int count)
 {
     list->count = count;
@@ -27,16 +33,16 @@ void list_show(struct list *list, int page)
     list->page = page > 0 ? page : 0;
     if (list->selected < list->top)
         list->top = list->selected;
-    if (list->selected >= list->top + list->page)
+    if (list->page > 0 && list->selected >= list->top + list->page)
         list->top = list->selected - list->page + 1;
-    list->top = clamp(list->top, 0, list->count - list->page);
+    list->top = clamp(list->top, 0, last_top(list));
 }
 
 void list_reveal(struct list *list, int row)
 {
     list_select(list, row);
     if (list->selected < list->top || list->selected >= list->top + list->page)
-        list->top = clamp(list->selected - list->page / 2, 0, list->count - list->page);
+        list->top = clamp(list->selected - list->page / 2, 0, last_top(list));
 }
 
 bool list_move(struct list *list, const char *word)
@@ -61,7 +67,7 @@ bool list_move(struct list *list, const char *word)
 
 void list_scroll(struct list *list, int rows)
 {
-    list->top = clamp(list->top + rows, 0, list->count - list->page);
+    list->top = clamp(list->top + rows, 0, last_top(list));
     if (list->page > 0)
         list->selected = clamp(list->selected, list->top, list->top + list->page - 1);
     list->selected = clamp(list->selected, 0, list->count - 1);

@@ -78,7 +78,8 @@ void ui_post(struct ui *ui, const char *format, ...)
     va_start(arguments, format);
     vsnprintf(line, sizeof(line), format, arguments);
     va_end(arguments);
-    ui_log(ui, LOG_COMMAND, line);
+    if (!ui_is_busy(ui))
+        ui_log(ui, LOG_COMMAND, line); /* the others when their turn comes */
     struct posted posted = {.number = session_post(ui->session, line),
                             .line = memory_string(line),
                             .moves = moves_run(line)};
@@ -89,6 +90,11 @@ void ui_post(struct ui *ui, const char *format, ...)
 bool ui_is_busy(const struct ui *ui)
 {
     return ui->posted_count > 0;
+}
+
+bool ui_is_running(const struct ui *ui)
+{
+    return ui->snapshot && ui->snapshot->state == RUN_RUNNING;
 }
 
 /* ---- pictures ---- */

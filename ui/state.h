@@ -86,7 +86,8 @@ void ui_say(struct ui *ui, enum theme_role role, const char *format, ...)
 void ui_post(struct ui *ui, const char *format, ...) __attribute__((format(printf, 2, 3)));
 /* Does a command: the focused view's, one of the screens, else the session's. */
 void ui_command(struct ui *ui, const char *line, bool key);
-bool ui_is_busy(const struct ui *ui); /* the session works on a command */
+bool ui_is_busy(const struct ui *ui);    /* the session works on a command */
+bool ui_is_running(const struct ui *ui); /* the run moves */
 /* Opens a view and gives it the focus. */
 void ui_focus(struct ui *ui, enum layout_view view);
 void ui_open(struct ui *ui, enum layout_view view); /* without the focus */

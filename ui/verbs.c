@@ -205,7 +205,7 @@ static void run_interrupt(struct ui *ui, const char *rest)
 static void run_quit(struct ui *ui, const char *rest)
 {
     (void)rest;
-    if (ui_is_busy(ui))
+    if (ui_is_running(ui))
         ui->asks_to_quit = true;
     else
         ui->quit = true;

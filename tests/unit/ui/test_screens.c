@@ -1,0 +1,186 @@
+/* The main journeys on a real pseudo-terminal, seen through a terminal emulator: from a failing run
+ * to the faulty instruction, stopping a run, resizing, leaving. */
+#include "helper_screen.h"
+
+#include "engine/base/memory.h"
+#include "ui/ui.h"
+
+#include <locale.h>
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include <cmocka.h>
+
+#ifdef LOCKSTEP_HAVE_VTERM
+
+static const char *const tiny[] = {"base_model.embeddings.vocab_size=64",
+                                   "base_model.hidden_size=32",
+                                   "base_model.decoder.block.mixer.heads=2",
+                                   "base_model.decoder.block.mixer.head_groups=2",
+                                   "base_model.decoder.block.mixer.head_size=16",
+                                   "base_model.decoder.block.mlp.intermediate_size=48",
+                                   "data.micro_batch_size=64",
+                                   "data.type=random"};
+static const char *const endless[] = {"base_model.embeddings.vocab_size=64",
+                                      "base_model.hidden_size=32",
+                                      "base_model.decoder.block.mixer.heads=2",
+                                      "base_model.decoder.block.mixer.head_groups=2",
+                                      "base_model.decoder.block.mixer.head_size=16",
+                                      "base_model.decoder.block.mlp.intermediate_size=48",
+                                      "data.micro_batch_size=64",
+                                      "data.type=random",
+                                      "training.train_iters=100000"};
+
+static int run_screens(const struct ui_options *options)
+{
+    struct status status = STATUS_NONE;
+    setenv("XDG_STATE_HOME", "/nonexistent", 1);
+    setenv("XDG_CONFIG_HOME", "/nonexistent", 1);
+    setenv("OMP_NUM_THREADS", "1", 1);
+    setlocale(LC_ALL, "C.UTF-8");
+    if (ui_run(options, &status))
+        return 0;
+    fprintf(stderr, "%s\n", status.text);
+    return 1;
+}
+
+static int faulty_run(void *context)
+{
+    (void)context;
+    struct ui_options options = {.search = {.overrides = tiny, .override_count = 8},
+                                 .device = "cpu",
+                                 .threads = 1,
+                                 .run = "llama/bf4",
+                                 .fault = "dropped-micro-batch"};
+    return run_screens(&options);
+}
+
+static int long_run(void *context)
+{
+    (void)context;
+    struct ui_options options = {.search = {.overrides = endless, .override_count = 9},
+                                 .device = "cpu",
+                                 .threads = 1,
+                                 .run = "llama/df2"};
+    return run_screens(&options);
+}
+
+static int list_of_tests(void *context)
+{
+    (void)context;
+    struct ui_options options = {
+        .search = {.overrides = tiny, .override_count = 8}, .device = "cpu", .threads = 1};
+    return run_screens(&options);
+}
+
+static void leave(struct screen *screen)
+{
+    int status = screen_wait_status(screen);
+    assert_true(WIFEXITED(status) && WEXITSTATUS(status) == 0);
+    assert_true(screen_is_restored(screen));
+    screen_end(screen);
+}
+
+static void test_find_the_fault(void **state)
+{
+    struct screen screen;
+    (void)state;
+    screen_start(&screen, 40, 120, faulty_run, NULL);
+    screen_wait_text(&screen, "STOPPED: loaded");
+    screen_type(&screen, ":stop on div\t\r"); /* completed by the session's words */
+    screen_wait_text(&screen, "(lockstep)");
+    screen_type(&screen, "c");
+    screen_wait_text(&screen, "STOPPED: divergence");
+    screen_wait_text(&screen, "Divergences  1 of ");
+    screen_wait_text(&screen, "DIVERGED   f32 [48,32]"); /* the tensor view follows */
+    screen_type(&screen, "B");
+    screen_wait_text(&screen, "the reference has `accumulate`, the test has `copy`");
+    screen_type(&screen, "3");
+    screen_wait_text(&screen, "gradient decoder.1.mlp.layer_2.weight mb=2/4");
+    screen_type(&screen, "m");
+    screen_wait_text(&screen, "forecast: run");
+    screen_type(&screen, "\033"); /* Esc closes, and the tensor is back */
+    screen_wait_text(&screen, "produced by");
+    screen_type(&screen, ":graft gradient decoder.1.mlp.layer_2.weight mb=2/4\r:stop off\r");
+    screen_type(&screen, "c");
+    screen_wait_text(&screen, "ENDED");
+    screen_type(&screen, "q");
+    leave(&screen);
+}
+
+static void test_stop_a_run(void **state)
+{
+    struct screen screen;
+    (void)state;
+    screen_start(&screen, 24, 80, long_run, NULL);
+    screen_wait_text(&screen, "STOPPED: loaded");
+    screen_type(&screen, "c");
+    screen_wait_text(&screen, "RUNNING");
+    screen_wait_text(&screen, "step 1"); /* far away: it is shown as it goes */
+    screen_type(&screen, ":inf");        /* the prompt is open while the run goes on */
+    screen_wait_text(&screen, ":inf");
+    screen_resize(&screen, 30, 110);
+    screen_wait_row(&screen, 28, ":inf");
+    screen_type(&screen, "\003"); /* Ctrl-C in the prompt drops the line only */
+    screen_wait_text(&screen, "(lockstep)");
+    screen_wait_text(&screen, "RUNNING");
+    screen_type(&screen, "\003");
+    screen_wait_text(&screen, "STOPPED: interrupted");
+    screen_type(&screen, "\003");
+    screen_wait_text(&screen, "Leave? (y or n)");
+    screen_type(&screen, "n");
+    screen_resize(&screen, 5, 20);
+    screen_wait_text(&screen, "too small");
+    screen_resize(&screen, 24, 80);
+    screen_wait_text(&screen, "STOPPED: interrupted");
+    screen_type(&screen, "c");
+    screen_wait_text(&screen, "RUNNING");
+    screen_type(&screen, "q"); /* asks: the run moves */
+    screen_wait_text(&screen, "Leave? (y or n)");
+    screen_type(&screen, "y");
+    leave(&screen);
+}
+
+static void test_choose_a_test(void **state)
+{
+    struct screen screen;
+    (void)state;
+    screen_start(&screen, 24, 80, list_of_tests, NULL);
+    screen_wait_text(&screen, "no run is open: choose a test");
+    screen_type(&screen, "/llama_yarn/basic/ms4\r");
+    screen_wait_text(&screen, "against simple");
+    screen_type(&screen, "j\r");
+    screen_wait_text(&screen, "llama_yarn/ms4 ~ llama_yarn/simple");
+    screen_wait_text(&screen, "forward  sequence 1/4");
+    screen_type(&screen, "?");
+    screen_wait_text(&screen, "The letters of gdb move the run");
+    screen_type(&screen, "q");
+    leave(&screen);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_find_the_fault),
+        cmocka_unit_test(test_stop_a_run),
+        cmocka_unit_test(test_choose_a_test),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
+
+#else
+
+int main(void)
+{
+    printf("no libvterm: nothing is tested\n");
+    return 0;
+}
+
+#endif
