@@ -91,6 +91,20 @@ static struct config *load(const struct config_search *search, const struct conf
     return config;
 }
 
+/* The variant in MODEL/VARIANT, or in a test's name MODEL/GROUP/VARIANT; `slash` is the first one.
+ */
+static const char *variant_of(const char *slash)
+{
+    const char *rest = slash + 1;
+    for (int group = 0; group < GROUP_COUNT; group++) {
+        const char *word = test_group_name((enum test_group)group);
+        size_t length = strlen(word);
+        if (strncmp(rest, word, length) == 0 && rest[length] == '/')
+            return rest + length + 1;
+    }
+    return rest;
+}
+
 struct config *config_load(const struct config_search *search, const char *name,
                            struct status *status)
 {
@@ -102,7 +116,7 @@ struct config *config_load(const struct config_search *search, const char *name,
     void *locale = numeric_enter();
     if (search_check(search, status) &&
         search_read(search, KIND_MODEL, model, 0, pool, &file, status)) {
-        config = load(search, &file, model, slash ? slash + 1 : NULL, pool, status);
+        config = load(search, &file, model, slash ? variant_of(slash) : NULL, pool, status);
     } else {
         pool_free(pool);
         free(pool);

@@ -205,8 +205,9 @@ struct config_search {
     int override_count;
 };
 
-/* Loads MODEL or MODEL/VARIANT. NULL with file:line:column in `status` (STATUS_INVALID), or
- * STATUS_NOT_FOUND with suggestions. Free with config_free (NULL is fine). */
+/* Loads MODEL, MODEL/VARIANT, or a test's MODEL/GROUP/VARIANT. NULL with file:line:column in
+ * `status` (STATUS_INVALID), or STATUS_NOT_FOUND with suggestions. Free with config_free (NULL is
+ * fine). */
 struct config *config_load(const struct config_search *search, const char *name,
                            struct status *status);
 void config_free(struct config *config);
