@@ -20,7 +20,7 @@ void list_resize(struct list *list, int count)
 {
     list->count = count;
     list->selected = clamp(list->selected, 0, count - 1);
-    list->top = clamp(list->top, 0, count - list->page);
+    list->top = clamp(list->top, 0, last_top(list));
 }
 
 void list_select(struct list *list, int row)

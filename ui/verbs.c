@@ -291,7 +291,6 @@ static bool is_view_verb(const char *line)
                                         "sort",
                                         "group",
                                         "follow",
-                                        "copy",
                                         "tensor",
                                         "next-divergence",
                                         "first-divergence"};

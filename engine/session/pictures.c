@@ -15,6 +15,7 @@ static char *text_without_number(const struct program *program, int index)
 {
     char text[600];
     const char *from = program_instruction_text(program, index, text, sizeof(text));
+    from += strspn(from, " ");
     from += strspn(from, "0123456789");
     return memory_string(from + strspn(from, " "));
 }
