@@ -53,9 +53,9 @@ enum event_kind {
 
 struct session_event {
     enum event_kind kind;
-    uint64_t command; /* the command that it belongs to, 0 = none */
-    bool ok;          /* EVENT_DONE */
-    char *text;       /* owned by the list, NULL if none */
+    uint64_t command;        /* the command that it belongs to, 0 = none */
+    bool ok;                 /* EVENT_DONE */
+    char *text;              /* owned by the list, NULL if none */
     struct picture *picture; /* EVENT_PICTURE; owned by the list: who keeps it sets this to NULL */
     struct session_event *next;
 };
