@@ -107,10 +107,17 @@ static void overrides_free(struct overrides *overrides)
     free(overrides->words);
 }
 
+/* The sign of a NaN says nothing; printf shows it. */
+static double unsigned_nan(double value)
+{
+    return isnan(value) ? (double)NAN : value;
+}
+
 static void print_step(const struct step_report *step, int steps)
 {
     printf("step %*d/%d  loss %.6f  gradient norm %.6f  learning rate %.3g", steps > 9 ? 3 : 1,
-           step->step, steps, step->loss, step->gradient_norm, step->learning_rate);
+           step->step, steps, unsigned_nan(step->loss), unsigned_nan(step->gradient_norm),
+           step->learning_rate);
     if (step->loss_scale != 1)
         printf("  loss scale %g", step->loss_scale);
     printf("  %.3f s  %.0f tokens/s%s\n", step->seconds,
