@@ -151,9 +151,11 @@ int tensor_draw_verdict(struct layout_rectangle box, const struct tensor_picture
                    shape_text(tensor->shape, shape));
         if (tensor->sampled)
             pen_put(&pen, THEME_WARNING, "   compared in samples only");
-        pen_line(&pen, ++row, -1);
-        pen_skip(&pen, 1);
-        put_metrics(&pen, tensor);
+        if (status != MARK_NAN) { /* the metrics are of what is finite only */
+            pen_line(&pen, ++row, -1);
+            pen_skip(&pen, 1);
+            put_metrics(&pen, tensor);
+        }
         pen_line(&pen, ++row, -1);
         put_counts(&pen, tensor);
     } else if (!tensor->problem) {
@@ -208,6 +210,10 @@ static void put_heat(int row, int col, float heat, double most)
 {
     static const char *const shades[] = {"·", "░", "▒", "▓", "█"};
     static const char *const plain[] = {".", "-", "+", "*", "#"};
+    if (heat < 0) {
+        term_put(row, col, 1, THEME_NORMAL, " ");
+        return;
+    }
     if (isnan(heat)) {
         term_put(row, col, 1, THEME_NAN, "!");
         return;
@@ -300,10 +306,19 @@ static bool is_worst(const struct tensor_picture *tensor, int row, int column)
            tensor->metrics.different > 0;
 }
 
-static void put_element(struct pen *pen, double number, enum theme_role role, bool marked)
+/* `unknown`: NAN stands for an element without a sample. */
+static void put_element(struct pen *pen, double number, enum theme_role role, bool marked,
+                        bool unknown)
 {
     char text[32];
-    snprintf(text, sizeof(text), isfinite(number) ? "%.4g" : "%f", number);
+    if (unknown && isnan(number)) {
+        pen_right(pen, CELL, THEME_DIM, "-");
+        return;
+    }
+    if (isnan(number))
+        snprintf(text, sizeof(text), "nan"); /* the sign of a NaN means nothing */
+    else
+        snprintf(text, sizeof(text), "%.4g", number);
     pen_right(pen, CELL, !isfinite(number) ? THEME_NAN : marked ? THEME_MATCH : role, text);
 }
 
@@ -321,7 +336,8 @@ static void put_numbers(struct pen *pen, const struct tensor_picture *tensor, in
                         : side == TENSOR_REFERENCE ? reference
                                                    : test - reference;
         enum theme_role role = side == TENSOR_DIFFERENCE && number == 0 ? THEME_DIM : roles[side];
-        put_element(pen, number, role, is_worst(tensor, row, c));
+        bool unknown = tensor->sampled && isfinite(test) && isnan(reference);
+        put_element(pen, number, role, is_worst(tensor, row, c), unknown);
     }
 }
 

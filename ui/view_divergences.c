@@ -239,11 +239,11 @@ static void put_number(struct pen *pen, bool known, double number, enum theme_ro
     pen_right(pen, 9, role, number_text(known ? number : NAN, text));
 }
 
-static void put_cosine(struct pen *pen, const struct picture_result *result)
+static void put_cosine(struct pen *pen, const struct picture_result *result, bool finite)
 {
     char text[32];
     snprintf(text, sizeof(text), "%.5f", result->metrics.cosine);
-    pen_right(pen, 10, THEME_NUMBER, result->measured ? text : "-");
+    pen_right(pen, 10, THEME_NUMBER, result->measured && finite ? text : "-");
 }
 
 static void draw_result(const struct program_picture *program, const struct state_picture *state,
@@ -258,10 +258,14 @@ static void draw_result(const struct program_picture *program, const struct stat
     pen_mark(pen, role, status_mark(result->status));
     pen_skip(pen, 1);
     pen_cell(pen, name_width, role, value->name);
-    put_number(pen, true, result->error, role);
+    bool finite = result->status != MARK_NAN;
+    if (finite)
+        put_number(pen, true, result->error, role);
+    else
+        pen_right(pen, 9, role, "NaN");
     if (wide) {
-        put_number(pen, result->measured, result->verdict.max_relative, role);
-        put_cosine(pen, result);
+        put_number(pen, result->measured && finite, result->verdict.max_relative, role);
+        put_cosine(pen, result, finite);
         put_number(pen, result->measured && metrics->rms_reference > 0,
                    metrics->rms_test / metrics->rms_reference, THEME_NUMBER);
     }

@@ -148,10 +148,12 @@ static void put_status(struct pen *pen, const struct picture_mark *mark, bool ba
     struct text line = {0};
     enum theme_role role = status_role(mark->status);
     pen_mark(pen, role, status_mark(mark->status));
-    if (mark->status >= MARK_SAME)
+    if (mark->status == MARK_NAN)
+        pen_right(pen, ERROR_COLUMNS - 1, role, "NaN");
+    else if (mark->status >= MARK_SAME)
         pen_right(pen, ERROR_COLUMNS - 1, role, number_text(mark->error, number));
     else
-        pen_cell(pen, ERROR_COLUMNS - 1, role, mark->status == MARK_DONE ? "     done" : "");
+        pen_cell(pen, ERROR_COLUMNS - 1, role, mark->status == MARK_DONE ? "    done" : "");
     if (!bar)
         return;
     pen_skip(pen, 1);

@@ -50,13 +50,17 @@ static double *read_window(const struct tensor_picture *picture, const struct te
 
 /* ---- the heat map ---- */
 
-/* How different two numbers are; NAN if one of them is not finite. */
-static double heat_of(const struct pair_sides *sides, int64_t index)
+/* How different two numbers are; NAN if one of them is not finite, -1 if the reference has no
+ * sample there. */
+static double heat_of(const struct pair_sides *sides, bool sampled, int64_t index)
 {
     double test = tensor_load(&sides->test, index) / sides->scale;
     if (!sides->has_reference)
         return isfinite(test) ? fabs(test) : NAN;
-    double difference = fabs(test - tensor_load(&sides->reference, index));
+    double reference = tensor_load(&sides->reference, index);
+    if (sampled && isnan(reference) && isfinite(test))
+        return -1;
+    double difference = fabs(test - reference);
     return isfinite(difference) ? difference : NAN;
 }
 
@@ -65,7 +69,7 @@ static void add_heat(float *cell, double heat)
 {
     if (isnan(heat))
         *cell = NAN;
-    else if (heat > *cell)
+    else if (heat > *cell) /* also of the -1 of a cell that nothing was compared in */
         *cell = (float)heat;
 }
 
@@ -87,10 +91,12 @@ static void take_heat(struct tensor_picture *picture, const struct pair_sides *s
     picture->heat_columns = (int)limited(wide, 1, columns);
     picture->heat = memory_zeroed((size_t)picture->heat_rows * (size_t)picture->heat_columns,
                                   sizeof(*picture->heat));
+    for (int i = 0; i < picture->heat_rows * picture->heat_columns; i++)
+        picture->heat[i] = -1;
     for (int64_t i = 0; i < total; i++) {
         int64_t row = i / columns * picture->heat_rows / rows;
         int64_t column = i % columns * picture->heat_columns / columns;
-        double heat = heat_of(sides, base + i);
+        double heat = heat_of(sides, picture->sampled, base + i);
         add_heat(&picture->heat[row * picture->heat_columns + column], heat);
         if (heat > picture->heat_most)
             picture->heat_most = heat;
@@ -113,8 +119,8 @@ static void take_differences(struct tensor_picture *picture, const struct pair_s
     int64_t count = shape_elements(picture->shape);
     picture->difference_bins = memory_zeroed((size_t)picture->bins, sizeof(int64_t));
     for (int64_t i = 0; i < count; i++) {
-        double heat = heat_of(sides, i);
-        if (isnan(heat))
+        double heat = heat_of(sides, picture->sampled, i);
+        if (!(heat >= 0))
             continue;
         double place = picture->difference_high > 0 ? heat / picture->difference_high : 0;
         picture->difference_bins[limited((int64_t)(place * picture->bins), 0, picture->bins - 1)]++;
@@ -155,6 +161,7 @@ static void take_histograms(struct tensor_picture *picture, const struct pair_si
 static void take_verdict(struct tensor_picture *picture, const struct pair *pair)
 {
     const struct pair_result *result = &pair->results[picture->value];
+    picture->sampled = !pair->reference && pair->options.trace; /* until it is known */
     picture->compared = result->compared && pair->entered_step == picture->step;
     if (!picture->compared)
         return;
@@ -182,7 +189,7 @@ static void take_numbers(struct tensor_picture *picture, const struct pair_sides
         picture->worst_count = metrics_worst(&sides->reference, &sides->test, sides->scale,
                                              picture->worst, PICTURE_WORST);
         /* Values that no table judges (integers, constants) have metrics all the same. */
-        if (!picture->compared && dtype_is_float(picture->dtype))
+        if (!picture->compared && !picture->sampled && dtype_is_float(picture->dtype))
             metrics_compute(&sides->reference, &sides->test, sides->scale, 0, &picture->metrics);
     } else if (!picture->compared || !picture->sampled) {
         picture->reference_problem = memory_string(sides->reason);

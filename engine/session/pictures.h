@@ -136,7 +136,8 @@ struct tensor_picture {
     enum dtype dtype;
     struct shape shape;
     double scale; /* the test's numbers below are divided by it */
-    bool compared, sampled;
+    bool compared;
+    bool sampled; /* the reference has numbers for some elements only, NAN for the others */
     struct metrics metrics;
     struct verdict verdict;
     struct limits limits;
@@ -150,7 +151,8 @@ struct tensor_picture {
     int bins;
     double low, high, difference_high;
     int64_t *test_bins, *reference_bins, *difference_bins;
-    /* the plane's largest |difference| (|test| without a reference) by cell; NAN: not finite */
+    /* the plane's largest |difference| (|test| without a reference) by cell; NAN: not finite;
+     * -1: nothing to compare with */
     int heat_rows, heat_columns;
     int64_t heat_wrap; /* a vector is folded into rows of so many elements; 0: no vector */
     float *heat;       /* [heat_rows * heat_columns] */

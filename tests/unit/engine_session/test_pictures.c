@@ -148,6 +148,8 @@ static void check_heat(const struct tensor_picture *seen, const struct pair_side
     int64_t total = seen->all_rows * seen->all_columns, rows = (total + columns - 1) / columns;
     float *expected =
         memory_zeroed((size_t)(seen->heat_rows * seen->heat_columns), sizeof(*expected));
+    for (int i = 0; i < seen->heat_rows * seen->heat_columns; i++)
+        expected[i] = -1; /* the end of a vector's last row */
     for (int64_t i = 0; i < total; i++) {
         int64_t index = seen->plane * total + i;
         double heat = fabs(tensor_load(&sides->test, index) / sides->scale -
