@@ -356,10 +356,13 @@ static void make_optimizer(struct op_case *it)
         parameters->factor = any(it, 0, 1) ? between(it, 0.1, 2) : 0;
         parameters->dynamic = any(it, 0, 2) != 0;
         parameters->window = any(it, 1, 4);
-        scalar_input(it, DTYPE_F64, any(it, 0, 2) ? between(it, 0, 1e4) : INFINITY);
+        double scale = (double)(1 << any(it, 0, 16));
+        double near = scale * between(it, 0.2, 3) * parameters->factor; /* the limit of clipping */
+        double far = any(it, 0, 2) ? between(it, 0, 1e4) : INFINITY;
+        scalar_input(it, DTYPE_F64, near > 0 && any(it, 0, 1) ? near * near : far);
         scalar_input(it, DTYPE_F64, between(it, 0, 0.1));
         struct tensor *scaler = op_case_input(it, DTYPE_F64, shape_of1(4));
-        tensor_store(scaler, 0, (double)(1 << any(it, 0, 16)));
+        tensor_store(scaler, 0, scale);
         tensor_store(scaler, 1, (double)any(it, 0, parameters->window - 1));
         tensor_store(scaler, 2, (double)any(it, 0, 2));
         tensor_store(scaler, 3, (double)any(it, any(it, 0, 1), 2000));
