@@ -9,6 +9,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 /* Appends a JSON string; false if `string` is not UTF-8. */
@@ -161,11 +162,21 @@ static bool write_all(FILE *file, const struct text *header, const struct conten
     return true;
 }
 
+/* A device or a pipe is not written to but replaced by the rename below, which nobody wants. */
+static bool is_replaceable(const char *path)
+{
+    struct stat information;
+    return lstat(path, &information) != 0 || S_ISREG(information.st_mode) ||
+           S_ISLNK(information.st_mode);
+}
+
 /* Writes a temporary file beside `path`, then renames it. There is no fsync: a crash of the
  * program cannot leave half a file, and a trace is not worth waiting for the disk. */
 static bool write_file(const char *path, const struct text *header, const struct content *content,
                        struct status *status)
 {
+    if (!is_replaceable(path))
+        return status_fail(status, STATUS_IO, "%s: not a regular file", path);
     char *temporary = memory_format("%s.%ld.tmp", path, (long)getpid());
     int descriptor = open(temporary, O_WRONLY | O_CREAT | O_TRUNC | O_NOFOLLOW | O_CLOEXEC, 0666);
     FILE *file = descriptor < 0 ? NULL : fdopen(descriptor, "wb");
