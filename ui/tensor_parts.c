@@ -13,12 +13,13 @@ const char *tensor_place(const struct tensor_picture *tensor, int64_t index, cha
 {
     int64_t at[TENSOR_MAX_RANK] = {0};
     int used = 1;
-    for (int i = tensor->shape.rank - 1; i >= 0; i--) {
-        at[i] = index % tensor->shape.dims[i];
-        index /= tensor->shape.dims[i];
+    index *= tensor->stride;
+    for (int i = tensor->whole.rank - 1; i >= 0; i--) {
+        at[i] = index % tensor->whole.dims[i];
+        index /= tensor->whole.dims[i];
     }
     buffer[0] = '[';
-    for (int i = 0; i < tensor->shape.rank; i++)
+    for (int i = 0; i < tensor->whole.rank; i++)
         used +=
             snprintf(buffer + used, (size_t)(100 - used), "%s%lld", i ? "," : "", (long long)at[i]);
     snprintf(buffer + used, (size_t)(100 - used), "]");
@@ -148,9 +149,10 @@ int tensor_draw_verdict(struct layout_rectangle box, const struct tensor_picture
         pen_mark(&pen, status_role(status), status_mark(status));
         pen_format(&pen, status_role(status), " %s", status_word(status));
         pen_format(&pen, THEME_NORMAL, "   %s %s", dtype_name(tensor->dtype),
-                   shape_text(tensor->shape, shape));
+                   shape_text(tensor->whole, shape));
         if (tensor->sampled)
-            pen_put(&pen, THEME_WARNING, "   compared in samples only");
+            pen_format(&pen, THEME_WARNING, "   %lld samples",
+                       (long long)shape_elements(tensor->shape));
         if (status != MARK_NAN) { /* the metrics are of what is finite only */
             pen_line(&pen, ++row, -1);
             pen_skip(&pen, 1);
@@ -160,7 +162,7 @@ int tensor_draw_verdict(struct layout_rectangle box, const struct tensor_picture
         put_counts(&pen, tensor);
     } else if (!tensor->problem) {
         pen_format(&pen, THEME_NORMAL, " %s %s", dtype_name(tensor->dtype),
-                   shape_text(tensor->shape, shape));
+                   shape_text(tensor->whole, shape));
         pen_format(&pen, THEME_DIM, "   not compared in this step%s%s",
                    tensor->reference_problem ? ": " : "",
                    tensor->reference_problem ? tensor->reference_problem : "");
@@ -306,15 +308,9 @@ static bool is_worst(const struct tensor_picture *tensor, int row, int column)
            tensor->metrics.different > 0;
 }
 
-/* `unknown`: NAN stands for an element without a sample. */
-static void put_element(struct pen *pen, double number, enum theme_role role, bool marked,
-                        bool unknown)
+static void put_element(struct pen *pen, double number, enum theme_role role, bool marked)
 {
     char text[32];
-    if (unknown && isnan(number)) {
-        pen_right(pen, CELL, THEME_DIM, "-");
-        return;
-    }
     if (isnan(number))
         snprintf(text, sizeof(text), "nan"); /* the sign of a NaN means nothing */
     else
@@ -336,8 +332,7 @@ static void put_numbers(struct pen *pen, const struct tensor_picture *tensor, in
                         : side == TENSOR_REFERENCE ? reference
                                                    : test - reference;
         enum theme_role role = side == TENSOR_DIFFERENCE && number == 0 ? THEME_DIM : roles[side];
-        bool unknown = tensor->sampled && isfinite(test) && isnan(reference);
-        put_element(pen, number, role, is_worst(tensor, row, c), unknown);
+        put_element(pen, number, role, is_worst(tensor, row, c));
     }
 }
 

@@ -50,17 +50,13 @@ static double *read_window(const struct tensor_picture *picture, const struct te
 
 /* ---- the heat map ---- */
 
-/* How different two numbers are; NAN if one of them is not finite, -1 if the reference has no
- * sample there. */
-static double heat_of(const struct pair_sides *sides, bool sampled, int64_t index)
+/* How different two numbers are; NAN if one of them is not finite. */
+static double heat_of(const struct pair_sides *sides, int64_t index)
 {
     double test = tensor_load(&sides->test, index) / sides->scale;
     if (!sides->has_reference)
         return isfinite(test) ? fabs(test) : NAN;
-    double reference = tensor_load(&sides->reference, index);
-    if (sampled && isnan(reference) && isfinite(test))
-        return -1;
-    double difference = fabs(test - reference);
+    double difference = fabs(test - tensor_load(&sides->reference, index));
     return isfinite(difference) ? difference : NAN;
 }
 
@@ -69,7 +65,7 @@ static void add_heat(float *cell, double heat)
 {
     if (isnan(heat))
         *cell = NAN;
-    else if (heat > *cell) /* also of the -1 of a cell that nothing was compared in */
+    else if (heat > *cell) /* also than the -1 of an empty cell */
         *cell = (float)heat;
 }
 
@@ -96,7 +92,7 @@ static void take_heat(struct tensor_picture *picture, const struct pair_sides *s
     for (int64_t i = 0; i < total; i++) {
         int64_t row = i / columns * picture->heat_rows / rows;
         int64_t column = i % columns * picture->heat_columns / columns;
-        double heat = heat_of(sides, picture->sampled, base + i);
+        double heat = heat_of(sides, base + i);
         add_heat(&picture->heat[row * picture->heat_columns + column], heat);
         if (heat > picture->heat_most)
             picture->heat_most = heat;
@@ -119,8 +115,8 @@ static void take_differences(struct tensor_picture *picture, const struct pair_s
     int64_t count = shape_elements(picture->shape);
     picture->difference_bins = memory_zeroed((size_t)picture->bins, sizeof(int64_t));
     for (int64_t i = 0; i < count; i++) {
-        double heat = heat_of(sides, picture->sampled, i);
-        if (!(heat >= 0))
+        double heat = heat_of(sides, i);
+        if (isnan(heat))
             continue;
         double place = picture->difference_high > 0 ? heat / picture->difference_high : 0;
         picture->difference_bins[limited((int64_t)(place * picture->bins), 0, picture->bins - 1)]++;
@@ -161,12 +157,10 @@ static void take_histograms(struct tensor_picture *picture, const struct pair_si
 static void take_verdict(struct tensor_picture *picture, const struct pair *pair)
 {
     const struct pair_result *result = &pair->results[picture->value];
-    picture->sampled = !pair->reference && pair->options.trace; /* until it is known */
     picture->compared = result->compared && pair->entered_step == picture->step;
     if (!picture->compared)
         return;
     char guess[300];
-    picture->sampled = result->sampled;
     picture->metrics = result->metrics;
     picture->verdict = result->verdict;
     if (result->limits)
@@ -179,6 +173,8 @@ static void take_numbers(struct tensor_picture *picture, const struct pair_sides
                          const struct picture_request *request)
 {
     picture->scale = sides->scale;
+    picture->shape = sides->test.shape; /* of the samples, if there are only those */
+    fold_shape(picture);
     statistics_compute(&sides->test, &picture->test_statistics);
     scale_statistics(&picture->test_statistics, sides->scale);
     place_window(picture, request);
@@ -189,13 +185,25 @@ static void take_numbers(struct tensor_picture *picture, const struct pair_sides
         picture->worst_count = metrics_worst(&sides->reference, &sides->test, sides->scale,
                                              picture->worst, PICTURE_WORST);
         /* Values that no table judges (integers, constants) have metrics all the same. */
-        if (!picture->compared && !picture->sampled && dtype_is_float(picture->dtype))
+        if (!picture->compared && dtype_is_float(picture->dtype))
             metrics_compute(&sides->reference, &sides->test, sides->scale, 0, &picture->metrics);
-    } else if (!picture->compared || !picture->sampled) {
+    } else {
         picture->reference_problem = memory_string(sides->reason);
     }
     take_heat(picture, sides, request);
     take_histograms(picture, sides, request->bins);
+}
+
+/* Of a sampled trace both sides are every so many-th element, as a vector. */
+static void take_stride(struct tensor_picture *picture, const struct pair *pair)
+{
+    const struct trace_tensor *recorded =
+        pair->trace_step ? trace_find(pair->trace_step, picture->name) : NULL;
+    picture->stride = 1;
+    if (!recorded || recorded->sampling_step == 0)
+        return;
+    picture->stride = recorded->sampling_step;
+    picture->sampled = shape_elements(recorded->samples.shape) < shape_elements(picture->whole);
 }
 
 struct tensor_picture *picture_of_tensor(struct pair *pair, int value,
@@ -218,11 +226,11 @@ struct tensor_picture *picture_of_tensor(struct pair *pair, int value,
     const struct value *shown = &program->values[value];
     picture->name = memory_string(program_value_text(program, value, text, sizeof(text)));
     picture->dtype = shown->dtype;
-    picture->shape = shown->shape;
+    picture->shape = picture->whole = shown->shape;
+    take_stride(picture, pair);
     if (shown->producer >= 0)
         program_instruction_text(program, shown->producer, text, sizeof(text));
     picture->producer = memory_string(shown->producer >= 0 ? text : "");
-    fold_shape(picture);
     take_verdict(picture, pair);
     if (pair_view(pair, value, &sides, &status))
         take_numbers(picture, &sides, request);

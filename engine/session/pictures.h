@@ -134,10 +134,12 @@ struct tensor_picture {
     char *reference_problem; /* why there is no reference, or NULL */
     char *producer;          /* text of its instruction, "" */
     enum dtype dtype;
-    struct shape shape;
-    double scale; /* the test's numbers below are divided by it */
+    struct shape shape; /* of what is shown */
+    struct shape whole; /* of the tensor */
+    int64_t stride;     /* element i of what is shown is element i * stride of the tensor */
+    double scale;       /* the test's numbers below are divided by it */
     bool compared;
-    bool sampled; /* the reference has numbers for some elements only, NAN for the others */
+    bool sampled; /* of a trace with samples: all that follows is of those, a vector */
     struct metrics metrics;
     struct verdict verdict;
     struct limits limits;
@@ -152,7 +154,7 @@ struct tensor_picture {
     double low, high, difference_high;
     int64_t *test_bins, *reference_bins, *difference_bins;
     /* the plane's largest |difference| (|test| without a reference) by cell; NAN: not finite;
-     * -1: nothing to compare with */
+     * -1: no element */
     int heat_rows, heat_columns;
     int64_t heat_wrap; /* a vector is folded into rows of so many elements; 0: no vector */
     float *heat;       /* [heat_rows * heat_columns] */
