@@ -298,7 +298,8 @@ void test_execute(struct environment *environment, const struct test_list *list,
     double start = now();
     outcome->resources = (struct resources){NAN, NAN, NAN, NAN};
     if (list->tests[test].unsupported)
-        outcome_set(outcome, OUTCOME_SKIPPED, "Configuration not supported (skip_tests of the model).");
+        outcome_set(outcome, OUTCOME_SKIPPED,
+                    "Configuration not supported (skip_tests of the model).");
     else if (!execute(&execution, &status) && status.code != STATUS_CANCELLED)
         outcome_set(outcome, OUTCOME_FAILED, "%s", status.text);
     outcome->seconds = now() - start;
