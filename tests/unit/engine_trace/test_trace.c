@@ -297,7 +297,7 @@ static void names_what_is_wrong(void **state)
             fail_msg("%s\n  says: %s\n  not: %s", manifests[i][0], status.text, manifests[i][1]);
     }
     struct status status = STATUS_NONE;
-    assert_null(trace_open("/nonexistent", &status));
+    assert_null(trace_open("/proc/nonexistent", &status));
     assert_int_equal(status.code, STATUS_NOT_FOUND);
     free(folder);
     free(path);
