@@ -83,12 +83,13 @@ static const struct instruction *producer_of(const struct program *program, int 
     return producer < 0 ? NULL : &program->instructions[producer];
 }
 
-static bool same_parameters(const struct op_parameters *a, const struct op_parameters *b)
+static bool same_parameters(const struct op_parameters *a, const struct op_parameters *b,
+                            int64_t first_row)
 {
     return a->value == b->value && a->factor == b->factor && a->epsilon == b->epsilon &&
            a->scale == b->scale && a->beta1 == b->beta1 && a->beta2 == b->beta2 &&
-           a->decay == b->decay && a->first_row == b->first_row && a->window == b->window &&
-           a->heads == b->heads && a->head_groups == b->head_groups &&
+           a->decay == b->decay && a->first_row == b->first_row + first_row &&
+           a->window == b->window && a->heads == b->heads && a->head_groups == b->head_groups &&
            a->head_size == b->head_size && a->activation == b->activation &&
            a->causal == b->causal && a->transpose_a == b->transpose_a &&
            a->transpose_b == b->transpose_b && a->inverse == b->inverse &&
@@ -109,22 +110,76 @@ static bool same_operand(const struct pair *pair, int test, int reference)
     return true;
 }
 
+/* The first row of a micro-sequence in what the reference computes whole; -1 where it is not one.
+ */
+static int64_t part_of_whole(const struct pair *pair, int value, int other)
+{
+    const struct value *part = &pair->test->program->values[value];
+    const struct value *whole = &pair->reference->program->values[other];
+    int parts = part->origin.micro_sequences;
+    bool split = parts > 1 && whole->origin.micro_sequences <= 1 &&
+                 part->shape.dims[0] * parts == whole->shape.dims[0];
+    return split ? part->shape.dims[0] * part->origin.micro_sequence : -1;
+}
+
+/* The shape that `value` would have were it computed as `other` is. */
+static struct shape shape_there(const struct pair *pair, int value, int other)
+{
+    struct shape shape = pair->reference->program->values[other].shape;
+    if (part_of_whole(pair, value, other) >= 0)
+        shape.dims[0] = pair->test->program->values[value].shape.dims[0];
+    return shape;
+}
+
+/* Positions in a micro-sequence count from its first row. */
+static int64_t first_row_of(const struct pair *pair, int value, int other, enum op op)
+{
+    bool counts = op == OP_ROTARY || op == OP_ATTENTION || op == OP_ATTENTION_GRADIENT;
+    int64_t row = counts ? part_of_whole(pair, value, other) : 0;
+    return row > 0 ? row : 0;
+}
+
+/* Whether the test puts together from parts what the reference computes whole. */
+static bool assembles(const struct pair *pair, int value, int other)
+{
+    const struct instruction *a = producer_of(pair->test->program, value);
+    const struct instruction *b = producer_of(pair->reference->program, other);
+    return a && b && a->op != b->op && a->origin.micro_sequences > 1 &&
+           (a->op == OP_WRITE_ROWS || a->op == OP_ACCUMULATE);
+}
+
 /* Whether the reference computes `other` as the test computes `value`. */
 static bool same_instruction(const struct pair *pair, int value, int other)
 {
     const struct instruction *a = producer_of(pair->test->program, value);
     const struct instruction *b = producer_of(pair->reference->program, other);
     if (!a || !b || a->op != b->op || a->input_count != b->input_count ||
-        !same_parameters(&a->parameters, &b->parameters))
+        !same_parameters(&a->parameters, &b->parameters, first_row_of(pair, value, other, a->op)))
         return false;
     const struct value *x = &pair->test->program->values[value];
     const struct value *y = &pair->reference->program->values[other];
-    if (x->dtype != y->dtype || !shape_equal(x->shape, y->shape))
+    if (x->dtype != y->dtype || !shape_equal(x->shape, shape_there(pair, value, other)))
         return false;
     for (int i = 0; i < a->input_count; i++)
         if (!same_operand(pair, a->inputs[i], b->inputs[i]))
             return false;
     return true;
+}
+
+/* What the reference has in place of input `i` of a node: the same operand of the same instruction,
+ * or, for a part, the whole. The zeros that parts are written into stand for nothing. */
+static int operand_there(const struct pair *pair, const struct node *node, int i)
+{
+    const struct instruction *in = producer_of(pair->test->program, node->value);
+    if (!pair->reference || node->other < 0)
+        return -1;
+    if (same_instruction(pair, node->value, node->other))
+        return producer_of(pair->reference->program, node->other)->inputs[i];
+    if (!assembles(pair, node->value, node->other))
+        return -1;
+    const struct instruction *before = producer_of(pair->test->program, in->inputs[i]);
+    bool zeros = in->op == OP_WRITE_ROWS && before && before->op == OP_FILL;
+    return zeros ? -1 : node->other;
 }
 
 static void add_node(const struct pair *pair, struct region *region, int value, int other,
@@ -186,15 +241,13 @@ static void look_behind(struct pair *pair, struct region *region, int n)
 {
     const struct program *program = pair->test->program;
     const struct node node = region->nodes[n];
-    const struct instruction *in = producer_of(program, node.value), *there = NULL;
-    if (pair->reference && node.other >= 0 && same_instruction(pair, node.value, node.other))
-        there = producer_of(pair->reference->program, node.other);
+    const struct instruction *in = producer_of(program, node.value);
     for (int i = 0; i < in->input_count; i++) {
         int input = in->inputs[i];
         if (value_error_of(pair, input).known || !producer_of(program, input))
             look_at_border(pair, region, n, input);
         else if (!region->seen[input])
-            add_node(pair, region, input, there ? there->inputs[i] : -1, n);
+            add_node(pair, region, input, operand_there(pair, &node, i), n);
     }
 }
 
@@ -210,7 +263,9 @@ static struct region region_behind(struct pair *pair, int value)
 
 static bool differs(const struct pair *pair, const struct node *node)
 {
-    return pair->reference && node->other >= 0 && !same_instruction(pair, node->value, node->other);
+    return pair->reference && node->other >= 0 &&
+           !same_instruction(pair, node->value, node->other) &&
+           !assembles(pair, node->value, node->other);
 }
 
 /* The node whose result is furthest from its float64 replay; -1 if all are right. */
@@ -250,6 +305,7 @@ static void add_link(const struct pair *pair, struct blame *blame, int value)
                               .instruction = program->values[value].producer,
                               .value = value,
                               .error = value_error_of(pair, value).relative,
+                              .diverged = value_error_of(pair, value).diverged,
                               .input_error = NAN};
     for (int i = 0; i < in->input_count; i++) {
         struct value_error error = value_error_of(pair, in->inputs[i]);

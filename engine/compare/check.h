@@ -38,6 +38,7 @@ struct blame_link {
     int value;            /* its output that leads to the divergent value */
     double error;         /* of that output against the reference, relative; NAN when unknown */
     double input_error;   /* the largest of its inputs; NAN when none is known */
+    bool diverged;        /* the output failed its limits */
     bool inputs_diverged; /* some input failed its limits: the error was inherited */
 };
 

@@ -8,23 +8,6 @@
 #include <stdlib.h>
 #include <string.h>
 
-/* Which values of the two programs carry the same name. A name that several values of one program
- * carry one after the other (running totals) means its last one on both sides. */
-static void match_names(struct pair *pair)
-{
-    const struct program *test = pair->test->program, *reference = pair->reference_program;
-    for (int v = 0; v < reference->value_count; v++)
-        pair->test_value[v] = -1;
-    for (int i = 0; i < test->by_name.count; i++) {
-        int value = test->by_name.values[i];
-        int other = program_find(reference, test->by_name.names[i]);
-        if (other < 0 || pair->reference_value[value] >= 0)
-            continue;
-        pair->reference_value[value] = other;
-        pair->test_value[other] = value;
-    }
-}
-
 static bool is_compared(const struct pair *pair, int value)
 {
     const struct value *of = &pair->test->program->values[value];
@@ -103,6 +86,22 @@ static bool find_reference(struct pair *pair, int other, struct pair_sides *side
                          &sides->reference, status);
 }
 
+static bool shapes_differ(const struct pair *pair, int value)
+{
+    int other = pair->reference_value[value];
+    return other >= 0 && pair->reference_row[value] < 0 &&
+           !shape_equal(pair->test->program->values[value].shape,
+                        pair->reference_program->values[other].shape);
+}
+
+static struct tensor rows_of(const struct tensor *whole, int64_t row, struct shape shape)
+{
+    struct tensor rows = *whole;
+    rows.data = (char *)whole->data + (size_t)(row * whole->row_stride) * dtype_size(whole->dtype);
+    rows.shape = shape;
+    return rows;
+}
+
 static bool view_reference(struct pair *pair, int value, struct pair_sides *sides,
                            struct status *status)
 {
@@ -113,11 +112,15 @@ static bool view_reference(struct pair *pair, int value, struct pair_sides *side
                            reference_name(pair));
     const struct value *there = &pair->reference_program->values[other];
     char a[80], b[80];
-    if (!shape_equal(of->shape, there->shape))
+    if (shapes_differ(pair, value))
         return status_fail(status, STATUS_INVALID, "%s is %s here, but %s in %s", of->name,
                            shape_text(of->shape, a), shape_text(there->shape, b),
                            reference_name(pair));
-    return find_reference(pair, other, sides, status);
+    if (!find_reference(pair, other, sides, status))
+        return false;
+    if (pair->reference_row[value] >= 0)
+        sides->reference = rows_of(&sides->reference, pair->reference_row[value], of->shape);
+    return true;
 }
 
 bool pair_view(struct pair *pair, int value, struct pair_sides *sides, struct status *status)
@@ -168,13 +171,6 @@ static void judge_missing_shape(struct pair *pair, int value, struct pair_result
     result->verdict = (struct verdict){.failures = FAILURE_SHAPE, .worst = INFINITY};
     pair->totals.failed++;
     (void)value;
-}
-
-static bool shapes_differ(const struct pair *pair, int value)
-{
-    int other = pair->reference_value[value];
-    return other >= 0 && !shape_equal(pair->test->program->values[value].shape,
-                                      pair->reference_program->values[other].shape);
 }
 
 /* The tables are made for log points: absolute limits for the sizes of layer outputs and gradients,
@@ -291,7 +287,8 @@ static bool compare_outputs(struct pair *pair, const struct instruction *done,
         if (!compare_value(pair, value, status))
             return false;
         const struct pair_result *result = &pair->results[value];
-        if (other >= 0 && pair->held && pair->held[other].data) {
+        bool part = pair->reference_row[value] >= 0; /* the other parts are still to come */
+        if (other >= 0 && !part && pair->held && pair->held[other].data) {
             free(pair->held[other].data);
             pair->held[other].data = NULL;
         }
@@ -323,15 +320,35 @@ static bool enter_step(struct pair *pair, struct status *status)
     return true;
 }
 
-static bool apply_grafts(struct pair *pair, struct status *status)
+/* Puts the reference's tensor in, and judges it again if it had been judged. */
+static bool put_and_judge(struct pair *pair, int value, struct status *status)
+{
+    struct pair_totals totals = pair->totals;
+    bool compared = pair->results[value].compared;
+    totals.failed -= compared && pair->results[value].verdict.failures;
+    if (!pair_put_reference(pair, value, status))
+        return false;
+    if (!compared)
+        return true;
+    if (!compare_value(pair, value, status))
+        return false;
+    totals.failed += pair->results[value].verdict.failures != 0;
+    pair->totals = totals;
+    return true;
+}
+
+static bool apply_grafts(struct pair *pair, struct pair_event *event, struct status *status)
 {
     int done = run_next(pair->test) - 1;
     for (int i = 0; i < pair->graft_count; i++) {
         const struct graft *graft = &pair->grafts[i];
         int producer = pair->test->program->values[graft->value].producer;
-        if (graft->step == pair->test->step && producer == done &&
-            !pair_put_reference(pair, graft->value, status))
+        if (graft->step != pair->test->step || producer != done)
+            continue;
+        if (!put_and_judge(pair, graft->value, status))
             return false;
+        if (event->failed == graft->value && !pair->results[graft->value].verdict.failures)
+            event->failed = -1;
     }
     return true;
 }
@@ -349,7 +366,7 @@ bool pair_run_one(struct pair *pair, struct pair_event *event, struct status *st
     if (!compare_outputs(pair, done, event, status) ||
         !pair_find_not_finite(pair, done, event, status))
         return false;
-    return apply_grafts(pair, status);
+    return apply_grafts(pair, event, status);
 }
 
 bool pair_ended(const struct pair *pair)
@@ -400,7 +417,7 @@ void pair_observe(struct pair *pair, pair_observer *observer, void *context)
 
 bool pair_graft(struct pair *pair, int value, struct status *status)
 {
-    if (!pair_put_reference(pair, value, status))
+    if (!put_and_judge(pair, value, status))
         return false;
     struct graft graft = {pair->test->step, value};
     ARRAY_PUSH(pair->grafts, pair->graft_count, pair->graft_capacity, graft);
@@ -447,8 +464,9 @@ struct pair *pair_create(const struct pair_options *options, struct status *stat
     pair->results = memory_zeroed(values, sizeof(*pair->results));
     pair->limits = memory_zeroed(values, sizeof(*pair->limits));
     pair->reference_value = memory_zeroed(values, sizeof(int));
+    pair->reference_row = memory_zeroed(values, sizeof(*pair->reference_row));
     for (size_t v = 0; v < values; v++)
-        pair->reference_value[v] = -1;
+        pair->reference_row[v] = pair->reference_value[v] = -1;
     if (pair->reference)
         pair->reference_program = pair->reference->program;
     else if (options->recording)
@@ -457,7 +475,7 @@ struct pair *pair_create(const struct pair_options *options, struct status *stat
         size_t others = (size_t)pair->reference_program->value_count;
         pair->test_value = memory_zeroed(others, sizeof(int));
         pair->held = pair->reference ? memory_zeroed(others, sizeof(*pair->held)) : NULL;
-        match_names(pair);
+        pair_match_names(pair);
     }
     if (enter_step(pair, status) && pair_compare_parameters(pair, status))
         return pair;
@@ -476,6 +494,7 @@ void pair_free(struct pair *pair)
     free(pair->results);
     free(pair->limits);
     free(pair->reference_value);
+    free(pair->reference_row);
     free(pair->test_value);
     free(pair->held);
     free(pair->grafts);

@@ -57,6 +57,8 @@ struct pair {
     struct pair_result *results; /* [test values], of the current step */
     struct limits *limits;       /* [test values], of the current step */
     int *reference_value;        /* [test values]: the reference's value of the same name, or -1 */
+    int64_t *reference_row;      /* [test values]: the first of the reference's rows that this value
+                                    is, when it is a micro-sequence of it; -1: the whole value */
     int *test_value;             /* [reference values]: the other way round, or -1 */
     struct held_value *held;     /* [reference values] */
     bool keep;                   /* both runs keep every value of the step */
@@ -107,7 +109,8 @@ struct pair_sides {
 bool pair_view(struct pair *pair, int value, struct pair_sides *sides, struct status *status);
 void pair_sides_free(struct pair_sides *sides);
 
-/* Puts the reference's tensor into the test's value (which must be at hand) and remembers it. */
+/* Puts the reference's tensor into the test's value (which must be at hand), judges it again, and
+ * remembers it. */
 bool pair_graft(struct pair *pair, int value, struct status *status);
 
 /* At most one observer; NULL ends it. */

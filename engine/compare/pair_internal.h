@@ -8,6 +8,8 @@ struct held_value {
     void *data; /* host copy, NULL = none */
 };
 
+/* Fills reference_value, reference_row and test_value. */
+void pair_match_names(struct pair *pair);
 /* Replaces sides->test (whole) by its samples at the places of `recorded`. */
 bool pair_sample_test(struct pair_sides *sides, const struct trace_tensor *recorded,
                       struct status *status);

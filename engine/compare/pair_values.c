@@ -34,8 +34,9 @@ bool pair_put_reference(struct pair *pair, int value, struct status *status)
         return false;
     if (!sides.has_reference || !shape_equal(sides.reference.shape, of->shape)) {
         pair_sides_free(&sides);
+        char name[256];
         return status_fail(status, STATUS_NOT_FOUND, "the reference has no whole tensor for %s",
-                           of->name);
+                           program_value_text(pair->test->program, value, name, sizeof(name)));
     }
     char *data = memory_zeroed(value_bytes(of), 1);
     struct tensor target = tensor_of(data, of->dtype, of->shape);

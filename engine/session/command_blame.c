@@ -61,6 +61,20 @@ static int next_frame(const struct pair *pair, int instruction, bool *diverged)
     return best >= 0 && (largest > 0 || opaque < 0) ? best : opaque;
 }
 
+/* Whether nothing unknown lies behind an instruction: temporaries and what has no counterpart. */
+static bool all_known(const struct pair *pair, int instruction)
+{
+    const struct program *program = pair->test->program;
+    const struct instruction *in = &program->instructions[instruction];
+    for (int i = 0; i < in->input_count; i++) {
+        const struct value *input = &program->values[in->inputs[i]];
+        if (input->producer >= 0 && dtype_is_float(input->dtype) &&
+            !value_error_of(pair, input->id).known)
+            return false;
+    }
+    return true;
+}
+
 bool command_backtrace(struct debugger *debugger, const char *arguments, struct status *status)
 {
     struct pair *pair = debugger->target->pair;
@@ -77,10 +91,11 @@ bool command_backtrace(struct debugger *debugger, const char *arguments, struct 
         struct value_error error = value_error_of(pair, value);
         bool diverged;
         int next = next_frame(pair, instruction, &diverged);
-        const char *verdict = !error.known      ? "not compared"
-                              : !error.diverged ? "within"
-                              : diverged        ? "inherited"
-                                                : "introduced";
+        const char *verdict = !error.known                   ? "not compared"
+                              : !error.diverged              ? "within"
+                              : diverged                     ? "inherited"
+                              : all_known(pair, instruction) ? "introduced"
+                                                             : "diverged";
         say_frame(debugger, frame++, instruction, value, verdict, error.relative);
         value = next;
     }
@@ -208,6 +223,22 @@ static const char *computes_elsewise(struct debugger *debugger, int value, char 
     return buffer;
 }
 
+static void say_errors(struct debugger *debugger, const struct blame_link *link)
+{
+    char text[32];
+    if (isnan(link->error)) {
+        say(debugger, "    it is not compared itself; what is computed from it diverged\n");
+        return;
+    }
+    say(debugger, "    error %s against the reference", error_text(link->error, text));
+    if (isnan(link->input_error))
+        say(debugger, "; none of its inputs can be compared\n");
+    else
+        say(debugger, "; its inputs are %s (%s)\n",
+            link->inputs_diverged ? "diverged" : "within limits",
+            error_text(link->input_error, text));
+}
+
 static void say_blame(struct debugger *debugger, const struct blame *blame)
 {
     const struct program *program = debugger_program(debugger);
@@ -221,13 +252,7 @@ static void say_blame(struct debugger *debugger, const struct blame *blame)
     say(debugger, "Instruction %d (%s, step %d) introduced it: %s\n", link->instruction,
         op_name(in->op), link->step + 1,
         program_value_text(program, link->value, name, sizeof(name)));
-    say(debugger, "    error %s against the reference", error_text(link->error, text));
-    if (isnan(link->input_error))
-        say(debugger, "; none of its inputs can be compared\n");
-    else
-        say(debugger, "; its inputs are %s (%s)\n",
-            link->inputs_diverged ? "diverged" : "within limits",
-            error_text(link->input_error, text));
+    say_errors(debugger, link);
     if (!blame->check.supported)
         say(debugger, "    a collective: float64 cannot check it on one rank\n");
     else if (blame->check.wrong)
@@ -250,10 +275,10 @@ static void say_chain(struct debugger *debugger, const struct blame *blame)
 {
     for (int i = 0; i < blame->count && i < MAX_FRAMES; i++) {
         const struct blame_link *link = &blame->links[i];
-        const char *verdict = i == blame->guilty      ? "introduced"
-                              : link->inputs_diverged ? "inherited"
-                              : isnan(link->error)    ? "not compared"
-                                                      : "within";
+        const char *verdict = i == blame->guilty   ? "introduced"
+                              : link->diverged     ? "inherited"
+                              : isnan(link->error) ? "not compared"
+                                                   : "within";
         say_frame(debugger, i, link->instruction, link->value, verdict, link->error);
     }
 }
@@ -306,13 +331,27 @@ bool command_blame(struct debugger *debugger, const char *arguments, struct stat
     return walk(debugger, value, status);
 }
 
+/* Without a name: what diverged, since nothing else is worth it. */
+static int pick_graft(struct debugger *debugger, const char *arguments, struct status *status)
+{
+    const struct pair *pair = debugger->target->pair;
+    int value = debugger->last_value;
+    if (*arguments)
+        return tensor_find(pair->test->program, arguments, run_next(pair->test), status);
+    if (value < 0 || !value_error_of(pair, value).diverged)
+        value = first_divergence(pair);
+    if (value < 0)
+        status_fail(status, STATUS_INVALID, "nothing has diverged in this step: graft TENSOR");
+    return value;
+}
+
 /* As if the tensor had been right when it was written: what was computed from it since is computed
  * again. */
 bool command_graft(struct debugger *debugger, const char *arguments, struct status *status)
 {
     struct pair *pair = debugger->target->pair;
     const struct program *program = pair->test->program;
-    int value = describe_pick_value(debugger, arguments, status);
+    int value = pick_graft(debugger, arguments, status);
     if (value < 0)
         return false;
     int producer = program->values[value].producer;
@@ -327,6 +366,8 @@ bool command_graft(struct debugger *debugger, const char *arguments, struct stat
     if (there < here && !motion_go_to(debugger, there, &arrived, status))
         return false;
     bool ok = arrived && pair_graft(pair, value, status);
+    if (ok)
+        record_judge_again(&debugger->record, pair, value);
     if (there < here && !motion_go_to(debugger, here, &arrived, status))
         return false;
     if (!ok)

@@ -91,8 +91,10 @@ const struct command command_table[] = {
      command_check},
     {"blame", "", "causes", "[TENSOR]", "walk back to the instruction that introduced the error",
      "", COMPLETE_TENSOR, true, false, command_blame},
-    {"graft", "", "causes", "TENSOR", "put the reference's tensor into the test, and go on with it",
-     "As if the test had computed it right: what follows is computed again from it.\n",
+    {"graft", "", "causes", "[TENSOR]",
+     "put the reference's tensor into the test, and go on with it",
+     "As if the test had computed it right: what follows is computed again from it. Without a\n"
+     "name: the tensor that diverged.\n",
      COMPLETE_TENSOR, true, false, command_graft},
 
     {"file", "", "session", "RUN [against REFERENCE] [fault SPEC]", "load a run",

@@ -35,16 +35,25 @@ void record_note(struct record *record, const struct pair *pair, const struct pa
         int value = event->compared[i];
         const struct pair_result *result = &pair->results[value];
         struct record_entry *entry = entry_at(record, event->step, value);
+        int64_t elements = result->metrics.count;
         double scale = result->metrics.rms_reference;
         double error = result->metrics.rms_difference;
         record->compared += !entry->compared;
-        record->elements += entry->compared ? 0 : result->metrics.count;
+        record->elements += elements - entry->elements;
         record->failed += (result->verdict.failures != 0) - (entry->compared && entry->failed);
         *entry = (struct record_entry){.compared = true,
                                        .failed = result->verdict.failures != 0,
+                                       .elements = elements,
                                        .worst = (float)result->verdict.worst,
                                        .error = (float)(scale > 0 ? error / scale : error)};
     }
+}
+
+void record_judge_again(struct record *record, const struct pair *pair, int value)
+{
+    struct pair_event event = {.step = pair->test->step, .compared = {value}};
+    event.compared_count = pair->results[value].compared;
+    record_note(record, pair, &event);
 }
 
 void record_forget(struct record *record, const struct pair *pair, int step, int instruction)
@@ -57,7 +66,7 @@ void record_forget(struct record *record, const struct pair *pair, int step, int
                 continue;
             record->compared--;
             record->failed -= entry->failed;
-            record->elements -= shape_elements(program->values[v].shape);
+            record->elements -= entry->elements;
             *entry = (struct record_entry){0};
         }
 }

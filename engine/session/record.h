@@ -7,8 +7,9 @@
 
 struct record_entry {
     bool compared, failed;
-    float worst; /* largest metric over its limit */
-    float error; /* rms of the difference over the scale of the reference */
+    float worst;      /* largest metric over its limit */
+    float error;      /* rms of the difference over the scale of the reference */
+    int64_t elements; /* compared: samples only, with a sampled trace */
 };
 
 struct record {
@@ -22,6 +23,8 @@ void record_start(struct record *record, const struct pair *pair);
 void record_free(struct record *record);
 /* Takes over the results of one instruction that ran. */
 void record_note(struct record *record, const struct pair *pair, const struct pair_event *event);
+/* Takes over the result of one value of the current step that was judged again. */
+void record_judge_again(struct record *record, const struct pair *pair, int value);
 /* Forgets what instruction `instruction` of `step` and all later ones wrote. */
 void record_forget(struct record *record, const struct pair *pair, int step, int instruction);
 const struct record_entry *record_at(const struct record *record, int step, int value);

@@ -62,6 +62,7 @@ struct way {
     bool log_points;       /* compare these only */
     const char *may_miss;  /* a fault that stays within the limits that way */
     const char *reference; /* MODEL/VARIANT of the reference, NULL: that of the test */
+    const char *test;      /* MODEL/VARIANT of the test, when there is a reference */
 };
 
 static void bench_open(struct bench *bench, const char *name, const char *fault, uint64_t seed,
@@ -142,7 +143,7 @@ static int try_fault(const struct fault_ready *fault, uint64_t seed, struct way 
 {
     struct bench bench;
     struct status status = STATUS_NONE;
-    bench_open(&bench, way.reference ? "llama/bf4" : fault->run, fault->name, seed, way);
+    bench_open(&bench, way.reference ? way.test : fault->run, fault->name, seed, way);
     struct blame blame = {.guilty = -1};
     int value = run_to_failure(bench.pair);
     int step = bench.pair->test->step, next = run_next(bench.pair->test);
@@ -168,7 +169,7 @@ static void try_all(const char *title, struct way way)
     assert_true(count >= 20);
     for (int i = 0; i < count; i++)
         if (!way.reference || strcmp(faults[i].run, "llama") == 0 ||
-            strcmp(faults[i].run, "llama/bf4") == 0)
+            strcmp(faults[i].run, way.test) == 0)
             missed += try_fault(&faults[i], random_bits(&random) >> 1, way);
     assert_int_equal(missed, 0);
 }
@@ -198,7 +199,18 @@ static void test_every_fault_is_found_from_log_points(void **state)
 static void test_faults_are_found_against_another_layout(void **state)
 {
     (void)state;
-    try_all("faults, breadth first against depth first", (struct way){.reference = "llama/df4"});
+    try_all("faults, breadth first against depth first",
+            (struct way){.reference = "llama/df4", .test = "llama/bf4"});
+}
+
+/* Micro-sequences are compared with their rows of the whole. */
+static void test_faults_are_found_in_micro_sequences(void **state)
+{
+    (void)state;
+    struct way way = {.reference = "llama/simple", .test = "llama/ms4"};
+    try_all("faults, micro-sequences against the whole, memory reused", way);
+    way.keep_limit = (int64_t)1 << 30;
+    try_all("faults, micro-sequences against the whole", way);
 }
 
 /* The models of the faults without a fault: not one bit differs. */
@@ -232,6 +244,7 @@ int main(void)
         cmocka_unit_test(test_every_fault_is_found_when_memory_is_reused),
         cmocka_unit_test(test_every_fault_is_found_from_log_points),
         cmocka_unit_test(test_faults_are_found_against_another_layout),
+        cmocka_unit_test(test_faults_are_found_in_micro_sequences),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
