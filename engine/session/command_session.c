@@ -207,6 +207,8 @@ static bool source_lines(struct debugger *debugger, FILE *file, const char *path
             status_context(status, "%s:%d", path, number);
     }
     free(line);
+    if (ok && ferror(file)) /* a folder can be opened, but not read */
+        ok = status_fail(status, STATUS_IO, "%s: %s", path, strerror(errno));
     return ok;
 }
 

@@ -111,20 +111,52 @@ static void say_heading(struct debugger *debugger, int value, const struct tenso
         dtype_name(shown->dtype), shape_text(shown->shape, shape), side);
 }
 
-/* As pair_view; a state that was updated in place since says what it is called now. */
+/* The other values of the same tensor (micro-batches, running totals) that are at hand. */
+static void list_siblings(const struct pair *pair, int value, struct text *text)
+{
+    enum { MAX_SIBLINGS = 8 };
+    const struct program *program = pair->test->program;
+    const struct value *of = &program->values[value];
+    int count = 0;
+    for (int v = 0; of->name[0] && v < program->value_count; v++) {
+        const struct value *other = &program->values[v];
+        if (v == value || !other->name[0] || other->what != of->what ||
+            strcmp(other->path, of->path) != 0 || !executor_holds(pair->test->executor, v))
+            continue;
+        if (count++ < MAX_SIBLINGS)
+            text_format(text, "\n    %s", other->name);
+    }
+    if (count > MAX_SIBLINGS)
+        text_add(text, "\n    ...");
+}
+
+/* As pair_view; what cannot be seen says where it can be, and what can be seen instead. */
 static bool view(struct debugger *debugger, int value, struct pair_sides *sides,
                  struct status *status)
 {
     struct pair *pair = debugger->target->pair;
     const struct program *program = pair->test->program;
-    if (pair_view(pair, value, sides, status))
-        return true;
-    char name[256], reason[512];
-    snprintf(reason, sizeof(reason), "%.500s", status->text);
+    if (executor_holds(pair->test->executor, value))
+        return pair_view(pair, value, sides, status);
+    const struct value *of = &program->values[value];
+    char name[256], now[256];
+    program_value_text(program, value, name, sizeof(name));
     for (int v = 0; v < program->value_count; v++)
         if (program->values[v].state == value && executor_holds(pair->test->executor, v))
-            return status_fail(status, status->code, "%s: it was updated, see %s", reason,
-                               program_value_text(program, v, name, sizeof(name)));
+            return status_fail(status, STATUS_NOT_FOUND, "%s was updated: see %s", name,
+                               program_value_text(program, v, now, sizeof(now)));
+    struct text siblings = {0};
+    list_siblings(pair, value, &siblings);
+    const char *head = siblings.length ? "\nat hand:" : "";
+    if (of->producer >= run_next(pair->test))
+        status_fail(status, STATUS_NOT_FOUND,
+                    "%s was not written yet in this step: 'until %s' goes there%s%s", name, name,
+                    head, siblings.length ? siblings.data : "");
+    else
+        status_fail(status, STATUS_NOT_FOUND,
+                    "the memory of %s was given on: 'goto %s' goes where it is there%s%s", name,
+                    name, head, siblings.length ? siblings.data : "");
+    text_free(&siblings);
     return false;
 }
 

@@ -113,13 +113,30 @@ static int fail_ambiguous(const struct program *program, const char *text, enum 
     return -1;
 }
 
+/* A gradient that is not complete yet means its last running total, if one was written. */
+static int written_so_far(const struct program *program, int value, int next)
+{
+    const struct value *of = &program->values[value];
+    int best = value;
+    if (of->what != WHAT_GRADIENT || of->producer < next || strstr(of->name, " mb="))
+        return value;
+    for (int v = 0; v < program->value_count; v++) {
+        const struct value *other = &program->values[v];
+        if (other->name[0] && same_tensor(other, of) && other->producer >= 0 &&
+            other->producer < next &&
+            (best == value || other->producer > program->values[best].producer))
+            best = v;
+    }
+    return best;
+}
+
 int tensor_find(const struct program *program, const char *text, int next, struct status *status)
 {
     if (text[0] == '%')
         return find_number(program, text, status);
     int exact_value = program_find(program, text);
     if (exact_value >= 0)
-        return exact_value;
+        return written_so_far(program, exact_value, next);
     bool exact = strstr(text, " mb=") || strstr(text, " ms=");
     int best = -1;
     enum fit best_fit = FIT_NONE;

@@ -37,10 +37,32 @@ static bool create(struct run *run, struct comm *comm, const struct run_options 
            states_initialize(run, options->init_from, status);
 }
 
+/* Makes room for one more point: the first stays, and of the others every second. */
+static void thin_points(struct run *run)
+{
+    int64_t limit = run->options.points_limit;
+    int64_t room = limit / (int64_t)(states_bytes(run->program) + 1);
+    for (int kept = 0;; kept = 0) {
+        for (int step = 0; step < run->steps; step++)
+            kept += run->points[step] != NULL;
+        if (!limit || kept < room || run->point_distance >= run->steps)
+            return;
+        run->point_distance *= 2;
+        for (int step = 1; step < run->steps; step++)
+            if (step % run->point_distance) {
+                states_discard(run->points[step]);
+                run->points[step] = NULL;
+            }
+    }
+}
+
 static bool keep_point(struct run *run, struct status *status)
 {
     struct saved_point **point = &run->points[run->step];
-    if (!run->options.keep_points || *point)
+    if (!run->options.keep_points || *point || run->step % run->point_distance)
+        return true;
+    thin_points(run);
+    if (run->step % run->point_distance)
         return true;
     *point = states_save(run, status);
     return *point != NULL;
@@ -58,6 +80,7 @@ struct run *run_create(const struct config *config, struct device *device, struc
     run->reports = memory_zeroed((size_t)run->steps, sizeof(*run->reports));
     run->points = memory_zeroed((size_t)run->steps + 1, sizeof(struct saved_point *));
     run->options = *options;
+    run->point_distance = 1;
     if (create(run, comm, options, status) && keep_point(run, status))
         return run;
     run_free(run);

@@ -14,6 +14,8 @@ struct run_options {
                               step (docs/trace-format.md); NULL = the configuration's data */
     bool keep_points;      /* keep a copy of all states at the start of each step, so that going
                               back is quick; without it the run begins again from the start */
+    int64_t points_limit;  /* bytes that these copies may take; when a run has more steps than fit,
+                              every second, fourth, ... step is kept. 0: no limit */
     /* Changes the compiled program before it is planned (faults). May be NULL. */
     bool (*change)(struct program *program, void *context, struct status *status);
     void *change_context;
@@ -45,6 +47,7 @@ struct run {
     int reported;
     struct run_options options;  /* strings are borrowed */
     struct saved_point **points; /* by step; NULL where none was kept */
+    int point_distance;          /* steps that are a multiple of it are kept */
     bool started;                /* inputs of the current step are in place */
     double seconds;              /* spent in the current step's instructions */
 };

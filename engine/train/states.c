@@ -15,7 +15,7 @@ struct saved_point {
     char *bytes; /* all states in order of value id */
 };
 
-static size_t states_bytes(const struct program *program)
+size_t states_bytes(const struct program *program)
 {
     size_t bytes = 0;
     for (int v = 0; v < program->value_count; v++)

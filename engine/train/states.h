@@ -9,6 +9,7 @@
  * ".json" file gives mean and deviation for each name, see docs/numbers.md), zero moments and the
  * scaler's start. */
 bool states_initialize(struct run *run, const char *file, struct status *status);
+size_t states_bytes(const struct program *program);
 /* A copy of all states; NULL on failure. states_discard(NULL) is fine. */
 struct saved_point *states_save(struct run *run, struct status *status);
 bool states_restore(struct run *run, const struct saved_point *point, struct status *status);
