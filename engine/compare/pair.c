@@ -274,6 +274,31 @@ static bool bring_reference(struct pair *pair, int other, struct status *status)
     return true;
 }
 
+/* The reference computes what the test's next instruction will be compared with. In another order
+ * of micro-batches that may be most of a step: an interrupt must not wait for it. */
+static bool catch_up(struct pair *pair, struct status *status)
+{
+    struct run *test = pair->test, *reference = pair->reference;
+    int next = run_next(test);
+    if (!reference || !pair->interrupted || pair->entered_step != test->step ||
+        next >= test->program->instruction_count)
+        return true;
+    const struct instruction *in = &test->program->instructions[next];
+    for (int k = 0; k < in->output_count; k++) {
+        int other = pair->reference_value[in->outputs[k]];
+        if (other < 0 || !is_compared(pair, in->outputs[k]))
+            continue;
+        int producer = reference->program->values[other].producer;
+        while (reference->step < test->step || run_next(reference) <= producer) {
+            if (pair->interrupted(pair->interrupted_context))
+                return status_fail(status, STATUS_CANCELLED, "interrupted");
+            if (!reference_run_one(pair, status))
+                return false;
+        }
+    }
+    return true;
+}
+
 static bool compare_outputs(struct pair *pair, const struct instruction *done,
                             struct pair_event *event, struct status *status)
 {
@@ -356,6 +381,8 @@ static bool apply_grafts(struct pair *pair, struct pair_event *event, struct sta
 bool pair_run_one(struct pair *pair, struct pair_event *event, struct status *status)
 {
     struct run *test = pair->test;
+    if (!catch_up(pair, status))
+        return false;
     if (!run_one(test, status))
         return status_context(status, "%s", test->config->name);
     if (pair->entered_step != test->step && !enter_step(pair, status))

@@ -257,6 +257,26 @@ static void show_stop(struct debugger *debugger, const struct stops *stops,
     text_free(&reason);
 }
 
+static bool asks_to_stop(const void *debugger)
+{
+    return debugger_cancelled(debugger);
+}
+
+/* One instruction; *interrupted when the user did not want to wait for the reference. */
+static bool run_one_instruction(struct debugger *debugger, struct pair_event *event,
+                                bool *interrupted, struct status *status)
+{
+    struct pair *pair = debugger->target->pair;
+    pair->interrupted = asks_to_stop;
+    pair->interrupted_context = debugger;
+    bool ok = pair_run_one(pair, event, status);
+    pair->interrupted = NULL;
+    *interrupted = !ok && status->code == STATUS_CANCELLED;
+    if (*interrupted)
+        *status = STATUS_NONE;
+    return ok || *interrupted;
+}
+
 static bool fail_run(struct debugger *debugger, struct status *status)
 {
     debugger_set_state(debugger, RUN_FAILED, status->text);
@@ -282,8 +302,10 @@ bool motion_run(struct debugger *debugger, const struct motion *motion, struct s
         stops.goal = motion->goal >= 0 && debugger_position(debugger) >= motion->goal;
         if (stops_any(&stops))
             break;
-        if (!pair_run_one(pair, &event, status))
+        if (!run_one_instruction(debugger, &event, &stops.interrupted, status))
             return fail_run(debugger, status);
+        if (stops.interrupted)
+            break;
         record_note(&debugger->record, pair, &event);
         stops_after(debugger, &event, &stops);
         stops_before(debugger, &stops);
@@ -320,13 +342,14 @@ bool motion_go_to(struct debugger *debugger, int64_t position, bool *arrived, st
         return fail_run(debugger, status);
     struct pair_event event;
     while (debugger_position(debugger) < position && *arrived) {
-        if (debugger_cancelled(debugger)) {
+        bool interrupted = debugger_cancelled(debugger);
+        if (!interrupted && !run_one_instruction(debugger, &event, &interrupted, status))
+            return fail_run(debugger, status);
+        if (interrupted) {
             *arrived = false;
             say(debugger, "Interrupted on the way.\n");
             break;
         }
-        if (!pair_run_one(pair, &event, status))
-            return fail_run(debugger, status);
         record_note(&debugger->record, pair, &event);
         debugger_publish_sometimes(debugger);
     }
