@@ -197,6 +197,7 @@ static void open_run(struct ui *ui)
     const struct ui_options *options = ui->options;
     ui->request.focus = LAYOUT_TESTS;
     ui->request.open[LAYOUT_TESTS] = true;
+    ui_post(ui, "stop on divergence"); /* what one comes here for; ":stop off" ends it */
     if (options->run)
         ui_post(ui, "file %s%s%s%s%s", options->run, options->against ? " against " : "",
                 options->against ? options->against : "", options->fault ? " fault " : "",
