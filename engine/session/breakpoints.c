@@ -213,13 +213,13 @@ bool breakpoint_stops_after(const struct breakpoint *breakpoint, struct pair *pa
     for (int k = 0; k < in->output_count; k++) {
         if (!is_watched(&breakpoint->place, in->outputs[k]))
             continue;
-        *value = in->outputs[k];
-        if (!breakpoint->condition)
-            return true;
         double variables[VARIABLE_COUNT];
-        fill_variables(pair, event->step, event->instruction, *value, variables);
-        if (condition_holds(breakpoint->condition, variables))
-            return true;
+        if (breakpoint->condition)
+            fill_variables(pair, event->step, event->instruction, in->outputs[k], variables);
+        if (breakpoint->condition && !condition_holds(breakpoint->condition, variables))
+            continue;
+        *value = in->outputs[k];
+        return true;
     }
     return false;
 }

@@ -130,6 +130,20 @@ static void test_two_stops(void **state)
     bench_close(&bench);
 }
 
+/* A condition that did not hold has nothing to say about a later stop. */
+static void test_stop_of_another_breakpoint(void **state)
+{
+    (void)state;
+    struct bench bench;
+    open_run(&bench, "file llama/bf4");
+    bench_do(&bench, "break fw decoder.0.output if nan");
+    bench_do(&bench, "break decoder.1 mb=1");
+    must_contain(bench_do(&bench, "run"), "Breakpoint 2");
+    if (strstr(bench.output.data, "fw decoder.0.output mb=3/4  "))
+        fail_msg("%s", bench.output.data);
+    bench_close(&bench);
+}
+
 static void check_reverse(struct bench *bench, struct random *random)
 {
     static const char *const backs[] = {"reverse-step", "reverse-stepi", "reverse-next",
@@ -408,6 +422,9 @@ static void test_errors(void **state)
     must_contain(bench_fail(&bench, "set digits 99"), "from 1 to 17");
     must_contain(bench_fail(&bench, "source /nonexistent/file"), "No such file");
     must_contain(bench_fail(&bench, "source /"), "directory");
+    must_contain(bench_fail(&bench, "file llama against"), "the reference is missing");
+    bench_do(&bench, "file llama/simple");
+    must_contain(bench_fail(&bench, "list 5,2"), "FIRST before LAST");
     bench_do(&bench, "file llama/simple");
     must_contain(bench_fail(&bench, "step 0"), "is no count");
     must_contain(bench_fail(&bench, "goto 3:1"), "there is no step 3");
@@ -430,6 +447,7 @@ int main(void)
                                        cmocka_unit_test(test_until),
                                        cmocka_unit_test(test_breakpoints),
                                        cmocka_unit_test(test_two_stops),
+                                       cmocka_unit_test(test_stop_of_another_breakpoint),
                                        cmocka_unit_test(test_reverse_is_bit_identical),
                                        cmocka_unit_test(test_reverse_continue),
                                        cmocka_unit_test(test_divergence),
