@@ -14,6 +14,7 @@
 #include <signal.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 struct prompt {
@@ -168,6 +169,14 @@ static bool loop(struct prompt *prompt, struct status *status)
     return true;
 }
 
+/* At home the two init files are one: it is run once. */
+static bool is_current_folder(const char *folder)
+{
+    struct stat there, here;
+    return stat(folder, &there) == 0 && stat(".", &here) == 0 && there.st_dev == here.st_dev &&
+           there.st_ino == here.st_ino;
+}
+
 static void add_init_file(struct prompt *prompt, const char *folder)
 {
     char *path = memory_format("%s/.lockstepinit", folder);
@@ -291,7 +300,7 @@ static int run_debug(int argc, char **argv, const struct debug_options *debug,
                             .interactive =
                                 !debug->batch && isatty(STDIN_FILENO) && isatty(STDOUT_FILENO)};
     const char *home = getenv("HOME");
-    if (!debug->no_init && home && *home)
+    if (!debug->no_init && home && *home && !is_current_folder(home))
         add_init_file(&prompt, home);
     if (debug->positional.count)
         add_file_line(&prompt, debug->positional.words[0], debug->against, debug->fault);

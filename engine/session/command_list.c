@@ -38,8 +38,8 @@ static bool list_range(struct debugger *debugger, const char *arguments, struct 
     if (sscanf(arguments, "%d , %d %n", &first, &last, &length) != 2 || arguments[length])
         return status_fail(status, STATUS_INVALID, "a range is FIRST,LAST: 'list 860,880'");
     if (first < 0 || first >= count || last < first)
-        return status_fail(status, STATUS_INVALID, "instructions are 0 to %d, the first first",
-                           count - 1);
+        return status_fail(status, STATUS_INVALID,
+                           "list FIRST,LAST: FIRST before LAST, both of 0 to %d", count - 1);
     list_lines(debugger, first, last < count ? last + 1 : count);
     return true;
 }

@@ -43,7 +43,7 @@ struct file_arguments {
 
 static bool parse_file(const char *arguments, struct file_arguments *parsed, struct status *status)
 {
-    char word[16];
+    char word[16] = "";
     *parsed = (struct file_arguments){.fault = NULL};
     argument_word(&arguments, parsed->run, sizeof(parsed->run));
     if (!parsed->run[0])
@@ -59,6 +59,8 @@ static bool parse_file(const char *arguments, struct file_arguments *parsed, str
             return status_fail(status, STATUS_INVALID,
                                "file: '%s' is neither 'against' nor 'fault'", word);
     }
+    if (strcmp(word, "against") == 0 && !parsed->against[0])
+        return status_fail(status, STATUS_INVALID, "file: the reference is missing");
     if (parsed->fault && !*parsed->fault)
         return status_fail(status, STATUS_INVALID, "file: the fault is missing");
     return true;

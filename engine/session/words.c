@@ -1,6 +1,7 @@
 #include "engine/session/words.h"
 
 #include "engine/base/memory.h"
+#include "engine/program/faults.h"
 #include "engine/session/commands.h"
 
 #include <ctype.h>
@@ -121,6 +122,11 @@ static void offer_runs(struct completing *completing, const struct config_search
         config_names_free(variants, variant_count);
     offer_word(completing, "against");
     offer_word(completing, "fault");
+    int fault_count;
+    const struct fault_ready *faults = faults_ready(&fault_count);
+    bool fault = strstr(completing->argument, " fault ") != NULL;
+    for (int i = 0; fault && i < fault_count; i++)
+        offer_word(completing, faults[i].name);
 }
 
 static void offer_files(struct completing *completing)

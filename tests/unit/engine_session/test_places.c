@@ -136,6 +136,7 @@ static void test_completion(void **state)
                  {"until back", 6, "backward"},
                  {"break fw x if rel_", 14, "rel_rms"},
                  {"file llama/bf", 5, "llama/bf4"},
+                 {"file llama/bf4 fault drop", 21, "dropped-micro-batch"},
                  {"set dig", 4, "digits"},
                  {"stop on d", 8, "divergence"}};
     for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++) {
