@@ -109,21 +109,34 @@ static void product_part(const struct cpu_product *p, struct part part)
                 p->bias ? 1.0f : 0.0f, out, (blasint)p->out_stride);
 }
 
-/* Parts are whole blocks of the longer side, so that the bits do not depend on their number (single
- * rows would take another path through BLAS). */
+/* How many parts `blocks` blocks of a product are worth. BLAS computes small products (about a
+ * million multiplications) and single rows by other paths, in another order of sums: a part is
+ * never that small unless the whole is, so that the bits do not depend on the number of threads. */
+static int64_t count_parts(const struct cpu_context *context, const struct cpu_product *p,
+                           int64_t blocks)
+{
+    static const double smallest = 4e6;
+    double volume = (double)p->rows * (double)p->columns * (double)p->depth;
+    int64_t parts = volume / smallest < (double)context->threads ? (int64_t)(volume / smallest)
+                                                                 : context->threads;
+    parts = blocks < parts ? blocks : parts;
+    return parts > 1 ? parts : 1;
+}
+
+/* Parts are whole blocks of the longer side; the last one takes the rest. */
 static void product_f32(const struct cpu_context *context, const struct cpu_product *p)
 {
     enum { BLOCK = 64 };
     bool by_rows = p->rows >= p->columns;
     int64_t length = by_rows ? p->rows : p->columns;
-    int64_t blocks = (length + BLOCK - 1) / BLOCK;
-    int64_t parts = blocks < context->threads ? blocks : context->threads;
+    int64_t blocks = length / BLOCK;
+    int64_t parts = count_parts(context, p, blocks);
     if (p->bias)
         spread_bias(context, p, p->bias);
     CPU_OMP(parallel for schedule(static, 1) num_threads((int)parts))
     for (int64_t i = 0; i < parts; i++) {
         int64_t first = blocks * i / parts * BLOCK, end = blocks * (i + 1) / parts * BLOCK;
-        product_part(p, (struct part){by_rows, first, end < length ? end : length});
+        product_part(p, (struct part){by_rows, first, i + 1 < parts ? end : length});
     }
 }
 
