@@ -290,10 +290,10 @@ static bool catch_up(struct pair *pair, struct status *status)
             continue;
         int producer = reference->program->values[other].producer;
         while (reference->step < test->step || run_next(reference) <= producer) {
-            if (pair->interrupted(pair->interrupted_context))
-                return status_fail(status, STATUS_CANCELLED, "interrupted");
             if (!reference_run_one(pair, status))
                 return false;
+            if (pair->interrupted(pair->interrupted_context))
+                return status_fail(status, STATUS_CANCELLED, "interrupted");
         }
     }
     return true;

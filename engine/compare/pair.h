@@ -75,7 +75,7 @@ struct pair {
     struct limits state_limits;         /* for parameters and moments after an update */
     pair_observer *observer;
     void *observer_context;
-    /* Asked before each instruction that the reference runs to catch up; when it says yes,
+    /* Asked after each instruction that the reference runs to catch up; when it says yes,
      * pair_run_one fails with STATUS_CANCELLED and the test has not moved. NULL: never. */
     bool (*interrupted)(const void *context);
     const void *interrupted_context;
