@@ -368,8 +368,10 @@ static void test_plain_prompt(void **state)
     screen_wait_text(&screen, "backtrace"); /* the list of matches */
     screen_type(&screen, "\x03");
     screen_wait_text(&screen, "^C");
+    screen_wait_row(&screen, 7, "(lockstep)"); /* the terminal is back in the prompt's mode */
     screen_type(&screen, "next\r");
     screen_wait_text(&screen, "got <next>"); /* without the b before the interrupt */
+    screen_wait_row(&screen, 9, "(lockstep)");
     screen_type(&screen, "\x04");
     assert_int_equal(screen_wait_status(&screen), 0);
     assert_true(screen_is_restored(&screen));
