@@ -33,10 +33,17 @@ static size_t carve(const struct cpu_product *p, void *base, struct wide *wide)
     return memory.used;
 }
 
+/* oneDNN 2.6 dies of an illegal instruction in its kernels for AMX when a thread gets nothing but
+ * the rest of a block (seen with 70 x 63 x 47): only whole blocks are given to it. */
+static bool is_in_blocks(const struct cpu_product *product)
+{
+    return product->rows % 16 == 0 && product->columns % 16 == 0 && product->depth % 32 == 0;
+}
+
 static bool on_matrix_units(struct cpu_context *context, const struct cpu_product *product,
                             size_t *workspace)
 {
-    return context->matmul_cache && product->a_dtype == DTYPE_BF16 &&
+    return context->matmul_cache && is_in_blocks(product) && product->a_dtype == DTYPE_BF16 &&
            product->b_dtype == DTYPE_BF16 && product->out_dtype != DTYPE_F16 &&
            (!product->bias || product->bias_dtype != DTYPE_F16) && product->rows > 0 &&
            product->columns > 0 && product->depth > 0 &&
