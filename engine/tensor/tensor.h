@@ -14,13 +14,16 @@ struct shape {
     int64_t dims[TENSOR_MAX_RANK];
 };
 
-/* Where a local tensor lies in its global tensor. `global.rank == 0` means: it is the whole.
- * Dimension 0 may be composite: `parts` equal pieces (keys then values, gate then up), each of
- * which is cut in the same way; the local rows are then the concatenation of the local pieces. */
+/* Where a local tensor lies in its global tensor: see shard.h. */
+enum { SHARD_MAX_CUTS = 4 };
 struct shard {
-    struct shape global;
-    int64_t offset[TENSOR_MAX_RANK]; /* in elements; for a composite, inside each piece */
-    int parts;                       /* 0 and 1: not composite */
+    struct shape global; /* rank 0: not said, it is the whole */
+    int cut_count;
+    struct shard_cut {
+        int dimension;
+        int parts;         /* equal blocks of the dimension, each cut in the same way */
+        int pieces, index; /* piece `index` of `pieces` of each block */
+    } cuts[SHARD_MAX_CUTS];
 };
 
 /* A view: rows of contiguous elements, `row_stride` elements apart. data belongs to a device. */

@@ -1,0 +1,148 @@
+#include "engine/tensor/shard.h"
+
+#include <inttypes.h>
+#include <stdio.h>
+#include <string.h>
+
+struct shard shard_whole(struct shape shape)
+{
+    return (struct shard){.global = shape};
+}
+
+bool shard_is_whole(const struct shard *shard)
+{
+    return shard->cut_count == 0;
+}
+
+struct shape shard_local_shape(const struct shard *shard)
+{
+    struct shape shape = shard->global;
+    for (int i = 0; i < shard->cut_count; i++)
+        shape.dims[shard->cuts[i].dimension] /= shard->cuts[i].pieces;
+    return shape;
+}
+
+bool shard_cut(struct shard *shard, int dimension, int parts, int pieces, int index)
+{
+    struct shape local = shard_local_shape(shard);
+    if (pieces == 1)
+        return true;
+    if (shard->cut_count == SHARD_MAX_CUTS || dimension >= local.rank || parts < 1 ||
+        local.dims[dimension] % ((int64_t)parts * pieces))
+        return false;
+    shard->cuts[shard->cut_count++] = (struct shard_cut){dimension, parts, pieces, index};
+    return true;
+}
+
+/* Undoes the cuts from the last to the first; `length` is the local length before each. */
+int64_t shard_global_index(const struct shard *shard, int dimension, int64_t index)
+{
+    int64_t length = shard_local_shape(shard).dims[dimension];
+    for (int i = shard->cut_count - 1; i >= 0; i--) {
+        const struct shard_cut *cut = &shard->cuts[i];
+        if (cut->dimension != dimension)
+            continue;
+        int64_t piece = length / cut->parts;
+        index = index / piece * piece * cut->pieces + cut->index * piece + index % piece;
+        length *= cut->pieces;
+    }
+    return index;
+}
+
+bool shard_equal(const struct shard *a, const struct shard *b)
+{
+    if (!shape_equal(a->global, b->global) || a->cut_count != b->cut_count)
+        return false;
+    for (int i = 0; i < a->cut_count; i++)
+        if (a->cuts[i].dimension != b->cuts[i].dimension || a->cuts[i].parts != b->cuts[i].parts ||
+            a->cuts[i].pieces != b->cuts[i].pieces || a->cuts[i].index != b->cuts[i].index)
+            return false;
+    return true;
+}
+
+/* How many local indices from `index` on are neighbours in the global tensor too. */
+static int64_t run_length(const struct shard *shard, int dimension, int64_t index)
+{
+    int64_t length = shard_local_shape(shard).dims[dimension];
+    int64_t run = length - index;
+    for (int i = shard->cut_count - 1; i >= 0; i--) {
+        const struct shard_cut *cut = &shard->cuts[i];
+        if (cut->dimension != dimension)
+            continue;
+        int64_t piece = length / cut->parts, left = piece - index % piece;
+        run = left < run ? left : run;
+        index = index / piece * piece * cut->pieces + cut->index * piece + index % piece;
+        length *= cut->pieces;
+    }
+    return run;
+}
+
+static char *element(const struct tensor *tensor, int64_t row, int64_t column)
+{
+    return (char *)tensor->data +
+           (size_t)(row * tensor->row_stride + column) * dtype_size(tensor->dtype);
+}
+
+/* One row: its pieces along dimension 1; dimensions behind that are never cut. */
+static void copy_row(const struct shard *shard, const struct tensor *global, int64_t global_row,
+                     const struct tensor *local, int64_t row, bool out)
+{
+    struct shape shape = shard_local_shape(shard);
+    int64_t count = shape.rank > 1 ? shape.dims[1] : 1;
+    int64_t width = shape_columns(shape) / count;
+    int64_t run;
+    for (int64_t c = 0; c < count; c += run) {
+        run = shape.rank > 1 ? run_length(shard, 1, c) : 1;
+        int64_t there = shape.rank > 1 ? shard_global_index(shard, 1, c) : 0;
+        char *whole = element(global, global_row, there * width);
+        char *part = element(local, row, c * width);
+        size_t bytes = (size_t)(run * width) * dtype_size(local->dtype);
+        memcpy(out ? part : whole, out ? whole : part, bytes);
+    }
+}
+
+static void copy(const struct shard *shard, const struct tensor *global, const struct tensor *local,
+                 bool out)
+{
+    int64_t rows = shard_local_shape(shard).dims[0];
+    for (int64_t row = 0; row < rows; row++)
+        copy_row(shard, global, shard_global_index(shard, 0, row), local, row, out);
+}
+
+void shard_copy_out(const struct shard *shard, const struct tensor *global, struct tensor *local)
+{
+    copy(shard, global, local, true);
+}
+
+void shard_copy_in(const struct shard *shard, const struct tensor *local, struct tensor *global)
+{
+    copy(shard, global, local, false);
+}
+
+bool shard_view(const struct shard *shard, const struct tensor *global, struct tensor *view)
+{
+    struct shape local = shard_local_shape(shard);
+    if (local.rank > 2 || run_length(shard, 0, 0) < local.dims[0] ||
+        (local.rank == 2 && run_length(shard, 1, 0) < local.dims[1]))
+        return false;
+    *view = *global;
+    view->shape = local;
+    view->data = element(global, shard_global_index(shard, 0, 0),
+                         local.rank == 2 ? shard_global_index(shard, 1, 0) : 0);
+    return true;
+}
+
+const char *shard_text(const struct shard *shard, char buffer[160])
+{
+    struct shape local = shard_local_shape(shard);
+    char whole[80];
+    int at = snprintf(buffer, 160, "[");
+    for (int d = 0; d < local.rank && at < 100; d++) {
+        int64_t begin = shard_global_index(shard, d, 0);
+        int64_t run = local.dims[d] ? run_length(shard, d, 0) : 0;
+        at += snprintf(buffer + at, (size_t)(160 - at), "%s%" PRId64 ":%" PRId64 "%s",
+                       d ? ", " : "", begin, begin + run, run < local.dims[d] ? ", ..." : "");
+    }
+    snprintf(buffer + at, (size_t)(160 - at), "] of %s", shape_text(shard->global, whole));
+    return buffer;
+}

@@ -1,0 +1,30 @@
+/* Where a local tensor lies in its global tensor: a chain of cuts. Each cut takes a dimension of
+ * what the cuts before it left, sees it as `parts` equal blocks (keys and values, gate and up,
+ * experts), and keeps piece `index` of `pieces` of every block, one after the other. So a weight
+ * cut over tensor ranks and then over data ranks, and tokens cut over sequence-data and tensor
+ * ranks, are the same thing. No cuts: it is the whole. */
+#ifndef ENGINE_TENSOR_SHARD_H
+#define ENGINE_TENSOR_SHARD_H
+
+#include "engine/tensor/tensor.h"
+
+/* The whole tensor of that shape. */
+struct shard shard_whole(struct shape shape);
+bool shard_is_whole(const struct shard *shard);
+/* Adds a cut; pieces == 1 adds nothing. False if it does not divide evenly (nothing is added). */
+bool shard_cut(struct shard *shard, int dimension, int parts, int pieces, int index);
+struct shape shard_local_shape(const struct shard *shard);
+/* The index in the global tensor of local index `index` of a dimension. */
+int64_t shard_global_index(const struct shard *shard, int dimension, int64_t index);
+bool shard_equal(const struct shard *a, const struct shard *b);
+
+/* Host memory. Copies the local part out of the global tensor, or into it; dtypes are equal. */
+void shard_copy_out(const struct shard *shard, const struct tensor *global, struct tensor *local);
+void shard_copy_in(const struct shard *shard, const struct tensor *local, struct tensor *global);
+/* A view of the local part inside the global tensor, when it is one block of rows and columns of a
+ * matrix; false otherwise (then copy). */
+bool shard_view(const struct shard *shard, const struct tensor *global, struct tensor *view);
+/* "[0:128, 64:128] of [256,1024]" and the like into `buffer`, which is returned. */
+const char *shard_text(const struct shard *shard, char buffer[160]);
+
+#endif
