@@ -5,6 +5,8 @@
 
 #include "ui/text_width.h"
 
+#include "engine/base/unicode.h"
+
 #include <stdio.h>
 #include <string.h>
 
@@ -86,7 +88,7 @@ static int decode_character(struct input in, struct key *key)
     int32_t character;
     int available = in.count;
     int needed = character_length(in.bytes[0]);
-    int length = (int)text_decode((const char *)in.bytes, (size_t)available, &character);
+    int length = (int)unicode_decode((const char *)in.bytes, (size_t)available, &character);
     if (character >= 0) {
         key_text(key, in.bytes, (size_t)length);
         return length;

@@ -1,68 +1,22 @@
 #include "ui/text_width.h"
 
-#include <stdio.h>
+#include "engine/base/unicode.h"
+
 #include <string.h>
 #include <wchar.h>
 
 enum { MARKS_KEPT = 3 };
 
-/* Smallest character that needs this many bytes: anything below is an overlong form. */
-static const int32_t smallest[5] = {0, 0, 0x80, 0x800, 0x10000};
-
-static size_t sequence_length(unsigned char first)
-{
-    if (first < 0x80)
-        return 1;
-    if (first >= 0xc2 && first <= 0xdf)
-        return 2;
-    if (first >= 0xe0 && first <= 0xef)
-        return 3;
-    if (first >= 0xf0 && first <= 0xf4)
-        return 4;
-    return 0;
-}
-
-size_t text_decode(const char *text, size_t length, int32_t *character)
-{
-    unsigned char first = (unsigned char)text[0];
-    size_t needed = sequence_length(first);
-    *character = -1;
-    if (needed == 0 || needed > length)
-        return 1;
-    int32_t value = needed == 1 ? first : first & (0x7f >> needed);
-    for (size_t i = 1; i < needed; i++) {
-        unsigned char byte = (unsigned char)text[i];
-        if ((byte & 0xc0) != 0x80)
-            return 1;
-        value = (int32_t)((uint32_t)value << 6) | (byte & 0x3f);
-    }
-    bool surrogate = value >= 0xd800 && value <= 0xdfff;
-    if (value < smallest[needed] || surrogate || value > 0x10ffff)
-        return 1;
-    *character = value;
-    return needed;
-}
-
-/* Characters that wcwidth() calls printable or of no width, but that hide or reorder text. */
-static bool is_treacherous(int32_t character)
-{
-    return (character >= 0x200b && character <= 0x200f) || /* zero width, joiners, direction */
-           (character >= 0x2028 && character <= 0x202e) || /* separators, direction */
-           (character >= 0x2060 && character <= 0x206f) || /* word joiner, isolates */
-           character == 0xfeff || character == 0xad ||     /* byte order mark, soft hyphen */
-           (character >= 0xfff9 && character <= 0xfffb) || character == 0x61c ||
-           character == 0x180e || (character >= 0xe0000 && character <= 0xe0fff);
-}
-
 static bool is_combining(int32_t character)
 {
-    return character >= 0x300 && !is_treacherous(character) && wcwidth((wchar_t)character) == 0;
+    return character >= 0x300 && !unicode_is_treacherous(character) &&
+           wcwidth((wchar_t)character) == 0;
 }
 
 /* How many columns `character` takes as it is: 1, 2, or 0 if it must be escaped. */
 static int printable_columns(int32_t character)
 {
-    if (character < 0x20 || character == 0x7f || is_treacherous(character))
+    if (character < 0x20 || character == 0x7f || unicode_is_treacherous(character))
         return 0;
     if (character < 0x7f)
         return 1;
@@ -72,15 +26,7 @@ static int printable_columns(int32_t character)
 
 static void glyph_escape(struct text_glyph *glyph, int32_t character, unsigned char byte)
 {
-    int length;
-    if (character < 0)
-        length = snprintf(glyph->shown, sizeof(glyph->shown), "\\x%02x", byte);
-    else if (character < 0x20 || character == 0x7f)
-        length = snprintf(glyph->shown, sizeof(glyph->shown), "^%c", (int)(character ^ 0x40));
-    else if (character <= 0xffff)
-        length = snprintf(glyph->shown, sizeof(glyph->shown), "\\u%04x", (unsigned)character);
-    else
-        length = snprintf(glyph->shown, sizeof(glyph->shown), "\\U%06x", (unsigned)character);
+    int length = unicode_escape(glyph->shown, character, byte);
     glyph->columns = length;
     glyph->escaped = true;
 }
@@ -94,7 +40,7 @@ static void glyph_add_marks(struct text_glyph *glyph, const char *text, size_t l
     while (glyph->source_bytes < length) {
         int32_t character;
         const char *mark = text + glyph->source_bytes;
-        size_t bytes = text_decode(mark, length - glyph->source_bytes, &character);
+        size_t bytes = unicode_decode(mark, length - glyph->source_bytes, &character);
         if (character < 0 || !is_combining(character))
             break;
         if (kept++ < MARKS_KEPT && filled + bytes < sizeof(glyph->shown)) {
@@ -110,7 +56,7 @@ size_t text_glyph_next(const char *text, size_t length, int column, struct text_
 {
     int32_t character;
     *glyph = (struct text_glyph){0};
-    glyph->source_bytes = text_decode(text, length, &character);
+    glyph->source_bytes = unicode_decode(text, length, &character);
     if (character == '\t') {
         glyph->columns = TEXT_TAB_COLUMNS - column % TEXT_TAB_COLUMNS;
         memset(glyph->shown, ' ', (size_t)glyph->columns);

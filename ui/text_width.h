@@ -30,10 +30,6 @@ struct text_glyph {
     bool escaped;                 /* `shown` stands for something unprintable: plain ASCII */
 };
 
-/* Decodes the character at `text`; `length` must be at least 1. Returns its number of bytes; what
- * is no valid UTF-8 gives 1 byte and *character = -1. */
-size_t text_decode(const char *text, size_t length, int32_t *character);
-
 /* The glyph at `text` (length >= 1), which starts at `column` columns from the start of the text
  * (matters to tabs only). Returns glyph->source_bytes. */
 size_t text_glyph_next(const char *text, size_t length, int column, struct text_glyph *glyph);

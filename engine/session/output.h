@@ -56,7 +56,7 @@ void rank_output_clear(struct rank_output *output);
 void rank_output_append(struct rank_output *output, int rank, enum rank_stream stream,
                         const char *bytes, size_t length, int64_t nanoseconds);
 /* The rank will print no more: its unfinished lines become whole ones. */
-void rank_output_finish(struct rank_output *output, int rank, int64_t nanoseconds);
+void rank_output_finish(struct rank_output *output, int rank);
 
 struct rank_output_counts {
     int ranks;

@@ -1,3 +1,4 @@
+#include "engine/base/unicode.h"
 #include "ui/text_width.h"
 
 #include <locale.h>
@@ -94,7 +95,7 @@ static void test_random_bytes(void **state)
         int wide = 0;
         for (size_t at = 0; at < out.length;) {
             int32_t character;
-            at += text_decode(out.data + at, out.length - at, &character);
+            at += unicode_decode(out.data + at, out.length - at, &character);
             assert_true(character >= 0x20 && character != 0x7f);
             assert_true(wcwidth((wchar_t)character) >= 0);
             wide += wcwidth((wchar_t)character);

@@ -1,0 +1,318 @@
+/* Looking at lines: a walk over the rings of the chosen ranks in the order of the sequence numbers,
+ * forward or back, merged by a heap. */
+#include "engine/base/memory.h"
+#include "engine/base/unicode.h"
+#include "engine/session/output.h"
+#include "engine/session/output_ring.h"
+
+#include <regex.h>
+#include <stdlib.h>
+#include <string.h>
+
+enum {
+    LOCKED_LINES = 4096
+}; /* looked at before the lock is let go of, so that appending goes on */
+
+/* ---- what passes ---- */
+
+struct pattern {
+    char *text; /* NULL: anything passes */
+    size_t length;
+    bool expression;
+    regex_t compiled;
+};
+
+struct matcher {
+    const struct output_filter *filter;
+    struct pattern patterns[2];
+    int pattern_count;
+};
+
+static bool add_pattern(struct matcher *matcher, const char *text, bool expression,
+                        struct status *status)
+{
+    struct pattern *pattern = &matcher->patterns[matcher->pattern_count];
+    char why[200];
+    if (!text[0])
+        return true;
+    if (expression) {
+        int error = regcomp(&pattern->compiled, text, REG_EXTENDED | REG_NOSUB);
+        if (error) {
+            regerror(error, &pattern->compiled, why, sizeof(why));
+            return status_fail(status, STATUS_INVALID, "/%s/: %s", text, why);
+        }
+    }
+    pattern->text = memory_string(text);
+    pattern->length = strlen(text);
+    pattern->expression = expression;
+    matcher->pattern_count++;
+    return true;
+}
+
+static void free_matcher(struct matcher *matcher)
+{
+    for (int i = 0; i < matcher->pattern_count; i++) {
+        if (matcher->patterns[i].expression)
+            regfree(&matcher->patterns[i].compiled);
+        free(matcher->patterns[i].text);
+    }
+}
+
+/* `bytes` end in a zero byte. */
+static bool passes(const struct matcher *matcher, enum rank_stream stream, const char *bytes,
+                   size_t length)
+{
+    if (matcher->filter->streams && !(matcher->filter->streams & 1u << stream))
+        return false;
+    for (int i = 0; i < matcher->pattern_count; i++) {
+        const struct pattern *pattern = &matcher->patterns[i];
+        if (pattern->expression ? regexec(&pattern->compiled, bytes, 0, NULL, 0) != 0
+                                : !memmem(bytes, length, pattern->text, pattern->length))
+            return false;
+    }
+    return true;
+}
+
+/* ---- the walk ---- */
+
+/* The next line of one rank. */
+struct cursor {
+    int rank;
+    int64_t number, sequence;
+};
+
+struct walk {
+    struct rank_output *output;
+    const struct matcher *matcher;
+    int direction; /* 1 forward, -1 back */
+    struct cursor *heap;
+    int count;
+    int64_t scan; /* lines that may still be looked at */
+};
+
+static bool comes_first(const struct walk *walk, const struct cursor *a, const struct cursor *b)
+{
+    return walk->direction > 0 ? a->sequence < b->sequence : a->sequence > b->sequence;
+}
+
+static void sift_down(struct walk *walk, int at)
+{
+    for (;;) {
+        int best = at;
+        for (int child = 2 * at + 1; child <= 2 * at + 2 && child < walk->count; child++)
+            if (comes_first(walk, &walk->heap[child], &walk->heap[best]))
+                best = child;
+        if (best == at)
+            return;
+        struct cursor moved = walk->heap[at];
+        walk->heap[at] = walk->heap[best];
+        walk->heap[best] = moved;
+        at = best;
+    }
+}
+
+/* Sets the cursor on a line of its rank, or on the oldest one behind it if that was dropped; false
+ * if there is no more line in this direction. */
+static bool place_cursor(const struct walk *walk, struct cursor *cursor, int64_t number)
+{
+    const struct rank_ring *ring = &walk->output->ranks[cursor->rank];
+    if (number < ring->first && walk->direction > 0)
+        number = ring->first;
+    if (number < ring->first || number >= ring->next)
+        return false;
+    cursor->number = number;
+    cursor->sequence = ring_line(ring, number)->sequence;
+    return true;
+}
+
+static void start_walk(struct walk *walk, int64_t anchor)
+{
+    const struct rank_output *output = walk->output;
+    walk->heap = memory_zeroed((size_t)output->rank_count, sizeof(*walk->heap));
+    walk->count = 0;
+    for (int rank = 0; rank < output->rank_count; rank++) {
+        struct cursor cursor = {.rank = rank};
+        if (!output_filter_has_rank(walk->matcher->filter, rank))
+            continue;
+        int64_t number = ring_find(&output->ranks[rank], anchor);
+        if (place_cursor(walk, &cursor, walk->direction > 0 ? number : number - 1))
+            walk->heap[walk->count++] = cursor;
+    }
+    for (int i = walk->count / 2; i >= 0 && walk->count > 0; i--)
+        sift_down(walk, i);
+}
+
+/* Moves the cursor on top of the heap by one line, or to `number`. */
+static void step_walk(struct walk *walk, int64_t number)
+{
+    if (!place_cursor(walk, &walk->heap[0], number))
+        walk->heap[0] = walk->heap[--walk->count];
+    if (walk->count > 0)
+        sift_down(walk, 0);
+}
+
+/* Lines may have gone while the lock was not held; everything, if the generation changed. */
+static bool breathe(struct walk *walk)
+{
+    int64_t generation = walk->output->generation;
+    pthread_mutex_unlock(&walk->output->mutex);
+    pthread_mutex_lock(&walk->output->mutex);
+    return walk->output->generation == generation;
+}
+
+static char *printable(const char *bytes, size_t length, bool *cut)
+{
+    struct text text = {0};
+    if (length > OUTPUT_TEXT_BYTES) {
+        length = OUTPUT_TEXT_BYTES;
+        while (length > 0 && ((unsigned char)bytes[length] & 0xc0) == 0x80)
+            length--; /* not in the middle of a character */
+        *cut = true;
+    }
+    unicode_add_printable(&text, bytes, length);
+    return text_take(&text);
+}
+
+struct found {
+    struct output_line *lines;
+    int count, capacity;
+};
+
+static void add_found(struct found *found, int rank, const struct kept_line *line,
+                      const char *bytes)
+{
+    struct output_line copy = {.sequence = line->sequence,
+                               .rank = rank,
+                               .stream = (enum rank_stream)line->stream,
+                               .nanoseconds = line->nanoseconds,
+                               .cut = line->cut};
+    copy.text = printable(bytes, line->length, &copy.cut);
+    ARRAY_PUSH(found->lines, found->count, found->capacity, copy);
+}
+
+/* Adds the next `most` lines that pass. With the lock held. False when the walk was cut short. */
+static bool run_walk(struct walk *walk, int most, struct found *found)
+{
+    for (int end = found->count + most; walk->count > 0 && found->count < end; walk->scan--) {
+        if (walk->scan <= 0 || (walk->scan % LOCKED_LINES == 0 && !breathe(walk)))
+            return false;
+        const struct cursor *top = &walk->heap[0];
+        const struct rank_ring *ring = &walk->output->ranks[top->rank];
+        int64_t number = top->number;
+        if (number >= ring->first) {
+            const struct kept_line *line = ring_line(ring, number);
+            const char *bytes = ring_text(ring, line);
+            if (passes(walk->matcher, (enum rank_stream)line->stream, bytes, line->length))
+                add_found(found, top->rank, line, bytes);
+            number += walk->direction;
+        } /* else it was dropped meanwhile */
+        step_walk(walk, number);
+    }
+    return true;
+}
+
+static void add_partial(const struct rank_output *output, const struct matcher *matcher, int most,
+                        struct found *found)
+{
+    int end = found->count + most;
+    for (int rank = 0; rank < output->rank_count; rank++)
+        for (int stream = 0; stream < RANK_STREAM_COUNT && found->count < end; stream++) {
+            const struct open_line *open = &output->ranks[rank].open[stream];
+            if (!open->began || open->bytes.length == 0 ||
+                !output_filter_has_rank(matcher->filter, rank) ||
+                !passes(matcher, (enum rank_stream)stream, open->bytes.data, open->bytes.length))
+                continue;
+            struct kept_line line = {.sequence = OUTPUT_NEWEST,
+                                     .nanoseconds = open->nanoseconds,
+                                     .length = (uint32_t)open->bytes.length,
+                                     .stream = (uint8_t)stream,
+                                     .cut = open->cut};
+            add_found(found, rank, &line, open->bytes.data);
+            found->lines[found->count - 1].partial = true;
+        }
+}
+
+static void reverse(struct output_line *lines, int count)
+{
+    for (int i = 0; i < count / 2; i++) {
+        struct output_line line = lines[i];
+        lines[i] = lines[count - 1 - i];
+        lines[count - 1 - i] = line;
+    }
+}
+
+/* ---- what is asked ---- */
+
+static bool walk_from(struct rank_output *output, const struct matcher *matcher, int64_t anchor,
+                      int direction, int most, int64_t *scan, struct found *found)
+{
+    struct walk walk = {
+        .output = output, .matcher = matcher, .direction = direction, .scan = *scan};
+    if (most <= 0)
+        return true;
+    start_walk(&walk, anchor);
+    bool whole = run_walk(&walk, most, found);
+    *scan = walk.scan;
+    free(walk.heap);
+    return whole;
+}
+
+bool rank_output_fetch(struct rank_output *output, const struct output_query *query,
+                       struct output_page *page, struct status *status)
+{
+    struct matcher matcher = {.filter = &query->filter};
+    struct found found = {0};
+    int64_t scan = query->scan > 0 ? query->scan : OUTPUT_SCAN;
+    *page = (struct output_page){0};
+    if (!add_pattern(&matcher, query->filter.pattern, query->filter.expression, status))
+        return false;
+    pthread_mutex_lock(&output->mutex);
+    bool whole = walk_from(output, &matcher, query->anchor, -1, query->before, &scan, &found);
+    reverse(found.lines, found.count);
+    page->before = found.count;
+    if (query->anchor != OUTPUT_NEWEST)
+        whole = walk_from(output, &matcher, query->anchor, 1, query->after, &scan, &found) && whole;
+    add_partial(output, &matcher, page->before + query->after - found.count, &found);
+    rank_output_count_locked(output, -1, &page->counts);
+    pthread_mutex_unlock(&output->mutex);
+    free_matcher(&matcher);
+    page->lines = found.lines;
+    page->count = found.count;
+    page->unfinished = !whole;
+    return true;
+}
+
+void output_page_free(struct output_page *page)
+{
+    for (int i = 0; i < page->count; i++)
+        free(page->lines[i].text);
+    free(page->lines);
+    *page = (struct output_page){0};
+}
+
+bool rank_output_search(struct rank_output *output, const struct output_filter *filter,
+                        const char *pattern, int64_t from, int direction, int64_t *sequence,
+                        struct status *status)
+{
+    struct matcher matcher = {.filter = filter};
+    struct output_filter wanted = {0};
+    struct found found = {0};
+    int64_t scan = INT64_MAX - INT64_MAX % LOCKED_LINES - 1;
+    *sequence = -1;
+    bool ok = output_filter_pattern(&wanted, pattern, status) &&
+              add_pattern(&matcher, filter->pattern, filter->expression, status) &&
+              add_pattern(&matcher, wanted.pattern, wanted.expression, status);
+    if (ok) {
+        int64_t anchor = direction > 0 && from < OUTPUT_NEWEST ? from + 1 : from;
+        pthread_mutex_lock(&output->mutex);
+        walk_from(output, &matcher, anchor, direction, 1, &scan, &found);
+        pthread_mutex_unlock(&output->mutex);
+    }
+    if (found.count > 0)
+        *sequence = found.lines[0].sequence;
+    for (int i = 0; i < found.count; i++)
+        free(found.lines[i].text);
+    free(found.lines);
+    free_matcher(&matcher);
+    return ok;
+}
