@@ -247,6 +247,12 @@ enum theme_role status_role(enum picture_status status)
     return roles[status];
 }
 
+const char *status_saved(enum picture_status status)
+{
+    static const char *const words[] = {"pending", "done", "same", "within", "diverged", "nan"};
+    return words[status];
+}
+
 const char *number_text(double number, char buffer[32])
 {
     if (isnan(number))

@@ -124,6 +124,8 @@ void log_free(struct log *log);
 /* Signs and words for the status of a comparison. */
 enum theme_mark status_mark(enum picture_status status);
 enum theme_role status_role(enum picture_status status);
+/* "pending", "done", "same", "within", "diverged", "nan": in what is saved. */
+const char *status_saved(enum picture_status status);
 /* "3.3e-01", "-" when it is not known. */
 const char *number_text(double number, char buffer[32]);
 

@@ -1,10 +1,11 @@
 /* The commands of the screens themselves. What a view does with a command comes first, the session
  * last: see ui_command(). */
+#include "ui/save.h"
 #include "ui/state.h"
 
+#include "engine/base/file.h"
 #include "engine/base/memory.h"
 
-#include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -116,35 +117,14 @@ static void run_find(struct ui *ui, const char *rest)
         search(ui, ui->searched, strcmp(rest, "previous") == 0 ? -1 : 1);
 }
 
-static bool write_file(const char *path, const struct text *text, struct status *status)
-{
-    FILE *file = fopen(path, "w");
-    bool ok = file != NULL;
-    if (ok && text->length > 0)
-        ok = fwrite(text->data, 1, text->length, file) == text->length;
-    if (file && fclose(file) != 0)
-        ok = false;
-    return ok || status_fail(status, STATUS_IO, "%s: %s", path, strerror(errno));
-}
-
 static void run_save(struct ui *ui, const char *rest)
 {
-    enum layout_view view = ui->request.focus;
-    const struct view_operations *operations = ui_operations(view);
-    struct text text = {0};
-    struct status status = STATUS_NONE;
-    char *path =
-        rest[0] ? memory_string(rest) : memory_format("lockstep-%s.txt", layout_view_name(view));
-    if (operations->save)
-        operations->save(ui, ui->states[view], &text);
-    if (!operations->save)
-        ui_say(ui, THEME_WARNING, "this view has nothing to save; save-screen saves the screen");
-    else if (write_file(path, &text, &status))
-        ui_say(ui, THEME_NORMAL, "saved %s", path);
-    else
-        ui_say(ui, THEME_ERROR, "%s", status.text);
-    text_free(&text);
-    free(path);
+    ui_save(ui, rest, false);
+}
+
+static void run_save_over(struct ui *ui, const char *rest)
+{
+    ui_save(ui, rest, true);
 }
 
 bool ui_save_screen(struct ui *ui, const char *path, struct status *status)
@@ -152,7 +132,7 @@ bool ui_save_screen(struct ui *ui, const char *path, struct status *status)
     struct text screen = {0};
     ui_draw(ui);
     term_dump(&screen);
-    bool ok = write_file(path, &screen, status);
+    bool ok = file_write(path, screen.data, screen.length, FILE_REPLACE, status);
     text_free(&screen);
     return ok;
 }
@@ -248,7 +228,9 @@ static const struct verb verbs[] = {
     {"filter", "filter TEXT: keep or find rows", run_filter},
     {"find", "find next|previous: look for the same again", run_find},
     {"show-step", "show-step N|now: whose comparisons the views show", run_show_step},
-    {"save", "save [FILE]: what the view shows, as text", run_save},
+    {"save", "save [--format text|csv|json] [FILE]: what the view shows; .csv and .json decide too",
+     run_save},
+    {"save!", "the same, and a file that exists is replaced", run_save_over},
     {"save-screen", "save-screen FILE: the screen, as text", run_save_screen},
     {"redraw", "draw everything again", run_redraw},
     {"suspend", "back to the shell; fg returns", run_suspend},

@@ -6,6 +6,7 @@
 
 #include "engine/session/pictures.h"
 #include "ui/layout.h"
+#include "ui/sheet.h"
 
 struct ui;
 
@@ -37,8 +38,8 @@ struct view_operations {
     bool (*wish)(struct ui *ui, void *state, struct picture_request *request);
     /* Selects the next row that holds `text`, `direction` 1 or -1. (optional) */
     bool (*search)(struct ui *ui, void *state, const char *text, int direction);
-    /* All that it shows, not only what fits. (optional) */
-    void (*save)(struct ui *ui, void *state, struct text *out);
+    /* All that it shows, not only what fits: at least one table, or none when there is nothing. */
+    void (*save)(struct ui *ui, void *state, struct sheet *out);
 };
 
 extern const struct view_operations view_tests, view_program, view_divergences, view_tensor,

@@ -444,21 +444,36 @@ static void click(struct ui *ui, void *context, struct layout_rectangle box, int
         open_row(ui, view);
 }
 
-static void save(struct ui *ui, void *context, struct text *out)
+static void save(struct ui *ui, void *context, struct sheet *out)
 {
     const struct divergences *view = context;
     const struct program_picture *program = ui_program(ui);
     const struct state_picture *state = ui_state(ui);
-    text_add(out, "tensor\tstep\tinstruction\tfailed\trms_scale\tmax_scale\tcosine\tof_limit\n");
-    for (int i = 0; program && state && i < view->row_count; i++) {
+    if (!program || !state)
+        return;
+    sheet_fact_integer(out, "step", state->step + 1);
+    sheet_fact(out, "filter", view->filter.text);
+    struct sheet_table *table =
+        sheet_add_table(out, "tensors",
+                        "tensor instruction status rms_relative max_relative cosine rms_reference "
+                        "rms_test different nan_test of_limit sampled");
+    for (int i = 0; i < view->row_count; i++) {
         if (view->rows[i].result < 0)
             continue;
         const struct picture_result *result = &state->results[view->rows[i].result];
-        const struct picture_value *value = &program->values[result->value];
-        text_format(out, "%s\t%d\t%d\t%d\t%.9g\t%.9g\t%.9g\t%.9g\n", value->name, state->step + 1,
-                    value->producer, result->status >= MARK_DIVERGED, (double)result->error,
-                    result->measured ? result->verdict.max_relative : NAN,
-                    result->measured ? result->metrics.cosine : NAN, (double)result->worst);
+        const struct metrics *metrics = result->measured ? &result->metrics : NULL;
+        table_text(table, program->values[result->value].name);
+        table_integer(table, program->values[result->value].producer);
+        table_text(table, status_saved(result->status));
+        table_measure(table, (double)result->error);
+        table_measure(table, metrics ? result->verdict.max_relative : NAN);
+        table_measure(table, metrics ? metrics->cosine : NAN);
+        table_measure(table, metrics ? metrics->rms_reference : NAN);
+        table_measure(table, metrics ? metrics->rms_test : NAN);
+        table_measure(table, metrics ? (double)metrics->different : NAN);
+        table_measure(table, metrics ? (double)metrics->nan_test : NAN);
+        table_measure(table, (double)result->worst);
+        table_flag(table, result->sampled);
     }
 }
 

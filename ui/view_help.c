@@ -141,10 +141,27 @@ static bool search(struct ui *ui, void *context, const char *text, int direction
     return false;
 }
 
-static void save(struct ui *ui, void *context, struct text *out)
+static void save(struct ui *ui, void *context, struct sheet *out)
 {
+    struct sheet_table *keys = sheet_add_table(out, "keys", "view key command");
+    struct sheet_table *views = sheet_add_table(out, "views", "view help");
+    struct sheet_table *commands = sheet_add_table(out, "commands", "command help");
+    char name[48];
     (void)context;
-    write_help(ui, 100, out);
+    write_help(ui, 100, &out->plain);
+    for (int i = 0; i < ui->keymap.count; i++) {
+        table_text(keys, ui->keymap.bindings[i].view);
+        table_text(keys, keys_name(&ui->keymap.bindings[i].key, name));
+        table_text(keys, ui->keymap.bindings[i].command);
+    }
+    for (int v = 0; v < LAYOUT_VIEW_COUNT; v++) {
+        table_text(views, layout_view_name((enum layout_view)v));
+        table_text(views, ui_operations((enum layout_view)v)->help);
+    }
+    for (int i = 0; ui_verb_name(i); i++) {
+        table_text(commands, ui_verb_name(i));
+        table_text(commands, ui_verb_help(i));
+    }
 }
 
 const struct view_operations view_help = {

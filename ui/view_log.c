@@ -4,6 +4,7 @@
 #include "ui/text_width.h"
 
 #include "engine/base/memory.h"
+#include "engine/base/unicode.h"
 
 #include <stdlib.h>
 #include <string.h>
@@ -114,11 +115,17 @@ static bool search(struct ui *ui, void *context, const char *text, int direction
     return false;
 }
 
-static void save(struct ui *ui, void *context, struct text *out)
+static void save(struct ui *ui, void *context, struct sheet *out)
 {
+    static const char *const kinds[] = {"command", "output", "error", "message", "captured"};
+    struct sheet_table *table = sheet_add_table(out, "lines", "kind text");
     (void)context;
-    for (int i = 0; i < ui->log.count; i++)
-        text_format(out, "%s\n", ui->log.lines[i].text);
+    for (int i = 0; i < ui->log.count; i++) {
+        table_text(table, kinds[ui->log.lines[i].kind]);
+        table_text(table, ui->log.lines[i].text);
+        unicode_add_printable(&out->plain, ui->log.lines[i].text, strlen(ui->log.lines[i].text));
+        text_add(&out->plain, "\n");
+    }
 }
 
 static const struct view_hint hints[] = {{"follow", "follow"}, {NULL, NULL}};
@@ -172,12 +179,15 @@ static void draw_ranks(struct ui *ui, void *context, struct layout_rectangle box
     free(captured.lines);
 }
 
-static void save_ranks(struct ui *ui, void *context, struct text *out)
+static void save_ranks(struct ui *ui, void *context, struct sheet *out)
 {
+    struct sheet_table *table = sheet_add_table(out, "output", "rank text");
     (void)context;
     for (int i = 0; i < ui->log.count; i++)
-        if (ui->log.lines[i].kind == LOG_CAPTURED)
-            text_format(out, "%s\n", ui->log.lines[i].text);
+        if (ui->log.lines[i].kind == LOG_CAPTURED) {
+            table_integer(table, 0);
+            table_text(table, ui->log.lines[i].text);
+        }
 }
 
 const struct view_operations view_ranks = {

@@ -1,5 +1,6 @@
 /* Memory by class over the program, as planned before the run: now, at the peak, who owns it, and
  * what the device has counted. */
+#include "ui/sheets.h"
 #include "ui/state.h"
 
 #include "engine/base/memory.h"
@@ -239,26 +240,12 @@ static bool act(struct ui *ui, void *context, const char *command, bool key)
     return true;
 }
 
-static void save(struct ui *ui, void *context, struct text *out)
+static void save(struct ui *ui, void *context, struct sheet *out)
 {
     const struct memory_picture *memory = memory_of(ui);
     (void)context;
-    if (!memory)
-        return;
-    text_add(out, "instruction");
-    for (int c = 0; c < MEMORY_CLASS_COUNT; c++)
-        text_format(out, "\t%s", memory_class_name((enum memory_class)c));
-    for (int p = 0; p < memory->point_count; p++) {
-        text_format(out, "\n%d", memory->points[p]);
-        for (int c = 0; c < MEMORY_CLASS_COUNT; c++)
-            text_format(out, "\t%lld", (long long)memory->classes[p][c]);
-    }
-    text_add(out, "\n\nvalue\tbytes\tclass\tfirst\tlast\n");
-    for (int i = 0; i < memory->owner_count; i++) {
-        const struct memory_owner *owner = &memory->owners[i];
-        text_format(out, "%s\t%lld\t%s\t%d\t%d\n", owner->name, (long long)owner->bytes,
-                    memory_class_name(owner->memory_class), owner->first, owner->last);
-    }
+    if (memory)
+        sheet_of_memory(memory, out);
 }
 
 static const struct view_hint hints[] = {{"toggle", "now/peak"}, {"open", "tensor"}, {NULL, NULL}};

@@ -1,4 +1,5 @@
 /* What the steps reported, of both runs. */
+#include "ui/sheets.h"
 #include "ui/state.h"
 
 #include "engine/base/memory.h"
@@ -169,20 +170,12 @@ static bool act(struct ui *ui, void *context, const char *command, bool key)
     return command_is(command, "move", &rest) && list_move(&view->list, rest);
 }
 
-static void save(struct ui *ui, void *context, struct text *out)
+static void save(struct ui *ui, void *context, struct sheet *out)
 {
     const struct metrics_picture *metrics = metrics_of(ui);
     (void)context;
-    text_add(out, "run\tstep\tloss\tgradient_norm\tlearning_rate\tloss_scale\tskipped\ttokens\n");
-    for (int side = 0; metrics && side < 2; side++) {
-        const struct step_report *reports = side ? metrics->reference : metrics->test;
-        int count = side ? metrics->reference_count : metrics->test_count;
-        for (int i = 0; i < count; i++)
-            text_format(out, "%s\t%d\t%.9g\t%.9g\t%.9g\t%.9g\t%d\t%lld\n",
-                        side ? "reference" : "test", reports[i].step, reports[i].loss,
-                        reports[i].gradient_norm, reports[i].learning_rate, reports[i].loss_scale,
-                        reports[i].skipped, (long long)reports[i].tokens);
-    }
+    if (metrics)
+        sheet_of_metrics(metrics, out);
 }
 
 const struct view_operations view_metrics = {

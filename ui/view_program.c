@@ -4,6 +4,7 @@
 
 #include "engine/base/memory.h"
 
+#include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -427,18 +428,33 @@ static bool search(struct ui *ui, void *context, const char *text, int direction
     return false;
 }
 
-static void save(struct ui *ui, void *context, struct text *out)
+static void save(struct ui *ui, void *context, struct sheet *out)
 {
-    static const char *const words[] = {"-", "done", "same", "within", "diverged", "nan"};
     const struct program_picture *program = ui_program(ui);
     const struct state_picture *state = ui_state(ui);
-    char number[32];
     (void)context;
-    for (int i = 0; program && state && i < program->instruction_count; i++) {
+    if (!program || !state)
+        return;
+    sheet_fact_integer(out, "step", state->step + 1);
+    struct sheet_table *table =
+        sheet_add_table(out, "instructions",
+                        "instruction phase micro_batch layer part source status rms_relative "
+                        "of_limit breakpoint next text");
+    for (int i = 0; i < program->instruction_count; i++) {
         const struct picture_instruction *in = &program->instructions[i];
-        text_format(out, "%d\t%s\t%s\t%s\t%s\t%s\t%s\t%s\n", i, phase_name(in->phase), in->layer,
-                    in->part, in->source, words[state->instructions[i].status],
-                    number_text(state->instructions[i].error, number), in->text);
+        const struct picture_mark *mark = &state->instructions[i];
+        table_integer(table, i);
+        table_text(table, phase_name(in->phase));
+        table_measure(table, in->micro_batch >= 0 ? in->micro_batch : NAN);
+        table_text(table, in->layer);
+        table_text(table, in->part);
+        table_text(table, in->source);
+        table_text(table, status_saved(mark->status));
+        table_measure(table, (double)mark->error);
+        table_measure(table, (double)mark->worst);
+        table_measure(table, mark->breakpoint ? mark->number : NAN);
+        table_flag(table, state->step == state->now && state->next == i);
+        table_text(table, in->text);
     }
 }
 

@@ -1,4 +1,5 @@
 /* One tensor of both sides: verdict, map of the differences, histograms, numbers. */
+#include "ui/sheets.h"
 #include "ui/state.h"
 #include "ui/tensor_parts.h"
 
@@ -236,23 +237,12 @@ static void picture(struct ui *ui, void *context, const struct picture *picture)
     view->drawn = picture->tensor->value;
 }
 
-static void save(struct ui *ui, void *context, struct text *out)
+static void save(struct ui *ui, void *context, struct sheet *out)
 {
     const struct tensor_picture *tensor = tensor_of_ui(ui);
     (void)context;
-    if (!tensor || !tensor->test)
-        return;
-    text_format(out, "# %s, rows from %lld, columns from %lld: row, column, test, reference\n",
-                tensor->name, (long long)tensor->row, (long long)tensor->column);
-    for (int r = 0; r < tensor->rows; r++)
-        for (int c = 0; c < tensor->columns; c++) {
-            int at = r * tensor->columns + c;
-            text_format(out, "%lld\t%lld\t%.9g", (long long)tensor->row + r,
-                        (long long)tensor->column + c, tensor->test[at]);
-            if (tensor->reference)
-                text_format(out, "\t%.9g", tensor->reference[at]);
-            text_add(out, "\n");
-        }
+    if (tensor)
+        sheet_of_tensor(tensor, out);
 }
 
 static const struct view_hint hints[] = {

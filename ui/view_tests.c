@@ -311,15 +311,26 @@ static void click(struct ui *ui, void *context, struct layout_rectangle box, int
         open_row(ui, view);
 }
 
-static void save(struct ui *ui, void *context, struct text *out)
+static void save(struct ui *ui, void *context, struct sheet *out)
 {
     const struct tests_view *view = context;
-    for (int t = 0; view->tests && t < view->tests->test_count; t++) {
-        const struct test_result *result = test_run_result(ui->tests, view->tests->tests[t].id);
-        text_format(out, "%s\t%s\t%s\t%s\n", view->tests->tests[t].id,
-                    test_action_name(test_action_of(view->tests, t)),
-                    result ? result->outcome : "-",
-                    result ? result->remark : view->choices[t].reason);
+    if (!view->tests)
+        return;
+    sheet_fact(out, "filter", view->filter);
+    struct sheet_table *table =
+        sheet_add_table(out, "tests", "test model action reference outcome remark marked");
+    for (int t = 0; t < view->tests->test_count; t++) {
+        const struct test_case *test = &view->tests->tests[t];
+        const struct test_result *result = test_run_result(ui->tests, test->id);
+        if (!shows(view, t))
+            continue;
+        table_text(table, test->id);
+        table_text(table, view->tests->models[test->model].name);
+        table_text(table, test_action_name(test_action_of(view->tests, t)));
+        table_text(table, test->reference);
+        table_text(table, result ? result->outcome : NULL);
+        table_text(table, result ? result->remark : view->choices[t].reason);
+        table_flag(table, view->marked[t]);
     }
 }
 

@@ -45,7 +45,8 @@ bool status_context(struct status *status, const char *format, ...)
 
 const char *status_code_name(enum status_code code)
 {
-    static const char *const names[] = {"ok",           "invalid", "not found", "unsupported",
-                                        "input/output", "memory",  "cancelled", "internal"};
+    static const char *const names[] = {"ok",          "invalid",      "not found",
+                                        "unsupported", "input/output", "memory",
+                                        "cancelled",   "internal",     "exists"};
     return names[code];
 }

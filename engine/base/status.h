@@ -18,6 +18,7 @@ enum status_code {
     STATUS_MEMORY,      /* an allocation sized by data failed */
     STATUS_CANCELLED,   /* the user interrupted */
     STATUS_INTERNAL,    /* a broken invariant of ours */
+    STATUS_EXISTS,      /* a file that must not be replaced without being told to */
 };
 
 struct status {

@@ -1,0 +1,114 @@
+/* Files are written whole, under their own name, or not at all. */
+#include "engine/base/file.h"
+
+#include "engine/base/memory.h"
+
+#include <dirent.h>
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include <cmocka.h>
+
+static char folder[64];
+
+static int make_folder(void **state)
+{
+    (void)state;
+    strcpy(folder, "/tmp/lockstep-file-XXXXXX");
+    return mkdtemp(folder) && chdir(folder) == 0 ? 0 : -1;
+}
+
+static int remove_folder(void **state)
+{
+    (void)state;
+    char *command = memory_format("rm -rf '%s'", folder);
+    int result = chdir("/") == 0 ? system(command) : -1;
+    free(command);
+    return result;
+}
+
+static void holds(const char *path, const char *expected)
+{
+    char bytes[100] = "";
+    FILE *file = fopen(path, "r");
+    assert_non_null(file);
+    size_t length = fread(bytes, 1, sizeof(bytes) - 1, file);
+    fclose(file);
+    assert_int_equal(length, strlen(expected));
+    assert_string_equal(bytes, expected);
+}
+
+static int files_here(void)
+{
+    int count = 0;
+    DIR *here = opendir(".");
+    for (struct dirent *entry; (entry = readdir(here));)
+        count += entry->d_name[0] != '.';
+    closedir(here);
+    return count;
+}
+
+static void a_file_is_kept_unless_told_otherwise(void **state)
+{
+    struct status status = STATUS_NONE;
+    (void)state;
+    assert_true(file_write("one", "first", 5, FILE_KEEP, &status));
+    assert_false(file_write("one", "second", 6, FILE_KEEP, &status));
+    assert_int_equal(status.code, STATUS_EXISTS);
+    assert_string_equal(status.text, "one exists already");
+    holds("one", "first");
+    assert_true(file_write("one", "2nd", 3, FILE_REPLACE, &status));
+    holds("one", "2nd");
+    assert_true(file_write("empty", NULL, 0, FILE_KEEP, &status));
+    holds("empty", "");
+    assert_int_equal(files_here(), 2); /* no temporary ones */
+}
+
+static void permissions_and_links_stay(void **state)
+{
+    struct status status = STATUS_NONE;
+    struct stat information;
+    (void)state;
+    assert_true(file_write("real", "a", 1, FILE_KEEP, &status));
+    assert_int_equal(chmod("real", 0640), 0);
+    assert_int_equal(symlink("real", "link"), 0);
+    assert_true(file_write("link", "b", 1, FILE_REPLACE, &status));
+    holds("real", "b");
+    assert_int_equal(lstat("link", &information), 0);
+    assert_true(S_ISLNK(information.st_mode));
+    assert_int_equal(stat("real", &information), 0);
+    assert_int_equal(information.st_mode & 0777, 0640);
+}
+
+static void failures_name_the_file_and_leave_nothing(void **state)
+{
+    struct status status = STATUS_NONE;
+    (void)state;
+    int before = files_here();
+    assert_false(file_write("nowhere/file", "x", 1, FILE_REPLACE, &status));
+    assert_int_equal(status.code, STATUS_IO);
+    assert_non_null(strstr(status.text, "nowhere/file: "));
+    assert_false(file_write(".", "x", 1, FILE_REPLACE, &status));
+    assert_string_equal(status.text, ". is a folder");
+    assert_true(file_write("/dev/null", "x", 1, FILE_KEEP, &status)); /* nothing to be kept */
+    assert_false(file_write("/dev/full", "x", 1, FILE_KEEP, &status));
+    assert_non_null(strstr(status.text, "/dev/full: No space"));
+    assert_int_equal(files_here(), before);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(a_file_is_kept_unless_told_otherwise),
+        cmocka_unit_test(permissions_and_links_stay),
+        cmocka_unit_test(failures_name_the_file_and_leave_nothing),
+    };
+    return cmocka_run_group_tests_name("file", tests, make_folder, remove_folder);
+}
