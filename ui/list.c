@@ -65,6 +65,26 @@ bool list_move(struct list *list, const char *word)
     return false;
 }
 
+bool list_act(struct list *list, const char *command)
+{
+    if (strncmp(command, "move ", 5) == 0)
+        return list_move(list, command + 5);
+    bool up = strcmp(command, "scroll up") == 0;
+    if (!up && strcmp(command, "scroll down") != 0)
+        return false;
+    list_scroll(list, up ? -3 : 3);
+    return true;
+}
+
+bool list_click(struct list *list, int heading, int row)
+{
+    row -= heading;
+    if (row < 0 || row >= list->page || list->top + row >= list->count)
+        return false;
+    list_select(list, list->top + row);
+    return true;
+}
+
 void list_scroll(struct list *list, int rows)
 {
     list->top = clamp(list->top + rows, 0, last_top(list));

@@ -21,6 +21,12 @@ void list_reveal(struct list *list, int row);
 /* "down", "up", "first", "last", "page-down", "page-up", "half-page-down", "half-page-up"; false
  * for another word. */
 bool list_move(struct list *list, const char *word);
+/* What every list does with a command: "move WORD" as above, "scroll up" and "scroll down" by three
+ * rows. False: it is none of these. */
+bool list_act(struct list *list, const char *command);
+/* Selects what is under a click on row `row` of the box, whose first `heading` rows are no rows of
+ * the list. False if nothing is there. */
+bool list_click(struct list *list, int heading, int row);
 /* Scrolls by rows without moving the selection out of sight. */
 void list_scroll(struct list *list, int rows);
 

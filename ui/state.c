@@ -186,6 +186,31 @@ void ui_show_value(struct ui *ui, int value)
     ui_want(ui, PICTURE_TENSOR);
 }
 
+void ui_open_value(struct ui *ui, int value)
+{
+    ui_show_value(ui, value);
+    if (ui->request.cols < LAYOUT_WIDE_COLS)
+        ui_focus(ui, LAYOUT_TENSOR);
+}
+
+bool ui_act_on_value(struct ui *ui, int value, const char *command)
+{
+    static const char *const by_name[] = {"blame", "diff", "graft", "break"};
+    const struct program_picture *program = ui_program(ui);
+    if (!program || value < 0 || value >= program->value_count)
+        return false;
+    if (command_is(command, "check", NULL) && program->values[value].producer >= 0) {
+        ui_post(ui, "check %d", program->values[value].producer);
+        return true;
+    }
+    for (int i = 0; i < ARRAY_LENGTH(by_name); i++)
+        if (command_is(command, by_name[i], NULL)) {
+            ui_post(ui, "%s %s", command, program->values[value].name);
+            return true;
+        }
+    return false;
+}
+
 int64_t ui_milliseconds(const struct ui *ui)
 {
     struct timespec now;

@@ -101,6 +101,11 @@ const struct picture *ui_picture(const struct ui *ui, enum picture_kind kind);
 void ui_want(struct ui *ui, enum picture_kind kind);
 /* Shows a value in the tensor view, which is opened. */
 void ui_show_value(struct ui *ui, int value);
+/* The same for a row that was opened: on a narrow screen the tensor view takes the focus. */
+void ui_open_value(struct ui *ui, int value);
+/* gdb's letters on a row that is about a value: check, blame, diff, graft, break. False: none of
+ * these, or there is no such value. */
+bool ui_act_on_value(struct ui *ui, int value, const char *command);
 void ui_log(struct ui *ui, enum log_kind kind, const char *text);
 int64_t ui_milliseconds(const struct ui *ui); /* monotonic; 0 in a script */
 

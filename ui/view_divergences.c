@@ -372,9 +372,7 @@ static void open_row(struct ui *ui, struct divergences *view)
     int value = selected_value(ui, view);
     if (value < 0)
         return;
-    ui_show_value(ui, value);
-    if (ui->request.cols < LAYOUT_WIDE_COLS)
-        ui_focus(ui, LAYOUT_TENSOR);
+    ui_open_value(ui, value);
 }
 
 static void set_filter(struct ui *ui, struct divergences *view, const char *text)
@@ -385,31 +383,13 @@ static void set_filter(struct ui *ui, struct divergences *view, const char *text
     rebuild(ui, view);
 }
 
-static bool act_on_row(struct ui *ui, struct divergences *view, const char *command)
-{
-    const struct program_picture *program = ui_program(ui);
-    int value = selected_value(ui, view);
-    if (value < 0 || view->grouping == GROUP_MAP)
-        return false;
-    if (command_is(command, "check", NULL) && program->values[value].producer >= 0)
-        ui_post(ui, "check %d", program->values[value].producer);
-    else if (command_is(command, "blame", NULL) || command_is(command, "diff", NULL) ||
-             command_is(command, "graft", NULL) || command_is(command, "break", NULL))
-        ui_post(ui, "%s %s", command, program->values[value].name);
-    else
-        return false;
-    return true;
-}
-
 static bool act(struct ui *ui, void *context, const char *command, bool key)
 {
     struct divergences *view = context;
     const char *rest;
-    if (command_is(command, "move", &rest))
-        return list_move(&view->list, rest);
-    if (command_is(command, "scroll", &rest)) {
-        list_scroll(&view->list, strcmp(rest, "up") == 0 ? -3 : 3);
-    } else if (command_is(command, "open", NULL)) {
+    if (list_act(&view->list, command))
+        return true;
+    if (command_is(command, "open", NULL)) {
         open_row(ui, view);
     } else if (command_is(command, "filter", &rest)) {
         set_filter(ui, view, rest);
@@ -426,7 +406,8 @@ static bool act(struct ui *ui, void *context, const char *command, bool key)
         view->grouping = (view->grouping + 1) % GROUPING_COUNT;
         rebuild(ui, view);
     } else {
-        return key && act_on_row(ui, view, command);
+        return key && view->grouping != GROUP_MAP &&
+               ui_act_on_value(ui, selected_value(ui, view), command);
     }
     return true;
 }
@@ -437,10 +418,7 @@ static void click(struct ui *ui, void *context, struct layout_rectangle box, int
     struct divergences *view = context;
     (void)box;
     (void)col;
-    if (row < 1 || view->list.top + row - 1 >= view->list.count)
-        return;
-    list_select(&view->list, view->list.top + row - 1);
-    if (twice)
+    if (list_click(&view->list, 1, row) && twice)
         open_row(ui, view);
 }
 

@@ -77,7 +77,6 @@ static void subtitle(struct ui *ui, void *context, struct text *out)
 static bool act(struct ui *ui, void *context, const char *command, bool key)
 {
     struct log_view *view = context;
-    const char *rest;
     (void)ui;
     (void)key;
     if (command_is(command, "move left", NULL) || command_is(command, "move right", NULL)) {
@@ -85,12 +84,7 @@ static bool act(struct ui *ui, void *context, const char *command, bool key)
         view->skip = view->skip < 0 ? 0 : view->skip;
         return true;
     }
-    bool moved = command_is(command, "move", &rest) && list_move(&view->list, rest);
-    if (command_is(command, "scroll", &rest)) {
-        list_scroll(&view->list, strcmp(rest, "up") == 0 ? -3 : 3);
-        moved = true;
-    }
-    if (moved)
+    if (list_act(&view->list, command))
         view->stay = view->list.selected < view->list.count - 1;
     else if (command_is(command, "follow", NULL))
         view->stay = !view->stay;

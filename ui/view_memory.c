@@ -220,13 +220,10 @@ static bool act(struct ui *ui, void *context, const char *command, bool key)
 {
     struct memory_view *view = context;
     const struct memory_picture *memory = memory_of(ui);
-    const char *rest;
     (void)key;
-    if (command_is(command, "move", &rest))
-        return list_move(&view->list, rest);
-    if (command_is(command, "scroll", &rest)) {
-        list_scroll(&view->list, strcmp(rest, "up") == 0 ? -3 : 3);
-    } else if (command_is(command, "toggle", NULL)) {
+    if (list_act(&view->list, command))
+        return true;
+    if (command_is(command, "toggle", NULL)) {
         view->follow = !view->follow;
         ui_want(ui, PICTURE_MEMORY);
     } else if (command_is(command, "open", NULL)) {

@@ -164,10 +164,9 @@ static void draw(struct ui *ui, void *context, struct layout_rectangle box, bool
 static bool act(struct ui *ui, void *context, const char *command, bool key)
 {
     struct metrics_view *view = context;
-    const char *rest;
     (void)ui;
     (void)key;
-    return command_is(command, "move", &rest) && list_move(&view->list, rest);
+    return list_act(&view->list, command);
 }
 
 static void save(struct ui *ui, void *context, struct sheet *out)

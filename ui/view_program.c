@@ -345,41 +345,19 @@ static void open_row(struct ui *ui, struct program_view *view)
         fold(view, "toggle");
         return;
     }
-    ui_show_value(ui, value);
-    if (ui->request.cols < LAYOUT_WIDE_COLS)
-        ui_focus(ui, LAYOUT_TENSOR);
-}
-
-/* gdb's letters on the selected row. */
-static bool act_on_row(struct ui *ui, struct program_view *view, const char *command)
-{
-    const struct program_picture *program = ui_program(ui);
-    int value = selected_value(ui, view);
-    if (!program || value < 0)
-        return false;
-    if (command_is(command, "check", NULL))
-        ui_post(ui, "check %d", selected_instruction(view));
-    else if (command_is(command, "blame", NULL) || command_is(command, "diff", NULL) ||
-             command_is(command, "graft", NULL))
-        ui_post(ui, "%s %s", command, program->values[value].name);
-    else
-        return false;
-    return true;
+    ui_open_value(ui, value);
 }
 
 static bool act(struct ui *ui, void *context, const char *command, bool key)
 {
     struct program_view *view = context;
     const char *rest;
-    if (command_is(command, "move", &rest)) {
-        if (strcmp(rest, "left") == 0)
-            fold(view, "close");
-        else if (strcmp(rest, "right") == 0)
-            fold(view, "open");
-        else
-            return list_move(&view->list, rest);
-    } else if (command_is(command, "scroll", &rest)) {
-        list_scroll(&view->list, strcmp(rest, "up") == 0 ? -3 : 3);
+    if (list_act(&view->list, command))
+        return true;
+    if (command_is(command, "move left", NULL)) {
+        fold(view, "close");
+    } else if (command_is(command, "move right", NULL)) {
+        fold(view, "open");
     } else if (command_is(command, "fold", &rest)) {
         fold(view, rest);
     } else if (command_is(command, "open", NULL)) {
@@ -393,7 +371,7 @@ static bool act(struct ui *ui, void *context, const char *command, bool key)
     } else if (command_is(command, "info instruction", NULL)) {
         view->no_details = !view->no_details;
     } else {
-        return key && act_on_row(ui, view, command);
+        return key && ui_act_on_value(ui, selected_value(ui, view), command);
     }
     return true;
 }
@@ -404,10 +382,7 @@ static void click(struct ui *ui, void *context, struct layout_rectangle box, int
     struct program_view *view = context;
     (void)box;
     (void)col;
-    if (view->list.top + row >= view->list.count || row >= view->list.page)
-        return;
-    list_select(&view->list, view->list.top + row);
-    if (twice)
+    if (list_click(&view->list, 0, row) && twice)
         open_row(ui, view);
 }
 

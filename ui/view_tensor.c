@@ -183,23 +183,6 @@ static void show_worst(struct ui *ui, struct tensor_view *view)
            worst->test, worst->reference);
 }
 
-static bool act_on_tensor(struct ui *ui, const char *command)
-{
-    const struct tensor_picture *tensor = tensor_of_ui(ui);
-    const struct program_picture *program = ui_program(ui);
-    if (!tensor || !program)
-        return false;
-    int producer = program->values[tensor->value].producer;
-    if (command_is(command, "check", NULL) && producer >= 0)
-        ui_post(ui, "check %d", producer);
-    else if (command_is(command, "blame", NULL) || command_is(command, "diff", NULL) ||
-             command_is(command, "graft", NULL) || command_is(command, "break", NULL))
-        ui_post(ui, "%s %s", command, tensor->name);
-    else
-        return false;
-    return true;
-}
-
 static bool act(struct ui *ui, void *context, const char *command, bool key)
 {
     struct tensor_view *view = context;
@@ -209,7 +192,7 @@ static bool act(struct ui *ui, void *context, const char *command, bool key)
     if (command_is(command, "scroll", &rest))
         return move(ui, view, rest);
     if (!command_is(command, "tensor", &rest))
-        return key && act_on_tensor(ui, command);
+        return key && tensor_of_ui(ui) && ui_act_on_value(ui, tensor_of_ui(ui)->value, command);
     if (strcmp(rest, "next-mode") == 0)
         view->mode = (view->mode + 1) % TENSOR_MODE_COUNT;
     else if (strcmp(rest, "next-side") == 0)

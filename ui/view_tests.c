@@ -274,10 +274,8 @@ static bool act(struct ui *ui, void *context, const char *command, bool key)
         if (row)
             view->unfolded[row->model] = command_is(command, "move right", NULL);
         build_rows(view);
-    } else if (command_is(command, "move", &rest)) {
-        return list_move(&view->list, rest);
-    } else if (command_is(command, "scroll", &rest)) {
-        list_scroll(&view->list, strcmp(rest, "up") == 0 ? -3 : 3);
+    } else if (list_act(&view->list, command)) {
+        return true;
     } else if (command_is(command, "open", NULL)) {
         open_row(ui, view);
     } else if (command_is(command, "filter", &rest)) {
@@ -304,10 +302,7 @@ static void click(struct ui *ui, void *context, struct layout_rectangle box, int
 {
     struct tests_view *view = context;
     (void)box;
-    if (view->list.top + row >= view->list.count)
-        return;
-    list_select(&view->list, view->list.top + row);
-    if (twice || (col < 4 && selected_row(view)->test < 0))
+    if (list_click(&view->list, 0, row) && (twice || (col < 4 && selected_row(view)->test < 0)))
         open_row(ui, view);
 }
 

@@ -190,9 +190,39 @@ static void test_filter(void **state)
     filter_free(&filter);
 }
 
+/* Keys and clicks mean the same in every list; what is no row is left to the view. */
+static void test_list_keys_and_clicks(void **state)
+{
+    struct list list = {0};
+    (void)state;
+    list_resize(&list, 10);
+    list_show(&list, 4);
+    assert_true(list_act(&list, "move last"));
+    assert_int_equal(list.selected, 9);
+    list_show(&list, 4);
+    assert_int_equal(list.top, 6);
+    assert_true(list_act(&list, "scroll up"));
+    assert_int_equal(list.top, 3);
+    assert_int_equal(list.selected, 6); /* stays in sight */
+    assert_true(list_act(&list, "scroll down"));
+    assert_int_equal(list.top, 6);
+    assert_false(list_act(&list, "move left"));
+    assert_false(list_act(&list, "scroll"));
+    assert_false(list_act(&list, "open"));
+    assert_true(list_click(&list, 1, 2));
+    assert_int_equal(list.selected, 7);
+    assert_false(list_click(&list, 1, 0)); /* the heading */
+    assert_false(list_click(&list, 1, 5)); /* below the page */
+    assert_int_equal(list.selected, 7);
+    list_resize(&list, 2);
+    list_show(&list, 4);
+    assert_false(list_click(&list, 0, 2)); /* below the last row */
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_list_keys_and_clicks),
         cmocka_unit_test(test_list),
         cmocka_unit_test(test_tree),
         cmocka_unit_test(test_filter),
