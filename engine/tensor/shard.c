@@ -49,6 +49,49 @@ int64_t shard_global_index(const struct shard *shard, int dimension, int64_t ind
     return index;
 }
 
+int64_t shard_local_index(const struct shard *shard, int dimension, int64_t index)
+{
+    int64_t length = shard->global.dims[dimension];
+    for (int i = 0; i < shard->cut_count; i++) {
+        const struct shard_cut *cut = &shard->cuts[i];
+        if (cut->dimension != dimension)
+            continue;
+        int64_t block = length / cut->parts, piece = block / cut->pieces;
+        if (index % block / piece != cut->index)
+            return -1;
+        index = index / block * piece + index % block % piece;
+        length /= cut->pieces;
+    }
+    return index;
+}
+
+int64_t shard_global_flat(const struct shard *shard, int64_t local)
+{
+    struct shape shape = shard_local_shape(shard);
+    int64_t global = 0, scale = 1;
+    for (int d = shape.rank - 1; d >= 0; d--) {
+        global += scale * shard_global_index(shard, d, local % shape.dims[d]);
+        scale *= shard->global.dims[d];
+        local /= shape.dims[d];
+    }
+    return global;
+}
+
+int64_t shard_local_flat(const struct shard *shard, int64_t global)
+{
+    struct shape shape = shard_local_shape(shard);
+    int64_t local = 0, scale = 1;
+    for (int d = shape.rank - 1; d >= 0; d--) {
+        int64_t index = shard_local_index(shard, d, global % shard->global.dims[d]);
+        if (index < 0)
+            return -1;
+        local += scale * index;
+        scale *= shape.dims[d];
+        global /= shard->global.dims[d];
+    }
+    return local;
+}
+
 bool shard_equal(const struct shard *a, const struct shard *b)
 {
     if (!shape_equal(a->global, b->global) || a->cut_count != b->cut_count)

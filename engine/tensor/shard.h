@@ -16,6 +16,11 @@ bool shard_cut(struct shard *shard, int dimension, int parts, int pieces, int in
 struct shape shard_local_shape(const struct shard *shard);
 /* The index in the global tensor of local index `index` of a dimension. */
 int64_t shard_global_index(const struct shard *shard, int dimension, int64_t index);
+/* The other way round; -1 if it is not in this part. */
+int64_t shard_local_index(const struct shard *shard, int dimension, int64_t global);
+/* The same for flat (row-major) indices of the whole tensors. */
+int64_t shard_global_flat(const struct shard *shard, int64_t local);
+int64_t shard_local_flat(const struct shard *shard, int64_t global);
 bool shard_equal(const struct shard *a, const struct shard *b);
 
 /* Host memory. Copies the local part out of the global tensor, or into it; dtypes are equal. */

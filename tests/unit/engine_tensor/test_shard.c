@@ -135,6 +135,26 @@ static void test_copies(void **state)
     }
 }
 
+static void test_flat_indices(void **state)
+{
+    (void)state;
+    struct random random = random_start("flat indices");
+    for (int round = 0; round < 100; round++) {
+        struct example example = example_make(&random);
+        const struct shard *shard = &example.shard;
+        int64_t whole = shape_elements(shard->global), inside = 0;
+        int64_t count = shape_elements(shard_local_shape(shard));
+        for (int64_t i = 0; i < count; i++) {
+            assert_int_equal(shard_global_flat(shard, i), place(&example, i));
+            assert_int_equal(shard_local_flat(shard, place(&example, i)), i);
+        }
+        for (int64_t i = 0; i < whole; i++)
+            inside += shard_local_flat(shard, i) >= 0;
+        assert_int_equal(inside, count);
+        example_free(&example);
+    }
+}
+
 static void test_uneven_cuts_are_refused(void **state)
 {
     (void)state;
@@ -155,6 +175,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_indices),
         cmocka_unit_test(test_copies),
+        cmocka_unit_test(test_flat_indices),
         cmocka_unit_test(test_uneven_cuts_are_refused),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
