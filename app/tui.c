@@ -50,6 +50,10 @@ int app_tui(int argc, char **argv, const struct app_options *app)
         {"--no-mouse", NULL, ARGUMENT_FLAG, &options.no_mouse, NULL, "leave the mouse alone"},
         {"--script", NULL, ARGUMENT_TEXT, &options.script, "FILE",
          "keys and commands from a file, on a screen in memory (docs/screens.md)"},
+        {"--record", NULL, ARGUMENT_TEXT, &options.record, "FILE",
+         "write down all that the screens are told"},
+        {"--replay", NULL, ARGUMENT_TEXT, &options.replay, "FILE",
+         "play such a file back instead of running anything"},
         {"--size", NULL, ARGUMENT_TEXT, &size, "COLSxROWS", "of that screen (default 80x24)"},
     };
     const struct usage usage = {"lockstep tui", "[MODEL[/VARIANT]] [options]",

@@ -209,7 +209,10 @@ static bool start_session(struct ui *ui, struct status *status)
     struct session_options options = {.search = ui->options->search,
                                       .device = ui->options->device,
                                       .threads = ui->options->threads,
-                                      .keep_limit = -1};
+                                      .keep_limit = -1,
+                                      .record = ui->options->record,
+                                      .replay = ui->options->replay,
+                                      .engine = ui->options->engine};
     ui->session = session_start(&options, status);
     return ui->session != NULL;
 }

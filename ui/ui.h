@@ -8,6 +8,8 @@
 #include <stdbool.h>
 #include <stdint.h>
 
+struct session_engine; /* engine/session/engine.h */
+
 struct ui_options {
     struct config_search search; /* borrowed until ui_run returns */
     const char *device;          /* as in session_options */
@@ -21,6 +23,8 @@ struct ui_options {
      * instead of a terminal; all times are 0. NULL: the terminal. */
     const char *script;
     int rows, cols;
+    const char *record, *replay;         /* as in session_options */
+    const struct session_engine *engine; /* as in session_options */
     const char *program_path; /* of this program, to run tests with; NULL: they cannot be run */
 };
 

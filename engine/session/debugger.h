@@ -6,19 +6,11 @@
 
 #include "engine/base/text.h"
 #include "engine/session/breakpoints.h"
+#include "engine/session/engine.h"
 #include "engine/session/record.h"
 #include "engine/session/session.h"
 #include "engine/session/target.h"
 #include "engine/session/words.h"
-
-/* Where output goes, and who may interrupt. Called on the debugger's thread. */
-struct debugger_sink {
-    void *context;
-    void (*emit)(void *context, enum event_kind kind, const char *text);
-    bool (*cancelled)(void *context);
-    void (*publish)(void *context, struct snapshot *snapshot); /* takes it over */
-    void (*loaded)(void *context, struct words *words);        /* takes the holder over */
-};
 
 /* What `set` and `show` are about. */
 struct display {

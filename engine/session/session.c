@@ -6,9 +6,12 @@
 #include "engine/session/session.h"
 
 #include "engine/base/memory.h"
-#include "engine/session/debugger.h"
+#include "engine/session/engine.h"
 #include "engine/session/pictures.h"
+#include "engine/session/recorder.h"
+#include "engine/session/replay.h"
 #include "engine/session/snapshot.h"
+#include "engine/session/words.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -32,7 +35,7 @@ struct queued_request {
 
 struct session {
     pthread_t thread;
-    struct debugger *debugger;      /* engine thread */
+    struct session_engine engine;   /* engine thread */
     struct session_options options; /* copies; `search` points into `directories`, `overrides` */
     struct names directories;
     char **overrides;
@@ -99,7 +102,7 @@ static void serve_requests(struct session *session)
 {
     struct queued_request *request;
     while ((request = take_request(session))) {
-        struct picture *picture = picture_take(session->debugger, &request->request);
+        struct picture *picture = session->engine.picture(session->engine.state, &request->request);
         add_event(session, &(struct session_event){.kind = EVENT_PICTURE, .picture = picture});
         free(request);
     }
@@ -110,11 +113,12 @@ static void sink_publish(void *context, struct snapshot *snapshot)
     struct session *session = context;
     pthread_mutex_lock(&session->mutex);
     const struct snapshot *old = session->snapshot;
+    bool moves = snapshot->state == RUN_RUNNING;
     session->snapshot = snapshot;
     pthread_mutex_unlock(&session->mutex);
     snapshot_release(&old);
     sink_emit(session, EVENT_CHANGED, NULL);
-    if (session->debugger && session->debugger->state == RUN_RUNNING)
+    if (moves)
         serve_requests(session);
 }
 
@@ -151,41 +155,37 @@ static struct queued_command *take_command(struct session *session)
     return command;
 }
 
-static void run_command(struct session *session, struct debugger *debugger,
-                        const struct queued_command *command)
+static void run_command(struct session *session, const struct queued_command *command)
 {
     struct status status = STATUS_NONE;
     session->current = command->number;
-    bool ok;
+    bool ok, quit = false;
     if (sink_cancelled(session))
         ok = status_fail(&status, STATUS_CANCELLED, "interrupted before it began: %s",
                          command->line);
     else
-        ok = debugger_execute(debugger, command->line, &status);
+        ok = session->engine.execute(session->engine.state, command->line, &quit, &status);
     if (!ok)
         sink_emit(session, EVENT_ERROR, status.text);
-    if (debugger->quit)
+    if (quit)
         sink_emit(session, EVENT_QUIT, NULL);
-    debugger->quit = false;
     add_event(session,
               &(struct session_event){.kind = EVENT_DONE, .command = command->number, .ok = ok});
     session->current = 0;
 }
 
-static void *engine(void *context)
+static void *run_engine(void *context)
 {
     struct session *session = context;
     struct debugger_sink sink = {session, sink_emit, sink_cancelled, sink_publish, sink_loaded};
-    struct debugger *debugger = debugger_create(&session->options, &sink);
-    debugger_publish(debugger);
-    session->debugger = debugger;
+    session->engine.start(session->engine.state, &session->options, &sink);
     struct queued_command *command;
     while ((command = take_command(session))) {
-        run_command(session, debugger, command);
+        run_command(session, command);
         free(command->line);
         free(command);
     }
-    debugger_free(debugger);
+    session->engine.free(session->engine.state);
     return NULL;
 }
 
@@ -221,7 +221,7 @@ static bool start_thread(struct session *session, struct status *status)
     sigset_t all, before;
     sigfillset(&all);
     pthread_sigmask(SIG_SETMASK, &all, &before);
-    int error = pthread_create(&session->thread, NULL, engine, session);
+    int error = pthread_create(&session->thread, NULL, run_engine, session);
     pthread_sigmask(SIG_SETMASK, &before, NULL);
     return error == 0 || status_fail(status, STATUS_IO, "no thread: %s", strerror(error));
 }
@@ -252,6 +252,19 @@ static void free_session(struct session *session)
     free(session);
 }
 
+/* The engine that was asked for, behind a recorder if one was asked for. */
+static bool open_engine(struct session *session, const struct session_options *options,
+                        struct status *status)
+{
+    if (options->engine)
+        session->engine = *options->engine;
+    else if (!options->replay)
+        session->engine = debugger_engine();
+    else if (!replay_open(options->replay, &session->engine, status))
+        return false;
+    return !options->record || recorder_open(options->record, &session->engine, status);
+}
+
 struct session *session_start(const struct session_options *options, struct status *status)
 {
     struct session *session = memory_zeroed(1, sizeof(*session));
@@ -262,8 +275,11 @@ struct session *session_start(const struct session_options *options, struct stat
     pthread_mutex_init(&session->mutex, NULL);
     pthread_cond_init(&session->arrived, NULL);
     copy_options(session, options);
-    if (open_pipe(session, status) && start_thread(session, status))
+    if (open_engine(session, options, status) && open_pipe(session, status) &&
+        start_thread(session, status))
         return session;
+    if (session->engine.free)
+        session->engine.free(session->engine.state);
     free_session(session);
     return NULL;
 }

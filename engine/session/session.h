@@ -16,6 +16,7 @@
 struct session;
 struct picture; /* pictures.h */
 struct picture_request;
+struct session_engine; /* engine.h */
 
 struct session_options {
     struct config_search search; /* copied */
@@ -23,9 +24,14 @@ struct session_options {
     int threads;                 /* for kernels and comparisons, 0 = all cores */
     int64_t keep_limit;          /* bytes that two runs may take to keep every value; -1: half of
                                     the free memory */
+    const char *record; /* a file to write all that the front end is told into; NULL: none */
+    const char *replay; /* such a file, to be played instead of running anything; NULL: none */
+    const struct session_engine *engine; /* instead of the debugger; copied, taken over even when
+                                            session_start fails. NULL: the debugger */
 };
 
-/* NULL on failure (no thread). No run is loaded yet: the command "file MODEL/VARIANT" does it. */
+/* NULL on failure (no thread; a file to record or replay is not usable). No run is loaded yet: the
+ * command "file MODEL/VARIANT" does it. */
 struct session *session_start(const struct session_options *options, struct status *status);
 /* Interrupts what runs, ends the thread, frees everything. NULL is fine. */
 void session_stop(struct session *session);

@@ -63,6 +63,24 @@ struct snapshot *snapshot_create(const struct debugger *debugger)
     return snapshot;
 }
 
+static char *or_empty(char *text)
+{
+    return text ? text : memory_string("");
+}
+
+struct snapshot *snapshot_of(const struct snapshot *facts)
+{
+    struct shared_snapshot *shared = memory_zeroed(1, sizeof(*shared));
+    struct snapshot *snapshot = &shared->snapshot;
+    atomic_init(&shared->holders, 1);
+    *snapshot = *facts;
+    snapshot->run = or_empty(snapshot->run);
+    snapshot->reference = or_empty(snapshot->reference);
+    snapshot->place = or_empty(snapshot->place);
+    snapshot->stop_reason = or_empty(snapshot->stop_reason);
+    return snapshot;
+}
+
 static struct shared_snapshot *shared_of(const struct snapshot *snapshot)
 {
     return (struct shared_snapshot *)(uintptr_t)snapshot;
