@@ -26,6 +26,14 @@ const char *tensor_place(const struct tensor_picture *tensor, int64_t index, cha
     return buffer;
 }
 
+int64_t tensor_cursor(const struct tensor_picture *tensor, const struct tensor_view *view)
+{
+    int64_t row = view->cursor_row, column = view->cursor_column;
+    if (tensor->all_rows <= row || tensor->all_columns <= column)
+        return -1;
+    return (tensor->plane * tensor->all_rows + row) * tensor->all_columns + column;
+}
+
 /* ---- where the parts go ---- */
 
 static int lines_of_side(enum tensor_side side)
@@ -308,18 +316,24 @@ static bool is_worst(const struct tensor_picture *tensor, int row, int column)
            tensor->metrics.different > 0;
 }
 
-static void put_element(struct pen *pen, double number, enum theme_role role, bool marked)
+static bool is_cursor(const struct tensor_picture *tensor, const struct tensor_view *view, int row,
+                      int column)
+{
+    return view->cursor_row == tensor->row + row && view->cursor_column == tensor->column + column;
+}
+
+static void put_element(struct pen *pen, double number, enum theme_role role)
 {
     char text[32];
     if (isnan(number))
         snprintf(text, sizeof(text), "nan"); /* the sign of a NaN means nothing */
     else
         snprintf(text, sizeof(text), "%.4g", number);
-    pen_right(pen, CELL, !isfinite(number) ? THEME_NAN : marked ? THEME_MATCH : role, text);
+    pen_right(pen, CELL, role, text);
 }
 
-static void put_numbers(struct pen *pen, const struct tensor_picture *tensor, int row,
-                        enum tensor_side side)
+static void put_numbers(struct pen *pen, const struct tensor_picture *tensor,
+                        const struct tensor_view *view, int row, enum tensor_side side, bool focus)
 {
     static const char *const names[] = {"", "test", "ref", "diff"};
     static const enum theme_role roles[] = {THEME_NORMAL, THEME_TEST, THEME_REFERENCE,
@@ -332,13 +346,20 @@ static void put_numbers(struct pen *pen, const struct tensor_picture *tensor, in
                         : side == TENSOR_REFERENCE ? reference
                                                    : test - reference;
         enum theme_role role = side == TENSOR_DIFFERENCE && number == 0 ? THEME_DIM : roles[side];
-        put_element(pen, number, role, is_worst(tensor, row, c));
+        if (is_worst(tensor, row, c))
+            role = THEME_MATCH;
+        if (!isfinite(number))
+            role = THEME_NAN;
+        if (is_cursor(tensor, view, row, c))
+            role = focus ? THEME_SELECTION : THEME_CURRENT;
+        put_element(pen, number, role);
     }
 }
 
 void tensor_draw_numbers(struct layout_rectangle box, const struct tensor_picture *tensor,
-                         enum tensor_side side)
+                         const struct tensor_view *view, bool focus)
 {
+    enum tensor_side side = view->side;
     struct pen pen = pen_at(box, 0);
     char text[32];
     if (box.rows < 2 || !tensor->test)
@@ -359,7 +380,7 @@ void tensor_draw_numbers(struct layout_rectangle box, const struct tensor_pictur
             snprintf(text, sizeof(text), "%lld", (long long)tensor->row + r);
             pen_right(&pen, LABEL - 1, THEME_DIM, first ? text : "");
             pen_skip(&pen, 1);
-            put_numbers(&pen, tensor, r, (enum tensor_side)s);
+            put_numbers(&pen, tensor, view, r, (enum tensor_side)s, focus);
         }
     }
 }

@@ -24,8 +24,9 @@ enum tensor_side {
 struct tensor_view {
     enum tensor_mode mode;
     enum tensor_side side;
-    int value, drawn; /* asked for; of the newest picture */
-    int64_t plane, row, column;
+    int value, drawn;                  /* asked for; of the newest picture */
+    int64_t plane, row, column;        /* the window */
+    int64_t cursor_row, cursor_column; /* the element that keys act on, in the plane */
     int window_rows, window_columns, heat_rows, heat_columns, bins; /* what the screen shows */
     int worst;                                                      /* the one that was jumped to */
     bool worst_shown;
@@ -46,12 +47,16 @@ int tensor_draw_verdict(struct layout_rectangle box, const struct tensor_picture
                         const struct program_picture *program);
 void tensor_draw_heat(struct layout_rectangle box, const struct tensor_picture *tensor);
 void tensor_draw_histograms(struct layout_rectangle box, const struct tensor_picture *tensor);
+/* The element at the cursor stands out when `focus`. */
 void tensor_draw_numbers(struct layout_rectangle box, const struct tensor_picture *tensor,
-                         enum tensor_side side);
+                         const struct tensor_view *view, bool focus);
 void tensor_draw_worst(struct layout_rectangle box, const struct tensor_picture *tensor,
                        int selected);
 
-/* "[17,203]". Returns `buffer`. */
+/* The flat index of the element at the cursor (of what the picture shows); -1: none. */
+int64_t tensor_cursor(const struct tensor_picture *tensor, const struct tensor_view *view);
+
+/* "[17,203]" of a flat index. Returns `buffer`. */
 const char *tensor_place(const struct tensor_picture *tensor, int64_t index, char buffer[100]);
 
 #endif

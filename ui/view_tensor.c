@@ -36,6 +36,7 @@ static bool wish(struct ui *ui, void *context, struct picture_request *request)
     if (view->value != ui->value) {
         view->value = ui->value;
         view->row = view->column = view->plane = 0;
+        view->cursor_row = view->cursor_column = 0;
     }
     request->kind = PICTURE_TENSOR;
     request->value = ui->value;
@@ -73,7 +74,6 @@ static void draw(struct ui *ui, void *context, struct layout_rectangle box, bool
     struct tensor_view *view = context;
     const struct tensor_picture *tensor = tensor_of_ui(ui);
     struct pen pen = pen_at(box, 0);
-    (void)focus;
     if (!tensor) {
         pen_put(&pen, THEME_DIM,
                 ui_program(ui) ? " choose an instruction or a divergence and press Enter"
@@ -90,7 +90,7 @@ static void draw(struct ui *ui, void *context, struct layout_rectangle box, bool
         return;
     tensor_draw_heat(layout.heat, tensor);
     tensor_draw_histograms(layout.histogram, tensor);
-    tensor_draw_numbers(layout.numbers, tensor, view->side);
+    tensor_draw_numbers(layout.numbers, tensor, view, focus);
     tensor_draw_worst(layout.worst, tensor, view->worst);
 }
 
@@ -117,13 +117,27 @@ static int64_t limited(int64_t number, int64_t high)
     return number < 0 ? 0 : number;
 }
 
+/* Where a window of `size` must begin so that `place` is in it. */
+static int64_t following(int64_t first, int size, int64_t place, int64_t all)
+{
+    if (place < first)
+        first = place;
+    if (place >= first + size)
+        first = place - size + 1;
+    return limited(first, all - size);
+}
+
+/* The cursor goes to an element; the window follows. */
 static void move_to(struct ui *ui, struct tensor_view *view, int64_t row, int64_t column)
 {
     const struct tensor_picture *tensor = tensor_of_ui(ui);
     if (!tensor)
         return;
-    view->row = limited(row, tensor->all_rows - view->window_rows);
-    view->column = limited(column, tensor->all_columns - view->window_columns);
+    view->cursor_row = limited(row, tensor->all_rows - 1);
+    view->cursor_column = limited(column, tensor->all_columns - 1);
+    view->row = following(view->row, view->window_rows, view->cursor_row, tensor->all_rows);
+    view->column =
+        following(view->column, view->window_columns, view->cursor_column, tensor->all_columns);
     ui_want(ui, PICTURE_TENSOR);
 }
 
@@ -147,7 +161,8 @@ static bool move(struct ui *ui, struct tensor_view *view, const char *where)
                  {"row-end", 0, INT64_MAX / 2}};
     for (int i = 0; i < ARRAY_LENGTH(moves); i++)
         if (strcmp(moves[i].word, where) == 0) {
-            move_to(ui, view, view->row + moves[i].rows, view->column + moves[i].columns);
+            move_to(ui, view, view->cursor_row + moves[i].rows,
+                    view->cursor_column + moves[i].columns);
             return true;
         }
     return false;
@@ -162,6 +177,19 @@ static void change_plane(struct ui *ui, struct tensor_view *view, int by)
     ui_want(ui, PICTURE_TENSOR);
 }
 
+/* An element by its flat index comes into the middle of the window. */
+static void go_to_element(struct ui *ui, struct tensor_view *view,
+                          const struct tensor_picture *tensor, int64_t index)
+{
+    int64_t plane = tensor->all_rows * tensor->all_columns;
+    int64_t row = index % plane / tensor->all_columns, column = index % tensor->all_columns;
+    view->plane = index / plane;
+    view->row = limited(row - view->window_rows / 2, tensor->all_rows - view->window_rows);
+    view->column =
+        limited(column - view->window_columns / 2, tensor->all_columns - view->window_columns);
+    move_to(ui, view, row, column);
+}
+
 /* The next of the worst elements comes into the middle of the numbers. */
 static void show_worst(struct ui *ui, struct tensor_view *view)
 {
@@ -174,10 +202,7 @@ static void show_worst(struct ui *ui, struct tensor_view *view)
     view->worst_shown = true;
     const struct worst_element *worst = &tensor->worst[view->worst];
     char place[100];
-    int64_t plane = tensor->all_rows * tensor->all_columns;
-    view->plane = worst->index / plane;
-    move_to(ui, view, worst->index % plane / tensor->all_columns - view->window_rows / 2,
-            worst->index % tensor->all_columns - view->window_columns / 2);
+    go_to_element(ui, view, tensor, worst->index);
     ui_say(ui, THEME_NORMAL, "worst element %d of %d: %s  test %.6g  reference %.6g",
            view->worst + 1, tensor->worst_count, tensor_place(tensor, worst->index, place),
            worst->test, worst->reference);
