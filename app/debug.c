@@ -18,6 +18,7 @@
 #include <unistd.h>
 
 struct prompt {
+    struct term_guard *guard;
     struct session *session;
     struct lineedit *edit; /* NULL in batch */
     char **lines;          /* to be run before anything is read */
@@ -112,13 +113,13 @@ static int on_complete(void *context, const char *line, size_t start, size_t end
 
 static void handle_signals(struct prompt *prompt)
 {
-    for (int signal; (signal = term_guard_take()) != 0;) {
+    for (int signal; (signal = term_guard_take(prompt->guard)) != 0;) {
         if (signal == SIGINT && (prompt->waiting || !prompt->edit))
             session_interrupt(prompt->session);
         else if (signal == SIGINT)
             lineedit_interrupt(prompt->edit);
         else if (signal == SIGTSTP)
-            term_guard_stop();
+            term_guard_stop(prompt->guard);
         else if (signal == SIGWINCH && prompt->edit)
             lineedit_resize(prompt->edit, 0, 0);
         if ((signal == SIGTSTP || signal == SIGCONT) && prompt->edit)
@@ -143,7 +144,7 @@ static bool wait_for_something(struct prompt *prompt, struct status *status)
 {
     bool reading = prompt->edit && !prompt->waiting;
     struct pollfd fds[3] = {{.fd = session_wake_fd(prompt->session), .events = POLLIN},
-                            {.fd = term_guard_fd(), .events = POLLIN},
+                            {.fd = term_guard_fd(prompt->guard), .events = POLLIN},
                             {.fd = reading ? lineedit_fd(prompt->edit) : -1, .events = POLLIN}};
     bool ready = reading && lineedit_ready(prompt->edit);
     if (poll(fds, 3, ready ? 0 : -1) < 0 && errno != EINTR)
@@ -235,12 +236,12 @@ static int run_prompt(struct prompt *prompt, const struct app_options *options)
                                       .threads = options->threads,
                                       .keep_limit = -1};
     setlocale(LC_ALL, "");
-    bool ok = term_guard_begin(prompt->interactive ? STDIN_FILENO : -1, true, &status);
-    prompt->session = ok ? session_start(&session, &status) : NULL;
-    ok = prompt->session && open_prompt(prompt, &status) && loop(prompt, &status);
+    prompt->guard = term_guard_begin(prompt->interactive ? STDIN_FILENO : -1, true, &status);
+    prompt->session = prompt->guard ? session_start(&session, &status) : NULL;
+    bool ok = prompt->session && open_prompt(prompt, &status) && loop(prompt, &status);
     session_stop(prompt->session);
     lineedit_close(prompt->edit);
-    term_guard_end();
+    term_guard_end(prompt->guard);
     if (!ok)
         return app_complain(EXIT_FAILED, "%s", status.text);
     /* A script that comes through a pipe tells by the exit code, as one of -x does. */

@@ -30,7 +30,8 @@ static struct {
     bool headless;
     SCREEN *screen;
     FILE *input, *output;
-    int tty; /* our own descriptor of the terminal; -1 when headless */
+    struct term_guard *guard; /* NULL when headless or off */
+    int tty;                  /* our own descriptor of the terminal; -1 when headless */
     bool hung_up, hangup_told;
     bool ascii, mouse;
     bool speaks_xterm; /* understands mouse and paste modes */
@@ -161,7 +162,7 @@ static void tell_guard(void)
     add_capability(&bytes, "cnorm");
     add_capability(&bytes, "rmcup");
     text_add(&bytes, "\r\n");
-    term_guard_set_restore(bytes.data, bytes.length);
+    term_guard_set_restore(term.guard, bytes.data, bytes.length);
     text_free(&bytes);
 }
 
@@ -246,13 +247,15 @@ bool term_open(const struct term_options *options, struct status *status)
         return false;
     }
     /* Before curses: it installs handlers of its own where it finds none. */
-    bool good = term_guard_begin(term.tty, true, status);
-    if (good &&
-        (!start_curses(options, status) || (!term.headless && !term_guard_capture(status)))) {
+    term.guard = term_guard_begin(term.tty, true, status);
+    bool good = term.guard != NULL;
+    if (good && (!start_curses(options, status) ||
+                 (!term.headless && !term_guard_capture(term.guard, status)))) {
         good = false;
         if (term.screen)
             endwin();
-        term_guard_end();
+        term_guard_end(term.guard);
+        term.guard = NULL;
     }
     if (!good) {
         close_files();
@@ -274,7 +277,8 @@ void term_close(void)
     fflush(term.output);
     delscreen(term.screen);
     term.screen = NULL;
-    term_guard_end();
+    term_guard_end(term.guard);
+    term.guard = NULL;
     close_files();
     term.on = false;
 }
@@ -321,7 +325,7 @@ int term_input_fd(void)
 
 int term_signal_fd(void)
 {
-    return term_guard_fd();
+    return term_guard_fd(term.guard);
 }
 
 void term_redraw(void)
@@ -345,7 +349,7 @@ void term_suspend(void)
     leave_modes();
     endwin();
     fflush(term.output);
-    term_guard_stop();
+    term_guard_stop(term.guard);
     doupdate(); /* turns the alternate screen on again */
     take_terminal();
 }
@@ -353,7 +357,8 @@ void term_suspend(void)
 unsigned term_take_events(void)
 {
     unsigned events = 0;
-    for (int number = term_guard_take(); number > 0; number = term_guard_take()) {
+    for (int number = term_guard_take(term.guard); number > 0;
+         number = term_guard_take(term.guard)) {
         if (number == SIGWINCH)
             events |= TERM_RESIZED;
         else if (number == SIGINT)
@@ -567,5 +572,5 @@ void term_dump(struct text *out)
 
 size_t term_captured(struct text *out)
 {
-    return term_guard_captured(out);
+    return term_guard_captured(term.guard, out);
 }

@@ -1,10 +1,13 @@
 #include "ui/term_guard.h"
 
+#include "engine/base/memory.h"
+
 #include <errno.h>
 #include <fcntl.h>
 #include <signal.h>
 #include <stdatomic.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
 #include <sys/stat.h>
@@ -25,8 +28,7 @@ static const int event_signals[] = {SIGWINCH, SIGTSTP, SIGCONT, SIGINT};
 
 enum { FATAL_COUNT = 8, EVENT_COUNT = 4 };
 
-static struct {
-    bool on;
+struct term_guard {
     bool events;
     int tty; /* -1: none */
     struct termios modes;
@@ -41,10 +43,11 @@ static struct {
     int capture;      /* the memory file, -1: none */
     int saved_out[2]; /* standard output and error before; -1: not captured */
     off_t capture_read;
-} guard = {.tty = -1, .pipe = {-1, -1}, .capture = -1, .saved_out = {-1, -1}};
+    char handler_stack[HANDLER_STACK];
+};
 
-static char handler_stack[HANDLER_STACK];
-static char output_buffer[BUFSIZ];
+/* Handlers of signals get a number and nothing else: what they must put back is found here. */
+static struct term_guard *_Atomic active;
 
 static void write_all(int fd, const char *bytes, size_t length)
 {
@@ -60,39 +63,39 @@ static void write_all(int fd, const char *bytes, size_t length)
 }
 
 /* Prints the last `most` captured bytes. Allowed in a signal handler. */
-static void print_captured(int fd, off_t most)
+static void print_captured(const struct term_guard *guard, int fd, off_t most)
 {
     char bytes[4096];
-    off_t size = lseek(guard.capture, 0, SEEK_END);
+    off_t size = lseek(guard->capture, 0, SEEK_END);
     off_t at = size > most ? size - most : 0;
     if (at > 0)
         write_all(fd, "...\n", 4);
     ssize_t length;
-    while (at < size && (length = pread(guard.capture, bytes, sizeof(bytes), at)) > 0) {
+    while (at < size && (length = pread(guard->capture, bytes, sizeof(bytes), at)) > 0) {
         write_all(fd, bytes, (size_t)length);
         at += length;
     }
 }
 
-static void release_output(void)
+static void release_output(const struct term_guard *guard)
 {
     for (int i = 0; i < 2; i++)
-        if (guard.saved_out[i] >= 0)
-            dup2(guard.saved_out[i], i + 1);
+        if (guard->saved_out[i] >= 0)
+            dup2(guard->saved_out[i], i + 1);
 }
 
 /* Only calls of signal-safety(7). */
-static void restore_in_handler(void)
+static void restore_in_handler(struct term_guard *guard)
 {
-    if (atomic_flag_test_and_set(&guard.restored))
+    if (!guard || atomic_flag_test_and_set(&guard->restored))
         return;
-    if (guard.tty >= 0 && atomic_load(&guard.armed)) {
-        write_all(guard.tty, guard.restore, guard.restore_length);
-        tcsetattr(guard.tty, TCSANOW, &guard.modes);
+    if (guard->tty >= 0 && atomic_load(&guard->armed)) {
+        write_all(guard->tty, guard->restore, guard->restore_length);
+        tcsetattr(guard->tty, TCSANOW, &guard->modes);
     }
-    release_output();
-    if (guard.capture >= 0)
-        print_captured(STDERR_FILENO, CAPTURE_PRINTED);
+    release_output(guard);
+    if (guard->capture >= 0)
+        print_captured(guard, STDERR_FILENO, CAPTURE_PRINTED);
 }
 
 static bool is_fault(int number)
@@ -102,11 +105,12 @@ static bool is_fault(int number)
 
 static void on_fatal(int number, siginfo_t *information, void *context)
 {
+    struct term_guard *guard = atomic_load(&active);
     (void)context;
-    restore_in_handler();
+    restore_in_handler(guard);
     for (int i = 0; i < FATAL_COUNT; i++)
         if (fatal_signals[i] == number)
-            sigaction(number, &guard.old_fatal[i], NULL);
+            sigaction(number, &guard->old_fatal[i], NULL);
     if (is_fault(number) && information->si_code > 0)
         return; /* the instruction faults again, now for the handler before us, with its details */
     sigset_t set;
@@ -118,9 +122,10 @@ static void on_fatal(int number, siginfo_t *information, void *context)
 
 static void on_event(int number)
 {
+    const struct term_guard *guard = atomic_load(&active);
     int saved = errno;
     unsigned char byte = (unsigned char)number;
-    ssize_t written = write(guard.pipe[1], &byte, 1); /* a full pipe has news enough */
+    ssize_t written = write(guard->pipe[1], &byte, 1); /* a full pipe has news enough */
     (void)written;
     errno = saved;
 }
@@ -132,58 +137,65 @@ static void install(int number, const struct sigaction *action, struct sigaction
         sigaction(number, action, NULL);
 }
 
-static void install_event(int index)
+static void install_event(struct term_guard *guard, int index)
 {
     struct sigaction action = {.sa_handler = on_event, .sa_flags = SA_RESTART};
     sigemptyset(&action.sa_mask);
-    sigaction(event_signals[index], &action, &guard.old_event[index]);
+    sigaction(event_signals[index], &action, &guard->old_event[index]);
 }
 
-static void install_handlers(void)
+static void install_handlers(struct term_guard *guard)
 {
     struct sigaction action = {.sa_sigaction = on_fatal, .sa_flags = SA_SIGINFO | SA_ONSTACK};
     /* All blocked: above all TTOU, which would stop a background process that sets the modes. */
     sigfillset(&action.sa_mask);
-    stack_t stack = {.ss_sp = handler_stack, .ss_size = sizeof(handler_stack)};
-    sigaltstack(&stack, &guard.old_stack);
+    stack_t stack = {.ss_sp = guard->handler_stack, .ss_size = sizeof(guard->handler_stack)};
+    sigaltstack(&stack, &guard->old_stack);
     for (int i = 0; i < FATAL_COUNT; i++)
-        install(fatal_signals[i], &action, &guard.old_fatal[i]);
-    for (int i = 0; guard.events && i < EVENT_COUNT; i++)
-        install_event(i);
+        install(fatal_signals[i], &action, &guard->old_fatal[i]);
+    for (int i = 0; guard->events && i < EVENT_COUNT; i++)
+        install_event(guard, i);
 }
 
-bool term_guard_begin(int tty, bool events, struct status *status)
+struct term_guard *term_guard_begin(int tty, bool events, struct status *status)
 {
-    if (guard.on)
-        return status_fail(status, STATUS_INTERNAL, "the terminal is in use already");
-    if (events && pipe2(guard.pipe, O_CLOEXEC | O_NONBLOCK) != 0)
-        return status_fail(status, STATUS_IO, "no pipe for signals: %s", strerror(errno));
-    guard.on = true;
-    guard.events = events;
-    guard.tty = tty >= 0 && tcgetattr(tty, &guard.modes) == 0 ? tty : -1;
-    guard.restore_length = 0;
-    guard.capture_read = 0;
-    atomic_flag_clear(&guard.restored);
-    atomic_store(&guard.armed, true);
-    install_handlers();
-    return true;
+    if (atomic_load(&active)) {
+        status_fail(status, STATUS_INTERNAL, "the terminal is in use already");
+        return NULL;
+    }
+    struct term_guard *guard = memory_zeroed(1, sizeof(*guard));
+    guard->pipe[0] = guard->pipe[1] = guard->capture = -1;
+    guard->saved_out[0] = guard->saved_out[1] = -1;
+    if (events && pipe2(guard->pipe, O_CLOEXEC | O_NONBLOCK) != 0) {
+        status_fail(status, STATUS_IO, "no pipe for signals: %s", strerror(errno));
+        free(guard);
+        return NULL;
+    }
+    guard->events = events;
+    guard->tty = tty >= 0 && tcgetattr(tty, &guard->modes) == 0 ? tty : -1;
+    atomic_store(&guard->armed, true);
+    atomic_store(&active, guard);
+    install_handlers(guard);
+    return guard;
 }
 
-void term_guard_set_restore(const char *bytes, size_t length)
+void term_guard_set_restore(struct term_guard *guard, const char *bytes, size_t length)
 {
-    guard.restore_length = length < RESTORE_BYTES ? length : RESTORE_BYTES;
-    memcpy(guard.restore, bytes, guard.restore_length);
+    guard->restore_length = length < RESTORE_BYTES ? length : RESTORE_BYTES;
+    memcpy(guard->restore, bytes, guard->restore_length);
 }
 
-void term_guard_arm(bool armed)
+void term_guard_arm(struct term_guard *guard, bool armed)
 {
-    atomic_store(&guard.armed, armed);
+    atomic_store(&guard->armed, armed);
 }
 
-bool term_guard_capture(struct status *status)
+bool term_guard_capture(struct term_guard *guard, struct status *status)
 {
-    guard.capture = memfd_create("lockstep-output", MFD_CLOEXEC);
-    if (guard.capture < 0 || fcntl(guard.capture, F_SETFL, O_APPEND) != 0)
+    /* Standard output keeps it beyond the guard's end: it cannot be given another's. */
+    static char output_buffer[BUFSIZ];
+    guard->capture = memfd_create("lockstep-output", MFD_CLOEXEC);
+    if (guard->capture < 0 || fcntl(guard->capture, F_SETFL, O_APPEND) != 0)
         return status_fail(status, STATUS_IO, "no memory file for output: %s", strerror(errno));
     fflush(stdout);
     fflush(stderr);
@@ -193,8 +205,8 @@ bool term_guard_capture(struct status *status)
     for (int i = 0; i < 2; i++) {
         if (!isatty(i + 1))
             continue; /* the user sends it elsewhere */
-        guard.saved_out[i] = fcntl(i + 1, F_DUPFD_CLOEXEC, 3);
-        if (guard.saved_out[i] < 0 || dup2(guard.capture, i + 1) < 0)
+        guard->saved_out[i] = fcntl(i + 1, F_DUPFD_CLOEXEC, 3);
+        if (guard->saved_out[i] < 0 || dup2(guard->capture, i + 1) < 0)
             return status_fail(status, STATUS_IO, "cannot redirect output: %s", strerror(errno));
     }
     return true;
@@ -202,104 +214,103 @@ bool term_guard_capture(struct status *status)
 
 /* Keeps the end of a file that has grown too large. Lines written while this runs may be lost; that
  * somebody prints 16 MiB beside the screen is the greater trouble. */
-static void cut_capture(void)
+static void cut_capture(struct term_guard *guard)
 {
     struct text kept = {0};
     char bytes[4096];
-    off_t size = lseek(guard.capture, 0, SEEK_END), at = size - CAPTURE_KEPT;
+    off_t size = lseek(guard->capture, 0, SEEK_END), at = size - CAPTURE_KEPT;
     ssize_t length;
-    while (at < size && (length = pread(guard.capture, bytes, sizeof(bytes), at)) > 0) {
+    while (at < size && (length = pread(guard->capture, bytes, sizeof(bytes), at)) > 0) {
         text_add_part(&kept, bytes, (size_t)length);
         at += length;
     }
-    if (ftruncate(guard.capture, 0) == 0) {
-        write_all(guard.capture, "...\n", 4);
-        write_all(guard.capture, kept.data, kept.length);
-        guard.capture_read = lseek(guard.capture, 0, SEEK_END);
+    if (ftruncate(guard->capture, 0) == 0) {
+        write_all(guard->capture, "...\n", 4);
+        write_all(guard->capture, kept.data, kept.length);
+        guard->capture_read = lseek(guard->capture, 0, SEEK_END);
     }
     text_free(&kept);
 }
 
-size_t term_guard_captured(struct text *out)
+size_t term_guard_captured(struct term_guard *guard, struct text *out)
 {
     struct stat information;
     char bytes[4096];
     size_t added = 0;
-    if (guard.capture < 0)
+    if (!guard || guard->capture < 0)
         return 0;
     fflush(stdout);
-    if (fstat(guard.capture, &information) != 0 || information.st_size <= guard.capture_read)
+    if (fstat(guard->capture, &information) != 0 || information.st_size <= guard->capture_read)
         return 0;
-    if (information.st_size - guard.capture_read > CAPTURE_LIMIT)
-        guard.capture_read = information.st_size - CAPTURE_LIMIT;
+    if (information.st_size - guard->capture_read > CAPTURE_LIMIT)
+        guard->capture_read = information.st_size - CAPTURE_LIMIT;
     ssize_t length;
-    while ((length = pread(guard.capture, bytes, sizeof(bytes), guard.capture_read)) > 0) {
+    while ((length = pread(guard->capture, bytes, sizeof(bytes), guard->capture_read)) > 0) {
         text_add_part(out, bytes, (size_t)length);
-        guard.capture_read += length;
+        guard->capture_read += length;
         added += (size_t)length;
     }
-    if (guard.capture_read > CAPTURE_LIMIT)
-        cut_capture();
+    if (guard->capture_read > CAPTURE_LIMIT)
+        cut_capture(guard);
     return added;
 }
 
-int term_guard_fd(void)
+int term_guard_fd(const struct term_guard *guard)
 {
-    return guard.pipe[0];
+    return guard ? guard->pipe[0] : -1;
 }
 
-int term_guard_take(void)
+int term_guard_take(struct term_guard *guard)
 {
     unsigned char byte;
-    return guard.pipe[0] >= 0 && read(guard.pipe[0], &byte, 1) == 1 ? byte : 0;
+    return guard && guard->pipe[0] >= 0 && read(guard->pipe[0], &byte, 1) == 1 ? byte : 0;
 }
 
-void term_guard_stop(void)
+void term_guard_stop(struct term_guard *guard)
 {
-    term_guard_arm(false);
+    term_guard_arm(guard, false);
     struct sigaction standard = {.sa_handler = SIG_DFL}, ours;
     sigemptyset(&standard.sa_mask);
     sigaction(SIGTSTP, &standard, &ours);
     raise(SIGTSTP);
     sigaction(SIGTSTP, &ours, NULL);
-    term_guard_arm(true);
+    term_guard_arm(guard, true);
 }
 
-static void end_capture(void)
+static void end_capture(struct term_guard *guard)
 {
-    if (guard.capture < 0)
+    if (guard->capture < 0)
         return;
     fflush(stdout);
     fflush(stderr);
-    release_output();
-    print_captured(STDERR_FILENO, CAPTURE_PRINTED);
+    release_output(guard);
+    print_captured(guard, STDERR_FILENO, CAPTURE_PRINTED);
     for (int i = 0; i < 2; i++) {
-        if (guard.saved_out[i] >= 0)
-            close(guard.saved_out[i]);
-        guard.saved_out[i] = -1;
+        if (guard->saved_out[i] >= 0)
+            close(guard->saved_out[i]);
+        guard->saved_out[i] = -1;
     }
-    close(guard.capture);
-    guard.capture = -1;
+    close(guard->capture);
+    guard->capture = -1;
 }
 
-void term_guard_end(void)
+void term_guard_end(struct term_guard *guard)
 {
-    if (!guard.on)
+    if (!guard)
         return;
-    if (guard.tty >= 0)
-        tcsetattr(guard.tty, TCSADRAIN, &guard.modes);
-    term_guard_arm(false);
-    end_capture();
+    if (guard->tty >= 0)
+        tcsetattr(guard->tty, TCSADRAIN, &guard->modes);
+    term_guard_arm(guard, false);
+    end_capture(guard);
     for (int i = 0; i < FATAL_COUNT; i++)
-        sigaction(fatal_signals[i], &guard.old_fatal[i], NULL);
-    for (int i = 0; guard.events && i < EVENT_COUNT; i++)
-        sigaction(event_signals[i], &guard.old_event[i], NULL);
-    sigaltstack(&guard.old_stack, NULL);
+        sigaction(fatal_signals[i], &guard->old_fatal[i], NULL);
+    for (int i = 0; guard->events && i < EVENT_COUNT; i++)
+        sigaction(event_signals[i], &guard->old_event[i], NULL);
+    sigaltstack(&guard->old_stack, NULL);
     for (int i = 0; i < 2; i++) {
-        if (guard.pipe[i] >= 0)
-            close(guard.pipe[i]);
-        guard.pipe[i] = -1;
+        if (guard->pipe[i] >= 0)
+            close(guard->pipe[i]);
     }
-    guard.tty = -1;
-    guard.on = false;
+    atomic_store(&active, NULL);
+    free(guard);
 }

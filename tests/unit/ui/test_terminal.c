@@ -143,12 +143,12 @@ static int plain_program(void *context)
     struct prompt_program *program = context;
     int said = 0;
     setvbuf(stdout, NULL, _IOLBF, 0);
-    term_guard_begin(0, true, NULL);
+    struct term_guard *guard = term_guard_begin(0, true, NULL);
     open_prompt(program, false, NULL);
     while (!program->over) {
         struct pollfd fds[] = {{.fd = lineedit_fd(program->edit), .events = POLLIN},
                                {.fd = program->events[0], .events = POLLIN},
-                               {.fd = term_guard_fd(), .events = POLLIN}};
+                               {.fd = term_guard_fd(guard), .events = POLLIN}};
         char byte;
         poll(fds, 3, lineedit_ready(program->edit) ? 0 : -1);
         if (fds[1].revents && read(program->events[0], &byte, 1) == 1) {
@@ -156,7 +156,7 @@ static int plain_program(void *context)
             printf("event %d\n", ++said);
             lineedit_show(program->edit);
         }
-        for (int number = term_guard_take(); number > 0; number = term_guard_take()) {
+        for (int number = term_guard_take(guard); number > 0; number = term_guard_take(guard)) {
             if (number == SIGINT)
                 lineedit_interrupt(program->edit);
             else if (number == SIGWINCH)
@@ -166,7 +166,7 @@ static int plain_program(void *context)
             lineedit_feed(program->edit);
     }
     lineedit_close(program->edit);
-    term_guard_end();
+    term_guard_end(guard);
     return 0;
 }
 
