@@ -126,12 +126,14 @@ static void add_worst(const struct tensor_result *result, const struct report_op
     int known = result->worst_count > 0 ? result->worst_count : 1;
     int wanted = options->samples > 0 ? options->samples : 1;
     for (int i = 0; i < known && i < wanted; i++) {
-        char place[120];
+        char place[120], rank[32] = "";
+        if (result->parts > 0)
+            snprintf(rank, sizeof(rank), " (rank %d)", result->rank);
         if (elements[i].index < 0 || elements[i].reference == elements[i].test)
             continue; /* equal elements explain nothing */
-        text_format(text, "%*s%s at %s: %.4e %s, %.4e %s\n", indent, "", i ? "     " : "worst",
-                    tensor_result_place(result, elements[i].index, place), elements[i].reference,
-                    reference, elements[i].test, test);
+        text_format(text, "%*s%s at %s%s: %.4e %s, %.4e %s\n", indent, "", i ? "     " : "worst",
+                    tensor_result_place(result, elements[i].index, place), rank,
+                    elements[i].reference, reference, elements[i].test, test);
     }
 }
 

@@ -36,6 +36,8 @@ struct tensor_result {
     /* Elements with the largest differences, largest first; the index is that of the metrics. */
     const struct worst_element *worst; /* copied by comparison_log_add */
     int worst_count;
+    int parts; /* how many ranks hold a different part of it; 0: one holds the whole */
+    int rank;  /* of several parts: the rank that holds the worst element */
 };
 
 /* Whether the elements of both sides met, within limits or not. */
@@ -99,7 +101,7 @@ const char *tensor_result_place(const struct tensor_result *result, int64_t inde
  * "elements_whole", "first_divergence" (a name or null), "problems" (texts), and "tensors", each
  * with "step", "name", "passed", "failures" (names of the limits passed over, and the like),
  * shapes, dtypes, metrics, "limits", "of_limit" (the largest metric over its limit) and
- * "looks_like". Numbers that are not finite are null. */
+ * "looks_like", and "rank" where ranks hold parts. Numbers that are not finite are null. */
 void comparison_log_json(const struct comparison_log *log, struct text *text);
 
 #endif

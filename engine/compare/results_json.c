@@ -63,6 +63,8 @@ static void set_metrics(json_t *json, const struct tensor_result *result)
         return;
     int64_t stride = result->stride > 0 ? result->stride : 1;
     json_object_set_new(json, "max_index", json_integer(metrics->max_index * stride));
+    if (result->parts > 0)
+        json_object_set_new(json, "rank", json_integer(result->rank));
     json_object_set_new(json, "max_reference", number(metrics->max_reference));
     json_object_set_new(json, "max_test", number(metrics->max_test_value));
 }

@@ -66,8 +66,13 @@ void execution_take_steps(struct execution *execution, const struct run *run)
     outcome->step_count = run->reported;
     if (run->reported > 0)
         memcpy(outcome->steps, run->reports, (size_t)run->reported * sizeof(*outcome->steps));
-    for (int i = 0; i < run->reported; i++) {
-        const struct step_report *step = &run->reports[i];
+    outcome_judge_steps(outcome, run->steps);
+}
+
+void outcome_judge_steps(struct outcome *outcome, int steps)
+{
+    for (int i = 0; i < outcome->step_count; i++) {
+        const struct step_report *step = &outcome->steps[i];
         if (!isfinite(step->loss))
             outcome_set(outcome, OUTCOME_FAILED, "the loss of step %d is %g", step->step,
                         step->loss);
@@ -75,9 +80,9 @@ void execution_take_steps(struct execution *execution, const struct run *run)
             outcome_set(outcome, OUTCOME_FAILED, "the gradient norm of step %d is %g", step->step,
                         step->gradient_norm);
     }
-    if (run->reported < run->steps)
-        outcome_set(outcome, OUTCOME_FAILED, "only %d of %d steps were run", run->reported,
-                    run->steps);
+    if (outcome->step_count < steps)
+        outcome_set(outcome, OUTCOME_FAILED, "only %d of %d steps were run", outcome->step_count,
+                    steps);
 }
 
 /* Bytes that the run's values use at most. */
@@ -118,7 +123,8 @@ static bool is_compared_with(const struct test_list *list, int test)
     const struct test_case *baseline = &list->tests[test];
     for (int i = 0; i < list->test_count; i++) {
         const struct test_case *other = &list->tests[i];
-        if (other->kind == TEST_COMPARISON && other->model == baseline->model &&
+        bool compares = other->kind == TEST_COMPARISON || other->kind == TEST_DISTRIBUTED;
+        if (compares && other->model == baseline->model &&
             strcmp(other->reference, baseline->variant) == 0)
             return true;
     }
@@ -168,15 +174,7 @@ bool execute_baseline(struct execution *execution, struct status *status)
     return ok;
 }
 
-/* What is needed to compare, loaded. */
-struct comparison {
-    struct config *test, *reference;
-    struct variant_config *variant;
-    struct tolerances *tolerances;
-    char *title;
-};
-
-static void comparison_free(struct comparison *comparison)
+void comparison_free(struct comparison *comparison)
 {
     config_free(comparison->test);
     config_free(comparison->reference);
@@ -185,8 +183,8 @@ static void comparison_free(struct comparison *comparison)
     free(comparison->title);
 }
 
-static bool comparison_load(const struct execution *execution, struct comparison *comparison,
-                            struct status *status)
+bool comparison_load(const struct execution *execution, struct comparison *comparison,
+                     struct status *status)
 {
     const struct environment *environment = execution->environment;
     const struct test_case *test = &execution->list->tests[execution->test];
@@ -259,7 +257,7 @@ bool execute_comparison(struct execution *execution, struct status *status)
         execution_take_memory(execution, pair->test, pair->reference);
     }
     if (pair && status->code != STATUS_CANCELLED)
-        execution_judge(execution, pair, &log, comparison.title);
+        execution_judge(execution, &comparison, &log);
     pair_free(pair);
     comparison_log_free(&log);
     comparison_free(&comparison);
@@ -284,6 +282,7 @@ static bool execute(struct execution *execution, struct status *status)
         return execute_comparison(execution, status);
     case TEST_FROZEN:
         return execute_frozen(execution, status);
+    case TEST_DISTRIBUTED:
     case TEST_NOT_BUILT:
         break;
     }

@@ -4,6 +4,7 @@
 
 #include "engine/compare/pair.h"
 #include "engine/compare/results.h"
+#include "engine/compare/team.h"
 #include "engine/suite/execute.h"
 
 /* A test while it runs. */
@@ -18,6 +19,18 @@ struct execution {
 bool execute_baseline(struct execution *execution, struct status *status);
 bool execute_comparison(struct execution *execution, struct status *status);
 bool execute_frozen(struct execution *execution, struct status *status);
+bool execute_distributed(struct execution *execution, struct status *status);
+
+/* What is needed to compare, loaded. */
+struct comparison {
+    struct config *test, *reference;
+    struct variant_config *variant;
+    struct tolerances *tolerances;
+    char *title;
+};
+bool comparison_load(const struct execution *execution, struct comparison *comparison,
+                     struct status *status);
+void comparison_free(struct comparison *comparison);
 
 /* False with STATUS_CANCELLED once the user wants the tests to end. */
 bool execution_goes_on(const struct execution *execution, struct status *status);
@@ -28,9 +41,14 @@ void execution_take_steps(struct execution *execution, const struct run *run);
 /* Notes the memory that the test took; `other` may be NULL. */
 void execution_take_memory(struct execution *execution, const struct run *run,
                            const struct run *other);
+/* Fails the outcome when a loss or gradient norm is not finite, or steps are missing. */
+void outcome_judge_steps(struct outcome *outcome, int steps);
 /* Puts what the two runs differ in into the outcome. */
-void execution_judge(struct execution *execution, const struct pair *pair,
-                     const struct comparison_log *log, const char *title);
+void execution_judge(struct execution *execution, const struct comparison *comparison,
+                     const struct comparison_log *log);
+/* Runs all ranks to the end and gathers what they compare. */
+bool execution_run_team(struct execution *execution, struct team *team, struct comparison_log *log,
+                        struct status *status);
 
 /* A pair's comparisons, gathered as they are made. */
 struct gathering {

@@ -49,22 +49,20 @@ static char *debug_command(const struct execution *execution, const struct confi
     return text_take(&text);
 }
 
-static void fail(struct execution *execution, const struct pair *pair,
-                 const struct comparison_log *log, const char *title)
+static void fail(struct execution *execution, const struct comparison *comparison,
+                 const struct comparison_log *log)
 {
     struct outcome *outcome = execution->outcome;
     const struct tensor_result *first = comparison_log_first_failure(log);
-    struct report_options options = {.title = title,
-                                     .reference = pair->options.recording
-                                                      ? pair->options.recording->config->name
-                                                      : pair->options.reference->name,
-                                     .test = pair->options.test->name,
+    struct report_options options = {.title = comparison->title,
+                                     .reference = comparison->reference->name,
+                                     .test = comparison->test->name,
                                      .samples = 2,
                                      .failures = 2};
     struct text report = {0};
     comparison_log_report(log, &options, &report);
     outcome->detail = text_take(&report);
-    outcome->debug = debug_command(execution, pair->options.test, first);
+    outcome->debug = debug_command(execution, comparison->test, first);
     if (first)
         outcome_set(outcome, OUTCOME_FAILED, "first divergence: %s, %s", first->step, first->name);
     else if (log->problem_count > 0)
@@ -73,8 +71,8 @@ static void fail(struct execution *execution, const struct pair *pair,
         outcome_set(outcome, OUTCOME_FAILED, "nothing was compared");
 }
 
-void execution_judge(struct execution *execution, const struct pair *pair,
-                     const struct comparison_log *log, const char *title)
+void execution_judge(struct execution *execution, const struct comparison *comparison,
+                     const struct comparison_log *log)
 {
     struct outcome *outcome = execution->outcome;
     struct text json = {0};
@@ -89,7 +87,7 @@ void execution_judge(struct execution *execution, const struct pair *pair,
         outcome->worst = closest->verdict.worst;
     }
     if (!comparison_log_passed(log))
-        fail(execution, pair, log, title);
+        fail(execution, comparison, log);
     else
         outcome_set(outcome, OUTCOME_PASSED, "%s", "");
 }

@@ -8,7 +8,7 @@
 
 const char *test_kind_name(enum test_kind kind)
 {
-    static const char *const names[] = {"baseline", "comparison", "frozen weights",
+    static const char *const names[] = {"baseline", "comparison", "distributed", "frozen weights",
                                         "not implemented"};
     return names[kind];
 }
@@ -46,17 +46,31 @@ static struct test_case *add_test(struct test_list *list, int model, enum test_g
     return &list->tests[list->test_count - 1];
 }
 
+/* The single-process run that a variant goes back to. Tensors have one name in every layout, so
+ * that the chain of comparisons between layouts can be cut short. */
+static const char *reference_of(const struct variants *variants,
+                                const struct variant_config *variant)
+{
+    const char *name = variant->compares_with;
+    for (int i = 0; name && i < variants->count; i++)
+        if (strcmp(variants->items[i]->name, name) == 0 && variants->items[i]->ranks > 1) {
+            name = variants->items[i]->compares_with;
+            i = -1;
+        }
+    return name;
+}
+
 static void add_variant_test(struct test_list *list, int model, const struct config *config,
-                             const struct variant_config *variant)
+                             const struct variants *variants, const struct variant_config *variant)
 {
     struct test_case *test = add_test(list, model, variant->group, variant->name);
     test->variant = memory_string(variant->name);
-    test->reference = memory_string(variant->compares_with);
+    test->reference = memory_string(reference_of(variants, variant));
     test->requires_cuda = test->requires_cuda || variant->requires_cuda;
     test->unsupported = config_skips_variant(config, variant->name);
-    test->kind = variant->group != GROUP_BASIC ? TEST_NOT_BUILT
-                 : variant->compares_with      ? TEST_COMPARISON
-                                               : TEST_BASELINE;
+    test->kind = variant->ranks > 1       ? TEST_NOT_BUILT
+                 : variant->compares_with ? TEST_COMPARISON
+                                          : TEST_BASELINE;
 }
 
 static void add_dependency(struct test_list *list, int test, const char *variant)
@@ -101,14 +115,14 @@ static bool add_model(struct test_list *list, const struct config_search *search
     memcpy(tested->actions, config->groups, sizeof(tested->actions));
     for (int i = 0; i < variants->count; i++)
         if (variants->items[i]->group == GROUP_BASIC)
-            add_variant_test(list, model, config, variants->items[i]);
+            add_variant_test(list, model, config, variants, variants->items[i]);
     add_test(list, model, GROUP_BASIC, "frozen")->kind = TEST_FROZEN;
     for (int group = GROUP_BASIC + 1; group < GROUP_COUNT; group++)
         if (group != GROUP_DISTRIBUTED)
             add_test(list, model, (enum test_group)group, "")->kind = TEST_NOT_BUILT;
     for (int i = 0; i < variants->count; i++)
         if (variants->items[i]->group == GROUP_DISTRIBUTED)
-            add_variant_test(list, model, config, variants->items[i]);
+            add_variant_test(list, model, config, variants, variants->items[i]);
     add_dependencies(list, first);
     config_free(config);
     return true;

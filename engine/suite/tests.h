@@ -7,6 +7,7 @@
 enum test_kind {
     TEST_BASELINE = 0, /* a run by itself: passes when it runs and its numbers are finite */
     TEST_COMPARISON,   /* a run against its reference, in lockstep */
+    TEST_DISTRIBUTED,  /* all ranks of a run against a single-process baseline */
     TEST_FROZEN,       /* a frozen MLP is left out of what is trained, and of nothing else */
     TEST_NOT_BUILT,    /* known, but not implemented here */
 };
@@ -24,7 +25,8 @@ struct test_case {
     char *id;              /* "llama/basic/ce4"; owned, like all strings here */
     char *name;            /* "ce4"; "" for a group without single tests */
     char *variant;         /* NULL if it is not about one */
-    char *reference;       /* variant to compare with, or NULL */
+    char *reference;       /* variant to compare with, or NULL; of one rank: what a distributed
+                              variant compares with, if that is distributed, compares with, ... */
     int model;             /* into models */
     enum test_group group; /* the one in its id */
     unsigned groups;       /* bits 1 << enum test_group: each must be enabled */
