@@ -42,7 +42,7 @@ static int lines_of_side(enum tensor_side side)
 }
 
 struct tensor_layout tensor_layout_of(struct layout_rectangle box, enum tensor_mode mode,
-                                      enum tensor_side side)
+                                      enum tensor_side side, int heat_lines)
 {
     struct tensor_layout layout = {0};
     struct layout_rectangle top = box;
@@ -65,8 +65,8 @@ struct tensor_layout tensor_layout_of(struct layout_rectangle box, enum tensor_m
     }
     layout.window_rows = (layout.numbers.rows - 1) / lines_of_side(side);
     layout.window_columns = (layout.numbers.cols - LABEL - KIND) / CELL;
-    layout.heat_rows = layout.heat.rows - 2;
-    layout.heat_columns = layout.heat.cols - 2;
+    layout.heat_rows = tensor_heat_inside(layout.heat).rows * heat_lines;
+    layout.heat_columns = tensor_heat_inside(layout.heat).cols;
     int bins = (layout.histogram.cols - 5) / 2; /* of test and reference, side by side */
     layout.bins = layout.histogram.rows > 3 ? (bins < 8 ? 8 : bins > 40 ? 40 : bins) : 0;
     int *sizes[] = {&layout.window_rows, &layout.window_columns, &layout.heat_rows,
@@ -201,50 +201,6 @@ int tensor_draw_verdict(struct layout_rectangle box, const struct tensor_picture
                tensor->producer[0] ? tensor->producer + strspn(tensor->producer, " ")
                                    : "no instruction: it is an input or state");
     return row + 1;
-}
-
-/* ---- the map ---- */
-
-/* From blue over yellow to red, in xterm's palette. */
-static struct theme_style heat_style(double heat)
-{
-    static const int colors[] = {17, 18, 19, 25, 31, 37, 71, 106, 142, 178, 208, 202, 196};
-    int steps = (int)(sizeof(colors) / sizeof(colors[0]));
-    int step = (int)(heat * steps);
-    step = step < 0 ? 0 : step >= steps ? steps - 1 : step;
-    int color = theme_nearest_color(colors[step], term_colors());
-    return (struct theme_style){color, THEME_COLOR_DEFAULT, 0};
-}
-
-static void put_heat(int row, int col, float heat, double most)
-{
-    static const char *const shades[] = {"·", "░", "▒", "▓", "█"};
-    static const char *const plain[] = {".", "-", "+", "*", "#"};
-    if (heat < 0) {
-        term_put(row, col, 1, THEME_NORMAL, " ");
-        return;
-    }
-    if (isnan(heat)) {
-        term_put(row, col, 1, THEME_NAN, "!");
-        return;
-    }
-    double part = most > 0 ? heat / most : 0;
-    int shade = heat <= 0 ? 0 : part <= 0.05 ? 1 : part <= 0.25 ? 2 : part <= 0.6 ? 3 : 4;
-    term_put_style(row, col, 1, heat_style(part), term_ascii() ? plain[shade] : shades[shade]);
-}
-
-void tensor_draw_heat(struct layout_rectangle box, const struct tensor_picture *tensor)
-{
-    char title[100], most[32];
-    if (box.rows < 3 || box.cols < 4 || !tensor->heat)
-        return;
-    snprintf(title, sizeof(title), " |%s|, full at %s ", tensor->reference ? "difference" : "test",
-             number_text(tensor->heat_most, most));
-    term_box(box, THEME_FRAME, title);
-    for (int r = 0; r < tensor->heat_rows && r < box.rows - 2; r++)
-        for (int c = 0; c < tensor->heat_columns && c < box.cols - 2; c++)
-            put_heat(box.row + 1 + r, box.col + 1 + c, tensor->heat[r * tensor->heat_columns + c],
-                     tensor->heat_most);
 }
 
 /* ---- histograms ---- */

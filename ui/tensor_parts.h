@@ -3,6 +3,7 @@
 #define UI_TENSOR_PARTS_H
 
 #include "engine/session/pictures.h"
+#include "ui/heat.h"
 #include "ui/layout.h"
 
 enum tensor_mode {
@@ -38,9 +39,13 @@ struct tensor_layout {
     int window_rows, window_columns, heat_rows, heat_columns, bins; /* what to ask for */
 };
 
-/* Pure. */
+/* Pure. `heat_lines`: rows of the map in one row of the screen. */
 struct tensor_layout tensor_layout_of(struct layout_rectangle box, enum tensor_mode mode,
-                                      enum tensor_side side);
+                                      enum tensor_side side, int heat_lines);
+/* The part of the map's box that its cells fill. Pure. */
+struct layout_rectangle tensor_heat_inside(struct layout_rectangle box);
+/* What the terminal can draw. */
+enum heat_drawing tensor_heat_drawing(void);
 
 /* Name, verdict, cause; returns the rows taken. */
 int tensor_draw_verdict(struct layout_rectangle box, const struct tensor_picture *tensor,

@@ -17,7 +17,7 @@
 #include <unistd.h>
 #include <wchar.h>
 
-enum { ESCAPE_MS = 25, DUMP_COLS = 2048 };
+enum { ESCAPE_MS = 25, DUMP_COLS = 2048, LEAST_PAIRS = 1024 };
 
 /* A style as curses wants it. */
 struct look {
@@ -303,6 +303,13 @@ int term_colors(void)
 bool term_ascii(void)
 {
     return term.ascii;
+}
+
+/* A map takes some hundred pairs; alloc_pair() would take away the oldest when it runs out, which
+ * recolours what is on the screen. */
+bool term_half_blocks(void)
+{
+    return !term.headless && !term.ascii && term.colors >= 256 && COLOR_PAIRS >= LEAST_PAIRS;
 }
 
 void term_set_mouse(bool on)

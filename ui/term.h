@@ -45,6 +45,9 @@ int term_rows(void);
 int term_cols(void);
 int term_colors(void); /* 0, 8, 16 or 256; with 0, give term_set_theme() the theme "mono" */
 bool term_ascii(void); /* draw with plain characters only */
+/* Whether half blocks can be drawn in any two of 256 colours: UTF-8, and curses has enough pairs.
+ */
+bool term_half_blocks(void);
 void term_set_mouse(bool on);
 bool term_mouse(void);
 void term_set_theme(const struct theme *theme);

@@ -48,6 +48,9 @@ static bool wish(struct ui *ui, void *context, struct picture_request *request)
     request->heat_rows = view->heat_rows;
     request->heat_columns = view->heat_columns;
     request->bins = view->bins;
+    request->heat_side = view->side == TENSOR_TEST        ? HEAT_TEST
+                         : view->side == TENSOR_REFERENCE ? HEAT_REFERENCE
+                                                          : HEAT_DIFFERENCE;
     return true;
 }
 
@@ -84,7 +87,8 @@ static void draw(struct ui *ui, void *context, struct layout_rectangle box, bool
     struct layout_rectangle rest = {box.row + used, box.col, box.rows - used, box.cols};
     if (rest.rows <= 0)
         return;
-    struct tensor_layout layout = tensor_layout_of(rest, view->mode, view->side);
+    struct tensor_layout layout =
+        tensor_layout_of(rest, view->mode, view->side, heat_rows_of_cell(tensor_heat_drawing()));
     measure(ui, view, &layout);
     if (tensor->problem)
         return;

@@ -1,5 +1,6 @@
 #include "engine/base/memory.h"
 #include "engine/compare/pair.h"
+#include "engine/session/picture_heat.h"
 #include "engine/session/pictures.h"
 
 #include <math.h>
@@ -48,8 +49,6 @@ static double *read_window(const struct tensor_picture *picture, const struct te
     return numbers;
 }
 
-/* ---- the heat map ---- */
-
 /* How different two numbers are; NAN if one of them is not finite. */
 static double heat_of(const struct pair_sides *sides, int64_t index)
 {
@@ -58,45 +57,6 @@ static double heat_of(const struct pair_sides *sides, int64_t index)
         return isfinite(test) ? fabs(test) : NAN;
     double difference = fabs(test - tensor_load(&sides->reference, index));
     return isfinite(difference) ? difference : NAN;
-}
-
-/* NAN, once there, stays: it must not be hidden by its neighbours. */
-static void add_heat(float *cell, double heat)
-{
-    if (isnan(heat))
-        *cell = NAN;
-    else if (heat > *cell) /* also than the -1 of an empty cell */
-        *cell = (float)heat;
-}
-
-static void take_heat(struct tensor_picture *picture, const struct pair_sides *sides,
-                      const struct picture_request *request)
-{
-    int64_t rows = picture->all_rows, columns = picture->all_columns;
-    int64_t total = rows * columns, base = picture->plane * total;
-    int64_t wide = limited(request->heat_columns, 0, PICTURE_HEAT);
-    int64_t high = limited(request->heat_rows, 0, PICTURE_HEAT);
-    if (wide == 0 || high == 0 || total == 0)
-        return;
-    if (rows == 1 && columns > wide) { /* a vector is folded to fill the map */
-        int64_t fold = (columns + wide * high - 1) / (wide * high) * wide;
-        columns = picture->heat_wrap = limited(fold, 1, columns);
-        rows = (total + columns - 1) / columns;
-    }
-    picture->heat_rows = (int)limited(high, 1, rows);
-    picture->heat_columns = (int)limited(wide, 1, columns);
-    picture->heat = memory_zeroed((size_t)picture->heat_rows * (size_t)picture->heat_columns,
-                                  sizeof(*picture->heat));
-    for (int i = 0; i < picture->heat_rows * picture->heat_columns; i++)
-        picture->heat[i] = -1;
-    for (int64_t i = 0; i < total; i++) {
-        int64_t row = i / columns * picture->heat_rows / rows;
-        int64_t column = i % columns * picture->heat_columns / columns;
-        double heat = heat_of(sides, base + i);
-        add_heat(&picture->heat[row * picture->heat_columns + column], heat);
-        if (heat > picture->heat_most)
-            picture->heat_most = heat;
-    }
 }
 
 /* ---- statistics ---- */
@@ -190,7 +150,7 @@ static void take_numbers(struct tensor_picture *picture, const struct pair_sides
     } else {
         picture->reference_problem = memory_string(sides->reason);
     }
-    take_heat(picture, sides, request);
+    picture_take_heat(picture, sides, request);
     take_histograms(picture, sides, request->bins);
 }
 
@@ -255,5 +215,6 @@ void tensor_picture_free(struct tensor_picture *picture)
     free(picture->reference_bins);
     free(picture->difference_bins);
     free(picture->heat);
+    free(picture->heat_sign);
     free(picture);
 }

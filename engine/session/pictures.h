@@ -10,6 +10,8 @@
 
 #include "engine/compare/compare.h"
 #include "engine/device/device.h"
+#include "engine/session/output.h"
+#include "engine/session/ranks.h"
 #include "engine/session/statistics.h"
 #include "engine/train/run.h"
 
@@ -21,8 +23,13 @@ enum picture_kind {
     PICTURE_TENSOR,      /* one tensor of both sides */
     PICTURE_MEMORY,      /* forecast and use, over the program */
     PICTURE_METRICS,     /* the reports of the steps */
+    PICTURE_RANKS,       /* every rank */
+    PICTURE_OUTPUT,      /* some lines of what the ranks print; also without a run */
     PICTURE_KIND_COUNT,
 };
+
+/* What a heat map is of. Without a reference it is always the test. */
+enum heat_side { HEAT_DIFFERENCE = 0, HEAT_TEST, HEAT_REFERENCE };
 
 /* What to take a picture of. Plain data: copied as it is. */
 struct picture_request {
@@ -35,8 +42,10 @@ struct picture_request {
     int64_t plane, row, column;
     int rows, columns;           /* at most PICTURE_WINDOW of each */
     int heat_rows, heat_columns; /* at most PICTURE_HEAT of each; 0: no heat map */
-    int bins;                    /* of the histograms, at most PICTURE_BINS; 0: none */
-    int at; /* MEMORY: whose owners to list: this instruction; -1: at the peak */
+    enum heat_side heat_side;
+    int bins; /* of the histograms, at most PICTURE_BINS; 0: none */
+    int at;   /* MEMORY: whose owners to list: this instruction; -1: at the peak */
+    struct output_query output; /* OUTPUT */
 };
 
 enum {
@@ -153,12 +162,14 @@ struct tensor_picture {
     int bins;
     double low, high, difference_high;
     int64_t *test_bins, *reference_bins, *difference_bins;
-    /* the plane's largest |difference| (|test| without a reference) by cell; NAN: not finite;
-     * -1: no element */
+    /* by cell, the largest magnitude in the plane of what `heat_side` says; NAN: not finite; -1: no
+     * element */
+    enum heat_side heat_side;
     int heat_rows, heat_columns;
-    int64_t heat_wrap; /* a vector is folded into rows of so many elements; 0: no vector */
-    float *heat;       /* [heat_rows * heat_columns] */
-    double heat_most;
+    int64_t heat_wrap;      /* a vector is folded into rows of so many elements; 0: no vector */
+    float *heat;            /* [heat_rows * heat_columns] */
+    signed char *heat_sign; /* [heat_rows * heat_columns]: of that element: -1, 0, 1 */
+    double heat_most;       /* of the finite ones */
     struct worst_element worst[PICTURE_WORST];
     int worst_count;
 };
@@ -206,6 +217,9 @@ struct picture {
     struct tensor_picture *tensor;
     struct memory_picture *memory;
     struct metrics_picture *metrics;
+    struct ranks_picture *ranks;
+    struct output_page *output;
+    char *output_problem; /* why there are no lines: the filter's expression is none; NULL */
 };
 
 struct debugger;
