@@ -1,7 +1,10 @@
 #include "engine/comm/comm.h"
 
 #include "engine/base/memory.h"
+#include "engine/base/module.h"
 
+#include <inttypes.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -10,11 +13,93 @@ struct comm {
     void *context;
 };
 
-const char *comm_group_name(enum comm_group group)
+struct comm_engine {
+    const struct comm_module *module;
+    void *context;
+};
+
+struct comm_descriptor comm_describe(const struct op_call *call)
 {
-    static const char *const names[COMM_GROUP_COUNT] = {"world", "data", "sequence data", "tensor",
-                                                        "pipeline"};
-    return names[group];
+    bool from_output = call->op == OP_BROADCAST || call->op == OP_RECEIVE;
+    bool has_peer = from_output || call->op == OP_SEND;
+    const struct tensor *tensor = from_output ? &call->outputs[0] : &call->inputs[0];
+    return (struct comm_descriptor){
+        .op = call->op,
+        .group = (enum comm_group)call->parameters.group,
+        .dtype = tensor->dtype,
+        .average = call->parameters.average,
+        .peer = has_peer ? call->parameters.peer : -1,
+        .elements = shape_elements(tensor->shape),
+    };
+}
+
+bool comm_descriptor_equal(const struct comm_descriptor *a, const struct comm_descriptor *b)
+{
+    return a->op == b->op && a->group == b->group && a->dtype == b->dtype &&
+           a->average == b->average && a->peer == b->peer && a->elements == b->elements;
+}
+
+const char *comm_descriptor_text(const struct comm_descriptor *descriptor, char *buffer, int size)
+{
+    const struct comm_descriptor *d = descriptor;
+    char with[48];
+    if (d->op == OP_SEND || d->op == OP_RECEIVE)
+        snprintf(with, sizeof(with), "%s rank %d", d->op == OP_SEND ? "to" : "from", d->peer);
+    else
+        snprintf(with, sizeof(with), "%s%s", comm_group_name(d->group),
+                 d->average ? ", average" : "");
+    snprintf(buffer, (size_t)size, "%s(%s, %" PRId64 " x %s)", op_name(d->op), with, d->elements,
+             dtype_name(d->dtype));
+    return buffer;
+}
+
+struct comm_engine *comm_engine_start(const char *name, struct status *status)
+{
+    char symbol[64];
+    snprintf(symbol, sizeof(symbol), "comm_%s", name);
+    const struct comm_module *module = module_symbol(name, symbol, status);
+    void *context = NULL;
+    if (!module || !module->start(&context, status)) {
+        status_context(status, "collectives by %s", name);
+        return NULL;
+    }
+    struct comm_engine *engine = memory_zeroed(1, sizeof(*engine));
+    *engine = (struct comm_engine){module, context};
+    return engine;
+}
+
+void comm_engine_finish(struct comm_engine *engine)
+{
+    if (!engine)
+        return;
+    engine->module->finish(engine->context);
+    free(engine);
+}
+
+int comm_engine_rank(const struct comm_engine *engine)
+{
+    return engine->module->rank(engine->context);
+}
+
+int comm_engine_size(const struct comm_engine *engine)
+{
+    return engine->module->size(engine->context);
+}
+
+struct comm *comm_wrap(const struct comm_ops *ops, void *context)
+{
+    struct comm *comm = memory_zeroed(1, sizeof(*comm));
+    *comm = (struct comm){ops, context};
+    return comm;
+}
+
+struct comm *comm_open(struct comm_engine *engine, const struct mesh *mesh,
+                       const struct comm_hooks *hooks, struct status *status)
+{
+    void *context = NULL;
+    if (!engine->module->open(engine->context, mesh, hooks, &context, status))
+        return NULL;
+    return comm_wrap(&engine->module->ops, context);
 }
 
 static void self_close(void *context)
@@ -46,13 +131,11 @@ static bool self_run(void *context, const struct op_call *call, struct status *s
     return true;
 }
 
-static const struct comm_ops self_ops = {"self", self_close, self_size, self_rank, self_run};
+static const struct comm_ops self_ops = {"self", self_close, self_size, self_rank, self_run, NULL};
 
 struct comm *comm_self(void)
 {
-    struct comm *comm = memory_zeroed(1, sizeof(*comm));
-    comm->ops = &self_ops;
-    return comm;
+    return comm_wrap(&self_ops, NULL);
 }
 
 void comm_close(struct comm *comm)
@@ -81,4 +164,10 @@ int comm_rank(const struct comm *comm, enum comm_group group)
 bool comm_run(struct comm *comm, const struct op_call *call, struct status *status)
 {
     return comm->ops->run(comm->context, call, status);
+}
+
+void comm_begin_anew(struct comm *comm, int generation)
+{
+    if (comm->ops->begin_anew)
+        comm->ops->begin_anew(comm->context, generation);
 }
