@@ -157,19 +157,33 @@ static bool next_step(struct run *run, struct status *status)
     return keep_point(run, status);
 }
 
-bool run_one(struct run *run, struct status *status)
+bool run_prepare(struct run *run, struct status *status)
 {
     if (run_ended(run))
         return status_fail(status, STATUS_INVALID, "the run has ended");
     if (run->executor->next >= run->program->instruction_count && !next_step(run, status))
         return false;
-    if (!start_step(run, status))
+    return start_step(run, status);
+}
+
+static bool count_instruction(struct run *run, double seconds, struct status *status)
+{
+    run->seconds += seconds;
+    return run->executor->next < run->program->instruction_count || report_step(run, status);
+}
+
+bool run_complete(struct run *run, double seconds, struct status *status)
+{
+    run->executor->next++;
+    return count_instruction(run, seconds, status);
+}
+
+bool run_one(struct run *run, struct status *status)
+{
+    if (!run_prepare(run, status))
         return false;
     double start = now();
-    if (!executor_run_one(run->executor, status))
-        return false;
-    run->seconds += now() - start;
-    return run->executor->next < run->program->instruction_count || report_step(run, status);
+    return executor_run_one(run->executor, status) && count_instruction(run, now() - start, status);
 }
 
 bool run_step(struct run *run, struct status *status)
@@ -187,15 +201,19 @@ static bool is_ahead(const struct run *run, int step, int instruction)
     return step > run->step || (step == run->step && instruction >= run->executor->next);
 }
 
-static bool restore_before(struct run *run, int step, struct status *status)
+int run_point_before(const struct run *run, int step)
 {
-    int from = step;
-    while (from > 0 && !run->points[from])
-        from--;
-    run->step = from;
+    while (step > 0 && !run->points[step])
+        step--;
+    return step;
+}
+
+bool run_restore(struct run *run, int step, struct status *status)
+{
+    run->step = step;
     run->started = false;
     executor_rewind(run->executor);
-    return run->points[from] ? states_restore(run, run->points[from], status)
+    return run->points[step] ? states_restore(run, run->points[step], status)
                              : states_initialize(run, run->options.init_from, status);
 }
 
@@ -205,7 +223,7 @@ bool run_go_to(struct run *run, int step, int instruction, struct status *status
         instruction > run->program->instruction_count)
         return status_fail(status, STATUS_INVALID, "there is no instruction %d in step %d",
                            instruction, step + 1);
-    if (!is_ahead(run, step, instruction) && !restore_before(run, step, status))
+    if (!is_ahead(run, step, instruction) && !run_restore(run, run_point_before(run, step), status))
         return false;
     while (run->step < step || run->executor->next < instruction) {
         if (run->step == step - 1 && instruction == 0 &&

@@ -65,12 +65,23 @@ bool run_ended(const struct run *run);
 /* Runs one instruction. Moves from the end of a step to the start of the next by itself (filling
  * the report, saving a point, reading data). */
 bool run_one(struct run *run, struct status *status);
+/* The parts of run_one for a run whose instructions are executed by somebody else (engine/ranks):
+ * what comes before the next instruction (at the end of a step the next one begins: a point is
+ * kept, inputs are written), and what comes after it has run (the counter; at the end of a step the
+ * report). */
+bool run_prepare(struct run *run, struct status *status);
+bool run_complete(struct run *run, double seconds, struct status *status);
 /* Runs to the end of the current step. */
 bool run_step(struct run *run, struct status *status);
 
 /* Goes (back or forward) to the given place by restoring the nearest saved point at or before it
  * and running again. The state is bit-identical to the first time there. */
 bool run_go_to(struct run *run, int step, int instruction, struct status *status);
+
+/* The last step at or before `step` whose beginning can be restored: a saved point, or 0. */
+int run_point_before(const struct run *run, int step);
+/* Restores the beginning of such a step. */
+bool run_restore(struct run *run, int step, struct status *status);
 
 /* "init", "train_1", ...: the step's name in traces and tolerance tables. `buffer` is returned. */
 const char *run_step_name(int step, char buffer[32]);
