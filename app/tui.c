@@ -3,6 +3,7 @@
 #include "app/arguments.h"
 
 #include "ui/ui.h"
+#include "ui/user_files.h"
 
 #include <locale.h>
 #include <stdio.h>
@@ -30,10 +31,23 @@ static bool check_words(const struct word_list *positional, struct ui_options *o
     return parse_size(size, options, status);
 }
 
+static bool run_screens(struct ui_options *options, bool no_state, struct status *status)
+{
+    char *standard = options->script || options->replay ? NULL : user_state_path("runs");
+    if (no_state)
+        options->state = NULL;
+    else if (!options->state)
+        options->state = standard;
+    bool ok = ui_run(options, status);
+    free(standard);
+    return ok;
+}
+
 int app_tui(int argc, char **argv, const struct app_options *app)
 {
     const char *size = "80x24";
     const char *no_color = getenv("NO_COLOR");
+    bool no_state = false;
     struct word_list positional = {0};
     struct status status = STATUS_NONE;
     struct ui_options options = {.search = app->search,
@@ -50,6 +64,10 @@ int app_tui(int argc, char **argv, const struct app_options *app)
         {"--no-mouse", NULL, ARGUMENT_FLAG, &options.no_mouse, NULL, "leave the mouse alone"},
         {"--script", NULL, ARGUMENT_TEXT, &options.script, "FILE",
          "keys and commands from a file, on a screen in memory (docs/screens.md)"},
+        {"--state", NULL, ARGUMENT_TEXT, &options.state, "FOLDER",
+         "where folds, breakpoints and the like of each run are kept (default: "
+         "$XDG_STATE_HOME/lockstep/runs, with --script and --replay nowhere)"},
+        {"--no-state", NULL, ARGUMENT_FLAG, &no_state, NULL, "keep and bring back nothing"},
         {"--record", NULL, ARGUMENT_TEXT, &options.record, "FILE",
          "write down all that the screens are told"},
         {"--replay", NULL, ARGUMENT_TEXT, &options.replay, "FILE",
@@ -70,7 +88,7 @@ int app_tui(int argc, char **argv, const struct app_options *app)
     if (result == ARGUMENTS_WRONG ||
         (result == ARGUMENTS_OK && !check_words(&positional, &options, size, &status)))
         code = app_complain(EXIT_USAGE, "%s", status.text);
-    else if (result == ARGUMENTS_OK && !ui_run(&options, &status))
+    else if (result == ARGUMENTS_OK && !run_screens(&options, no_state, &status))
         code = app_complain(EXIT_FAILED, "%s", status.text);
     word_list_free(&positional);
     return code;

@@ -28,7 +28,7 @@ static void show_output(struct ui *ui, const struct session_event *event)
 {
     struct posted *posted = find_posted(ui, event->command);
     ui_log(ui, LOG_OUTPUT, event->text);
-    if (!posted || posted->moves)
+    if (!posted || posted->moves || posted->quiet)
         return;
     posted->lines += count_lines(event->text);
     if (posted->lines == 1) {
@@ -42,9 +42,13 @@ static void show_output(struct ui *ui, const struct session_event *event)
     }
 }
 
-static void show_error(struct ui *ui, const char *text)
+static void show_error(struct ui *ui, const struct session_event *event)
 {
+    const char *text = event->text;
+    const struct posted *posted = find_posted(ui, event->command);
     ui_log(ui, LOG_ERROR, text);
+    if (posted && posted->quiet)
+        return;
     char *line = memory_string_part(text, strcspn(text, "\n"));
     ui_say(ui, THEME_ERROR, "%s", line);
     free(line);
@@ -100,6 +104,8 @@ static void take_picture(struct ui *ui, struct session_event *event)
     const struct picture *program = ui->pictures[PICTURE_PROGRAM];
     event->picture = NULL;
     ui->asked[kind]--;
+    if (kind == PICTURE_STATE && remember_is_other_run(ui, picture))
+        remember_leave(ui);
     picture_free(ui->pictures[kind]);
     ui->pictures[kind] = picture;
     if (kind == PICTURE_STATE && (!program || program->identity != picture->identity))
@@ -112,6 +118,9 @@ static void take_picture(struct ui *ui, struct session_event *event)
         if (operations->picture && usable)
             operations->picture(ui, ui->states[view], picture);
     }
+    if (kind == PICTURE_STATE)
+        remember_look(ui);
+    remember_arrive(ui);
     ui_dirty(ui);
 }
 
@@ -125,7 +134,7 @@ static void end_command(struct ui *ui, const struct session_event *event)
         ui_open(ui, LAYOUT_DIVERGENCES);
         ui_open(ui, LAYOUT_TENSOR);
     }
-    ui->failed = ui->failed || !event->ok;
+    ui->failed = ui->failed || (!event->ok && !posted->quiet);
     free(posted->line);
     ui->posted_count--;
     memmove(posted, posted + 1, (size_t)(ui->posted + ui->posted_count - posted) * sizeof(*posted));
@@ -150,7 +159,7 @@ static void handle_event(struct ui *ui, struct session_event *event)
         show_output(ui, event);
         break;
     case EVENT_ERROR:
-        show_error(ui, event->text);
+        show_error(ui, event);
         break;
     case EVENT_MESSAGE:
         ui_log(ui, LOG_MESSAGE, event->text);

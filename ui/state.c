@@ -71,6 +71,18 @@ static bool moves_run(const char *line)
     return false;
 }
 
+static void post(struct ui *ui, const char *line, bool quiet)
+{
+    if (!ui_is_busy(ui))
+        ui_log(ui, LOG_COMMAND, line); /* the others when their turn comes */
+    struct posted posted = {.number = session_post(ui->session, line),
+                            .line = memory_string(line),
+                            .moves = moves_run(line),
+                            .quiet = quiet};
+    ARRAY_PUSH(ui->posted, ui->posted_count, ui->posted_capacity, posted);
+    ui_dirty(ui);
+}
+
 void ui_post(struct ui *ui, const char *format, ...)
 {
     char line[2000];
@@ -78,13 +90,17 @@ void ui_post(struct ui *ui, const char *format, ...)
     va_start(arguments, format);
     vsnprintf(line, sizeof(line), format, arguments);
     va_end(arguments);
-    if (!ui_is_busy(ui))
-        ui_log(ui, LOG_COMMAND, line); /* the others when their turn comes */
-    struct posted posted = {.number = session_post(ui->session, line),
-                            .line = memory_string(line),
-                            .moves = moves_run(line)};
-    ARRAY_PUSH(ui->posted, ui->posted_count, ui->posted_capacity, posted);
-    ui_dirty(ui);
+    post(ui, line, false);
+}
+
+void ui_post_quietly(struct ui *ui, const char *format, ...)
+{
+    char line[2000];
+    va_list arguments;
+    va_start(arguments, format);
+    vsnprintf(line, sizeof(line), format, arguments);
+    va_end(arguments);
+    post(ui, line, true);
 }
 
 bool ui_is_busy(const struct ui *ui)

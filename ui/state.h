@@ -9,6 +9,7 @@
 #include "ui/lineedit.h"
 #include "ui/list.h"
 #include "ui/pen.h"
+#include "ui/remember.h"
 #include "ui/term.h"
 #include "ui/test_run.h"
 #include "ui/ui.h"
@@ -35,6 +36,7 @@ struct posted {
     uint64_t number;
     char *line;
     bool moves; /* makes the run move: its output is not put in front of the user */
+    bool quiet; /* nor are its errors */
     int lines;  /* of output so far */
 };
 
@@ -57,6 +59,7 @@ struct ui {
     int64_t asked_ms; /* when a picture of the moving run was asked for */
     int focus_value;  /* what the last stop was about */
     int step;         /* whose marks are shown, -1: the current one */
+    struct remembered remembered;
     struct log log;
     struct test_run *tests; /* run beside the screens */
     struct posted *posted;
@@ -84,6 +87,8 @@ void ui_say(struct ui *ui, enum theme_role role, const char *format, ...)
     __attribute__((format(printf, 3, 4)));
 /* Hands a command line to the session. */
 void ui_post(struct ui *ui, const char *format, ...) __attribute__((format(printf, 2, 3)));
+/* The same for what the user did not ask for just now: what it says goes to the log only. */
+void ui_post_quietly(struct ui *ui, const char *format, ...) __attribute__((format(printf, 2, 3)));
 /* Does a command: the focused view's, one of the screens, else the session's. */
 void ui_command(struct ui *ui, const char *line, bool key);
 bool ui_is_busy(const struct ui *ui);    /* the session works on a command */

@@ -30,7 +30,7 @@ static struct {
     bool headless;
     SCREEN *screen;
     FILE *input, *output;
-    struct term_guard *guard; /* NULL when headless or off */
+    struct term_guard *guard; /* NULL when off */
     int tty;                  /* our own descriptor of the terminal; -1 when headless */
     bool hung_up, hangup_told;
     bool ascii, mouse;

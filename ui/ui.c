@@ -235,6 +235,7 @@ static void close_all(struct ui *ui)
     ui_free_matches(ui);
     keymap_free(&ui->keymap);
     log_free(&ui->log);
+    remember_free(&ui->remembered);
     free(ui->searched);
     free(ui->message);
 }
@@ -251,6 +252,7 @@ bool ui_run(const struct ui_options *options, struct status *status)
     if (ok)
         open_run(&ui);
     ok = ok && (options->script ? ui_run_script(&ui, status) : loop(&ui, status));
+    remember_leave(&ui);
     close_all(&ui);
     return ok;
 }

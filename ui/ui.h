@@ -23,6 +23,7 @@ struct ui_options {
      * instead of a terminal; all times are 0. NULL: the terminal. */
     const char *script;
     int rows, cols;
+    const char *state; /* folder of what is remembered of each run; NULL: nothing is kept */
     const char *record, *replay;         /* as in session_options */
     const struct session_engine *engine; /* as in session_options */
     const char *program_path; /* of this program, to run tests with; NULL: they cannot be run */

@@ -8,6 +8,7 @@
 #include "ui/layout.h"
 #include "ui/sheet.h"
 
+struct json_t;
 struct ui;
 
 /* A key of the key bar: the command whose key is shown, and what to say. */
@@ -38,6 +39,11 @@ struct view_operations {
     bool (*wish)(struct ui *ui, void *state, struct picture_request *request);
     /* Selects the next row that holds `text`, `direction` 1 or -1. (optional) */
     bool (*search)(struct ui *ui, void *state, const char *text, int direction);
+    /* What is to come back with the run (ui/remember.h): a new object; and its coming back. What
+     * is missing, wrong or not in the program stays as it is. Called with the pictures of program
+     * and state at hand. (optional) */
+    struct json_t *(*remember)(struct ui *ui, void *state);
+    void (*restore)(struct ui *ui, void *state, const struct json_t *json);
     /* All that it shows, not only what fits: at least one table, or none when there is nothing. */
     void (*save)(struct ui *ui, void *state, struct sheet *out);
 };

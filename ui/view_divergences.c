@@ -6,6 +6,7 @@
 
 #include "engine/base/memory.h"
 
+#include <jansson.h>
 #include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -16,6 +17,8 @@ enum grouping { GROUP_NOTHING, GROUP_LAYER, GROUP_WHAT, GROUP_MAP, GROUPING_COUN
 
 static const char *const sorting_names[] = {"program order", "worst of limit", "rms/scale",
                                             "max/scale",     "cosine",         "name"};
+
+static const char *const grouping_names[] = {"nothing", "layer", "what", "map"};
 
 /* A row of the list: a result, or a heading when result is -1. */
 struct row {
@@ -42,13 +45,14 @@ struct divergences {
     int shown, failed; /* results */
     int selected;      /* value of the selected row as drawn last, -1 */
     int focus;         /* the last stop's value that the selection went to */
+    int wanted;        /* remembered: selected as soon as it has a row; -1: none */
 };
 
 static void *create(struct ui *ui)
 {
     struct divergences *view = memory_zeroed(1, sizeof(*view));
     (void)ui;
-    view->selected = view->focus = -1;
+    view->selected = view->focus = view->wanted = -1;
     return view;
 }
 
@@ -210,9 +214,12 @@ static void rebuild_around(struct ui *ui, struct divergences *view, int keep)
             add_headings(view);
     }
     list_resize(&view->list, view->row_count);
+    keep = keep >= 0 ? keep : view->wanted;
     for (int i = 0; i < view->row_count && keep >= 0; i++)
-        if (view->rows[i].result >= 0 && state->results[view->rows[i].result].value == keep)
+        if (view->rows[i].result >= 0 && state->results[view->rows[i].result].value == keep) {
             list_reveal(&view->list, i);
+            view->wanted = -1;
+        }
 }
 
 static void rebuild(struct ui *ui, struct divergences *view)
@@ -455,6 +462,40 @@ static void save(struct ui *ui, void *context, struct sheet *out)
     }
 }
 
+/* ---- remembering ---- */
+
+static json_t *remember(struct ui *ui, void *context)
+{
+    const struct divergences *view = context;
+    const struct program_picture *program = ui_program(ui);
+    int selected = selected_value(ui, view);
+    selected = selected >= 0 ? selected : view->wanted;
+    json_t *json =
+        json_pack("{s:b, s:s, s:b, s:s}", "all", view->all, "sort", sorting_names[view->sorting],
+                  "reversed", view->reversed, "group", grouping_names[view->grouping]);
+    if (view->filter.text)
+        json_object_set_new(json, "filter", json_string(view->filter.text));
+    if (selected >= 0 && selected < program->value_count)
+        json_object_set_new(json, "selected", json_string(program->values[selected].name));
+    return json;
+}
+
+static void restore(struct ui *ui, void *context, const json_t *json)
+{
+    struct divergences *view = context;
+    const char *filter = json_string_value(json_object_get(json, "filter"));
+    const char *selected = json_string_value(json_object_get(json, "selected"));
+    struct status ignored = STATUS_NONE;
+    view->all = json_is_true(json_object_get(json, "all"));
+    view->reversed = json_is_true(json_object_get(json, "reversed"));
+    view->sorting = (enum sorting)remember_choice(json, "sort", sorting_names, SORT_COUNT, 0);
+    view->grouping =
+        (enum grouping)remember_choice(json, "group", grouping_names, GROUPING_COUNT, 0);
+    filter_set(&view->filter, filter ? filter : "", &ignored);
+    view->wanted = remember_find_value(ui_program(ui), selected);
+    rebuild_around(ui, view, view->wanted);
+}
+
 static const struct view_hint hints[] = {{"open", "tensor"},       {"blame", "blame"},
                                          {"toggle", "all/failed"}, {"sort next", "sort"},
                                          {"group next", "group"},  {NULL, NULL}};
@@ -474,5 +515,7 @@ const struct view_operations view_divergences = {
     .act = act,
     .click = click,
     .picture = picture,
+    .remember = remember,
+    .restore = restore,
     .save = save,
 };

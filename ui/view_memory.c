@@ -5,6 +5,7 @@
 
 #include "engine/base/memory.h"
 
+#include <jansson.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -245,6 +246,20 @@ static void save(struct ui *ui, void *context, struct sheet *out)
         sheet_of_memory(memory, out);
 }
 
+static json_t *remember(struct ui *ui, void *context)
+{
+    const struct memory_view *view = context;
+    (void)ui;
+    return json_pack("{s:b}", "now", view->follow);
+}
+
+static void restore(struct ui *ui, void *context, const json_t *json)
+{
+    struct memory_view *view = context;
+    view->follow = json_is_true(json_object_get(json, "now"));
+    ui_want(ui, PICTURE_MEMORY);
+}
+
 static const struct view_hint hints[] = {{"toggle", "now/peak"}, {"open", "tensor"}, {NULL, NULL}};
 
 const struct view_operations view_memory = {
@@ -260,5 +275,7 @@ const struct view_operations view_memory = {
     .subtitle = subtitle,
     .act = act,
     .wish = wish,
+    .remember = remember,
+    .restore = restore,
     .save = save,
 };

@@ -5,11 +5,13 @@
 
 #include "engine/base/memory.h"
 
+#include <jansson.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
 static const char *const mode_names[] = {"", "numbers", "map", "histograms", "worst elements"};
+static const char *const side_names[] = {"all", "test", "reference", "difference"};
 
 static void *create(struct ui *ui)
 {
@@ -257,6 +259,32 @@ static void save(struct ui *ui, void *context, struct sheet *out)
         sheet_of_tensor(tensor, out);
 }
 
+/* ---- remembering ---- */
+
+static json_t *remember(struct ui *ui, void *context)
+{
+    const struct tensor_view *view = context;
+    (void)ui;
+    return json_pack("{s:s, s:s, s:I, s:I, s:I}", "mode", mode_names[view->mode], "side",
+                     side_names[view->side], "plane", (json_int_t)view->plane, "row",
+                     (json_int_t)view->cursor_row, "column", (json_int_t)view->cursor_column);
+}
+
+/* The place is cut to the tensor when its picture is taken. */
+static void restore(struct ui *ui, void *context, const json_t *json)
+{
+    struct tensor_view *view = context;
+    view->mode = (enum tensor_mode)remember_choice(json, "mode", mode_names, TENSOR_MODE_COUNT, 0);
+    view->side = (enum tensor_side)remember_choice(json, "side", side_names, TENSOR_SIDE_COUNT, 0);
+    view->value = ui->value;
+    view->plane = limited(json_integer_value(json_object_get(json, "plane")), INT64_MAX);
+    view->cursor_row = limited(json_integer_value(json_object_get(json, "row")), INT64_MAX);
+    view->cursor_column = limited(json_integer_value(json_object_get(json, "column")), INT64_MAX);
+    view->row = view->cursor_row;
+    view->column = view->cursor_column;
+    ui_want(ui, PICTURE_TENSOR);
+}
+
 static const struct view_hint hints[] = {
     {"tensor worst", "worst"}, {"tensor next-mode", "show"}, {"tensor next-side", "sides"},
     {"check", "check"},        {"blame", "blame"},           {NULL, NULL}};
@@ -276,5 +304,7 @@ const struct view_operations view_tensor = {
     .act = act,
     .picture = picture,
     .wish = wish,
+    .remember = remember,
+    .restore = restore,
     .save = save,
 };

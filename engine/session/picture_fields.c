@@ -159,7 +159,17 @@ static const struct field result_fields[] = {ONE(struct picture_result, value, I
                                              NESTED(struct picture_result, verdict, verdict_fields),
                                              END};
 
+static const struct field breakpoint_fields[] = {ONE(struct picture_breakpoint, number, INT),
+                                                 ONE(struct picture_breakpoint, watch, BOOL),
+                                                 ONE(struct picture_breakpoint, temporary, BOOL),
+                                                 ONE(struct picture_breakpoint, enabled, BOOL),
+                                                 ONE(struct picture_breakpoint, lost, BOOL),
+                                                 ONE(struct picture_breakpoint, text, TEXT),
+                                                 END};
+
 static const struct field state_fields[] = {
+    ONE(struct state_picture, run, TEXT),
+    ONE(struct state_picture, reference, TEXT),
     ONE(struct state_picture, step, INT),
     ONE(struct state_picture, now, INT),
     ONE(struct state_picture, steps, INT),
@@ -172,6 +182,8 @@ static const struct field state_fields[] = {
     ONE(struct state_picture, first_value, INT),
     ONE(struct state_picture, focus, INT),
     ONE(struct state_picture, has_reference, BOOL),
+    ONE(struct state_picture, breakpoint_count, INT),
+    MANY(struct state_picture, breakpoints, STRUCT, breakpoint_count, breakpoint_fields),
     END};
 
 /* ---- a tensor ---- */

@@ -96,6 +96,24 @@ static void mark_breakpoints(struct state_picture *picture, const struct debugge
     }
 }
 
+static void list_breakpoints(struct state_picture *picture, const struct breakpoints *breakpoints)
+{
+    picture->breakpoint_count = breakpoints->count;
+    picture->breakpoints = memory_zeroed((size_t)breakpoints->count, sizeof(*picture->breakpoints));
+    for (int b = 0; b < breakpoints->count; b++) {
+        const struct breakpoint *from = &breakpoints->list[b];
+        picture->breakpoints[b] = (struct picture_breakpoint){
+            .number = from->number,
+            .watch = from->watch,
+            .temporary = from->temporary,
+            .enabled = from->enabled,
+            .lost = from->lost,
+            .text = from->condition_text
+                        ? memory_format("%s if %s", from->place.text, from->condition_text)
+                        : memory_string(from->place.text)};
+    }
+}
+
 /* Between two steps it is the finished one that there is something to see of. */
 static int step_to_show(const struct state_picture *picture)
 {
@@ -107,6 +125,8 @@ struct state_picture *picture_of_state(const struct debugger *debugger, int step
     const struct pair *pair = debugger->target->pair;
     struct state_picture *picture = memory_zeroed(1, sizeof(*picture));
     debugger_place(debugger, &picture->now, &picture->next);
+    picture->run = memory_string(debugger->target->name);
+    picture->reference = memory_string(debugger->target->reference_name);
     picture->steps = pair->test->steps;
     picture->step = step >= 0 && step < picture->steps ? step : step_to_show(picture);
     picture->instruction_count = pair->test->program->instruction_count;
@@ -119,6 +139,7 @@ struct state_picture *picture_of_state(const struct debugger *debugger, int step
                          &picture->first_value);
     mark_all(picture, debugger);
     mark_breakpoints(picture, debugger);
+    list_breakpoints(picture, &debugger->breakpoints);
     return picture;
 }
 
@@ -126,6 +147,11 @@ void state_picture_free(struct state_picture *picture)
 {
     if (!picture)
         return;
+    for (int b = 0; b < picture->breakpoint_count; b++)
+        free(picture->breakpoints[b].text);
+    free(picture->breakpoints);
+    free(picture->run);
+    free(picture->reference);
     free(picture->instructions);
     free(picture->results);
     free(picture);

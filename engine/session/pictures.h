@@ -121,7 +121,15 @@ struct picture_result {
     struct verdict verdict;
 };
 
+struct picture_breakpoint {
+    int number;
+    bool watch, temporary, enabled;
+    bool lost;  /* its place is not in this program */
+    char *text; /* "PLACE [if CONDITION]", as it was typed */
+};
+
 struct state_picture {
+    char *run, *reference;             /* as in the snapshot: "llama/bf4", "llama/df4" */
     int step;                          /* that the marks are of */
     int now, steps;                    /* the current step and how many there are */
     int next;                          /* program counter: the next instruction of step `now` */
@@ -132,6 +140,8 @@ struct state_picture {
     int first_step, first_value; /* the first divergence of the run, -1 */
     int focus;                   /* the value that the last stop was about, -1 */
     bool has_reference;
+    struct picture_breakpoint *breakpoints; /* [breakpoint_count] */
+    int breakpoint_count;
 };
 
 /* ---- a tensor ---- */
