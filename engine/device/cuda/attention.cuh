@@ -1,0 +1,184 @@
+/* What the kernels of attention and its gradient share. A block of 128 threads has a tile of 32
+ * rows (queries, or keys in the gradient of the keys) and goes over tiles of 32 of the others;
+ * four threads belong to each row. Scores exist only as such a tile, in shared memory. */
+#ifndef ENGINE_DEVICE_CUDA_ATTENTION_CUH
+#define ENGINE_DEVICE_CUDA_ATTENTION_CUH
+
+#include "engine/device/cuda/operand.cuh"
+
+enum {
+    TILE = 32,
+    ATTENTION_THREADS = 128,
+    PER_ROW = ATTENTION_THREADS / TILE, /* threads */
+    MINE = TILE / PER_ROW,              /* scores of a thread */
+    SCORE_STRIDE = TILE + 1,            /* rows of a tile of scores begin in different banks */
+    LARGEST_HEAD = 256,
+};
+
+struct attention {
+    struct operand q, kv, o, lse;  /* o and lse are outputs, or inputs of the gradient */
+    struct operand d_o, d_q, d_kv; /* of the gradient */
+    const float *delta;            /* [tokens, heads]: do . o */
+    const int32_t *starts;
+    int64_t tokens, keys, first_row, window;
+    int heads, groups, size, op;
+    float scale;
+    bool causal;
+    struct cuda_fault *fault;
+};
+
+/* Bytes of `tiles` tiles of rows of a head, and of tiles of scores and vectors of numbers. */
+static inline size_t attention_shared(int size, int tiles, int scores, int vectors)
+{
+    return (size_t)(tiles * TILE * (size + 1) + scores * TILE * SCORE_STRIDE + vectors * TILE) *
+           sizeof(float);
+}
+
+/* Rows first.. of columns column.. as floats; rows from `end` on as zeros. */
+__device__ inline void tile_load(float *tile, const struct operand &from, int64_t first,
+                                 int64_t end, int64_t column, int size)
+{
+    int lane = (int)(threadIdx.x % WARP);
+    for (int row = (int)(threadIdx.x / WARP); row < TILE; row += ATTENTION_THREADS / WARP)
+        for (int i = lane; i < size; i += WARP)
+            tile[row * (size + 1) + i] =
+                first + row < end ? operand_load(from, first + row, column + i) : 0.0f;
+}
+
+__device__ inline float row_dot(const float *a, const float *b, int size)
+{
+    float sum = 0;
+    for (int i = 0; i < size; i++)
+        sum += a[i] * b[i];
+    return sum;
+}
+
+/* Over the four threads of a row; they are neighbours in one warp. */
+__device__ inline float row_sum(float number)
+{
+    number += __shfl_xor_sync(0xffffffffu, number, 1);
+    return number + __shfl_xor_sync(0xffffffffu, number, 2);
+}
+
+__device__ inline float row_maximum(float number)
+{
+    number = fmaxf(number, __shfl_xor_sync(0xffffffffu, number, 1));
+    return fmaxf(number, __shfl_xor_sync(0xffffffffu, number, 2));
+}
+
+/* sums[i] += sum over the tile's rows j of weights[j] * rows[j][column], this thread's columns
+ * being every fourth. What has no weight is not looked at: it may be infinite. */
+template <int MOST>
+__device__ inline void row_accumulate(float sums[MOST / PER_ROW], const float *weights,
+                                      const float *rows, int size, int part)
+{
+    for (int j = 0; j < TILE; j++) {
+        float weight = weights[j];
+        if (weight == 0)
+            continue;
+        const float *row = rows + j * (size + 1);
+#pragma unroll
+        for (int i = 0; i < MOST / PER_ROW; i++)
+            if (part + i * PER_ROW < size)
+                sums[i] += weight * row[part + i * PER_ROW];
+    }
+}
+
+template <int MOST>
+__device__ inline void row_store(const struct operand &to, int64_t row, int64_t column,
+                                 const float sums[MOST / PER_ROW], float factor, int size, int part)
+{
+#pragma unroll
+    for (int i = 0; i < MOST / PER_ROW; i++)
+        if (part + i * PER_ROW < size)
+            operand_store(to, row, column + part + i * PER_ROW, sums[i] * factor);
+}
+
+/* The keys that a query may see: low <= key <= high and, without `causal`, of its document. */
+struct sight {
+    int64_t low, high, document;
+};
+
+__device__ inline struct sight sight_of(const struct attention &it, int64_t token)
+{
+    int64_t position = it.first_row + token;
+    struct sight sight = {0, -1, -1};
+    if (token >= it.tokens)
+        return sight;
+    int64_t start = it.starts[position];
+    if (!index_within(it.fault, it.op, position, start, 0, position + 1))
+        return sight;
+    sight.low = sight.document = start;
+    sight.high = it.causal ? position : it.keys - 1;
+    if (it.causal && it.window > 0 && position - it.window + 1 > sight.low)
+        sight.low = position - it.window + 1;
+    return sight;
+}
+
+__device__ inline bool sees(const struct attention &it, const struct sight &sight, int64_t key)
+{
+    return key >= sight.low && key <= sight.high && (it.causal || it.starts[key] == sight.document);
+}
+
+/* The first key that any query of the tile may see; as each thread's answer. `lows` has room for
+ * a tile of numbers. */
+__device__ inline int64_t first_key_of(const struct attention &it, const struct sight &sight,
+                                       int64_t token, int32_t *lows)
+{
+    if (threadIdx.x % PER_ROW == 0)
+        lows[threadIdx.x / PER_ROW] = token < it.tokens ? (int32_t)sight.low : INT32_MAX;
+    __syncthreads();
+    int32_t first = lows[0];
+    for (int row = 1; row < TILE; row++)
+        first = lows[row] < first ? lows[row] : first;
+    return first;
+}
+
+/* The end of the keys that any query of the tile may see. */
+__device__ inline int64_t end_key_of(const struct attention &it, int64_t first_token)
+{
+    int64_t last = first_token + TILE < it.tokens ? first_token + TILE : it.tokens;
+    return it.causal ? it.first_row + last : it.keys;
+}
+
+static inline bool attention_setup(struct cuda_context *context, const struct op_call *call,
+                                   int first_input, struct attention *it, struct status *status)
+{
+    const struct op_parameters *by = &call->parameters;
+    const struct tensor *inputs = call->inputs + first_input;
+    it->q = operand_of(&inputs[0]);
+    it->kv = operand_of(&inputs[1]);
+    it->starts = (const int32_t *)inputs[2].data;
+    it->tokens = cuda_rows(&inputs[0]);
+    it->keys = cuda_rows(&inputs[1]);
+    it->first_row = by->first_row;
+    it->window = by->window;
+    it->heads = by->heads;
+    it->groups = by->head_groups;
+    it->size = by->head_size;
+    it->op = (int)call->op;
+    it->scale = (float)by->scale;
+    it->causal = by->causal;
+    it->fault = context->fault;
+    if (it->groups <= 0 || it->heads % it->groups != 0)
+        return status_fail(status, STATUS_INVALID, "attention: %d heads in %d groups", it->heads,
+                           it->groups);
+    if (it->first_row < 0 || it->first_row + it->tokens > it->keys)
+        return status_fail(
+            status, STATUS_INVALID, "attention: queries at %lld to %lld, but %lld keys",
+            (long long)it->first_row, (long long)(it->first_row + it->tokens), (long long)it->keys);
+    if (it->size > LARGEST_HEAD)
+        return status_fail(status, STATUS_UNSUPPORTED,
+                           "attention: heads of %d; the cuda device takes at most %d", it->size,
+                           LARGEST_HEAD);
+    return true;
+}
+
+/* A kernel for the smallest size of head, a power of two, that the call fits in. */
+#define ATTENTION_LAUNCH(kernel, where, it)                                                        \
+    ((it).size <= 32    ? LAUNCH(kernel<32>, where, it)                                            \
+     : (it).size <= 64  ? LAUNCH(kernel<64>, where, it)                                            \
+     : (it).size <= 128 ? LAUNCH(kernel<128>, where, it)                                           \
+                        : LAUNCH(kernel<256>, where, it))
+
+#endif

@@ -1,0 +1,185 @@
+/* Inside the CUDA device: the context, the table of operations, and what the C files (device,
+ * matrix products) and the kernels (.cu) share. Needs no toolkit header.
+ *
+ * Calls are queued on one stream; nothing waits for the GPU but synchronize() and download(). */
+#ifndef ENGINE_DEVICE_CUDA_CUDA_H
+#define ENGINE_DEVICE_CUDA_CUDA_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <string.h>
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+#include "engine/device/device.h"
+
+struct CUstream_st;
+struct matmul_plans;
+
+/* The first index out of range that a kernel met: indices live on the GPU, so a call is queued
+ * before they can be looked at. Kernels take such an index for one that is not there. */
+struct cuda_fault {
+    int taken; /* 0: nothing was found */
+    int op;    /* enum op */
+    int64_t value, row, low, high;
+};
+
+enum { CUDA_CALLS = 64 }; /* of which the kinds are remembered, for messages */
+
+struct cuda_context {
+    struct CUstream_st *stream;
+    struct cuda_fault *fault; /* device memory */
+    struct cuda_fault *seen;  /* pinned host memory: its copy */
+    struct matmul_plans *plans;
+    char name[256]; /* of the GPU */
+    char bus[32];   /* its place, "0000:65:00.0" */
+    int index, multiprocessors;
+    bool blocking; /* wait after each call: a failing one is then named exactly */
+    bool tf32;     /* products of f32 may round their inputs to 10 bits */
+    /* Calls since the last synchronize(), a ring of their kinds. */
+    int64_t queued;
+    enum op calls[CUDA_CALLS];
+};
+
+/* One operation. Letters of the operands: f f32/bf16/f16, F any type, s f32, d f64, i i32. */
+struct cuda_operation {
+    bool (*run)(struct cuda_context *context, const struct op_call *call, struct status *status);
+    size_t (*workspace)(struct cuda_context *context, const struct op_call *call);
+    const char *inputs, *outputs;
+};
+extern const struct cuda_operation cuda_operations[OP_COUNT];
+
+/* A failure of a runtime call in words; false. `error` is a cudaError_t. */
+bool cuda_fail(const struct cuda_context *context, int error, const char *doing,
+               struct status *status);
+
+static inline int64_t cuda_rows(const struct tensor *tensor)
+{
+    return tensor->shape.rank ? tensor->shape.dims[0] : 1;
+}
+
+static inline int64_t cuda_columns(const struct tensor *tensor)
+{
+    return shape_columns(tensor->shape);
+}
+
+static inline bool cuda_small_float(enum dtype dtype)
+{
+    return dtype == DTYPE_F32 || dtype == DTYPE_BF16 || dtype == DTYPE_F16;
+}
+
+/* Divides a workspace. With base NULL it only counts, so one function both plans and divides. */
+struct cuda_carve {
+    char *base;
+    size_t used;
+};
+
+static inline void *cuda_carve(struct cuda_carve *carve, int64_t count, size_t size)
+{
+    size_t offset = carve->used;
+    carve->used += ((size_t)count * size + 63) & ~(size_t)63;
+    return carve->base ? carve->base + offset : NULL;
+}
+
+/* Sums over rows are made in blocks of rows that depend only on the number of rows, and added in
+ * order: the same bits on every GPU. */
+struct cuda_blocks {
+    int64_t count, rows; /* blocks (at least 1), rows of each but the last */
+};
+struct cuda_blocks cuda_blocks(int64_t rows);
+
+/* C (+ bias) = op(A) op(B), the matrices being parts of tensors. With `ends` (i32 [groups], device
+ * memory) A's rows are those of a group after another: row r belongs to the first group with
+ * r < ends[group], `group_rows` rows of B (or, if `by_depth`, of C) belong to each group. */
+struct cuda_product {
+    int64_t rows, columns, depth;
+    const void *a, *b, *bias; /* bias may be NULL */
+    void *out;
+    enum dtype a_dtype, b_dtype, bias_dtype, out_dtype;
+    int64_t a_stride, b_stride, out_stride;
+    bool transpose_a, transpose_b;
+    const int32_t *ends;
+    int64_t groups, group_rows;
+    bool by_depth; /* the groups divide the depth: C is [groups * rows, columns] */
+    enum op op;    /* for messages */
+};
+/* By the library (cublasLt); STATUS_UNSUPPORTED if it has no way to do it. Not for groups. */
+bool cuda_matmul_plan(struct cuda_context *context, const struct cuda_product *product,
+                      size_t *workspace);
+bool cuda_matmul_run(struct cuda_context *context, const struct cuda_product *product,
+                     void *workspace, struct status *status);
+struct matmul_plans *cuda_matmul_open(struct cuda_context *context, struct status *status);
+void cuda_matmul_close(struct matmul_plans *plans);
+/* By a kernel of ours that takes every mixture of types, any alignment, and groups. */
+bool cuda_product_run(struct cuda_context *context, const struct cuda_product *product,
+                      struct status *status);
+
+/* Memory of the GPU at `bus` as the driver's management library sees it, all processes. False if
+ * there is no such library or it refuses. */
+bool cuda_nvml_totals(const char *bus, int64_t *used, int64_t *total);
+
+/* Operations, by file. */
+#define CUDA_RUN(name)                                                                             \
+    bool cuda_run_##name(struct cuda_context *context, const struct op_call *call,                 \
+                         struct status *status)
+#define CUDA_WORKSPACE(name)                                                                       \
+    size_t cuda_workspace_##name(struct cuda_context *context, const struct op_call *call)
+
+CUDA_RUN(fill);
+CUDA_RUN(copy);
+CUDA_RUN(scale);
+CUDA_RUN(add);
+CUDA_RUN(slice_rows);
+CUDA_RUN(write_rows);
+CUDA_RUN(add_bias);
+CUDA_RUN(bias_gradient);
+CUDA_WORKSPACE(bias_gradient);
+CUDA_RUN(embedding);
+CUDA_RUN(embedding_gradient);
+CUDA_RUN(matmul);
+CUDA_WORKSPACE(matmul);
+CUDA_RUN(layer_norm);
+CUDA_RUN(layer_norm_gradient);
+CUDA_WORKSPACE(layer_norm_gradient);
+CUDA_RUN(rms_norm);
+CUDA_RUN(rms_norm_gradient);
+CUDA_WORKSPACE(rms_norm_gradient);
+CUDA_RUN(rotary);
+CUDA_RUN(attention);
+CUDA_RUN(attention_gradient);
+CUDA_WORKSPACE(attention_gradient);
+CUDA_RUN(activation);
+CUDA_RUN(activation_gradient);
+CUDA_RUN(gated_activation);
+CUDA_RUN(gated_activation_gradient);
+CUDA_RUN(cross_entropy);
+CUDA_WORKSPACE(cross_entropy);
+CUDA_RUN(cross_entropy_gradient);
+CUDA_RUN(top_k);
+CUDA_RUN(top_k_gradient);
+CUDA_RUN(load_balance);
+CUDA_WORKSPACE(load_balance);
+CUDA_RUN(load_balance_gradient);
+CUDA_WORKSPACE(load_balance_gradient);
+CUDA_RUN(route_rows);
+CUDA_RUN(gather_rows);
+CUDA_RUN(gather_rows_gradient);
+CUDA_WORKSPACE(gather_rows_gradient);
+CUDA_RUN(grouped_matmul);
+CUDA_RUN(grouped_matmul_gradient);
+CUDA_RUN(combine_rows);
+CUDA_WORKSPACE(combine_rows);
+CUDA_RUN(combine_rows_gradient);
+CUDA_RUN(sum_squares);
+CUDA_WORKSPACE(sum_squares);
+CUDA_RUN(optimizer_factors);
+CUDA_RUN(adamw);
+
+#ifdef __cplusplus
+}
+#endif
+
+#endif

@@ -1,0 +1,302 @@
+/* The CUDA device: opening, memory, copies, waiting, and what its failures mean. */
+#include "engine/device/cuda/cuda.h"
+
+#include "engine/base/memory.h"
+#include "engine/base/text.h"
+#include "engine/device/cuda/toolkit.h"
+
+#include <inttypes.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+/* Kinds of the calls that are under way, oldest first, as far as they are remembered. */
+static void list_calls(const struct cuda_context *context, char *buffer, size_t size)
+{
+    enum { MOST = 6 };
+    int64_t first = context->queued > MOST ? context->queued - MOST : 0;
+    size_t used = 0;
+    buffer[0] = '\0';
+    for (int64_t i = first; i < context->queued && used < size; i++)
+        used += (size_t)snprintf(buffer + used, size - used, "%s%s", i == first ? "" : ", ",
+                                 op_name(context->calls[i % CUDA_CALLS]));
+}
+
+bool cuda_fail(const struct cuda_context *context, int error, const char *doing,
+               struct status *status)
+{
+    char calls[256];
+    cudaGetLastError(); /* or the next call would report it again */
+    if (error == cudaErrorMemoryAllocation)
+        return status_fail(status, STATUS_MEMORY, "%s: the GPU is out of memory", doing);
+    list_calls(context, calls, sizeof(calls));
+    status_fail(status, STATUS_INTERNAL, "%s: %s (%s) on GPU %d, %s", doing,
+                cudaGetErrorString((cudaError_t)error), cudaGetErrorName((cudaError_t)error),
+                context->index, context->name);
+    if (context->queued == 1)
+        return status_context(status, "%s", calls);
+    if (context->queued > 1)
+        return status_context(status,
+                              "one of the last %" PRId64 " operations (%s%s; "
+                              "LOCKSTEP_CUDA_BLOCKING=1 tells which)",
+                              context->queued, context->queued > 6 ? "..., " : "", calls);
+    return false;
+}
+
+/* Whether this machine can run the device at all, in the order in which a user would mend it. */
+static bool check_machine(int index, struct status *status)
+{
+    int driver = 0, runtime = 0, count = 0, major = 0, minor = 0;
+    if (cudaDriverGetVersion(&driver) != cudaSuccess || driver == 0)
+        return status_fail(status, STATUS_UNSUPPORTED,
+                           "no NVIDIA driver on this machine; --device cpu works without one");
+    cudaRuntimeGetVersion(&runtime);
+    if (driver / 1000 < runtime / 1000)
+        return status_fail(status, STATUS_UNSUPPORTED,
+                           "the NVIDIA driver is too old: it is for CUDA %d.%d, this program needs "
+                           "one for CUDA %d; update it, or use --device cpu",
+                           driver / 1000, driver % 1000 / 10, runtime / 1000);
+    cudaError_t error = cudaGetDeviceCount(&count);
+    cudaGetLastError();
+    if (error == cudaErrorNoDevice || (error == cudaSuccess && count == 0))
+        return status_fail(status, STATUS_UNSUPPORTED,
+                           "the NVIDIA driver finds no GPU (is CUDA_VISIBLE_DEVICES set?); "
+                           "--device cpu works without one");
+    if (error != cudaSuccess)
+        return status_fail(status, STATUS_UNSUPPORTED, "the GPUs cannot be used: %s (%s)",
+                           cudaGetErrorString(error), cudaGetErrorName(error));
+    if (index < 0 || index >= count)
+        return status_fail(status, STATUS_INVALID, "no GPU %d: there are %d, from 0", index, count);
+    cudaDeviceGetAttribute(&major, cudaDevAttrComputeCapabilityMajor, index);
+    cudaDeviceGetAttribute(&minor, cudaDevAttrComputeCapabilityMinor, index);
+    if (major < 8)
+        return status_fail(status, STATUS_UNSUPPORTED,
+                           "GPU %d is of compute capability %d.%d; 8.0 (A100) or later is needed",
+                           index, major, minor);
+    return true;
+}
+
+static bool is_set(const char *variable)
+{
+    const char *value = getenv(variable);
+    return value && *value && strcmp(value, "0") != 0;
+}
+
+static bool open_parts(struct cuda_context *context, struct status *status)
+{
+    struct cudaDeviceProp properties;
+    void *fault = NULL, *seen = NULL;
+    cudaError_t error = cudaSetDevice(context->index);
+    if (!error)
+        error = cudaGetDeviceProperties(&properties, context->index);
+    if (!error)
+        snprintf(context->name, sizeof(context->name), "%s", properties.name);
+    if (!error)
+        error = cudaDeviceGetPCIBusId(context->bus, (int)sizeof(context->bus), context->index);
+    if (!error)
+        error = cudaDeviceGetAttribute(&context->multiprocessors, cudaDevAttrMultiProcessorCount,
+                                       context->index);
+    if (!error)
+        error = cudaStreamCreateWithFlags(&context->stream, cudaStreamNonBlocking);
+    if (!error)
+        error = cudaMalloc(&fault, sizeof(*context->fault));
+    context->fault = fault;
+    if (!error)
+        error = cudaMallocHost(&seen, sizeof(*context->seen));
+    context->seen = seen;
+    if (!error)
+        error = cudaMemsetAsync(fault, 0, sizeof(*context->fault), context->stream);
+    if (error)
+        return cuda_fail(context, (int)error, "opening the GPU", status);
+    context->plans = cuda_matmul_open(context, status);
+    return context->plans != NULL;
+}
+
+static void cuda_close(void *memory)
+{
+    struct cuda_context *context = memory;
+    if (!context)
+        return;
+    if (context->stream)
+        cudaStreamSynchronize(context->stream);
+    cuda_matmul_close(context->plans);
+    cudaFree(context->fault);
+    cudaFreeHost(context->seen);
+    if (context->stream)
+        cudaStreamDestroy(context->stream);
+    cudaGetLastError();
+    free(context);
+}
+
+static bool cuda_open(void **context, const struct device_options *options, struct status *status)
+{
+    struct cuda_context *cuda = memory_zeroed(1, sizeof(*cuda));
+    cuda->index = options ? options->index : 0;
+    cuda->blocking = is_set("LOCKSTEP_CUDA_BLOCKING");
+    cuda->tf32 = is_set("LOCKSTEP_CUDA_TF32");
+    if (!check_machine(cuda->index, status) || !open_parts(cuda, status)) {
+        cuda_close(cuda);
+        return false;
+    }
+    *context = cuda;
+    return true;
+}
+
+static bool report_fault(struct cuda_context *context, struct status *status)
+{
+    const struct cuda_fault seen = *context->seen;
+    cudaMemsetAsync(context->fault, 0, sizeof(*context->fault), context->stream);
+    return status_fail(status, STATUS_INVALID,
+                       "%s: index %" PRId64 " of row %" PRId64 " is not within %" PRId64
+                       " to %" PRId64,
+                       op_name((enum op)seen.op), seen.value, seen.row, seen.low, seen.high - 1);
+}
+
+static bool cuda_synchronize(void *memory, struct status *status)
+{
+    struct cuda_context *context = memory;
+    cudaError_t error = cudaMemcpyAsync(context->seen, context->fault, sizeof(*context->seen),
+                                        cudaMemcpyDeviceToHost, context->stream);
+    if (!error)
+        error = cudaStreamSynchronize(context->stream);
+    if (error)
+        return cuda_fail(context, (int)error, "waiting for the GPU", status);
+    context->queued = 0;
+    return context->seen->taken ? report_fault(context, status) : true;
+}
+
+static bool operand_fits(char letter, const struct tensor *tensor)
+{
+    /* Vectors are read as one piece. Only the pointwise kinds ('F') take strided ones. */
+    bool dense = tensor->shape.rank > 1 || tensor_is_contiguous(tensor);
+    switch (letter) {
+    case 'f':
+        return cuda_small_float(tensor->dtype) && dense;
+    case 's':
+        return tensor->dtype == DTYPE_F32 && dense;
+    case 'd':
+        return tensor->dtype == DTYPE_F64 && dense;
+    case 'i':
+        return tensor->dtype == DTYPE_I32 && dense;
+    default:
+        return true;
+    }
+}
+
+static bool cuda_supports(void *context, const struct op_call *call)
+{
+    (void)context;
+    if ((unsigned)call->op >= OP_COUNT || !cuda_operations[call->op].run)
+        return false;
+    const struct cuda_operation *operation = &cuda_operations[call->op];
+    for (int i = 0; i < call->input_count; i++)
+        if (!operation->inputs[i] || !operand_fits(operation->inputs[i], &call->inputs[i]))
+            return false;
+    for (int i = 0; i < call->output_count; i++)
+        if (!operation->outputs[i] || !operand_fits(operation->outputs[i], &call->outputs[i]))
+            return false;
+    return true;
+}
+
+static size_t cuda_workspace(void *context, const struct op_call *call)
+{
+    if (!cuda_supports(context, call) || !cuda_operations[call->op].workspace)
+        return 0;
+    return cuda_operations[call->op].workspace(context, call);
+}
+
+static bool cuda_run(void *memory, const struct op_call *call, struct status *status)
+{
+    struct cuda_context *context = memory;
+    if (!cuda_supports(context, call))
+        return status_fail(status, STATUS_UNSUPPORTED,
+                           "%s with these element types is not supported on the cuda device",
+                           (unsigned)call->op < OP_COUNT ? op_name(call->op) : "operation");
+    context->calls[context->queued++ % CUDA_CALLS] = call->op;
+    if (!cuda_operations[call->op].run(context, call, status))
+        return false;
+    return context->blocking ? cuda_synchronize(context, status) : true;
+}
+
+static bool cuda_allocate(void *memory, size_t bytes, void **address, struct status *status)
+{
+    struct cuda_context *context = memory;
+    size_t free_bytes = 0, total = 0;
+    char left[32], all[32];
+    cudaError_t error = cudaMalloc(address, bytes ? bytes : 1);
+    if (!error)
+        return true;
+    *address = NULL;
+    cudaGetLastError();
+    if (error != cudaErrorMemoryAllocation)
+        return cuda_fail(context, (int)error, "allocating", status);
+    cudaMemGetInfo(&free_bytes, &total);
+    return status_fail(status, STATUS_MEMORY, "GPU %d (%s) has %s free of %s", context->index,
+                       context->name, text_bytes(free_bytes, left), text_bytes(total, all));
+}
+
+static void cuda_release(void *context, void *memory, size_t bytes)
+{
+    (void)context;
+    (void)bytes;
+    cudaFree(memory); /* waits until no queued call uses it */
+}
+
+/* The driver copies pageable memory aside before it returns: `host` may be changed at once. */
+static bool cuda_upload(void *memory, void *to, const void *host, size_t bytes,
+                        struct status *status)
+{
+    struct cuda_context *context = memory;
+    cudaError_t error = cudaMemcpyAsync(to, host, bytes, cudaMemcpyHostToDevice, context->stream);
+    return error ? cuda_fail(context, (int)error, "copying to the GPU", status) : true;
+}
+
+static bool cuda_download(void *memory, void *host, const void *from, size_t bytes,
+                          struct status *status)
+{
+    struct cuda_context *context = memory;
+    cudaError_t error = cudaMemcpyAsync(host, from, bytes, cudaMemcpyDeviceToHost, context->stream);
+    return error ? cuda_fail(context, (int)error, "copying from the GPU", status)
+                 : cuda_synchronize(context, status);
+}
+
+static bool cuda_totals(void *memory, int64_t *used, int64_t *total)
+{
+    struct cuda_context *context = memory;
+    size_t free_bytes, all;
+    if (cuda_nvml_totals(context->bus, used, total))
+        return true;
+    if (cudaMemGetInfo(&free_bytes, &all) != cudaSuccess)
+        return false;
+    *used = (int64_t)(all - free_bytes);
+    *total = (int64_t)all;
+    return true;
+}
+
+struct cuda_blocks cuda_blocks(int64_t rows)
+{
+    enum { MOST = 128, LEAST_ROWS = 32 };
+    struct cuda_blocks blocks = {0};
+    blocks.rows = (rows + MOST - 1) / MOST;
+    if (blocks.rows < LEAST_ROWS)
+        blocks.rows = LEAST_ROWS;
+    blocks.count = rows ? (rows + blocks.rows - 1) / blocks.rows : 1;
+    return blocks;
+}
+
+/* The symbol that a module is looked up by. */
+extern const struct device_ops device_cuda;
+const struct device_ops device_cuda = {
+    .name = "cuda",
+    .open = cuda_open,
+    .close = cuda_close,
+    .supports = cuda_supports,
+    .workspace = cuda_workspace,
+    .run = cuda_run,
+    .allocate = cuda_allocate,
+    .release = cuda_release,
+    .upload = cuda_upload,
+    .download = cuda_download,
+    .synchronize = cuda_synchronize,
+    .totals = cuda_totals,
+};

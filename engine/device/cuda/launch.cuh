@@ -1,0 +1,86 @@
+/* What kernels are written in. Under nvcc the real thing; else the tests' emulator, so that the
+ * same sources run on a machine without a GPU. Kernels are `static __global__` functions, have
+ * only dynamic shared memory (shared_memory()), blocks of whole warps, and warp operations in
+ * which all lanes take part. */
+#ifndef ENGINE_DEVICE_CUDA_LAUNCH_CUH
+#define ENGINE_DEVICE_CUDA_LAUNCH_CUH
+
+#include <cmath>
+#include <cstddef>
+#include <cstdint>
+#include <cstring>
+
+#ifdef LOCKSTEP_CUDA_EMULATED
+#include "tests/cuda_emulator/kernels.hpp"
+#else
+#include <cuda_fp16.h>
+#include <cuda_runtime.h>
+#endif
+
+#include "engine/device/cuda/cuda.h"
+
+/* Where and how large; the blocks' shared memory in bytes. */
+struct launch {
+    dim3 grid, block;
+    size_t shared;
+};
+
+#ifdef LOCKSTEP_CUDA_EMULATED
+__device__ inline char *shared_memory()
+{
+    return emulator::shared_memory();
+}
+#else
+__device__ inline char *shared_memory()
+{
+    extern __shared__ __align__(16) char dynamic_shared[];
+    return dynamic_shared;
+}
+#endif
+
+/* Not deduced: arguments take the types of the kernel's parameters. */
+template <typename T> struct launch_as {
+    typedef T type;
+};
+
+/* Queues kernel(arguments...). A failure of an earlier one may show here. */
+template <typename... P>
+static bool launch_run(struct cuda_context *context, const char *name, const struct launch &where,
+                       struct status *status, void (*kernel)(P...),
+                       typename launch_as<P>::type... arguments)
+{
+#ifdef LOCKSTEP_CUDA_EMULATED
+    auto body = [&] { kernel(arguments...); };
+    cudaError_t error = emulator::run(
+        name, where.grid, where.block, where.shared,
+        [](void *all) { (*static_cast<decltype(body) *>(all))(); }, &body);
+#else
+    enum { UNASKED = 48 << 10 }; /* more shared memory must be asked for */
+    cudaError_t error = cudaSuccess;
+    if (where.shared > UNASKED)
+        error = cudaFuncSetAttribute(
+            (const void *)kernel, cudaFuncAttributeMaxDynamicSharedMemorySize, (int)where.shared);
+    void *all[] = {(void *)&arguments...};
+    if (error == cudaSuccess)
+        error = cudaLaunchKernel((const void *)kernel, where.grid, where.block, all, where.shared,
+                                 context->stream);
+#endif
+    return error == cudaSuccess ? true : cuda_fail(context, error, name, status);
+}
+
+#define LAUNCH(kernel, where, ...) launch_run(context, #kernel, where, status, kernel, __VA_ARGS__)
+
+enum { WARP = 32, ALL_LANES = -1 };
+
+static inline int64_t divide_up(int64_t count, int64_t by)
+{
+    return (count + by - 1) / by;
+}
+
+/* A number of blocks for `count` pieces of work that a grid loops over. */
+static inline unsigned launch_blocks(int64_t count, int64_t most)
+{
+    return (unsigned)(count < 1 ? 1 : count < most ? count : most);
+}
+
+#endif

@@ -1,0 +1,216 @@
+/* Matrix products by a kernel of ours: any mixture of types, any alignment, and the products of a
+ * mixture of experts, whose rows are divided by indices on the GPU. Float32 throughout. */
+#include "engine/device/cuda/operand.cuh"
+
+enum {
+    PRODUCT_TILE = 64, /* of C: 256 threads with 4 x 4 elements each */
+    PRODUCT_DEPTH = 16,
+    PRODUCT_SIDE = 16, /* threads in a row of the block */
+    PRODUCT_EACH = PRODUCT_TILE / PRODUCT_SIDE,
+    PRODUCT_STRIDE = PRODUCT_TILE + 4,
+};
+
+struct product {
+    struct operand a, b, bias, out;
+    int64_t rows, columns, depth;
+    const int32_t *ends;
+    int64_t groups, group_rows;
+    struct cuda_fault *fault;
+    int op;
+    bool transpose_a, transpose_b, has_bias, by_depth;
+};
+
+/* The part of the product that a block works on. */
+struct share {
+    int64_t first_row, end_row;     /* of C, and of A if not transposed */
+    int64_t first_depth, end_depth; /* of the sums, in A's and B's numbering */
+    int64_t b_row, out_row;         /* added to the rows of B and of C */
+};
+
+__device__ inline int64_t end_of(const struct product &it, int64_t group)
+{
+    int64_t most = it.by_depth ? it.depth : it.rows;
+    int64_t before = group > 0 ? it.ends[group - 1] : 0, end = it.ends[group];
+    return index_within(it.fault, it.op, group, end, before, most + 1) && end <= most ? end : most;
+}
+
+/* Which rows the tiles of all groups, one after another, begin with; false for one too many. */
+__device__ inline bool find_share(const struct product &it, struct share *share)
+{
+    int64_t tile = blockIdx.y, first = 0;
+    struct share all = {tile * PRODUCT_TILE, it.rows, 0, it.depth, 0, 0};
+    *share = all;
+    if (!it.ends)
+        return true;
+    if (it.by_depth) {
+        int64_t group = blockIdx.z;
+        share->first_depth = group > 0 ? end_of(it, group - 1) : 0;
+        share->end_depth = end_of(it, group);
+        share->out_row = group * it.rows;
+        return true;
+    }
+    for (int64_t group = 0; group < it.groups; group++) {
+        int64_t end = end_of(it, group), tiles = divide_up(end - first, PRODUCT_TILE);
+        if (tile < tiles) {
+            share->first_row = first + tile * PRODUCT_TILE;
+            share->end_row = end;
+            share->b_row = group * it.group_rows;
+            return true;
+        }
+        tile -= tiles > 0 ? tiles : 0;
+        first = end > first ? end : first;
+    }
+    return false;
+}
+
+/* Tiles of op(A) and op(B), depth by rows and depth by columns; zeros beyond the edges. */
+__device__ inline void load_tiles(const struct product &it, const struct share &share,
+                                  int64_t depth, int64_t first_column, float *a, float *b)
+{
+    int thread = (int)(threadIdx.y * PRODUCT_SIDE + threadIdx.x);
+    for (int i = thread; i < PRODUCT_TILE * PRODUCT_DEPTH; i += PRODUCT_SIDE * PRODUCT_SIDE) {
+        /* Neighbouring threads read neighbouring elements. */
+        int row = it.transpose_a ? i % PRODUCT_TILE : i / PRODUCT_DEPTH;
+        int k = it.transpose_a ? i / PRODUCT_TILE : i % PRODUCT_DEPTH;
+        int64_t at = share.first_row + row, deep = depth + k;
+        float number = 0;
+        if (at < share.end_row && deep < share.end_depth)
+            number = it.transpose_a ? operand_load(it.a, deep, at) : operand_load(it.a, at, deep);
+        a[k * PRODUCT_STRIDE + row] = number;
+        int column = it.transpose_b ? i / PRODUCT_DEPTH : i % PRODUCT_TILE;
+        k = it.transpose_b ? i % PRODUCT_DEPTH : i / PRODUCT_TILE;
+        at = first_column + column;
+        deep = depth + k;
+        number = 0;
+        if (at < it.columns && deep < share.end_depth)
+            number = it.transpose_b ? operand_load(it.b, share.b_row + at, deep)
+                                    : operand_load(it.b, share.b_row + deep, at);
+        b[k * PRODUCT_STRIDE + column] = number;
+    }
+}
+
+static __global__ void product_kernel(struct product it)
+{
+    float *a = (float *)(void *)shared_memory(), *b = a + PRODUCT_DEPTH * PRODUCT_STRIDE;
+    int64_t first_column = (int64_t)blockIdx.x * PRODUCT_TILE;
+    struct share share;
+    float sums[PRODUCT_EACH][PRODUCT_EACH] = {{0}};
+    if (!find_share(it, &share))
+        return;
+    for (int64_t depth = share.first_depth; depth < share.end_depth; depth += PRODUCT_DEPTH) {
+        load_tiles(it, share, depth, first_column, a, b);
+        __syncthreads();
+        for (int k = 0; k < PRODUCT_DEPTH; k++)
+            for (int i = 0; i < PRODUCT_EACH; i++)
+                for (int j = 0; j < PRODUCT_EACH; j++)
+                    sums[i][j] += a[k * PRODUCT_STRIDE + threadIdx.y + i * PRODUCT_SIDE] *
+                                  b[k * PRODUCT_STRIDE + threadIdx.x + j * PRODUCT_SIDE];
+        __syncthreads();
+    }
+    for (int i = 0; i < PRODUCT_EACH; i++)
+        for (int j = 0; j < PRODUCT_EACH; j++) {
+            int64_t row = share.first_row + threadIdx.y + i * PRODUCT_SIDE;
+            int64_t column = first_column + threadIdx.x + j * PRODUCT_SIDE;
+            if (row >= share.end_row || column >= it.columns)
+                continue;
+            float bias = it.has_bias ? operand_load(it.bias, 0, column) : 0.0f;
+            operand_store(it.out, share.out_row + row, column, sums[i][j] + bias);
+        }
+}
+
+static struct operand matrix_of(const void *data, enum dtype dtype, int64_t stride)
+{
+    struct operand matrix;
+    matrix.data = (char *)data;
+    matrix.stride = stride;
+    matrix.dtype = (int)dtype;
+    matrix.size = (int)dtype_size(dtype);
+    return matrix;
+}
+
+bool cuda_product_run(struct cuda_context *context, const struct cuda_product *product,
+                      struct status *status)
+{
+    struct product it;
+    it.a = matrix_of(product->a, product->a_dtype, product->a_stride);
+    it.b = matrix_of(product->b, product->b_dtype, product->b_stride);
+    it.bias = matrix_of(product->bias, product->bias_dtype, product->columns);
+    it.out = matrix_of(product->out, product->out_dtype, product->out_stride);
+    it.rows = product->rows;
+    it.columns = product->columns;
+    it.depth = product->depth;
+    it.ends = product->ends;
+    it.groups = product->groups;
+    it.group_rows = product->group_rows;
+    it.fault = context->fault;
+    it.op = (int)product->op;
+    it.transpose_a = product->transpose_a;
+    it.transpose_b = product->transpose_b;
+    it.has_bias = product->bias != NULL;
+    it.by_depth = product->by_depth;
+    if (it.rows == 0 || it.columns == 0)
+        return true;
+    /* Each group may end with a tile that is not full. */
+    int64_t row_tiles = divide_up(it.rows, PRODUCT_TILE);
+    bool by_rows = it.ends && !it.by_depth;
+    struct launch where;
+    where.grid = dim3((unsigned)divide_up(it.columns, PRODUCT_TILE),
+                      (unsigned)(by_rows ? row_tiles + it.groups : row_tiles),
+                      (unsigned)(it.ends && it.by_depth ? it.groups : 1));
+    where.block = dim3(PRODUCT_SIDE, PRODUCT_SIDE);
+    where.shared = 2 * PRODUCT_DEPTH * PRODUCT_STRIDE * sizeof(float);
+    if (where.grid.y > 65535)
+        return status_fail(status, STATUS_UNSUPPORTED,
+                           "%s: a product of %lld rows is too large for the cuda device",
+                           op_name(product->op), (long long)it.rows);
+    return LAUNCH(product_kernel, where, it);
+}
+
+/* Rows of experts: see GROUPED_MATMUL in op.h. */
+CUDA_RUN(grouped_matmul)
+{
+    const struct tensor *x = &call->inputs[0], *w = &call->inputs[1], *out = &call->outputs[0];
+    struct cuda_product product = {};
+    product.groups = cuda_rows(&call->inputs[2]);
+    product.rows = cuda_rows(out);
+    product.columns = cuda_columns(out);
+    product.depth = cuda_columns(x);
+    product.group_rows = product.groups ? cuda_rows(w) / product.groups : 0;
+    product.a = x->data;
+    product.b = w->data;
+    product.out = out->data;
+    product.a_dtype = x->dtype;
+    product.b_dtype = w->dtype;
+    product.out_dtype = out->dtype;
+    product.a_stride = x->row_stride;
+    product.b_stride = w->row_stride;
+    product.out_stride = out->row_stride;
+    product.transpose_b = call->parameters.transpose_b;
+    product.ends = (const int32_t *)call->inputs[2].data;
+    product.op = call->op;
+    return product.groups == 0 || cuda_product_run(context, &product, status);
+}
+
+CUDA_RUN(grouped_matmul_gradient)
+{
+    const struct tensor *a = &call->inputs[0], *b = &call->inputs[1], *out = &call->outputs[0];
+    struct cuda_product product = {};
+    product.groups = cuda_rows(&call->inputs[2]);
+    product.rows = cuda_columns(a);
+    product.columns = cuda_columns(b);
+    product.depth = cuda_rows(a);
+    product.a = a->data;
+    product.b = b->data;
+    product.out = out->data;
+    product.a_dtype = a->dtype;
+    product.b_dtype = b->dtype;
+    product.out_dtype = out->dtype;
+    product.a_stride = a->row_stride;
+    product.b_stride = b->row_stride;
+    product.out_stride = out->row_stride;
+    product.transpose_a = true;
+    product.ends = (const int32_t *)call->inputs[2].data;
+    product.by_depth = true;
+    product.op = call->op;
+    return product.groups == 0 || cuda_product_run(context, &product, status);
+}

@@ -1,0 +1,238 @@
+#include "tests/cuda_emulator/runtime.h"
+
+#include <stdbool.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+/* What a process has of "its GPU". */
+static struct {
+    size_t used;
+    cudaError_t sticky, last;
+} gpu;
+
+static bool plays(const char *what)
+{
+    const char *chosen = getenv("LOCKSTEP_EMULATED_GPU");
+    return chosen && strcmp(chosen, what) == 0;
+}
+
+static size_t memory_of_gpu(void)
+{
+    const char *chosen = getenv("LOCKSTEP_EMULATED_MEMORY");
+    return chosen ? (size_t)strtoull(chosen, NULL, 10) : (size_t)16 << 30;
+}
+
+static cudaError_t result(cudaError_t error)
+{
+    if (gpu.sticky)
+        error = gpu.sticky;
+    if (error)
+        gpu.last = error;
+    return error;
+}
+
+void emulator_set_sticky(cudaError_t error)
+{
+    gpu.sticky = gpu.last = error;
+}
+
+cudaError_t cudaDriverGetVersion(int *version)
+{
+    *version = plays("no-driver") ? 0 : plays("old-driver") ? 11040 : 13000;
+    return cudaSuccess;
+}
+
+cudaError_t cudaRuntimeGetVersion(int *version)
+{
+    *version = 13000;
+    return cudaSuccess;
+}
+
+cudaError_t cudaGetDeviceCount(int *count)
+{
+    if (plays("no-driver") || plays("old-driver"))
+        return result(cudaErrorInsufficientDriver);
+    if (plays("no-gpu"))
+        return result(cudaErrorNoDevice);
+    *count = 1;
+    return result(cudaSuccess);
+}
+
+cudaError_t cudaSetDevice(int index)
+{
+    return result(index == 0 ? cudaSuccess : cudaErrorInvalidDevice);
+}
+
+cudaError_t cudaGetDeviceProperties(struct cudaDeviceProp *properties, int index)
+{
+    memset(properties, 0, sizeof(*properties));
+    snprintf(properties->name, sizeof(properties->name), "emulated GPU");
+    return result(index == 0 ? cudaSuccess : cudaErrorInvalidDevice);
+}
+
+cudaError_t cudaDeviceGetAttribute(int *number, enum cudaDeviceAttr attribute, int index)
+{
+    (void)index;
+    switch (attribute) {
+    case cudaDevAttrMultiProcessorCount:
+        *number = 4;
+        return result(cudaSuccess);
+    case cudaDevAttrComputeCapabilityMajor:
+        *number = plays("old-gpu") ? 7 : 8;
+        return result(cudaSuccess);
+    case cudaDevAttrComputeCapabilityMinor:
+        *number = 0;
+        return result(cudaSuccess);
+    case cudaDevAttrMaxSharedMemoryPerBlockOptin:
+        *number = 163 << 10; /* the least of the GPUs that the kernels are for: sm_80 */
+        return result(cudaSuccess);
+    }
+    return result(cudaErrorInvalidValue);
+}
+
+cudaError_t cudaDeviceGetPCIBusId(char *text, int length, int index)
+{
+    snprintf(text, (size_t)length, "0000:00:%02x.0", index);
+    return result(cudaSuccess);
+}
+
+cudaError_t cudaMemGetInfo(size_t *free_bytes, size_t *total)
+{
+    *total = memory_of_gpu();
+    *free_bytes = *total - gpu.used;
+    return result(cudaSuccess);
+}
+
+/* Its size is kept before the memory. Exactly `bytes` are allocated, so that the address
+ * sanitizer sees what lies behind them. */
+cudaError_t cudaMalloc(void **memory, size_t bytes)
+{
+    enum { HEAD = 256 };
+    void *block;
+    if (gpu.sticky)
+        return result(gpu.sticky);
+    if (bytes > memory_of_gpu() - gpu.used || posix_memalign(&block, HEAD, HEAD + bytes) != 0) {
+        *memory = NULL;
+        return result(cudaErrorMemoryAllocation);
+    }
+    memcpy(block, &bytes, sizeof(bytes));
+    *memory = (char *)block + HEAD;
+    memset(*memory, 0xff, bytes);
+    gpu.used += bytes;
+    return cudaSuccess;
+}
+
+cudaError_t cudaFree(void *memory)
+{
+    enum { HEAD = 256 };
+    size_t bytes;
+    if (!memory)
+        return result(cudaSuccess);
+    char *block = (char *)memory - HEAD;
+    memcpy(&bytes, block, sizeof(bytes));
+    gpu.used -= bytes;
+    free(block);
+    return result(cudaSuccess);
+}
+
+cudaError_t cudaMallocHost(void **memory, size_t bytes)
+{
+    *memory = malloc(bytes);
+    return result(*memory ? cudaSuccess : cudaErrorMemoryAllocation);
+}
+
+cudaError_t cudaFreeHost(void *memory)
+{
+    free(memory);
+    return result(cudaSuccess);
+}
+
+cudaError_t cudaMemcpyAsync(void *to, const void *from, size_t bytes, enum cudaMemcpyKind kind,
+                            cudaStream_t stream)
+{
+    (void)kind;
+    (void)stream;
+    if (!gpu.sticky && bytes)
+        memmove(to, from, bytes);
+    return result(cudaSuccess);
+}
+
+cudaError_t cudaMemcpy2DAsync(void *to, size_t to_pitch, const void *from, size_t from_pitch,
+                              size_t width, size_t height, enum cudaMemcpyKind kind,
+                              cudaStream_t stream)
+{
+    (void)kind;
+    (void)stream;
+    if (to_pitch < width || from_pitch < width)
+        return result(cudaErrorInvalidValue);
+    for (size_t row = 0; !gpu.sticky && row < height; row++)
+        memmove((char *)to + row * to_pitch, (const char *)from + row * from_pitch, width);
+    return result(cudaSuccess);
+}
+
+cudaError_t cudaMemsetAsync(void *to, int byte, size_t bytes, cudaStream_t stream)
+{
+    (void)stream;
+    if (!gpu.sticky)
+        memset(to, byte, bytes);
+    return result(cudaSuccess);
+}
+
+cudaError_t cudaStreamCreateWithFlags(cudaStream_t *stream, unsigned flags)
+{
+    (void)flags;
+    *stream = (cudaStream_t)malloc(1);
+    return result(cudaSuccess);
+}
+
+cudaError_t cudaStreamDestroy(cudaStream_t stream)
+{
+    free(stream);
+    return result(cudaSuccess);
+}
+
+cudaError_t cudaStreamSynchronize(cudaStream_t stream)
+{
+    (void)stream;
+    return result(cudaSuccess);
+}
+
+cudaError_t cudaGetLastError(void)
+{
+    cudaError_t error = gpu.last;
+    gpu.last = gpu.sticky;
+    return error;
+}
+
+cudaError_t cudaPeekAtLastError(void)
+{
+    return gpu.last;
+}
+
+const char *cudaGetErrorString(cudaError_t error)
+{
+    switch (error) {
+    case cudaSuccess:
+        return "no error";
+    case cudaErrorMemoryAllocation:
+        return "out of memory";
+    case cudaErrorInsufficientDriver:
+        return "CUDA driver version is insufficient for CUDA runtime version";
+    case cudaErrorNoDevice:
+        return "no CUDA-capable device is detected";
+    case cudaErrorLaunchFailure:
+        return emulator_finding()[0] ? emulator_finding() : "unspecified launch failure";
+    default:
+        return "an error";
+    }
+}
+
+const char *cudaGetErrorName(cudaError_t error)
+{
+    return error == cudaSuccess                 ? "cudaSuccess"
+           : error == cudaErrorMemoryAllocation ? "cudaErrorMemoryAllocation"
+           : error == cudaErrorLaunchFailure    ? "cudaErrorLaunchFailure"
+                                                : "cudaError";
+}

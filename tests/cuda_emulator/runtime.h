@@ -1,0 +1,88 @@
+/* The part of the CUDA runtime that the CUDA device uses, on the host: "device memory" is host
+ * memory full of 0xff bytes, streams do their work at once. Names, codes and argument lists are
+ * those of cuda_runtime_api.h, so that the same sources compile against either.
+ *
+ * LOCKSTEP_EMULATED_GPU in the environment plays a machine that lacks something: "no-driver",
+ * "old-driver", "no-gpu", "old-gpu". LOCKSTEP_EMULATED_MEMORY sets the memory of the GPU in
+ * bytes. */
+#ifndef TESTS_CUDA_EMULATOR_RUNTIME_H
+#define TESTS_CUDA_EMULATOR_RUNTIME_H
+
+#include <stddef.h>
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+typedef enum cudaError {
+    cudaSuccess = 0,
+    cudaErrorInvalidValue = 1,
+    cudaErrorMemoryAllocation = 2,
+    cudaErrorInvalidConfiguration = 9,
+    cudaErrorInsufficientDriver = 35,
+    cudaErrorNoDevice = 100,
+    cudaErrorInvalidDevice = 101,
+    cudaErrorNoKernelImageForDevice = 209,
+    cudaErrorLaunchFailure = 719,
+} cudaError_t;
+
+typedef struct CUstream_st *cudaStream_t;
+
+enum cudaMemcpyKind {
+    cudaMemcpyHostToDevice = 1,
+    cudaMemcpyDeviceToHost = 2,
+    cudaMemcpyDeviceToDevice = 3,
+};
+
+enum cudaDeviceAttr {
+    cudaDevAttrMultiProcessorCount = 16,
+    cudaDevAttrComputeCapabilityMajor = 75,
+    cudaDevAttrComputeCapabilityMinor = 76,
+    cudaDevAttrMaxSharedMemoryPerBlockOptin = 97,
+};
+
+enum { cudaStreamNonBlocking = 1 };
+
+/* Only what is read of it. */
+struct cudaDeviceProp {
+    char name[256];
+    int pciBusID, pciDeviceID, pciDomainID;
+};
+
+cudaError_t cudaDriverGetVersion(int *version);
+cudaError_t cudaRuntimeGetVersion(int *version);
+cudaError_t cudaGetDeviceCount(int *count);
+cudaError_t cudaSetDevice(int index);
+cudaError_t cudaGetDeviceProperties(struct cudaDeviceProp *properties, int index);
+cudaError_t cudaDeviceGetAttribute(int *number, enum cudaDeviceAttr attribute, int index);
+cudaError_t cudaDeviceGetPCIBusId(char *text, int length, int index);
+cudaError_t cudaMemGetInfo(size_t *free_bytes, size_t *total);
+cudaError_t cudaMalloc(void **memory, size_t bytes);
+cudaError_t cudaFree(void *memory);
+cudaError_t cudaMallocHost(void **memory, size_t bytes);
+cudaError_t cudaFreeHost(void *memory);
+cudaError_t cudaMemcpyAsync(void *to, const void *from, size_t bytes, enum cudaMemcpyKind kind,
+                            cudaStream_t stream);
+cudaError_t cudaMemcpy2DAsync(void *to, size_t to_pitch, const void *from, size_t from_pitch,
+                              size_t width, size_t height, enum cudaMemcpyKind kind,
+                              cudaStream_t stream);
+cudaError_t cudaMemsetAsync(void *to, int byte, size_t bytes, cudaStream_t stream);
+cudaError_t cudaStreamCreateWithFlags(cudaStream_t *stream, unsigned flags);
+cudaError_t cudaStreamDestroy(cudaStream_t stream);
+cudaError_t cudaStreamSynchronize(cudaStream_t stream);
+cudaError_t cudaGetLastError(void);
+cudaError_t cudaPeekAtLastError(void);
+const char *cudaGetErrorString(cudaError_t error);
+const char *cudaGetErrorName(cudaError_t error);
+
+/* For the emulator's own parts: a failed kernel makes every later call fail, as on a GPU. */
+void emulator_set_sticky(cudaError_t error);
+/* The text of what the emulator found wrong in a kernel, or "". */
+const char *emulator_finding(void);
+void emulator_clear(void); /* forgets finding and sticky error: for tests of the emulator */
+
+#ifdef __cplusplus
+}
+#endif
+
+#endif
