@@ -67,6 +67,22 @@ struct breakpoint *breakpoints_add(struct breakpoints *breakpoints, const struct
     return &breakpoints->list[breakpoints->count - 1];
 }
 
+void breakpoints_copy(struct breakpoints *breakpoints, const struct breakpoint *breakpoint,
+                      const struct program *program)
+{
+    struct status ignored = STATUS_NONE;
+    struct breakpoint copy = {.number = breakpoint->number,
+                              .watch = breakpoint->watch,
+                              .temporary = breakpoint->temporary,
+                              .enabled = breakpoint->enabled};
+    if (!place_parse(program, breakpoint->place.text, &copy.place, &ignored))
+        return;
+    copy.condition_text = memory_string(breakpoint->condition_text);
+    if (copy.condition_text)
+        copy.condition = condition_parse(copy.condition_text, &ignored);
+    ARRAY_PUSH(breakpoints->list, breakpoints->count, breakpoints->capacity, copy);
+}
+
 struct breakpoint *breakpoints_find(struct breakpoints *breakpoints, int number)
 {
     for (int i = 0; i < breakpoints->count; i++)

@@ -37,6 +37,9 @@ struct breakpoint *breakpoints_add(struct breakpoints *breakpoints, const struct
 bool breakpoint_parse(const struct program *program, const char *text,
                       struct breakpoint *breakpoint, struct status *status);
 void breakpoint_release(struct breakpoint *breakpoint);
+/* Adds the same breakpoint bound to another program; without one of its place there, nothing. */
+void breakpoints_copy(struct breakpoints *breakpoints, const struct breakpoint *breakpoint,
+                      const struct program *program);
 struct breakpoint *breakpoints_find(struct breakpoints *breakpoints, int number);
 bool breakpoints_remove(struct breakpoints *breakpoints, int number);
 void breakpoints_clear(struct breakpoints *breakpoints);

@@ -38,6 +38,11 @@ struct debugger {
     struct record record;
     struct breakpoints breakpoints;
     bool stop_on_divergence, stop_on_not_finite;
+    /* several ranks: see ranks_motion.h */
+    int rank;                /* the selected one: target->pair is its pair */
+    struct rank_seat *seats; /* [ranks]; NULL with one rank */
+    bool all_ranks;          /* tensors are shown whole, put together from all ranks */
+    bool locked;             /* only the selected rank moves */
     /* where it stands */
     enum run_state state;
     char *stop_reason;

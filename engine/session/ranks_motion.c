@@ -1,0 +1,318 @@
+#include "engine/session/ranks_motion.h"
+
+#include "engine/base/memory.h"
+#include "engine/compare/team.h"
+#include "engine/session/motion.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+static const double poll_seconds = 0.01; /* between looks at an interrupt while ranks work */
+
+static struct team *team_of(const struct debugger *debugger)
+{
+    return debugger->target->team;
+}
+
+static struct run *run_of(const struct debugger *debugger, int rank)
+{
+    return team_of(debugger)->world->ranks[rank].run;
+}
+
+int ranks_count(const struct debugger *debugger)
+{
+    return debugger->target && team_of(debugger) ? team_of(debugger)->world->size : 1;
+}
+
+void ranks_start(struct debugger *debugger)
+{
+    debugger->rank = 0;
+    debugger->all_ranks = true;
+    if (!team_of(debugger))
+        return;
+    int count = ranks_count(debugger);
+    debugger->seats = memory_zeroed((size_t)count, sizeof(*debugger->seats));
+    for (int rank = 1; rank < count; rank++)
+        record_start(&debugger->seats[rank].record, team_of(debugger)->pairs[rank]);
+}
+
+void ranks_free(struct debugger *debugger)
+{
+    for (int rank = 0; debugger->seats && rank < ranks_count(debugger); rank++) {
+        record_free(&debugger->seats[rank].record);
+        breakpoints_clear(&debugger->seats[rank].breakpoints);
+    }
+    free(debugger->seats);
+    debugger->seats = NULL;
+}
+
+static void swap_record(struct debugger *debugger, int rank)
+{
+    struct record record = debugger->record;
+    debugger->record = debugger->seats[rank].record;
+    debugger->seats[rank].record = record;
+}
+
+void ranks_select(struct debugger *debugger, int rank)
+{
+    if (rank == debugger->rank)
+        return;
+    swap_record(debugger, debugger->rank); /* away */
+    swap_record(debugger, rank);
+    debugger->rank = rank;
+    debugger->target->pair = team_of(debugger)->pairs[rank];
+    debugger->target->identity = 0; /* another program */
+    breakpoints_rebind(&debugger->breakpoints, debugger_program(debugger));
+    debugger->last_value = debugger->list_first = debugger->list_next = -1;
+}
+
+void ranks_bind(struct debugger *debugger)
+{
+    for (int rank = 0; rank < ranks_count(debugger) && team_of(debugger); rank++) {
+        struct breakpoints *bound = &debugger->seats[rank].breakpoints;
+        breakpoints_clear(bound);
+        for (int i = 0; i < debugger->breakpoints.count; i++)
+            breakpoints_copy(bound, &debugger->breakpoints.list[i],
+                             run_of(debugger, rank)->program);
+        team_of(debugger)->pairs[rank]->watch_not_finite = debugger->stop_on_not_finite;
+    }
+}
+
+/* Whether what another rank did, or comes to, stops all. */
+static bool stops_all(struct debugger *debugger, int rank, const struct pair_event *event)
+{
+    struct pair *pair = team_of(debugger)->pairs[rank];
+    const struct run *run = pair->test;
+    const struct breakpoints *bound = &debugger->seats[rank].breakpoints;
+    int value;
+    if (debugger->stop_on_divergence && event->failed >= 0)
+        return true;
+    if (debugger->stop_on_not_finite && event->not_finite >= 0)
+        return true;
+    for (int i = 0; i < bound->count; i++)
+        if (breakpoint_stops_after(&bound->list[i], pair, event, &value) ||
+            (run_next(run) < run->program->instruction_count &&
+             breakpoint_stops_before(&bound->list[i], pair, run->step, run_next(run))))
+            return true;
+    return false;
+}
+
+/* Ranks that hold the same part of a tensor disagree: as bad as a divergence, and the program needs
+ * no reference to know it. */
+static void tell_desynchronised(struct debugger *debugger, struct team_event *event)
+{
+    const struct team *team = team_of(debugger);
+    const struct team_tensor *tensor = &team->tensors[event->desynchronised];
+    say(debugger, "%s differs between ranks %d and %d, which hold the same\n", tensor->name,
+        event->against, event->rank);
+    if (debugger->stop_on_divergence && event->pair.failed < 0)
+        event->pair.failed = tensor->values[event->rank];
+}
+
+/* Lets a rank run one instruction further than it may. */
+static bool allow_one(struct debugger *debugger, int rank, struct status *status)
+{
+    const struct run *run = run_of(debugger, rank);
+    int next = run_next(run);
+    bool at_end = next >= run->program->instruction_count;
+    return team_allow(team_of(debugger), rank, at_end ? 1 : next + 1, status);
+}
+
+/* The selected rank stands at the end of its step and the others do not: they come first. */
+static bool bring_to_end(struct debugger *debugger, struct status *status)
+{
+    const struct run *selected = run_of(debugger, debugger->rank);
+    if (run_next(selected) < selected->program->instruction_count)
+        return true;
+    for (int rank = 0; rank < ranks_count(debugger); rank++) {
+        const struct run *run = run_of(debugger, rank);
+        if (run->step == selected->step && run_next(run) < run->program->instruction_count &&
+            !team_allow(team_of(debugger), rank, run->program->instruction_count, status))
+            return false;
+    }
+    return true;
+}
+
+/* Moves whom the rank waits for by one instruction; those may wait for others in turn. *moved if
+ * anyone was allowed to. */
+static bool help(struct debugger *debugger, int rank, bool *seen, bool *moved,
+                 struct status *status)
+{
+    int count = ranks_count(debugger);
+    bool *missing = memory_zeroed((size_t)count, sizeof(*missing));
+    bool ok = true;
+    world_waits_for(team_of(debugger)->world, rank, missing);
+    for (int other = 0; ok && other < count; other++) {
+        if (!missing[other] || seen[other])
+            continue;
+        seen[other] = true;
+        if (team_of(debugger)->world->ranks[other].state == RANK_WAITING) {
+            ok = help(debugger, other, seen, moved, status);
+        } else {
+            ok = allow_one(debugger, other, status);
+            *moved = true;
+        }
+    }
+    free(missing);
+    return ok;
+}
+
+/* The ranks are quiet and the selected one has not moved: it waits. */
+static bool unblock(struct debugger *debugger, bool *interrupted, struct status *status)
+{
+    char text[600];
+    struct world *world = team_of(debugger)->world;
+    const struct world_rank *selected = &world->ranks[debugger->rank];
+    bool moved = false;
+    bool *seen = memory_zeroed((size_t)world->size, sizeof(*seen));
+    seen[debugger->rank] = true;
+    bool ok = true;
+    if (!debugger->locked && selected->state == RANK_WAITING)
+        ok = help(debugger, debugger->rank, seen, &moved, status);
+    else if (!debugger->locked)
+        ok = bring_to_end(debugger, status) && allow_one(debugger, debugger->rank, status);
+    free(seen);
+    if (!ok || moved || (!debugger->locked && selected->state != RANK_WAITING))
+        return ok;
+    world_waiting_text(world, debugger->rank, text, sizeof(text));
+    if (!debugger->locked)
+        return status_fail(status, STATUS_IO, "%s; nobody can move", text);
+    say(debugger, "%s\nOnly rank %d may move: 'set scheduler-locking off' lets the others come.\n",
+        text, debugger->rank);
+    *interrupted = true;
+    return true;
+}
+
+static void note(struct debugger *debugger, const struct team_event *event)
+{
+    struct record *record =
+        event->rank == debugger->rank ? &debugger->record : &debugger->seats[event->rank].record;
+    record_note(record, team_of(debugger)->pairs[event->rank], &event->pair);
+}
+
+static void hold_all(struct debugger *debugger)
+{
+    for (int rank = 0; rank < ranks_count(debugger); rank++)
+        world_hold(team_of(debugger)->world, rank);
+}
+
+/* Waits for the next thing that happens to any rank. */
+static bool take(struct debugger *debugger, struct team_event *event, bool *got, bool *interrupted,
+                 struct status *status)
+{
+    *interrupted = debugger_cancelled(debugger);
+    *got = false;
+    if (*interrupted) {
+        hold_all(debugger);
+        return true;
+    }
+    if (!team_next(team_of(debugger), poll_seconds, event, got, status))
+        return false;
+    if (*got && event->kind == TEAM_FAILED)
+        return status_fail(status, STATUS_IO, "%s", event->text);
+    if (*got && event->desynchronised >= 0)
+        tell_desynchronised(debugger, event);
+    if (*got)
+        note(debugger, event);
+    return true;
+}
+
+/* Takes what the others do until they are quiet; stops early where one of them must be looked at.
+ */
+static bool settle(struct debugger *debugger, struct pair_event *event, bool *stopped,
+                   struct status *status)
+{
+    struct team_event other;
+    bool got, interrupted;
+    while (!*stopped) {
+        if (!take(debugger, &other, &got, &interrupted, status))
+            return false;
+        if (interrupted || (!got && world_is_quiet(team_of(debugger)->world)))
+            return true;
+        if (!got || !stops_all(debugger, other.rank, &other.pair))
+            continue;
+        ranks_select(debugger, other.rank);
+        say(debugger, "[Switching to rank %d]\n", other.rank);
+        *event = other.pair;
+        *stopped = true;
+        hold_all(debugger);
+    }
+    return true;
+}
+
+/* Whether a rank may follow, by one instruction: to the same share of its step as the selected one,
+ * which with equal programs is the same instruction. */
+static bool is_behind(const struct debugger *debugger, int rank)
+{
+    const struct run *selected = run_of(debugger, debugger->rank), *run = run_of(debugger, rank);
+    int64_t next = run_next(selected), count = selected->program->instruction_count;
+    if (rank == debugger->rank || team_of(debugger)->world->ranks[rank].state != RANK_STOPPED)
+        return false;
+    if (run->step < selected->step)
+        return true;
+    return run->step == selected->step &&
+           run_next(run) < next * run->program->instruction_count / count;
+}
+
+static bool let_others_follow(struct debugger *debugger, struct pair_event *event,
+                              struct status *status)
+{
+    bool moved = !debugger->locked, stopped = false;
+    while (moved && !stopped) {
+        moved = false;
+        for (int rank = 0; rank < ranks_count(debugger); rank++) {
+            if (!is_behind(debugger, rank))
+                continue;
+            if (!allow_one(debugger, rank, status))
+                return false;
+            moved = true;
+        }
+        if (moved && !settle(debugger, event, &stopped, status))
+            return false;
+        if (debugger_cancelled(debugger)) /* seen again before the next instruction */
+            return true;
+    }
+    return true;
+}
+
+bool ranks_run_one(struct debugger *debugger, struct pair_event *event, bool *interrupted,
+                   struct status *status)
+{
+    struct team_event done;
+    bool got;
+    *interrupted = false;
+    if (!bring_to_end(debugger, status) || !allow_one(debugger, debugger->rank, status))
+        return false;
+    for (;;) {
+        if (!take(debugger, &done, &got, interrupted, status))
+            return false;
+        if (*interrupted)
+            return true;
+        if (!got && world_is_quiet(team_of(debugger)->world) &&
+            (!unblock(debugger, interrupted, status) || *interrupted))
+            return *interrupted;
+        if (got && done.rank == debugger->rank)
+            break;
+        if (got && stops_all(debugger, done.rank, &done.pair)) {
+            ranks_select(debugger, done.rank);
+            say(debugger, "[Switching to rank %d]\n", done.rank);
+            *event = done.pair;
+            hold_all(debugger);
+            return true;
+        }
+    }
+    *event = done.pair;
+    if (event->failed >= 0 && debugger->stop_on_divergence)
+        return true;
+    return let_others_follow(debugger, event, status);
+}
+
+bool ranks_go_to_step(struct debugger *debugger, int step, struct status *status)
+{
+    if (!team_go_to_step(team_of(debugger), step, status))
+        return false;
+    for (int rank = 0; rank < ranks_count(debugger); rank++)
+        if (rank != debugger->rank)
+            record_forget(&debugger->seats[rank].record, team_of(debugger)->pairs[rank], step, 0);
+    return true;
+}

@@ -1,0 +1,33 @@
+/* Moving the ranks of a run. One rank is selected: commands are about it, and a step is a step of
+ * it. The others follow to the same place of their programs, and as far as the selected one needs
+ * them; what stops any of them stops all. Engine thread. */
+#ifndef ENGINE_SESSION_RANKS_MOTION_H
+#define ENGINE_SESSION_RANKS_MOTION_H
+
+#include "engine/session/debugger.h"
+
+/* What the debugger keeps for each rank, beside the run. */
+struct rank_seat {
+    struct record record;           /* not of the selected rank: that is debugger->record */
+    struct breakpoints breakpoints; /* the same, bound to this rank's program */
+};
+
+/* After a target with several ranks was loaded, and before it is freed. */
+void ranks_start(struct debugger *debugger);
+void ranks_free(struct debugger *debugger);
+int ranks_count(const struct debugger *debugger); /* 1 without a team */
+
+/* Makes another rank the one that commands are about. */
+void ranks_select(struct debugger *debugger, int rank);
+/* Breakpoints are bound anew to the programs of all ranks: before a run moves. */
+void ranks_bind(struct debugger *debugger);
+
+/* One instruction of the selected rank, with its comparisons, noted in the record. When a
+ * breakpoint or a divergence stops another rank first, that one is selected and the event is its.
+ * *interrupted when the user, or with locked ranks a collective, did not let it happen. */
+bool ranks_run_one(struct debugger *debugger, struct pair_event *event, bool *interrupted,
+                   struct status *status);
+/* Takes all ranks to the start of a step. */
+bool ranks_go_to_step(struct debugger *debugger, int step, struct status *status);
+
+#endif
