@@ -2,6 +2,7 @@
 
 #include "engine/base/memory.h"
 #include "engine/base/unicode.h"
+#include "engine/comm/mesh.h"
 #include "engine/tensor/op.h"
 
 #include <inttypes.h>
@@ -82,7 +83,7 @@ static void write_one(struct text *out, const struct field *field, const void *a
         text_add(out, *(const bool *)at ? "true" : "false");
         break;
     case FIELD_CHAR:
-        text_format(out, "%d", *(const char *)at);
+        text_format(out, "%d", *(const signed char *)at);
         break;
     case FIELD_INT:
         text_format(out, "%d", *(const int *)at);
@@ -100,7 +101,7 @@ static void write_one(struct text *out, const struct field *field, const void *a
         write_number(out, *(const double *)at, false);
         break;
     case FIELD_TEXT:
-    case FIELD_OP:
+    case FIELD_WORD:
         fields_write_text(out, *(const char *const *)at ? *(const char *const *)at : "");
         break;
     case FIELD_BUFFER:
@@ -167,11 +168,16 @@ static double number_of(const json_t *json)
     return json_is_null(json) ? NAN : json_number_value(json);
 }
 
-/* The names of operations are not owned: the static one. */
+/* Names that are not owned: the static one. */
 static const char *static_name(const char *name)
 {
     enum op op;
-    return name && op_find(name, &op) ? op_name(op) : "?";
+    if (name && op_find(name, &op))
+        return op_name(op);
+    for (int group = 0; name && group < COMM_GROUP_COUNT; group++)
+        if (strcmp(comm_group_name((enum comm_group)group), name) == 0)
+            return comm_group_name((enum comm_group)group);
+    return "?";
 }
 
 static void read_buffer(char *buffer, int size, const char *text)
@@ -187,7 +193,7 @@ static bool read_one(const json_t *json, const struct field *field, void *at, st
         *(bool *)at = json_is_true(json);
         break;
     case FIELD_CHAR:
-        *(char *)at = (char)json_integer_value(json);
+        *(signed char *)at = (signed char)json_integer_value(json);
         break;
     case FIELD_INT:
         *(int *)at = (int)json_integer_value(json);
@@ -207,7 +213,7 @@ static bool read_one(const json_t *json, const struct field *field, void *at, st
     case FIELD_TEXT:
         *(char **)at = memory_string(text);
         break;
-    case FIELD_OP:
+    case FIELD_WORD:
         *(const char **)at = static_name(text);
         break;
     case FIELD_BUFFER:

@@ -14,7 +14,7 @@
 
 enum field_kind {
     FIELD_BOOL = 0,
-    FIELD_CHAR, /* a small number */
+    FIELD_CHAR, /* a small number, with a sign */
     FIELD_INT,  /* and enums */
     FIELD_INT64,
     FIELD_UINT64,
@@ -22,7 +22,7 @@ enum field_kind {
     FIELD_DOUBLE,
     FIELD_TEXT,   /* char *, owned; NULL is kept */
     FIELD_BUFFER, /* char [count] */
-    FIELD_OP,     /* const char *: the static name of an operation */
+    FIELD_WORD,   /* const char *: a static name, of an operation or a group of ranks */
     FIELD_STRUCT,
 };
 

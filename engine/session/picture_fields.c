@@ -112,7 +112,7 @@ static const struct field instruction_fields[] = {
     ONE(struct picture_instruction, part, TEXT),
     ONE(struct picture_instruction, source, TEXT),
     ONE(struct picture_instruction, fault, TEXT),
-    ONE(struct picture_instruction, op, OP),
+    ONE(struct picture_instruction, op, WORD),
     ONE(struct picture_instruction, phase, INT),
     ONE(struct picture_instruction, stage, INT),
     ONE(struct picture_instruction, micro_batch, INT),
@@ -229,10 +229,12 @@ static const struct field tensor_fields[] = {
     MANY(struct tensor_picture, test_bins, INT64, bins, NULL),
     MANY(struct tensor_picture, reference_bins, INT64, bins, NULL),
     MANY(struct tensor_picture, difference_bins, INT64, bins, NULL),
+    ONE(struct tensor_picture, heat_side, INT),
     ONE(struct tensor_picture, heat_rows, INT),
     ONE(struct tensor_picture, heat_columns, INT),
     ONE(struct tensor_picture, heat_wrap, INT64),
     GRID(struct tensor_picture, heat, FLOAT, heat_rows, heat_columns),
+    GRID(struct tensor_picture, heat_sign, CHAR, heat_rows, heat_columns),
     ONE(struct tensor_picture, heat_most, DOUBLE),
     ONE(struct tensor_picture, worst_count, INT),
     PART(struct tensor_picture, worst, STRUCT, PICTURE_WORST, worst_count, worst_fields),
@@ -298,6 +300,83 @@ static const struct field metrics_picture_fields[] = {
     MANY(struct metrics_picture, reference, STRUCT, reference_count, report_fields),
     END};
 
+/* ---- ranks and what they print ---- */
+
+static const struct field range_fields[] = {ONE(struct rank_range, first, INT),
+                                            ONE(struct rank_range, last, INT), END};
+
+static const struct field wait_fields[] = {
+    ONE(struct rank_wait, operation, WORD),
+    ONE(struct rank_wait, group, WORD),
+    ONE(struct rank_wait, elements, INT64),
+    ONE(struct rank_wait, dtype, INT),
+    ONE(struct rank_wait, seconds, DOUBLE),
+    ONE(struct rank_wait, missing_count, INT),
+    PART(struct rank_wait, missing, STRUCT, OUTPUT_RANGES, missing_count, range_fields),
+    ONE(struct rank_wait, missing_more, INT),
+    END};
+
+static const struct field rank_fields[] = {
+    ONE(struct rank_picture, situation, INT),
+    ONE(struct rank_picture, step, INT),
+    ONE(struct rank_picture, next, INT),
+    ONE(struct rank_picture, instructions, INT),
+    ONE(struct rank_picture, text, TEXT),
+    ONE(struct rank_picture, place, TEXT),
+    NESTED(struct rank_picture, wait, wait_fields),
+    ONE(struct rank_picture, exit_status, INT),
+    ONE(struct rank_picture, signal, INT),
+    ONE(struct rank_picture, reason, TEXT),
+    ONE(struct rank_picture, pid, INT64),
+    ONE(struct rank_picture, host, TEXT),
+    FIXED(struct rank_picture, memory, INT64, MEMORY_CLASS_COUNT),
+    ONE(struct rank_picture, memory_total, INT64),
+    FIXED(struct rank_picture, lines, INT64, RANK_STREAM_COUNT),
+    END};
+
+static const struct field ranks_fields[] = {
+    ONE(struct ranks_picture, rank_count, INT),
+    MANY(struct ranks_picture, ranks, STRUCT, rank_count, rank_fields), END};
+
+static const struct field filter_fields[] = {
+    ONE(struct output_filter, range_count, INT),
+    PART(struct output_filter, ranges, STRUCT, OUTPUT_RANGES, range_count, range_fields),
+    ONE(struct output_filter, streams, INT),
+    BUFFER(struct output_filter, pattern),
+    ONE(struct output_filter, expression, BOOL),
+    END};
+
+static const struct field query_fields[] = {NESTED(struct output_query, filter, filter_fields),
+                                            ONE(struct output_query, anchor, INT64),
+                                            ONE(struct output_query, before, INT),
+                                            ONE(struct output_query, after, INT),
+                                            ONE(struct output_query, scan, INT64),
+                                            END};
+
+static const struct field line_fields[] = {
+    ONE(struct output_line, sequence, INT64), ONE(struct output_line, rank, INT),
+    ONE(struct output_line, stream, INT),     ONE(struct output_line, nanoseconds, INT64),
+    ONE(struct output_line, text, TEXT),      ONE(struct output_line, partial, BOOL),
+    ONE(struct output_line, cut, BOOL),       END};
+
+static const struct field counts_fields[] = {
+    ONE(struct rank_output_counts, ranks, INT),
+    FIXED(struct rank_output_counts, lines, INT64, RANK_STREAM_COUNT),
+    ONE(struct rank_output_counts, kept, INT64),
+    ONE(struct rank_output_counts, dropped, INT64),
+    ONE(struct rank_output_counts, bytes, INT64),
+    ONE(struct rank_output_counts, memory, INT64),
+    ONE(struct rank_output_counts, version, UINT64),
+    END};
+
+static const struct field page_fields[] = {
+    ONE(struct output_page, count, INT),
+    MANY(struct output_page, lines, STRUCT, count, line_fields),
+    ONE(struct output_page, before, INT),
+    ONE(struct output_page, unfinished, BOOL),
+    NESTED(struct output_page, counts, counts_fields),
+    END};
+
 /* ---- all of them ---- */
 
 const struct field request_fields[] = {ONE(struct picture_request, kind, INT),
@@ -310,8 +389,10 @@ const struct field request_fields[] = {ONE(struct picture_request, kind, INT),
                                        ONE(struct picture_request, columns, INT),
                                        ONE(struct picture_request, heat_rows, INT),
                                        ONE(struct picture_request, heat_columns, INT),
+                                       ONE(struct picture_request, heat_side, INT),
                                        ONE(struct picture_request, bins, INT),
                                        ONE(struct picture_request, at, INT),
+                                       NESTED(struct picture_request, output, query_fields),
                                        END};
 
 const struct field snapshot_fields[] = {ONE(struct snapshot, version, UINT64),
@@ -333,7 +414,8 @@ const struct field snapshot_fields[] = {ONE(struct snapshot, version, UINT64),
                                         END};
 
 static const struct field picture_fields[] = {NESTED(struct picture, request, request_fields),
-                                              ONE(struct picture, identity, UINT64), END};
+                                              ONE(struct picture, identity, UINT64),
+                                              ONE(struct picture, output_problem, TEXT), END};
 
 /* The part of each kind is a pointer to one struct. */
 static const struct part {
@@ -351,6 +433,10 @@ static const struct part {
                         memory_fields},
     [PICTURE_METRICS] = {"metrics", offsetof(struct picture, metrics),
                          sizeof(struct metrics_picture), metrics_picture_fields},
+    [PICTURE_RANKS] = {"ranks", offsetof(struct picture, ranks), sizeof(struct ranks_picture),
+                       ranks_fields},
+    [PICTURE_OUTPUT] = {"output", offsetof(struct picture, output), sizeof(struct output_page),
+                        page_fields},
 };
 
 static void **part_of(const struct picture *picture, const struct part *part)
@@ -411,12 +497,36 @@ static bool check_state(const struct state_picture *state)
     return good;
 }
 
+static bool check_tensor(const struct tensor_picture *tensor)
+{
+    bool named = tensor->name && (tensor->producer || !tensor->name[0]);
+    bool map = !tensor->heat || (tensor->heat_rows > 0 && tensor->heat_columns > 0);
+    return named && map && tensor->rows >= 0 && tensor->columns >= 0 && tensor->bins >= 0;
+}
+
+static bool check_ranks(const struct ranks_picture *ranks)
+{
+    bool good = true;
+    for (int i = 0; good && i < ranks->rank_count; i++)
+        good = ranks->ranks[i].situation < SITUATION_COUNT;
+    return good;
+}
+
+static bool check_page(const struct output_page *page)
+{
+    bool good = page->before >= 0 && page->before <= page->count;
+    for (int i = 0; good && i < page->count; i++)
+        good = page->lines[i].text && page->lines[i].stream < RANK_STREAM_COUNT;
+    return good;
+}
+
 static bool check_picture(const struct picture *picture, struct status *status)
 {
     bool good = (!picture->program || check_program(picture->program)) &&
                 (!picture->state || check_state(picture->state)) &&
-                (!picture->tensor || (picture->tensor->name &&
-                                      (picture->tensor->producer || !picture->tensor->name[0])));
+                (!picture->tensor || check_tensor(picture->tensor)) &&
+                (!picture->ranks || check_ranks(picture->ranks)) &&
+                (!picture->output || check_page(picture->output));
     return good || status_fail(status, STATUS_INVALID, "a picture that contradicts itself");
 }
 

@@ -83,7 +83,12 @@ static void start(void *state, const struct session_options *options,
 {
     struct recorder *recorder = state;
     recorder->outer = *sink;
-    recorder->sink = (struct debugger_sink){recorder, on_emit, on_cancelled, on_publish, on_loaded};
+    recorder->sink = *sink;
+    recorder->sink.context = recorder;
+    recorder->sink.emit = on_emit;
+    recorder->sink.cancelled = on_cancelled;
+    recorder->sink.publish = on_publish;
+    recorder->sink.loaded = on_loaded;
     recorder->inner.start(recorder->inner.state, options, &recorder->sink);
 }
 

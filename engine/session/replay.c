@@ -218,7 +218,7 @@ static int fitness(const struct picture_request *request, const struct picture_r
     bool window = request->plane == found->plane && request->row == found->row &&
                   request->column == found->column && request->rows == found->rows &&
                   request->columns == found->columns;
-    bool parts = request->heat_rows == found->heat_rows &&
+    bool parts = request->heat_side == found->heat_side && request->heat_rows == found->heat_rows &&
                  request->heat_columns == found->heat_columns && request->bins == found->bins;
     return 1 + window + parts;
 }

@@ -169,7 +169,8 @@ static void drop_words(void *context, struct words *words)
     words_release(words);
 }
 
-static const struct debugger_sink nobody = {NULL, ignore_emit, never, drop_snapshot, drop_words};
+static const struct debugger_sink nobody = {
+    .emit = ignore_emit, .cancelled = never, .publish = drop_snapshot, .loaded = drop_words};
 
 static void test_other_commands(void **state)
 {
