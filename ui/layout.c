@@ -88,8 +88,8 @@ static int clamp(int value, int low, int high)
     return value < low ? low : value;
 }
 
-static void add_pane(struct layout *layout, enum layout_view view, struct layout_rectangle frame,
-                     bool collapsed)
+static void add_pane(struct screen_layout *layout, enum layout_view view,
+                     struct layout_rectangle frame, bool collapsed)
 {
     struct layout_pane *pane = &layout->panes[layout->pane_count++];
     pane->view = view;
@@ -102,8 +102,8 @@ static void add_pane(struct layout *layout, enum layout_view view, struct layout
 }
 
 /* Divides `box` among the views of a group, one below the other. */
-static void share_rows(struct layout *layout, struct group group, struct layout_rectangle box,
-                       enum layout_view focus)
+static void share_rows(struct screen_layout *layout, struct group group,
+                       struct layout_rectangle box, enum layout_view focus)
 {
     /* n panes of k inner rows need n * (k + 1) + 1 rows. */
     group_limit(&group, (box.rows - 1) / (LAYOUT_PANE_ROWS + 1), focus);
@@ -119,7 +119,7 @@ static void share_rows(struct layout *layout, struct group group, struct layout_
 
 /* The focus large, every other view a title line, before or after it as in the order. The lower
  * line of the focus is the title line of the view after it. */
-static void stack(struct layout *layout, const struct layout_request *request)
+static void stack(struct screen_layout *layout, const struct layout_request *request)
 {
     struct layout_rectangle body = layout->body;
     struct group all = group_of_all(request);
@@ -139,7 +139,7 @@ static void stack(struct layout *layout, const struct layout_request *request)
     }
 }
 
-static void side_by_side(struct layout *layout, const struct layout_request *request)
+static void side_by_side(struct screen_layout *layout, const struct layout_request *request)
 {
     struct layout_rectangle body = layout->body, top = body, bottom = body;
     struct group groups[LAYOUT_SLOT_COUNT];
@@ -174,9 +174,9 @@ static void side_by_side(struct layout *layout, const struct layout_request *req
         share_rows(layout, groups[LAYOUT_BOTTOM], bottom, request->focus);
 }
 
-struct layout layout_compute(const struct layout_request *request)
+struct screen_layout layout_compute(const struct layout_request *request)
 {
-    struct layout layout = {0};
+    struct screen_layout layout = {0};
     int rows = request->rows, cols = request->cols;
     if (rows < LAYOUT_MIN_ROWS || cols < LAYOUT_MIN_COLS) {
         layout.too_small = true;
@@ -208,7 +208,7 @@ static unsigned outline_lines(struct layout_rectangle frame, int row, int col)
     return lines;
 }
 
-unsigned layout_lines(const struct layout *layout, int row, int col)
+unsigned layout_lines(const struct screen_layout *layout, int row, int col)
 {
     if (layout->too_small)
         return 0;
@@ -218,7 +218,7 @@ unsigned layout_lines(const struct layout *layout, int row, int col)
     return lines;
 }
 
-const struct layout_pane *layout_pane_of(const struct layout *layout, enum layout_view view)
+const struct layout_pane *layout_pane_of(const struct screen_layout *layout, enum layout_view view)
 {
     for (int i = 0; i < layout->pane_count; i++)
         if (layout->panes[i].view == view)
@@ -226,7 +226,7 @@ const struct layout_pane *layout_pane_of(const struct layout *layout, enum layou
     return NULL;
 }
 
-bool layout_on_frame(const struct layout *layout, enum layout_view view, int row, int col)
+bool layout_on_frame(const struct screen_layout *layout, enum layout_view view, int row, int col)
 {
     const struct layout_pane *pane = layout_pane_of(layout, view);
     return pane && outline_lines(pane->frame, row, col) != 0;
@@ -237,7 +237,7 @@ static bool contains(struct layout_rectangle box, int row, int col)
     return row >= box.row && row < box.row + box.rows && col >= box.col && col < box.col + box.cols;
 }
 
-const struct layout_pane *layout_pane_at(const struct layout *layout, int row, int col)
+const struct layout_pane *layout_pane_at(const struct screen_layout *layout, int row, int col)
 {
     for (int i = 0; i < layout->pane_count; i++) {
         const struct layout_pane *pane = &layout->panes[i];

@@ -67,7 +67,7 @@ struct layout_pane {
     bool collapsed;                 /* only the title line is shown */
 }; /* The title goes into frame.row, from frame.col + 1, at most frame.cols - 2 columns. */
 
-struct layout {
+struct screen_layout {
     bool too_small; /* then everything else is empty: say what is needed instead */
     struct layout_rectangle header;
     struct layout_rectangle body; /* all that the panes and their frames cover */
@@ -77,7 +77,7 @@ struct layout {
     int pane_count;
 };
 
-struct layout layout_compute(const struct layout_request *request);
+struct screen_layout layout_compute(const struct layout_request *request);
 
 /* Name of a view as commands and the key map call it: "tests", "program", ... Static storage. */
 const char *layout_view_name(enum layout_view view);
@@ -89,17 +89,17 @@ enum layout_line { LAYOUT_UP = 1, LAYOUT_DOWN = 2, LAYOUT_BEFORE = 4, LAYOUT_AFT
 
 /* The strokes (enum layout_line, or-ed) of all frames that leave the middle of this cell; 0 if no
  * frame passes. */
-unsigned layout_lines(const struct layout *layout, int row, int col);
+unsigned layout_lines(const struct screen_layout *layout, int row, int col);
 
 /* Whether the frame of the pane of `view` passes this cell: such cells are drawn in the role of the
  * focus. */
-bool layout_on_frame(const struct layout *layout, enum layout_view view, int row, int col);
+bool layout_on_frame(const struct screen_layout *layout, enum layout_view view, int row, int col);
 
 /* The pane under a cell (inside or title line), or NULL: for the mouse. */
-const struct layout_pane *layout_pane_at(const struct layout *layout, int row, int col);
+const struct layout_pane *layout_pane_at(const struct screen_layout *layout, int row, int col);
 
 /* The pane of a view, or NULL if it is not on the screen. */
-const struct layout_pane *layout_pane_of(const struct layout *layout, enum layout_view view);
+const struct layout_pane *layout_pane_of(const struct screen_layout *layout, enum layout_view view);
 
 /* The open view that follows (direction 1) or precedes (-1) `focus` in the order on the screen,
  * hidden ones included. */

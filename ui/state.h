@@ -48,7 +48,7 @@ struct ui {
     struct keymap keymap;
     struct lineedit *edit;
     struct layout_request request;
-    struct layout layout;
+    struct screen_layout layout;
     void *states[LAYOUT_VIEW_COUNT];
     const struct snapshot *snapshot;              /* held; NULL before the first */
     struct picture *pictures[PICTURE_KIND_COUNT]; /* the newest of each kind, or NULL */

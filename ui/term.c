@@ -512,7 +512,7 @@ static void put_lines(int row, int col, unsigned lines, enum theme_role role)
     term_put(row, col, 1, role, term.ascii ? ascii : strokes[lines & 15]);
 }
 
-void term_frames(const struct layout *layout, enum layout_view focus)
+void term_frames(const struct screen_layout *layout, enum layout_view focus)
 {
     struct layout_rectangle body = layout->body;
     for (int row = body.row; row < body.row + body.rows; row++) {
@@ -527,7 +527,7 @@ void term_frames(const struct layout *layout, enum layout_view focus)
 
 void term_box(struct layout_rectangle box, enum theme_role role, const char *title)
 {
-    struct layout alone = {.body = box};
+    struct screen_layout alone = {.body = box};
     if (box.rows < 2 || box.cols < 2)
         return;
     for (int row = box.row; row < box.row + box.rows; row++)

@@ -102,7 +102,7 @@ void term_fill(struct layout_rectangle box, enum theme_role role);
 void term_box(struct layout_rectangle box, enum theme_role role, const char *title);
 
 /* All frames of a layout, the one of `focus` in THEME_FOCUS; titles are the caller's to draw. */
-void term_frames(const struct layout *layout, enum layout_view focus);
+void term_frames(const struct screen_layout *layout, enum layout_view focus);
 
 /* The text cursor; hidden when row or col is below 0. */
 void term_cursor(int row, int col);

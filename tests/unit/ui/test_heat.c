@@ -73,6 +73,7 @@ static void test_half_blocks(void **state)
     assert_int_equal(cell.style.background, THEME_COLOR_DEFAULT);
     cell = heat_cell(&scale, none, high);
     assert_string_equal(cell.glyph, "\u2584");
+    assert_int_equal(cell.style.foreground, both(scale, 1, 1).style.foreground);
     assert_int_equal(cell.style.background, THEME_COLOR_DEFAULT);
     assert_string_equal(heat_cell(&scale, none, none).glyph, " ");
     assert_true(heat_cell(&scale, bad, high).bad); /* either half */

@@ -32,13 +32,14 @@ static void map_fill(struct map *map, struct layout_rectangle box, unsigned char
     }
 }
 
-static unsigned lines_or_none(const struct layout *layout, int rows, int cols, int row, int col)
+static unsigned lines_or_none(const struct screen_layout *layout, int rows, int cols, int row,
+                              int col)
 {
     return row < 0 || col < 0 || row >= rows || col >= cols ? 0 : layout_lines(layout, row, col);
 }
 
 /* A stroke that leaves a cell must be met by its neighbour: no loose ends, no open corners. */
-static void check_joint(const struct layout *layout, int rows, int cols, int row, int col)
+static void check_joint(const struct screen_layout *layout, int rows, int cols, int row, int col)
 {
     unsigned lines = layout_lines(layout, row, col);
     unsigned right = lines_or_none(layout, rows, cols, row, col + 1);
@@ -50,7 +51,7 @@ static void check_joint(const struct layout *layout, int rows, int cols, int row
 static void check(struct layout_request request)
 {
     static struct map map;
-    struct layout layout = layout_compute(&request);
+    struct screen_layout layout = layout_compute(&request);
     bool small = request.rows < LAYOUT_MIN_ROWS || request.cols < LAYOUT_MIN_COLS;
     assert_int_equal(layout.too_small, small);
     if (small) {
@@ -134,7 +135,7 @@ static void test_wide_screen(void **state)
 {
     (void)state;
     struct layout_request request = usual(24, 120, LAYOUT_PROGRAM);
-    struct layout layout = layout_compute(&request);
+    struct screen_layout layout = layout_compute(&request);
     assert_int_equal(layout.pane_count, 3);
     expect_box(layout.header, 0, 0, 1, 120);
     expect_box(layout.panes[0].frame, 1, 0, 16, 60);
@@ -161,7 +162,7 @@ static void test_narrow_screen(void **state)
 {
     (void)state;
     struct layout_request request = usual(24, 80, LAYOUT_TENSOR);
-    struct layout layout = layout_compute(&request);
+    struct screen_layout layout = layout_compute(&request);
     assert_int_equal(layout.pane_count, 3);
     expect_box(layout.panes[0].frame, 1, 0, 1, 80);
     assert_true(layout.panes[0].collapsed && layout.panes[2].collapsed);

@@ -449,7 +449,7 @@ static void test_screen_in_memory(void **state)
         assert_int_equal(term_rows(), 9);
         assert_int_equal(term_cols(), 110);
         assert_int_equal(term_input_fd(), -1);
-        struct layout layout = layout_compute(&request);
+        struct screen_layout layout = layout_compute(&request);
         term_clear();
         term_frames(&layout, request.focus);
         term_put(0, 0, -1, THEME_BAR, "h\u00e9\u4e2d");
