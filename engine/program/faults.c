@@ -65,8 +65,8 @@ static bool add_pair(struct fault_clause *clause, char *pair, const struct fault
     *equals = 0;
     if (!fault_is_selector(pair) && !is_word_of(pair, action->keys))
         return status_fail(status, STATUS_INVALID,
-                           "unknown key \"%s\": %s has%sand instructions are chosen by op, layer, "
-                           "part, phase, mb, ms, name, nth",
+                           "unknown key \"%s\": %s has%sand instructions are chosen by rank, op, "
+                           "layer, part, phase, mb, ms, name, nth",
                            pair, action->name, action->keys);
     if (fault_text(clause, pair))
         return status_fail(status, STATUS_INVALID, "%s is given twice", pair);
@@ -191,9 +191,15 @@ bool faults_check(const char *spec, struct status *status)
     return faults_apply(NULL, spec, status);
 }
 
+/* A clause that one rank has no instruction for may be meant for others. */
 bool faults_change(struct program *program, void *spec, struct status *status)
 {
-    return faults_apply(program, spec, status);
+    if (faults_apply(program, spec, status))
+        return true;
+    if (mesh_size(&program->seat.mesh) <= 1 || status->code != STATUS_NOT_FOUND)
+        return false;
+    *status = STATUS_NONE;
+    return true;
 }
 
 int faults_changed(const struct program *program, int *instructions, int capacity)

@@ -2,8 +2,8 @@
  * changes the compiled program before it is planned; kernels know nothing of it.
  *
  * A specification is the name of a ready fault, or ACTION:key=value,key=value,...; several are
- * joined by '+'. Keys op, layer, part, phase, mb, ms, name and nth choose the instructions, the
- * others belong to the action. docs/faults.md describes all. Engine thread. */
+ * joined by '+'. Keys rank, op, layer, part, phase, mb, ms, name and nth choose the instructions,
+ * the others belong to the action. docs/faults.md describes all. Engine thread. */
 #ifndef ENGINE_PROGRAM_FAULTS_H
 #define ENGINE_PROGRAM_FAULTS_H
 
@@ -18,7 +18,8 @@ bool faults_apply(struct program *program, const char *spec, struct status *stat
  * can be applied to, only a program tells. */
 bool faults_check(const char *spec, struct status *status);
 
-/* As run_options.change; the context is the specification, a string. */
+/* As run_options.change; the context is the specification, a string. Of several ranks, those that
+ * have no such instruction stay as they are. */
 bool faults_change(struct program *program, void *spec, struct status *status);
 
 /* The instructions that carry a fault, in order: their number, and the first `capacity` indices. */

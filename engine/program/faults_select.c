@@ -66,6 +66,13 @@ static const char *read_micro_sequence(const struct program *program, const stru
     return read_index(in->origin.micro_sequence, buffer);
 }
 
+static const char *read_rank(const struct program *program, const struct instruction *in,
+                             char buffer[256])
+{
+    (void)in;
+    return read_index(program->seat.rank, buffer);
+}
+
 static const char *read_name(const struct program *program, const struct instruction *in,
                              char buffer[256])
 {
@@ -82,6 +89,7 @@ static const struct {
     reader *read;
     bool part; /* a part of the text is enough */
 } selectors[] = {
+    {"rank", "ranks", read_rank, false},
     {"op", "kinds of instruction", read_op, false},
     {"layer", "layers", read_layer, false},
     {"part", "parts", read_part, false},
