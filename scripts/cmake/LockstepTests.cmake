@@ -24,8 +24,8 @@ function(lockstep_test name)
   add_test(NAME ${name} COMMAND ${ARG_COMMAND})
   set(environment LC_ALL=C.UTF-8 OMP_WAIT_POLICY=passive)
   if(LOCKSTEP_SANITIZE MATCHES "thread")
-    # The BLAS and OpenMP libraries are not instrumented: their threads would be reported.
-    list(APPEND environment OMP_NUM_THREADS=1 OPENBLAS_NUM_THREADS=1
+    # The OpenMP library is not instrumented: its threads would be reported.
+    list(APPEND environment OMP_NUM_THREADS=1
          TSAN_OPTIONS=halt_on_error=1:second_deadlock_stack=1)
   elseif(LOCKSTEP_SANITIZE)
     list(APPEND environment UBSAN_OPTIONS=print_stacktrace=1

@@ -1,12 +1,10 @@
 #include "engine/device/cpu/cpu.h"
 
 #include "engine/base/memory.h"
+#include "engine/device/cpu/arenas.h"
 
-#include <cblas.h>
 #include <stdio.h>
 #include <stdlib.h>
-#include <sys/mman.h>
-#include <unistd.h>
 
 /* clang-format off */
 #define PLAIN(name, inputs, outputs) {cpu_run_##name, NULL, inputs, outputs}
@@ -93,6 +91,7 @@ static bool cpu_open(void **context, const struct device_options *options, struc
     cpu->threads = usable_threads(options ? options->threads : 0);
     cpu->kernels = best_kernels();
     cpu->matmul_cache = matmul_cache_open();
+    cpu->arenas = arenas_open();
     *context = cpu;
     return true;
 }
@@ -103,6 +102,7 @@ static void cpu_close(void *context)
     if (!cpu)
         return;
     matmul_cache_close(cpu->matmul_cache);
+    arenas_close(cpu->arenas);
     free(cpu);
 }
 
@@ -141,14 +141,14 @@ static bool cpu_supports(void *context, const struct op_call *call)
     return true;
 }
 
-/* Loops of BLAS follow the OpenMP setting of the calling thread; ours name their count. */
+/* oneDNN follows the OpenMP setting of the calling thread; our loops name their count. */
 static void use_threads(const struct cpu_context *context)
 {
 #ifdef _OPENMP
     if (omp_get_max_threads() != context->threads)
         omp_set_num_threads(context->threads);
 #else
-    openblas_set_num_threads(context->threads);
+    (void)context;
 #endif
 }
 
@@ -172,23 +172,15 @@ static bool cpu_run(void *context, const struct op_call *call, struct status *st
 
 static bool cpu_allocate(void *context, size_t bytes, void **memory, struct status *status)
 {
-    enum { HUGE_PAGE = 2 << 20, LINE = 64 };
-    (void)context;
-    size_t alignment = bytes >= HUGE_PAGE ? HUGE_PAGE : LINE;
-    if (posix_memalign(memory, alignment, bytes ? bytes : 1) != 0) {
-        *memory = NULL;
-        return status_fail(status, STATUS_MEMORY, "the system refused %zu bytes", bytes);
-    }
-    if (bytes >= HUGE_PAGE) /* first touch by 4 KiB pages is four times slower */
-        madvise(*memory, bytes, MADV_HUGEPAGE);
-    return true;
+    struct cpu_context *cpu = context;
+    *memory = arenas_allocate(cpu->arenas, bytes);
+    return *memory || status_fail(status, STATUS_MEMORY, "the system refused %zu bytes", bytes);
 }
 
 static void cpu_release(void *context, void *memory, size_t bytes)
 {
-    (void)context;
-    (void)bytes;
-    free(memory);
+    struct cpu_context *cpu = context;
+    arenas_release(cpu->arenas, memory, bytes);
 }
 
 static bool cpu_upload(void *context, void *to, const void *host, size_t bytes,

@@ -13,12 +13,14 @@
 #define CPU_OMP(...)
 #endif
 
+struct arenas;
 struct matmul_cache;
 
 struct cpu_context {
     int threads;
     const struct kernels *kernels;
     struct matmul_cache *matmul_cache; /* NULL without oneDNN or without bf16 hardware */
+    struct arenas *arenas;
 };
 
 /* Elements per unit of work of pointwise loops: three such pieces as floats fit the first cache. */
@@ -150,6 +152,10 @@ struct cpu_product {
     int64_t a_stride, b_stride, out_stride;
     bool transpose_a, transpose_b;
 };
+/* All f32 but a and b, which may be 16-bit; with a bias, `out` holds it in each row already. */
+void cpu_product_multiply(const struct cpu_context *context, const struct cpu_product *product,
+                          void *workspace);
+size_t cpu_product_packed(const struct cpu_context *context, const struct cpu_product *product);
 size_t cpu_product_workspace(struct cpu_context *context, const struct cpu_product *product);
 bool cpu_product_run(struct cpu_context *context, const struct cpu_product *product,
                      void *workspace, struct status *status);

@@ -223,7 +223,8 @@ static void test_products(void **state)
     struct random random = random_start("products");
     static const enum dtype dtypes[] = {DTYPE_F32, DTYPE_BF16, DTYPE_F16};
     for (int i = 0; i < ARRAY_LENGTH(dtypes); i++) {
-        int64_t rows = random_integer(&random, 200, 400), columns = 211, depth = 330;
+        int64_t rows = random_integer(&random, 200, 900), depth = 330;
+        int64_t columns = i == 0 ? 1100 : 211;
         bool transpose_a = i == 1, transpose_b = i != 1;
         struct op_case it = start_case(OP_MATMUL, dtypes[i], &random);
         it.call.parameters.transpose_a = transpose_a;
@@ -234,6 +235,43 @@ static void test_products(void **state)
         normal(&it, DTYPE_COUNT, shape_of1(columns));
         op_case_output(&it, i == 1 ? DTYPE_F32 : DTYPE_COUNT, shape_of2(rows, columns));
         check(&it);
+    }
+}
+
+/* Some rows of a, down to one, times some rows of b: the bits of the same elements of the whole. */
+static void test_parts_of_products(void **state)
+{
+    (void)state;
+    struct random random = random_start("parts of products");
+    for (int i = 0; i < 8; i++) {
+        int64_t rows = random_integer(&random, 1, 300), columns = random_integer(&random, 1, 300);
+        struct op_case it = start_case(OP_MATMUL, i % 4 == 3 ? DTYPE_F16 : DTYPE_F32, &random);
+        it.call.parameters.transpose_b = true;
+        int64_t depth = random_integer(&random, 1, 900);
+        struct tensor *a = normal(&it, DTYPE_COUNT, shape_of2(rows, depth));
+        struct tensor *b = normal(&it, DTYPE_COUNT, shape_of2(columns, depth));
+        op_case_output(&it, DTYPE_F32, shape_of2(rows, columns));
+        unsigned char *whole[OP_MAX_OUTPUTS], *part[OP_MAX_OUTPUTS];
+        run_with(&it, 2, whole);
+        int64_t row = random_integer(&random, 0, rows - 1);
+        int64_t column = random_integer(&random, 0, columns - 1);
+        int64_t some_rows = i % 2 ? 1 : random_integer(&random, 1, rows - row);
+        int64_t some_columns = random_integer(&random, 1, columns - column);
+        struct tensor *out = &it.call.outputs[0];
+        int64_t stride = out->row_stride;
+        a->data = (char *)a->data + (size_t)(row * a->row_stride) * dtype_size(a->dtype);
+        b->data = (char *)b->data + (size_t)(column * b->row_stride) * dtype_size(b->dtype);
+        a->shape.dims[0] = out->shape.dims[0] = some_rows;
+        b->shape.dims[0] = out->shape.dims[1] = some_columns;
+        run_with(&it, 3, part);
+        const float *all = (const float *)(whole[0] + it.blocks[OP_MAX_INPUTS].offset);
+        const float *some = (const float *)(part[0] + it.blocks[OP_MAX_INPUTS].offset);
+        for (int64_t r = 0; r < some_rows; r++)
+            assert_memory_equal(all + (row + r) * stride + column, some + r * stride,
+                                (size_t)some_columns * sizeof(float));
+        free(whole[0]);
+        free(part[0]);
+        op_case_free(&it);
     }
 }
 
@@ -311,11 +349,9 @@ static void test_instruction_sets(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_attention),
-        cmocka_unit_test(test_norm_gradients),
-        cmocka_unit_test(test_long_rows),
-        cmocka_unit_test(test_products),
-        cmocka_unit_test(test_nan_stays_in_its_document),
+        cmocka_unit_test(test_attention),         cmocka_unit_test(test_norm_gradients),
+        cmocka_unit_test(test_long_rows),         cmocka_unit_test(test_products),
+        cmocka_unit_test(test_parts_of_products), cmocka_unit_test(test_nan_stays_in_its_document),
         cmocka_unit_test(test_instruction_sets),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -1,5 +1,7 @@
 /* The registry of devices and their accounting of memory. */
+#include "engine/device/cpu/arenas.h"
 #include "engine/device/device.h"
+#include "tests/unit/random.h"
 
 #include <setjmp.h>
 #include <stdarg.h>
@@ -112,13 +114,51 @@ static void test_copies(void **state)
     device_close(device);
 }
 
+/* Blocks are used again, never two at a time, and what is held stays within what was in use. */
+static void test_kept_blocks(void **state)
+{
+    (void)state;
+    enum { BLOCKS = 4, MEGABYTE = 1 << 20 };
+    struct random random = random_start("kept blocks");
+    struct arenas *arenas = arenas_open();
+    unsigned char *blocks[BLOCKS] = {0};
+    size_t bytes[BLOCKS] = {0}, used = 0, most = 0;
+    for (int i = 0; i < 300; i++) {
+        int one = (int)random_integer(&random, 0, BLOCKS - 1);
+        if (blocks[one]) {
+            for (size_t at = 0; at < bytes[one]; at += bytes[one] - 1)
+                assert_int_equal(blocks[one][at], one);
+            arenas_release(arenas, blocks[one], bytes[one]);
+            blocks[one] = NULL;
+            used -= bytes[one];
+        } else {
+            bytes[one] = (size_t)random_integer(&random, 2, 24 * MEGABYTE);
+            blocks[one] = arenas_allocate(arenas, bytes[one]);
+            assert_non_null(blocks[one]);
+            assert_int_equal((uintptr_t)blocks[one] % 64, 0);
+            blocks[one][0] = blocks[one][bytes[one] - 1] = (unsigned char)one;
+            used += bytes[one];
+        }
+        most = used > most ? used : most;
+        assert_true(arenas_held(arenas) <= 2 * most);
+    }
+    for (int i = 0; i < BLOCKS; i++)
+        if (blocks[i])
+            arenas_release(arenas, blocks[i], bytes[i]);
+    assert_null(arenas_allocate(arenas, SIZE_MAX));
+    void *first = arenas_allocate(arenas, 30 * MEGABYTE);
+    arenas_release(arenas, first, 30 * MEGABYTE);
+    assert_ptr_equal(arenas_allocate(arenas, 31 * MEGABYTE), first);
+    arenas_release(arenas, first, 31 * MEGABYTE);
+    arenas_close(arenas);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_registry),
-        cmocka_unit_test(test_classes_and_peaks),
-        cmocka_unit_test(test_limit),
-        cmocka_unit_test(test_copies),
+        cmocka_unit_test(test_registry),    cmocka_unit_test(test_classes_and_peaks),
+        cmocka_unit_test(test_limit),       cmocka_unit_test(test_copies),
+        cmocka_unit_test(test_kept_blocks),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -47,5 +47,10 @@ void KERNEL(softmax_gradient)(float *dp, const float *p, float delta, float scal
 void KERNEL(pack_rows)(float *to, int padded, const void *from, enum dtype dtype, int64_t stride,
                        int size, int rows);
 bool KERNEL(all_finite)(const float *x, int64_t n);
+void KERNEL(product_sizes)(int *rows, int *columns);
+void KERNEL(product_tile)(int rows, int columns, int depth, const float *a, const float *b,
+                          float *c, int64_t c_stride, bool accumulate);
+void KERNEL(pack_transposed)(float *to, int64_t to_stride, const void *from, enum dtype dtype,
+                             int64_t stride, int rows, int columns);
 
 #endif

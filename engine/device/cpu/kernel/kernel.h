@@ -11,6 +11,8 @@ struct kernel_adamw {
     float inverse_c1, inverse_c2, epsilon, rate, decay; /* rate: lr * factor */
 };
 
+enum { PRODUCT_DEPTH = 256 };
+
 struct kernels {
     const char *name;
     /* Conversions of f32, bf16, f16; not in place. */
@@ -70,6 +72,17 @@ struct kernels {
     void (*pack_rows)(float *to, int padded, const void *from, enum dtype dtype, int64_t stride,
                       int size, int rows);
     bool (*all_finite)(const float *x, int64_t n);
+
+    /* Matrix products are made of tiles of this size. */
+    void (*product_sizes)(int *rows, int *columns);
+    /* c [rows,columns] (+)= a b for a tile or the rest of one, with the panels of a whole tile:
+     * a(i,k) = a[i*PRODUCT_DEPTH + k], b is [depth,columns of a tile]; depth up to PRODUCT_DEPTH.
+     */
+    void (*product_tile)(int rows, int columns, int depth, const float *a, const float *b, float *c,
+                         int64_t c_stride, bool accumulate);
+    /* to[i*to_stride + j] = from[j*stride + i] for i < rows, j < columns; f32, bf16 or f16. */
+    void (*pack_transposed)(float *to, int64_t to_stride, const void *from, enum dtype dtype,
+                            int64_t stride, int rows, int columns);
 };
 
 #define KERNEL_JOIN2(name, variant) kernel_##name##_##variant

@@ -31,4 +31,7 @@ const struct kernels KERNEL(table) = {
     .softmax_gradient = KERNEL(softmax_gradient),
     .pack_rows = KERNEL(pack_rows),
     .all_finite = KERNEL(all_finite),
+    .product_sizes = KERNEL(product_sizes),
+    .product_tile = KERNEL(product_tile),
+    .pack_transposed = KERNEL(pack_transposed),
 };
