@@ -15,11 +15,12 @@ struct weights {
 
 struct layer {
     enum layer_kind kind;
-    char path[64];  /* "decoder.1", "multi_token_prediction.heads.0" */
-    int index;      /* among the blocks of the model, for their key/value history */
-    int distance;   /* heads: 0 predicts the next token, 1 the one after it, ... */
-    bool trunk_end; /* blocks: the last decoder block, from whose input the extra blocks start */
-    bool extra;     /* blocks and heads of multi-token prediction */
+    char path[64]; /* "decoder.1", "multi_token_prediction.heads.0" */
+    int index;     /* among the blocks of the model, for their key/value history */
+    int distance;  /* heads: 0 predicts the next token, 1 the one after it, ... */
+    int input;     /* the layer whose output it takes, -1 for embeddings: the one before that has
+                      one, but extra blocks start where the last decoder block does */
+    bool present;  /* on this rank: its parameters are declared, and it can be emitted */
     struct weights norm_1, norm_2, query, key_value, dense, layer_1, layer_2, router; /* blocks */
     int word_embeddings, position_embeddings; /* embeddings */
     struct weights final_norm;                /* heads */
@@ -31,6 +32,7 @@ struct model {
     struct layer *layers; /* in model order */
     int layer_count;
     int block_count;  /* decoder and extra blocks */
+    int last_output;  /* while layers are added: the last one that has an output */
     int rotary_table; /* VALUE_CONSTANT f32 [positions, head size], -1 without rotary */
 };
 
@@ -39,8 +41,7 @@ struct flow {
     int tokens, positions, document_start; /* inputs; positions -1 if the model needs none */
     const int *labels;                     /* [heads] */
     const int *label_counts;               /* [heads] */
-    int hidden;                            /* output of the layer before */
-    int trunk;                             /* input of the last decoder block */
+    int *outputs;    /* [layers]: the output of each layer (heads have none), or -1 */
     int *key_values; /* [blocks]: keys and values of this micro-batch so far, or -1; shared by
                         its micro-sequences */
     int64_t micro_batch_tokens, tokens_count, first_token; /* of the micro-sequence */
@@ -48,8 +49,10 @@ struct flow {
     int loss_count;
 };
 
-/* Declares all parameters and constants. Free with model_free. */
-struct model *model_create(struct builder *builder);
+int model_layer_count(const struct config *config);
+/* Declares all parameters and constants of the layers that `present` names ([layers]; the others
+ * are on other pipeline ranks). Free with model_free. */
+struct model *model_create(struct builder *builder, const bool *present);
 void model_free(struct model *model);
 
 /* Emits the forward instructions of one layer; reads and updates `flow`. */

@@ -4,6 +4,13 @@
 #include <math.h>
 #include <stdio.h>
 
+struct layout tensor_layout(const struct builder *builder, int dimension, int parts)
+{
+    struct layout layout = {0};
+    layout_cut(&layout, &builder->program->seat, dimension, parts, COMM_TENSOR);
+    return layout;
+}
+
 static int declare(struct builder *builder, const char *path, const char *name, struct shape shape,
                    const struct parameter_options *options)
 {
@@ -13,56 +20,64 @@ static int declare(struct builder *builder, const char *path, const char *name, 
 }
 
 int declare_weight(struct builder *builder, const char *path, const char *name, struct shape shape,
-                   double std, double lr_scale, struct source source)
+                   double std, double lr_scale, struct layout layout, struct source source)
 {
     double fallback = 1.0 / sqrt((double)builder->config->base_model.hidden_size);
     return declare(builder, path, name, shape,
                    &(struct parameter_options){.initial_std = std < 0 ? fallback : std,
                                                .weight_decay = true,
                                                .lr_scale = lr_scale,
+                                               .layout = layout,
                                                .source = source});
 }
 
 int declare_vector(struct builder *builder, const char *path, const char *name, int64_t length,
-                   double initial, double lr_scale, struct source source)
+                   double initial, double lr_scale, struct layout layout, struct source source)
 {
-    return declare(builder, path, name, shape_of1(length),
-                   &(struct parameter_options){
-                       .initial_value = initial, .lr_scale = lr_scale, .source = source});
+    return declare(
+        builder, path, name, shape_of1(length),
+        &(struct parameter_options){
+            .initial_value = initial, .lr_scale = lr_scale, .layout = layout, .source = source});
 }
 
 struct weights declare_norm(struct builder *builder, const char *path, const char *name,
                             const struct normalization_config *norm, int64_t length)
 {
     struct weights weights = {-1, -1};
+    struct layout whole = {0};
     char full[64];
     if (norm->type == NORMALIZATION_NONE)
         return weights;
     snprintf(full, sizeof(full), "%s.weight", name);
-    weights.weight = declare_vector(builder, path, full, length, 1, 1, norm->source);
+    weights.weight = declare_vector(builder, path, full, length, 1, 1, whole, norm->source);
     snprintf(full, sizeof(full), "%s.bias", name);
     if (norm->type == NORMALIZATION_LAYER_NORM)
-        weights.bias = declare_vector(builder, path, full, length, 0, 1, norm->source);
+        weights.bias = declare_vector(builder, path, full, length, 0, 1, whole, norm->source);
     return weights;
 }
 
 struct weights declare_linear(struct builder *builder, const char *path, const char *name,
                               const struct linear_config *linear, struct shape weight,
-                              int64_t outputs, double lr_scale)
+                              int64_t outputs, double lr_scale, const struct tensor_cut *cut)
 {
     struct weights weights = {-1, -1};
+    struct layout layout = {0}, bias = {0};
+    if (cut && cut->parts > 0)
+        layout = tensor_layout(builder, cut->dimension, cut->parts);
+    if (cut && cut->parts > 0 && cut->bias)
+        bias = tensor_layout(builder, 0, cut->parts);
     double scale = linear->lr_scale * lr_scale;
     char full[64];
     snprintf(full, sizeof(full), "%s.weight", name);
     weights.weight = declare_weight(builder, path, full, weight, linear->initialization_std, scale,
-                                    linear->source);
+                                    layout, linear->source);
     snprintf(full, sizeof(full), "%s.bias", name);
     if (linear->bias)
-        weights.bias = declare_vector(builder, path, full, outputs, 0, scale, linear->source);
+        weights.bias = declare_vector(builder, path, full, outputs, 0, scale, bias, linear->source);
     return weights;
 }
 
-int weight_value(const struct builder *builder, int parameter)
+int weight_value(struct builder *builder, int parameter)
 {
     return parameter < 0 ? -1 : builder_weight(builder, parameter);
 }

@@ -15,12 +15,26 @@ static bool wanted(const struct builder *builder, int value)
     return builder_value(builder, value)->needs_gradient;
 }
 
-/* Gradients of parameters are kept in f32 whatever the compute dtype. */
+/* Gradients of parameters are kept in f32 whatever the compute dtype. A gradient is cut like what
+ * it is the gradient of. */
 static struct output_spec gradient_spec(const struct builder *builder, int value)
 {
     const struct value *of = builder_value(builder, value);
     enum dtype dtype = builder->parameter_of[value] >= 0 ? DTYPE_F32 : of->dtype;
-    return (struct output_spec){NULL, dtype, of->shape};
+    return (struct output_spec){NULL, dtype, of->shape, &of->layout};
+}
+
+static unsigned partial(const struct builder *builder, int value)
+{
+    return builder_value(builder, value)->layout.partial;
+}
+
+/* What makes two summands over different groups summands over the same ones. */
+static void complete_differences(struct builder *builder, int *a, int *b)
+{
+    unsigned common = partial(builder, *a) & partial(builder, *b);
+    *a = emit_complete_over(builder, *a, ~common, NULL);
+    *b = emit_complete_over(builder, *b, ~common, NULL);
 }
 
 /* Emits one gradient instruction whose outputs are the gradients of `targets`; returns its index.
@@ -40,7 +54,12 @@ static int emit_gradients(struct builder *builder, enum op op,
 static void name_contribution(struct builder *builder, int target, int contribution)
 {
     const struct value *value = builder_value(builder, contribution);
-    if (value->name[0] || value->producer < 0)
+    if (value->name[0] || value->producer < 0 || value->layout.partial)
+        return;
+    /* What other pipeline ranks sum up, and what is gathered, has no counterpart elsewhere. */
+    int of = builder_value(builder, target)->producer;
+    if (builder->program->instructions[value->producer].op == OP_RECEIVE ||
+        (of >= 0 && builder->program->instructions[of].op == OP_ALL_GATHER))
         return;
     char path[256];
     snprintf(path, sizeof(path), "%s<-%s.%s", builder_value(builder, target)->path,
@@ -48,15 +67,37 @@ static void name_contribution(struct builder *builder, int target, int contribut
     program_name_value(builder->program, contribution, WHAT_BW, path, &value->origin);
 }
 
+/* Ranks with other samples, and ranks with other tokens of them, each have a summand of the
+ * gradient of a parameter: for its reduction they are all data ranks. Copies of a tied weight on
+ * other pipeline ranks have summands too. */
+static void mark_summand(struct builder *builder, int parameter, int contribution)
+{
+    const struct seat *seat = &builder->program->seat;
+    struct layout layout = builder_value(builder, contribution)->layout;
+    bool tokens = seat_size(seat, COMM_SEQUENCE_DATA) > 1, batches = seat_batches(seat) > 1;
+    if ((tokens && !(layout.partial >> COMM_SEQUENCE_DATA & 1)) || (batches && !layout.batch))
+        builder_error(builder, "a gradient of %s that is not a summand over the data ranks",
+                      builder_value(builder, builder->program->parameters[parameter].value)->path);
+    layout.partial &= ~(1u << COMM_SEQUENCE_DATA);
+    layout.batch = false;
+    if (tokens || batches)
+        layout.partial |= 1u << COMM_DATA;
+    if (builder->program->parameters[parameter].tied)
+        layout.partial |= 1u << COMM_TIED;
+    builder_set_layout(builder, contribution, &layout);
+}
+
 static void contribute_to_parameter(struct builder *builder, int parameter, int contribution)
 {
     struct program *program = builder->program;
     int master = program->parameters[parameter].value;
     int total = builder->gradient[master];
+    mark_summand(builder, parameter, contribution);
     if (total < 0) {
         total = contribution;
     } else {
-        struct output_spec output = gradient_spec(builder, master);
+        complete_differences(builder, &total, &contribution);
+        struct output_spec output = {NULL, DTYPE_F32, builder_value(builder, total)->shape, NULL};
         name_contribution(builder, master, contribution);
         int index =
             builder_emit(builder, OP_ACCUMULATE, NULL, (int[]){total, contribution}, 2, &output, 1);
@@ -79,6 +120,7 @@ static void contribute(struct builder *builder, int value, int contribution)
     }
     int before = builder->gradient[value];
     if (before >= 0) {
+        complete_differences(builder, &before, &contribution);
         name_contribution(builder, value, before);
         name_contribution(builder, value, contribution);
     }
@@ -126,7 +168,10 @@ static void back_slice_rows(struct builder *builder, struct instruction in, int 
         builder->program->instructions[builder_value(builder, base)->producer].op == OP_WRITE_ROWS;
     if (!gathered) {
         struct output_spec spec = gradient_spec(builder, x);
+        struct layout layout = builder_value(builder, x)->layout;
+        layout.partial = partial(builder, g);
         base = emit_fill(builder, 0, spec.dtype, spec.shape);
+        builder_set_layout(builder, base, &layout);
     }
     int whole = emit_write_rows(builder, base, g, in.parameters.first_row, NULL);
     if (gathered)
@@ -290,6 +335,47 @@ static void back_combine_rows(struct builder *builder, struct instruction in, in
     contribute_outputs(builder, index, in.inputs, 2);
 }
 
+/* The sum has each summand's gradient. */
+static void back_all_reduce(struct builder *builder, struct instruction in, int g)
+{
+    contribute(builder, in.inputs[0], g);
+}
+
+static void back_reduce_scatter(struct builder *builder, struct instruction in, int g)
+{
+    if (!wanted(builder, in.inputs[0]))
+        return;
+    enum comm_group group = (enum comm_group)in.parameters.group;
+    contribute(builder, in.inputs[0], emit_all_gather(builder, g, group, NULL));
+}
+
+/* Each rank has a summand of the gradient of all that was gathered, or all of it. */
+static void back_all_gather(struct builder *builder, struct instruction in, int g)
+{
+    enum comm_group group = (enum comm_group)in.parameters.group;
+    if (!wanted(builder, in.inputs[0]))
+        return;
+    bool summand = partial(builder, g) >> group & 1;
+    contribute(builder, in.inputs[0],
+               summand ? emit_reduce_scatter(builder, g, group, NULL)
+                       : emit_own_rows(builder, g, group, NULL));
+}
+
+static void back_send(struct builder *builder, struct instruction in, int g)
+{
+    (void)g;
+    int x = in.inputs[0];
+    struct output_spec spec = gradient_spec(builder, x);
+    struct layout layout = *spec.layout;
+    contribute(builder, x,
+               emit_receive(builder, in.parameters.peer, spec.dtype, spec.shape, &layout, NULL));
+}
+
+static void back_receive(struct builder *builder, struct instruction in, int g)
+{
+    emit_send(builder, g, in.parameters.peer);
+}
+
 typedef void rule(struct builder *builder, struct instruction in, int gradient);
 
 static const struct {
@@ -311,25 +397,53 @@ static const struct {
     [OP_ACTIVATION] = {back_activation, false},
     [OP_GATED_ACTIVATION] = {back_activation, false},
     [OP_CROSS_ENTROPY] = {back_cross_entropy, true},
+    [OP_CROSS_ENTROPY_PARALLEL] = {back_cross_entropy, true},
     [OP_TOP_K] = {back_top_k, true},
     [OP_LOAD_BALANCE] = {back_load_balance, true},
     [OP_GATHER_ROWS] = {back_gather_rows, false},
     [OP_GROUPED_MATMUL] = {back_grouped_matmul, false},
     [OP_COMBINE_ROWS] = {back_combine_rows, false},
+    [OP_ALL_REDUCE] = {back_all_reduce, false},
+    [OP_REDUCE_SCATTER] = {back_reduce_scatter, false},
+    [OP_ALL_GATHER] = {back_all_gather, false},
+    [OP_SEND] = {back_send, true},
+    [OP_RECEIVE] = {back_receive, false},
 };
 
 bool backward_has_rule(enum op op)
 {
-    return rules[op].emit != NULL || op == OP_FILL || op == OP_ROUTE_ROWS;
+    return rules[op].emit != NULL || op == OP_FILL || op == OP_ROUTE_ROWS ||
+           op == OP_CROSS_ENTROPY_PART;
 }
 
-/* All contributions to the gradient of a forward value are in: it gets its canonical name. A
- * gradient that was passed on unchanged (through an addition) is found under both names. */
+static enum op producer_of(const struct builder *builder, int value)
+{
+    return builder->program->instructions[builder_value(builder, value)->producer].op;
+}
+
+/* All contributions to the gradient of a forward value are in: summands of it are added up. Only
+ * what was gathered may stay a summand, because its own rule scatters the sum; with a name it must
+ * be found whole. */
+static void complete_gradient(struct builder *builder, int value)
+{
+    int gradient = builder->gradient[value];
+    if (gradient < 0 || builder->parameter_of[value] >= 0 || !partial(builder, gradient))
+        return;
+    if (producer_of(builder, value) == OP_ALL_GATHER &&
+        builder_value(builder, value)->what != WHAT_FW)
+        return;
+    builder->gradient[value] = emit_complete(builder, gradient, NULL);
+}
+
+/* It gets its canonical name. A gradient that was passed on unchanged (through an addition) is
+ * found under both names. What a rank has received has contributions on the rank that sent it,
+ * where the gradient is named. */
 static void name_gradient(struct builder *builder, int value)
 {
     int gradient = builder->gradient[value];
     const struct value *forward = builder_value(builder, value);
-    if (gradient < 0 || forward->what != WHAT_FW || builder->parameter_of[value] >= 0)
+    if (gradient < 0 || forward->what != WHAT_FW || builder->parameter_of[value] >= 0 ||
+        producer_of(builder, value) == OP_RECEIVE)
         return;
     struct program *program = builder->program;
     if (!program->values[gradient].name[0]) {
@@ -343,21 +457,31 @@ static void name_gradient(struct builder *builder, int value)
     program->values[gradient].log_point |= forward->log_point;
 }
 
+/* Weights that were gathered for the forward pass may be gone (ZeRO 3). */
+static void use_restored_weights(struct builder *builder, struct instruction *in)
+{
+    for (int i = 0; i < in->input_count; i++)
+        if (builder->parameter_of[in->inputs[i]] >= 0)
+            in->inputs[i] = builder_weight(builder, builder->parameter_of[in->inputs[i]]);
+}
+
 void backward_emit(struct builder *builder, int first, int last)
 {
     struct origin saved = builder->origin;
     for (int i = last - 1; i >= first; i--) {
         struct instruction in = builder->program->instructions[i];
-        bool needs = false;
+        bool needs = in.op == OP_SEND && wanted(builder, in.inputs[0]);
+        builder->origin = in.origin;
+        builder->origin.phase = PHASE_BACKWARD;
         for (int k = 0; k < in.output_count; k++) {
             needs |= wanted(builder, in.outputs[k]);
+            complete_gradient(builder, in.outputs[k]);
             name_gradient(builder, in.outputs[k]);
         }
         int gradient = in.output_count ? gradient_of(builder, in.outputs[0]) : -1;
         if (!needs || !rules[in.op].emit || (gradient < 0 && !rules[in.op].root))
             continue;
-        builder->origin = in.origin;
-        builder->origin.phase = PHASE_BACKWARD;
+        use_restored_weights(builder, &in);
         rules[in.op].emit(builder, in, gradient);
     }
     builder->origin = saved;

@@ -2,6 +2,8 @@
  * instruction computes. A shape that does not fit is an internal error kept in builder->status:
  * emitting goes on with well-formed values, and the schedule reports the first such error.
  *
+ * Shapes are those of this rank's parts, and the layouts of outputs follow from the operands'
+ * (layout.h).
  * `name` is the value's path inside the layer ("mixer.query"); NULL leaves it unnamed. */
 #ifndef ENGINE_PROGRAM_BUILDER_H
 #define ENGINE_PROGRAM_BUILDER_H
@@ -31,6 +33,8 @@ void builder_part(struct builder *builder, const char *part, struct source sourc
 int builder_input(struct builder *builder, const char *path, enum dtype dtype, struct shape shape);
 int builder_constant(struct builder *builder, enum dtype dtype, struct shape shape,
                      const void *data);
+/* Says how a value is spread over ranks; its shape is that of this rank's part. */
+void builder_set_layout(struct builder *builder, int value, const struct layout *layout);
 
 /* How a parameter starts and is trained. */
 struct parameter_options {
@@ -38,20 +42,27 @@ struct parameter_options {
     double initial_value;
     bool weight_decay;
     double lr_scale;
+    bool tied;            /* other pipeline ranks have copies */
+    struct layout layout; /* how layers want it: whole, or cut over the tensor ranks */
     struct source source;
 };
-/* Declares a parameter (f32 master weight, moments, the 16-bit copy when computing in 16 bit) and
- * returns its index in program->parameters. `path` is its canonical path. */
+/* Declares a parameter of that global shape (f32 master weight, moments, the 16-bit copy when
+ * computing in 16 bit) and returns its index in program->parameters. `path` is its canonical path.
+ * Master weight and moments are cut over the data ranks too, where the rows divide evenly. */
 int builder_parameter(struct builder *builder, const char *path, struct shape shape,
                       const struct parameter_options *options);
-/* The value that layers use for a parameter. */
-int builder_weight(const struct builder *builder, int parameter);
+/* The value that layers use for a parameter. With ZeRO 3 it is gathered from the data ranks here if
+ * builder_forget_weights was called since. */
+int builder_weight(struct builder *builder, int parameter);
+/* ZeRO 3: what was gathered is not kept for what comes next. */
+void builder_forget_weights(struct builder *builder);
 
 /* Appends an instruction with up to 3 outputs; returns its index. */
 struct output_spec {
-    const char *name; /* path inside the layer, NULL = unnamed */
+    const char *name; /* path inside the layer, NULL = unnamed; a summand stays unnamed */
     enum dtype dtype;
     struct shape shape;
+    const struct layout *layout; /* what is expected (layout.h); NULL: what follows */
 };
 int builder_emit(struct builder *builder, enum op op, const struct op_parameters *parameters,
                  const int *inputs, int input_count, const struct output_spec *outputs,
@@ -63,10 +74,12 @@ int emit_add(struct builder *builder, int a, int b, const char *name);
 int emit_slice_rows(struct builder *builder, int x, int64_t first, int64_t rows, const char *name);
 int emit_write_rows(struct builder *builder, int base, int x, int64_t first, const char *name);
 int emit_fill(struct builder *builder, double value, enum dtype dtype, struct shape shape);
+/* A weight whose rows are cut makes summands. */
 int emit_embedding(struct builder *builder, int indices, int weight, const char *name);
 /* y = x W^T + bias (W [out,in]) or, `transposed`, x W + bias (W [in,out]); bias -1 = none. */
 int emit_linear(struct builder *builder, int x, int weight, int bias, bool transposed,
                 const char *name);
+int emit_add_bias(struct builder *builder, int x, int bias, const char *name);
 int emit_layer_norm(struct builder *builder, int x, int weight, int bias, double epsilon,
                     const char *name);
 int emit_rms_norm(struct builder *builder, int x, int weight, double epsilon, const char *name);
@@ -79,6 +92,9 @@ int emit_activation(struct builder *builder, int x, enum activation kind, bool g
 /* The loss of one chunk of logits, f32 [1]. */
 int emit_cross_entropy(struct builder *builder, int logits, int labels, int count, double factor,
                        const char *name);
+/* The same of logits whose columns are cut over the tensor ranks, which meet for it. */
+int emit_cross_entropy_parallel(struct builder *builder, int logits, int labels, int count,
+                                double factor, const char *name);
 /* Mixture of experts. */
 void emit_top_k(struct builder *builder, int logits, int experts_per_token, int *experts,
                 int *scores);
@@ -89,6 +105,20 @@ int emit_gather_rows(struct builder *builder, int x, int rows, const char *name)
 int emit_grouped_matmul(struct builder *builder, int x, int weight, int ends, bool transposed,
                         const char *name);
 int emit_combine_rows(struct builder *builder, int y, int scores, int rows, const char *name);
+
+/* Collectives of this rank's group. With one rank in it: `x` itself, unnamed as it is. */
+int emit_all_reduce(struct builder *builder, int x, enum comm_group group, const char *name);
+int emit_all_gather(struct builder *builder, int x, enum comm_group group, const char *name);
+int emit_reduce_scatter(struct builder *builder, int x, enum comm_group group, const char *name);
+/* The rows of a whole tensor that a cut over `group` leaves this rank. */
+int emit_own_rows(struct builder *builder, int x, enum comm_group group, const char *name);
+/* Adds up a summand over all its groups; `x` itself if it is complete. */
+int emit_complete(struct builder *builder, int x, const char *name);
+/* Adds up the groups of `groups` (bits) only. */
+int emit_complete_over(struct builder *builder, int x, unsigned groups, const char *name);
+void emit_send(struct builder *builder, int x, int rank);
+int emit_receive(struct builder *builder, int rank, enum dtype dtype, struct shape shape,
+                 const struct layout *layout, const char *name);
 
 const struct value *builder_value(const struct builder *builder, int value);
 /* Remembers the first error. */

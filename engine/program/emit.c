@@ -23,7 +23,7 @@ static int emit_one(struct builder *builder, enum op op, const struct op_paramet
                     const int *inputs, int input_count, enum dtype dtype, struct shape shape,
                     const char *name)
 {
-    struct output_spec output = {name, dtype, shape};
+    struct output_spec output = {name, dtype, shape, NULL};
     int index = builder_emit(builder, op, parameters, inputs, input_count, &output, 1);
     return builder->program->instructions[index].outputs[0];
 }
@@ -81,7 +81,9 @@ int emit_fill(struct builder *builder, double value, enum dtype dtype, struct sh
 
 int emit_embedding(struct builder *builder, int indices, int weight, const char *name)
 {
-    return emit_one(builder, OP_EMBEDDING, NULL, (int[]){indices, weight}, 2, builder->dtype,
+    const struct shard *shard = &builder_value(builder, weight)->shard;
+    struct op_parameters parameters = {.first_row = shard_global_index(shard, 0, 0)};
+    return emit_one(builder, OP_EMBEDDING, &parameters, (int[]){indices, weight}, 2, builder->dtype,
                     shape_of2(rows(builder, indices), columns(builder, weight)), name);
 }
 
@@ -94,14 +96,20 @@ int emit_linear(struct builder *builder, int x, int weight, int bias, bool trans
                     shape_of2(rows(builder, x), width), name);
 }
 
+int emit_add_bias(struct builder *builder, int x, int bias, const char *name)
+{
+    return emit_like(builder, OP_ADD_BIAS, NULL, (int[]){x, bias}, 2, name);
+}
+
 int emit_layer_norm(struct builder *builder, int x, int weight, int bias, double epsilon,
                     const char *name)
 {
     struct shape per_row = shape_of1(rows(builder, x));
     char side[2][128];
-    struct output_spec outputs[] = {{name, builder->dtype, shape_of_value(builder, x)},
-                                    {side_name(name, "mean", side[0]), DTYPE_F32, per_row},
-                                    {side_name(name, "inverse", side[1]), DTYPE_F32, per_row}};
+    struct output_spec outputs[] = {
+        {name, builder->dtype, shape_of_value(builder, x), NULL},
+        {side_name(name, "mean", side[0]), DTYPE_F32, per_row, NULL},
+        {side_name(name, "inverse", side[1]), DTYPE_F32, per_row, NULL}};
     int index = builder_emit(builder, OP_LAYER_NORM, &(struct op_parameters){.epsilon = epsilon},
                              (int[]){x, weight, bias}, 3, outputs, 3);
     return output_of(builder, index, 0);
@@ -111,8 +119,8 @@ int emit_rms_norm(struct builder *builder, int x, int weight, double epsilon, co
 {
     char side[128];
     struct output_spec outputs[] = {
-        {name, builder->dtype, shape_of_value(builder, x)},
-        {side_name(name, "inverse", side), DTYPE_F32, shape_of1(rows(builder, x))}};
+        {name, builder->dtype, shape_of_value(builder, x), NULL},
+        {side_name(name, "inverse", side), DTYPE_F32, shape_of1(rows(builder, x)), NULL}};
     int index = builder_emit(builder, OP_RMS_NORM, &(struct op_parameters){.epsilon = epsilon},
                              (int[]){x, weight}, 2, outputs, 2);
     return output_of(builder, index, 0);
@@ -130,9 +138,9 @@ int emit_attention(struct builder *builder, int q, int kv, int document_start,
                    const struct op_parameters *parameters, const char *name)
 {
     char side[128];
-    struct output_spec outputs[] = {{name, builder->dtype, shape_of_value(builder, q)},
+    struct output_spec outputs[] = {{name, builder->dtype, shape_of_value(builder, q), NULL},
                                     {side_name(name, "log_sum_exp", side), DTYPE_F32,
-                                     shape_of2(rows(builder, q), parameters->heads)}};
+                                     shape_of2(rows(builder, q), parameters->heads), NULL}};
     int index = builder_emit(builder, OP_ATTENTION, parameters, (int[]){q, kv, document_start}, 3,
                              outputs, 2);
     return output_of(builder, index, 0);
@@ -153,8 +161,8 @@ int emit_cross_entropy(struct builder *builder, int logits, int labels, int coun
 {
     char side[128];
     struct output_spec outputs[] = {
-        {name, DTYPE_F32, shape_of1(1)},
-        {side_name(name, "log_sum_exp", side), DTYPE_F32, shape_of1(rows(builder, logits))}};
+        {name, DTYPE_F32, shape_of1(1), NULL},
+        {side_name(name, "log_sum_exp", side), DTYPE_F32, shape_of1(rows(builder, logits)), NULL}};
     int index = builder_emit(builder, OP_CROSS_ENTROPY, &(struct op_parameters){.factor = factor},
                              (int[]){logits, labels, count}, 3, outputs, 2);
     return output_of(builder, index, 0);
@@ -166,7 +174,7 @@ void emit_top_k(struct builder *builder, int logits, int experts_per_token, int 
     struct shape shape = shape_of2(rows(builder, logits), experts_per_token);
     /* The scores stay unnamed: what reaches them as a gradient is mostly a part common to all
      * experts, which the softmax takes away, so its relative error says nothing. */
-    struct output_spec outputs[] = {{NULL, DTYPE_I32, shape}, {NULL, DTYPE_F32, shape}};
+    struct output_spec outputs[] = {{NULL, DTYPE_I32, shape, NULL}, {NULL, DTYPE_F32, shape, NULL}};
     int index = builder_emit(builder, OP_TOP_K, NULL, &logits, 1, outputs, 2);
     *experts = output_of(builder, index, 0);
     *scores = output_of(builder, index, 1);
@@ -182,8 +190,8 @@ int emit_load_balance(struct builder *builder, int logits, int experts, double c
 void emit_route_rows(struct builder *builder, int experts, int expert_count, int *slots, int *ends)
 {
     int64_t count = shape_elements(shape_of_value(builder, experts));
-    struct output_spec outputs[] = {{NULL, DTYPE_I32, shape_of1(count)},
-                                    {NULL, DTYPE_I32, shape_of1(expert_count)}};
+    struct output_spec outputs[] = {{NULL, DTYPE_I32, shape_of1(count), NULL},
+                                    {NULL, DTYPE_I32, shape_of1(expert_count), NULL}};
     int index = builder_emit(builder, OP_ROUTE_ROWS, NULL, &experts, 1, outputs, 2);
     *slots = output_of(builder, index, 0);
     *ends = output_of(builder, index, 1);

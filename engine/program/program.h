@@ -10,6 +10,7 @@
 #include "engine/base/names.h"
 #include "engine/config/config.h"
 #include "engine/device/device.h"
+#include "engine/program/layout.h"
 #include "engine/tensor/op.h"
 
 /* What a tensor is: the first word of its canonical name, with the meaning that the tolerance
@@ -41,7 +42,8 @@ const char *phase_name(enum phase phase); /* "restore", "forward", ... static */
 struct origin {
     enum phase phase;
     int stage;
-    int micro_batch, micro_batches;      /* index and number of sequential micro-batches */
+    int micro_batch, micro_batches;      /* index and number of micro-batches of the whole step:
+                                            sequential ones times batch-data ranks */
     int micro_sequence, micro_sequences; /* index and number of splits */
     const char *layer;                   /* "decoder.1" (owned by the program) */
     const char *part;                    /* "mlp.layer_2", "" (owned by the program) */
@@ -65,8 +67,9 @@ struct value {
     bool log_point; /* one of the tensors of the model tests' logs (layer outputs, input
                        gradients, parameter gradients): what verdicts are about */
     enum dtype dtype;
-    struct shape shape;
-    struct shard shard; /* place in the global tensor */
+    struct shape shape;   /* of what this rank holds */
+    struct shard shard;   /* place in the global tensor; no global shape: it is the whole */
+    struct layout layout; /* how it is spread over ranks */
     enum memory_class memory_class;
     int producer;        /* instruction index, -1 for inputs, constants, states */
     int state;           /* the VALUE_STATE that this value becomes at the end of the step, or -1 */
@@ -88,13 +91,15 @@ struct instruction {
 /* How a parameter starts, and how it is updated. */
 struct parameter {
     int value;                       /* the VALUE_STATE of the master weight (f32) */
-    int compute;                     /* what layers use: `value`, or its 16-bit copy of this step */
+    int compute;                     /* what layers use: `value`, its 16-bit copy of this step, or
+                                        what was gathered of that from the data ranks; -1: not yet */
     int gradient;                    /* the complete gradient (f32), -1 when frozen */
     int first_moment, second_moment; /* VALUE_STATE, -1 when frozen */
     double initial_std;              /* normal(0, std) if > 0 */
     double initial_value;            /* constant otherwise */
     bool weight_decay;
     double lr_scale; /* 0 = frozen */
+    bool tied;       /* other pipeline ranks have copies of it */
 };
 
 /* Well-known inputs that the training loop fills, by value id; -1 if the program has none. */
@@ -110,13 +115,15 @@ struct program_inputs {
 
 /* Scalars that a step reports. Value ids or -1. */
 struct program_outputs {
-    int *losses; /* every loss term of every micro-batch and head, f32 [1]; sum = step loss */
+    int *losses; /* every loss term of every micro-batch and head, f32 [1], that no rank before
+                    this one has too: the sum over ranks = step loss */
     int loss_count;
     int gradient_norm; /* f32 [1] */
     int scaler;        /* VALUE_STATE f64 [4], see OPTIMIZER_FACTORS */
 };
 
 struct program {
+    struct seat seat; /* the rank whose program it is */
     struct value *values;
     int value_count, value_capacity;
     struct instruction *instructions;

@@ -55,6 +55,8 @@
     X(SUM_SQUARES, "sum_squares", 2, 2, 1)                                                         \
     X(OPTIMIZER_FACTORS, "optimizer_factors", 3, 3, 3)                                             \
     X(ADAMW, "adamw", 5, 5, 3)                                                                     \
+    X(CROSS_ENTROPY_PART, "cross_entropy_part", 2, 2, 2)                                           \
+    X(CROSS_ENTROPY_PARALLEL, "cross_entropy_parallel", 5, 5, 2)                                   \
     X(ALL_REDUCE, "all_reduce", 1, 1, 1)                                                           \
     X(ALL_GATHER, "all_gather", 1, 1, 1)                                                           \
     X(REDUCE_SCATTER, "reduce_scatter", 1, 1, 1)                                                   \
@@ -120,7 +122,18 @@ enum activation {
  *                    loss = sum over labels >= 0 of (lse - l[label]) / count, where l =
  *                    factor * logits and lse = log sum exp l; 0 when count is 0
  * CROSS_ENTROPY_GRADIENT (logits, labels, count, lse, scale f64 [1]) -> dlogits [T,V] =
- *                    scale*factor/count * (softmax - onehot), rows with label < 0 are zero
+ *                    scale*factor/count * (softmax - onehot), rows with label < 0 are zero. With
+ *                    window > 0 the logits are a part of a vocabulary of `window`, from first_row
+ *                    on, and lse is that of the whole
+ * CROSS_ENTROPY_PART (logits [T,V], labels i32 [T]) -> (lse f32 [1,T], target f32 [T]): logits are
+ *                    columns first_row .. first_row+V-1 of a vocabulary of `window`. lse = log sum
+ *                    exp l of the part; target = l[label - first_row], 0 where the label is
+ *                    masked or outside of the part
+ * CROSS_ENTROPY_PARALLEL (logits [T,V], labels, count f64 [1], parts f32 [p,T], target f32 [T]) ->
+ *                    (loss f32 [1], lse f32 [T]): parts = lse of all p parts, target = the sum of
+ *                    theirs; lse = log sum exp of a column of parts, loss = sum over labels >= 0
+ *                    of (lse - target) / count. Of the logits only the shape is looked at; they
+ *                    are what the gradient goes to. first_row and window as above
  * TOP_K              logits [T,E] -> (experts i32 [T,k], scores f32 [T,k]): the k largest, largest
  *                    first, ties to the lower expert; scores = softmax over those k
  * TOP_K_GRADIENT     (dscores f32 [T,k], experts, scores) -> dlogits [T,E]
@@ -159,8 +172,9 @@ struct op_parameters {
     double epsilon; /* norms, ADAMW */
     double scale;   /* ATTENTION* */
     double beta1, beta2, decay; /* ADAMW; betas also OPTIMIZER_FACTORS */
-    int64_t first_row;          /* SLICE_ROWS, WRITE_ROWS, EMBEDDING*, ROTARY, ATTENTION* */
-    int64_t window;             /* ATTENTION*: 0 = none; OPTIMIZER_FACTORS: growth interval */
+    int64_t first_row; /* SLICE_ROWS, WRITE_ROWS, EMBEDDING*, ROTARY, ATTENTION*, CROSS_ENTROPY_* */
+    int64_t window;    /* ATTENTION*: 0 = none; OPTIMIZER_FACTORS: growth interval; CROSS_ENTROPY_*:
+                          vocabulary of which the logits are a part, 0 = all of it */
     int heads, head_groups, head_size; /* ROTARY (heads, head_size), ATTENTION* */
     enum activation activation;        /* (GATED_)ACTIVATION(_GRADIENT) */
     bool causal, transpose_a, transpose_b, inverse, dynamic, average;

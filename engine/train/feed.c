@@ -51,6 +51,19 @@ static int32_t *copy_row(const struct tensor *tensor, int step, int64_t first, i
     return row;
 }
 
+/* How many micro-batches the step has on all ranks. */
+static int step_batches(const struct run *run)
+{
+    return run->micro_batches * seat_batches(&run->program->seat);
+}
+
+/* The number among them of this rank's micro-batch `index`. */
+static int step_index(const struct run *run, int index)
+{
+    const struct seat *seat = &run->program->seat;
+    return index * seat_batches(seat) + seat_batch(seat);
+}
+
 /* Recorded data hold one micro-batch for each step. */
 static bool read_recorded(struct run *run, struct micro_batch *batch, struct status *status)
 {
@@ -61,10 +74,10 @@ static bool read_recorded(struct run *run, struct micro_batch *batch, struct sta
     const struct tensor *starts = labels ? recorded(run, "document_start", tokens, status) : NULL;
     if (!starts)
         return false;
-    if (run->micro_batches > 1)
+    if (step_batches(run) > 1)
         return status_fail(status, STATUS_UNSUPPORTED,
                            "recorded data hold one micro-batch for each step, but %s has %d",
-                           run->config->name, run->micro_batches);
+                           run->config->name, step_batches(run));
     batch->tokens = tokens;
     batch->heads = heads;
     batch->ids = copy_row(ids, run->step, 0, tokens);
@@ -83,7 +96,7 @@ static bool read_batches(struct run *run, struct status *status)
     for (int i = 0; i < run->micro_batches; i++) {
         micro_batch_free(&run->batches[i]);
         run->batches[i] = (struct micro_batch){0};
-        bool ok = run->data ? data_read(run->data, run->step, i, run->micro_batches,
+        bool ok = run->data ? data_read(run->data, run->step, step_index(run, i), step_batches(run),
                                         &run->batches[i], status)
                             : read_recorded(run, &run->batches[i], status);
         if (!ok)
@@ -92,36 +105,65 @@ static bool read_batches(struct run *run, struct status *status)
     return true;
 }
 
+/* Writes this rank's rows of a micro-sequence. */
+static bool write_rows(struct run *run, int input, const int32_t *rows, struct status *status)
+{
+    const struct shard *shard = &run->program->values[input].shard;
+    return executor_write(run->executor, input, rows + shard_global_index(shard, 0, 0), status);
+}
+
 static bool write_sequence(struct run *run, int index, struct status *status)
 {
     const struct program_inputs *inputs = &run->program->inputs;
     int splits = inputs->count / run->micro_batches;
     const struct micro_batch *batch = &run->batches[index / splits];
     int64_t first = index % splits * (batch->tokens / splits);
-    if (!executor_write(run->executor, inputs->tokens[index], batch->ids + first, status))
+    if (!write_rows(run, inputs->tokens[index], batch->ids + first, status))
         return false;
     for (int h = 0; h < batch->heads; h++)
-        if (!executor_write(run->executor, inputs->labels[index * batch->heads + h],
-                            batch->labels[h] + first, status))
+        if (!write_rows(run, inputs->labels[index * batch->heads + h], batch->labels[h] + first,
+                        status))
             return false;
     return inputs->positions[index] < 0 ||
-           executor_write(run->executor, inputs->positions[index], batch->position + first, status);
+           write_rows(run, inputs->positions[index], batch->position + first, status);
+}
+
+static void count_labels(const struct micro_batch *batch, double *counts)
+{
+    for (int h = 0; h < batch->heads; h++)
+        counts[h] += (double)micro_batch_label_count(batch, h);
+}
+
+/* The labels of the whole step: each rank counts those of the other batch-data ranks too. */
+static bool count_all_labels(struct run *run, double *counts, struct status *status)
+{
+    int batches = seat_batches(&run->program->seat), own = seat_batch(&run->program->seat);
+    for (int i = 0; i < step_batches(run); i++) {
+        struct micro_batch other = {0};
+        if (i % batches == own) {
+            count_labels(&run->batches[i / batches], counts);
+            continue;
+        }
+        if (!data_read(run->data, run->step, i, step_batches(run), &other, status))
+            return false;
+        count_labels(&other, counts);
+        micro_batch_free(&other);
+    }
+    return true;
 }
 
 static bool write_scalars(struct run *run, struct status *status)
 {
     const struct program_inputs *inputs = &run->program->inputs;
     double rate = learning_rate_at(&run->config->optimizer, run->step + 1);
-    if (!executor_write(run->executor, inputs->learning_rate, &rate, status))
-        return false;
-    for (int h = 0; h < run->config->base_model.prediction_heads; h++) {
-        double count = 0;
-        for (int i = 0; i < run->micro_batches; i++)
-            count += (double)micro_batch_label_count(&run->batches[i], h);
-        if (!executor_write(run->executor, inputs->label_counts[h], &count, status))
-            return false;
-    }
-    return true;
+    int heads = run->config->base_model.prediction_heads;
+    double *counts = memory_zeroed((size_t)heads, sizeof(*counts));
+    bool ok = executor_write(run->executor, inputs->learning_rate, &rate, status) &&
+              count_all_labels(run, counts, status);
+    for (int h = 0; ok && h < heads; h++)
+        ok = executor_write(run->executor, inputs->label_counts[h], &counts[h], status);
+    free(counts);
+    return ok;
 }
 
 bool feed_step(struct run *run, struct status *status)

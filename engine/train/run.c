@@ -27,7 +27,13 @@ const char *run_step_name(int step, char buffer[32])
 static bool create(struct run *run, struct comm *comm, const struct run_options *options,
                    struct status *status)
 {
-    run->program = schedule_compile(run->config, status);
+    int ranks = run->config->distributed.world_size;
+    if (comm && comm_size(comm, COMM_WORLD) != ranks)
+        return status_fail(status, STATUS_UNSUPPORTED, "%s needs %d ranks, but there %s %d",
+                           run->config->name, ranks,
+                           comm_size(comm, COMM_WORLD) == 1 ? "is" : "are",
+                           comm_size(comm, COMM_WORLD));
+    run->program = schedule_compile_rank(run->config, options->rank, status);
     if (!run->program)
         return false;
     if (options->change && !options->change(run->program, options->change_context, status))
@@ -143,7 +149,8 @@ static bool report_step(struct run *run, struct status *status)
     report->loss_scale = scaler[0];
     report->learning_rate = learning_rate_at(&run->config->optimizer, run->step + 1);
     report->skipped = run->config->distributed.compute_dtype == PRECISION_FP16 && !isfinite(norm);
-    report->tokens = (int64_t)run->micro_batches * run->config->data.micro_batch_size;
+    report->tokens = (int64_t)run->micro_batches * seat_batches(&run->program->seat) *
+                     run->config->data.micro_batch_size;
     if (run->reported < run->step + 1)
         run->reported = run->step + 1;
     return true;

@@ -8,6 +8,7 @@
 #include "engine/train/data.h"
 
 struct run_options {
+    int rank; /* whose program it is */
     enum plan_mode plan;
     const char *init_from; /* safetensors file with parameters by path; NULL = initialise */
     const char *data_from; /* safetensors file with "tokens", "labels", "document_start" of every
@@ -24,9 +25,10 @@ struct run_options {
 /* What a finished step reports. */
 struct step_report {
     int step; /* from 1 */
-    double loss, gradient_norm, learning_rate, loss_scale;
-    bool skipped; /* fp16 overflow: the update was left out */
-    int64_t tokens;
+    double loss; /* of one rank of several: what it adds to the sum over ranks */
+    double gradient_norm, learning_rate, loss_scale;
+    bool skipped;   /* fp16 overflow: the update was left out */
+    int64_t tokens; /* of all ranks */
     double seconds;
 };
 
@@ -39,7 +41,7 @@ struct run {
     struct device *device; /* borrowed */
     struct data *data;
     struct safetensors *recorded_data;
-    struct micro_batch *batches; /* [micro-batches] of the current step */
+    struct micro_batch *batches; /* [micro-batches] of the current step that this rank has */
     int micro_batches;
     int step;                    /* current step, from 0 */
     int steps;                   /* how many there are */
@@ -53,7 +55,8 @@ struct run {
 };
 
 /* Compiles, plans, allocates, initialises; stops before the first instruction of step 0. NULL on
- * failure. `config`, `device` and `comm` must outlive the run. */
+ * failure. `config`, `device` and `comm` must outlive the run. `comm` joins as many ranks as the
+ * configuration has, or is NULL if somebody else executes the instructions. */
 struct run *run_create(const struct config *config, struct device *device, struct comm *comm,
                        const struct run_options *options, struct status *status);
 void run_free(struct run *run);

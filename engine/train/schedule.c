@@ -3,6 +3,7 @@
 #include "engine/base/memory.h"
 #include "engine/model/model.h"
 #include "engine/program/backward.h"
+#include "engine/train/pipeline.h"
 #include "engine/train/update.h"
 
 #include <stdio.h>
@@ -20,7 +21,9 @@ struct scheduler {
     struct model *model;
     int micro_batches, splits, heads;
     int *stage_end, stage_count;
+    struct pipeline pipeline;
     struct flow *flows; /* [micro_batches * splits] */
+    int *outputs;       /* [micro_batches * splits][layers] */
     int *key_values;    /* [micro_batches][blocks] */
     struct unit *units; /* [stages][micro_batches * splits] */
     int *reduced;       /* per parameter: gradient of earlier reductions (ZeRO 2), or -1 */
@@ -48,18 +51,56 @@ int schedule_stages(int layer_count, int layers_per_stage, int *stage_end)
     return stages;
 }
 
+/* The number of a micro-batch of this rank among all of the step. */
+static int step_micro_batch(const struct scheduler *scheduler, int micro_batch)
+{
+    const struct seat *seat = &scheduler->program->seat;
+    return micro_batch * seat_batches(seat) + seat_batch(seat);
+}
+
+static int step_micro_batches(const struct scheduler *scheduler)
+{
+    return scheduler->micro_batches * seat_batches(&scheduler->program->seat);
+}
+
 static void set_micro_sequence(struct scheduler *scheduler, int micro_batch, int split)
 {
     struct origin *origin = &scheduler->builder.origin;
-    origin->micro_batch = micro_batch;
-    origin->micro_batches = scheduler->micro_batches;
+    origin->micro_batch = micro_batch < 0 ? -1 : step_micro_batch(scheduler, micro_batch);
+    origin->micro_batches = step_micro_batches(scheduler);
     origin->micro_sequence = split;
     origin->micro_sequences = scheduler->splits;
 }
 
-static void add_flow_inputs(struct scheduler *scheduler, int index)
+/* Tokens and labels, or what goes with the hidden state between blocks (positions): the rows of
+ * the ranks that share a sequence. */
+static struct layout rows_layout(const struct scheduler *scheduler, bool hidden)
+{
+    const struct seat *seat = &scheduler->program->seat;
+    const struct config *config = scheduler->config;
+    struct layout layout = {.batch = seat_batches(seat) > 1};
+    layout_cut(&layout, seat, 0, 1, COMM_SEQUENCE_DATA);
+    if (config->distributed.sequence_tensor_parallel &&
+        (hidden || !config->base_model.vocab_parallel))
+        layout_cut(&layout, seat, 0, 1, COMM_TENSOR);
+    return layout;
+}
+
+static int add_rows_input(struct scheduler *scheduler, const char *name, int64_t rows, bool hidden)
 {
     struct builder *builder = &scheduler->builder;
+    struct layout layout = rows_layout(scheduler, hidden);
+    struct shape shape = shape_of1(rows);
+    if (!layout_local_shape(&layout, &scheduler->program->seat, &shape))
+        builder_error(builder, "%lld rows of %s cannot be shared by the ranks", (long long)rows,
+                      name);
+    int input = builder_input(builder, name, DTYPE_I32, shape);
+    builder_set_layout(builder, input, &layout);
+    return input;
+}
+
+static void add_flow_inputs(struct scheduler *scheduler, int index)
+{
     struct program_inputs *inputs = &scheduler->program->inputs;
     const struct model_config *model = &scheduler->config->base_model;
     struct flow *flow = &scheduler->flows[index];
@@ -68,20 +109,21 @@ static void add_flow_inputs(struct scheduler *scheduler, int index)
     flow->micro_batch_tokens = scheduler->config->data.micro_batch_size;
     flow->tokens_count = flow->micro_batch_tokens / scheduler->splits;
     flow->first_token = split * flow->tokens_count;
-    struct shape shape = shape_of1(flow->tokens_count);
-    inputs->tokens[index] = flow->tokens = builder_input(builder, "tokens", DTYPE_I32, shape);
+    int64_t rows = flow->tokens_count;
+    inputs->tokens[index] = flow->tokens = add_rows_input(scheduler, "tokens", rows, false);
     inputs->positions[index] = flow->positions =
-        model->position_embeddings ? builder_input(builder, "positions", DTYPE_I32, shape) : -1;
+        model->position_embeddings ? add_rows_input(scheduler, "positions", rows, true) : -1;
     int *labels = &inputs->labels[index * scheduler->heads];
     for (int head = 0; head < scheduler->heads; head++) {
         char name[32];
         snprintf(name, sizeof(name), head ? "labels_%d" : "labels", head + 1);
-        labels[head] = builder_input(builder, name, DTYPE_I32, shape);
+        labels[head] = add_rows_input(scheduler, name, rows, false);
     }
     flow->labels = labels;
     flow->label_counts = inputs->label_counts;
     flow->document_start = inputs->document_starts[micro_batch];
     flow->key_values = &scheduler->key_values[micro_batch * scheduler->model->block_count];
+    flow->outputs = &scheduler->outputs[index * scheduler->model->layer_count];
 }
 
 static void add_inputs(struct scheduler *scheduler)
@@ -102,11 +144,13 @@ static void add_inputs(struct scheduler *scheduler)
         snprintf(name, sizeof(name), head ? "label_count_%d" : "label_count", head + 1);
         inputs->label_counts[head] = builder_input(builder, name, DTYPE_F64, shape_of1(1));
     }
+    struct layout own = {.batch = seat_batches(&scheduler->program->seat) > 1};
     for (int i = 0; i < scheduler->micro_batches; i++) {
         set_micro_sequence(scheduler, i, -1);
         inputs->document_starts[i] =
             builder_input(builder, "document_start", DTYPE_I32,
                           shape_of1(scheduler->config->data.micro_batch_size));
+        builder_set_layout(builder, inputs->document_starts[i], &own);
     }
     for (int i = 0; i < count; i++)
         add_flow_inputs(scheduler, i);
@@ -123,13 +167,16 @@ static void forward(struct scheduler *scheduler, int stage, int micro_batch, int
 {
     struct unit *unit = unit_of(scheduler, stage, micro_batch, split);
     struct flow *flow = &scheduler->flows[micro_batch * scheduler->splits + split];
+    const struct layout hidden = rows_layout(scheduler, true);
     scheduler->builder.origin.phase = PHASE_FORWARD;
     scheduler->builder.origin.stage = stage;
     set_micro_sequence(scheduler, micro_batch, split);
     unit->first = scheduler->program->instruction_count;
+    pipeline_receive(&scheduler->pipeline, &scheduler->builder, stage, flow, &hidden);
     for (int layer = stage ? scheduler->stage_end[stage - 1] : 0;
          layer < scheduler->stage_end[stage]; layer++)
         layer_emit(&scheduler->builder, scheduler->model, layer, flow);
+    pipeline_send(&scheduler->pipeline, &scheduler->builder, stage, flow);
     unit->last = scheduler->program->instruction_count;
 }
 
@@ -142,7 +189,7 @@ static void backward(struct scheduler *scheduler, int stage, int micro_batch, in
 }
 
 /* The last partial sum of each parameter and micro-batch is named after the micro-batch, so that
- * it meets the same sum of another schedule. */
+ * it meets the same sum of another schedule. What is a summand over ranks too meets nothing. */
 static void name_partial_gradients(struct scheduler *scheduler)
 {
     struct program *program = scheduler->program;
@@ -150,7 +197,8 @@ static void name_partial_gradients(struct scheduler *scheduler)
         return;
     for (int v = 0; v < program->value_count; v++) {
         const struct value *value = &program->values[v];
-        if (value->gradient_of < 0 || value->origin.phase != PHASE_BACKWARD)
+        if (value->gradient_of < 0 || value->origin.phase != PHASE_BACKWARD ||
+            value->layout.partial)
             continue;
         struct origin origin = value->origin;
         origin.micro_sequences = 1;
@@ -165,12 +213,57 @@ static void name_running_total(struct scheduler *scheduler, int parameter, int d
 {
     const struct schedule_config *schedule = &scheduler->config->schedule;
     struct program *program = scheduler->program;
-    if (scheduler->config->distributed.zero_stage < 2 || schedule->breadth_first_micro_batches > 1)
+    if (scheduler->config->distributed.zero_stage < 2 ||
+        schedule->breadth_first_micro_batches > 1 ||
+        program->values[scheduler->reduced[parameter]].layout.partial)
         return;
-    struct origin origin = {
-        .micro_batch = depth, .micro_batches = scheduler->micro_batches, .micro_sequence = -1};
+    int batches = seat_batches(&program->seat);
+    struct origin origin = {.micro_batch = depth * batches + batches - 1,
+                            .micro_batches = step_micro_batches(scheduler),
+                            .micro_sequence = -1};
     program_name_value(program, scheduler->reduced[parameter], WHAT_GRADIENT,
                        program->values[program->parameters[parameter].value].path, &origin);
+}
+
+/* The sum of the data ranks' summands: each has the rows of it whose master weights it has (facts,
+ * 5.6). What differs between tensor ranks (gradients of what all have, from different tokens) is
+ * summed before. */
+static int emit_reduction(struct scheduler *scheduler, int parameter, int gradient)
+{
+    struct builder *builder = &scheduler->builder;
+    const struct value *master =
+        builder_value(builder, scheduler->program->parameters[parameter].value);
+    bool cut = layout_is_cut(&master->layout, COMM_DATA);
+    gradient = emit_complete_over(builder, gradient, 1u << COMM_TENSOR, NULL);
+    return cut ? emit_reduce_scatter(builder, gradient, COMM_DATA, NULL)
+               : emit_complete_over(builder, gradient, 1u << COMM_DATA, NULL);
+}
+
+static void mark_gradient(struct scheduler *scheduler, int parameter, int value)
+{
+    scheduler->program->values[value].gradient_of = parameter;
+    scheduler->program->values[value].memory_class = MEMORY_GRADIENTS;
+    scheduler->program->values[value].needs_gradient = false;
+}
+
+static void reduce_parameter(struct scheduler *scheduler, int p, int gathered)
+{
+    struct builder *builder = &scheduler->builder;
+    struct program *program = scheduler->program;
+    int total = scheduler->reduced[p];
+    builder->origin.layer = "";
+    builder->origin.part =
+        program_intern(program, program->values[program->parameters[p].value].path);
+    gathered = emit_reduction(scheduler, p, gathered);
+    mark_gradient(scheduler, p, gathered);
+    if (total >= 0) {
+        struct output_spec output = {NULL, DTYPE_F32, builder_value(builder, total)->shape, NULL};
+        int index =
+            builder_emit(builder, OP_ACCUMULATE, NULL, (int[]){total, gathered}, 2, &output, 1);
+        gathered = program->instructions[index].outputs[0];
+        mark_gradient(scheduler, p, gathered);
+    }
+    scheduler->reduced[p] = gathered;
 }
 
 /* ZeRO 2 and 3 share gradient buffers between stages: before the buffer is used again, what it
@@ -182,48 +275,62 @@ static void reduce(struct scheduler *scheduler, int depth)
     builder->origin.phase = PHASE_REDUCE;
     set_micro_sequence(scheduler, -1, -1);
     for (int p = 0; p < program->parameter_count; p++) {
-        int *gathered = &builder->gradient[program->parameters[p].value];
-        if (*gathered < 0)
+        int gathered = builder->gradient[program->parameters[p].value];
+        if (gathered < 0)
             continue;
-        int total = scheduler->reduced[p];
-        if (total >= 0) {
-            const struct value *of = &program->values[program->parameters[p].value];
-            struct output_spec output = {NULL, DTYPE_F32, of->shape};
-            builder->origin.layer = "";
-            builder->origin.part = program_intern(program, of->path);
-            int index = builder_emit(builder, OP_ACCUMULATE, NULL, (int[]){total, *gathered}, 2,
-                                     &output, 1);
-            total = program->instructions[index].outputs[0];
-            program->values[total].gradient_of = p;
-            program->values[total].memory_class = MEMORY_GRADIENTS;
-        } else {
-            total = *gathered;
-        }
-        scheduler->reduced[p] = total;
+        reduce_parameter(scheduler, p, gathered);
         builder->gradient[program->parameters[p].value] = -1;
         name_running_total(scheduler, p, depth);
     }
 }
 
-static void emit_steps(struct scheduler *scheduler)
+/* Copies of a tied weight on several pipeline ranks have a summand each (facts, 5.8). */
+static void reduce_tied(struct scheduler *scheduler)
+{
+    for (int p = 0; p < scheduler->program->parameter_count; p++) {
+        if (scheduler->reduced[p] < 0)
+            continue;
+        scheduler->builder.origin.part = program_intern(
+            scheduler->program,
+            builder_value(&scheduler->builder, scheduler->program->parameters[p].value)->path);
+        scheduler->reduced[p] =
+            emit_complete_over(&scheduler->builder, scheduler->reduced[p], 1u << COMM_TIED, NULL);
+        mark_gradient(scheduler, p, scheduler->reduced[p]);
+    }
+}
+
+/* What one stage does in one direction, for the micro-batches that go through it together. */
+static void emit_pass(struct scheduler *scheduler, int stage, int depth, bool forwards)
 {
     const struct schedule_config *schedule = &scheduler->config->schedule;
-    int depth = schedule->depth_first_micro_batches;
-    int breadth = schedule->breadth_first_micro_batches;
+    int splits = scheduler->splits;
+    if (!pipeline_is_mine(&scheduler->pipeline, stage))
+        return;
+    builder_forget_weights(&scheduler->builder);
+    for (int b = 0; b < schedule->breadth_first_micro_batches; b++)
+        for (int m = 0; m < splits; m++) {
+            int micro_batch = b * schedule->depth_first_micro_batches + depth;
+            if (forwards)
+                forward(scheduler, stage, micro_batch, m);
+            else
+                backward(scheduler, stage, micro_batch, splits - 1 - m);
+        }
+}
+
+static void emit_steps(struct scheduler *scheduler)
+{
+    int depth = scheduler->config->schedule.depth_first_micro_batches;
     for (int d = 0; d < depth; d++) {
         for (int stage = 0; stage < scheduler->stage_count; stage++)
-            for (int b = 0; b < breadth; b++)
-                for (int m = 0; m < scheduler->splits; m++)
-                    forward(scheduler, stage, b * depth + d, m);
+            emit_pass(scheduler, stage, d, true);
         for (int stage = scheduler->stage_count - 1; stage >= 0; stage--)
-            for (int b = 0; b < breadth; b++)
-                for (int m = scheduler->splits - 1; m >= 0; m--)
-                    backward(scheduler, stage, b * depth + d, m);
+            emit_pass(scheduler, stage, d, false);
         if (scheduler->config->distributed.zero_stage >= 2)
             reduce(scheduler, d);
     }
     if (scheduler->config->distributed.zero_stage < 2)
         reduce(scheduler, depth - 1);
+    reduce_tied(scheduler);
 }
 
 static void name_gradients(struct scheduler *scheduler)
@@ -242,40 +349,44 @@ static void name_gradients(struct scheduler *scheduler)
     }
 }
 
+/* Tensor and sequence-data ranks have the same losses: the first of them reports. */
 static void gather_losses(struct scheduler *scheduler)
 {
     struct program_outputs *outputs = &scheduler->program->outputs;
+    const struct seat *seat = &scheduler->program->seat;
     int count = scheduler->micro_batches * scheduler->splits;
     outputs->losses = memory_zeroed((size_t)(count * scheduler->heads), sizeof(int));
+    if (seat_index(seat, COMM_TENSOR) || seat_index(seat, COMM_SEQUENCE_DATA))
+        return;
     for (int i = 0; i < count; i++)
         for (int k = 0; k < scheduler->flows[i].loss_count; k++)
             outputs->losses[outputs->loss_count++] = scheduler->flows[i].losses[k];
 }
 
+static int *indices(size_t count)
+{
+    int *table = memory_zeroed(count, sizeof(int));
+    for (size_t i = 0; i < count; i++)
+        table[i] = -1;
+    return table;
+}
+
 static void allocate_tables(struct scheduler *scheduler)
 {
     size_t sequences = (size_t)(scheduler->micro_batches * scheduler->splits);
-    size_t layers = (size_t)scheduler->model->layer_count;
     scheduler->flows = memory_zeroed(sequences, sizeof(struct flow));
-    scheduler->stage_end = memory_zeroed(layers, sizeof(int));
-    scheduler->stage_count =
-        schedule_stages(scheduler->model->layer_count,
-                        scheduler->config->distributed.layers_per_stage, scheduler->stage_end);
+    scheduler->outputs = indices(sequences * (size_t)scheduler->model->layer_count);
     scheduler->units =
         memory_zeroed(sequences * (size_t)scheduler->stage_count, sizeof(struct unit));
-    int histories = scheduler->micro_batches * scheduler->model->block_count;
-    scheduler->key_values = memory_zeroed((size_t)histories, sizeof(int));
-    for (int i = 0; i < histories; i++)
-        scheduler->key_values[i] = -1;
-    int parameters = scheduler->program->parameter_count;
-    scheduler->reduced = memory_zeroed((size_t)parameters, sizeof(int));
-    for (int p = 0; p < parameters; p++)
-        scheduler->reduced[p] = -1;
+    scheduler->key_values =
+        indices((size_t)(scheduler->micro_batches * scheduler->model->block_count));
+    scheduler->reduced = indices((size_t)scheduler->program->parameter_count);
 }
 
 static void free_tables(struct scheduler *scheduler)
 {
     free(scheduler->flows);
+    free(scheduler->outputs);
     free(scheduler->stage_end);
     free(scheduler->units);
     free(scheduler->key_values);
@@ -284,20 +395,65 @@ static void free_tables(struct scheduler *scheduler)
     builder_finish(&scheduler->builder);
 }
 
-static bool check_layout(const struct config *config, struct status *status)
+static bool check_rank(const struct config *config, const struct seat *seat, struct status *status)
 {
     const struct distributed_config *distributed = &config->distributed;
-    if (distributed->world_size > 1 || distributed->tensor_parallel > 1 ||
-        distributed->pipeline_parallel > 1 || distributed->sequence_data_parallel > 1)
+    int world = distributed->world_size;
+    int plane = distributed->tensor_parallel * distributed->pipeline_parallel;
+    if (distributed->pipeline_parallel > MESH_MAX_TIED || world > MESH_MAX_RANKS)
         return status_fail(status, STATUS_UNSUPPORTED,
-                           "%s needs %d ranks; runs of more than one rank are not built yet",
-                           config->name, distributed->world_size);
-    return true;
+                           "%s: at most %d ranks, and pipeline_parallel at most %d", config->name,
+                           MESH_MAX_RANKS, MESH_MAX_TIED);
+    if (mesh_size(&seat->mesh) != world || world / plane % distributed->sequence_data_parallel)
+        return status_fail(status, STATUS_INVALID,
+                           "%s: world_size %d is not a multiple of tensor_parallel %d x "
+                           "pipeline_parallel %d x sequence_data_parallel %d",
+                           config->name, world, distributed->tensor_parallel,
+                           distributed->pipeline_parallel, distributed->sequence_data_parallel);
+    return (seat->rank >= 0 && seat->rank < world) ||
+           status_fail(status, STATUS_INVALID, "%s has no rank %d: world_size is %d", config->name,
+                       seat->rank, world);
+}
+
+struct mesh schedule_mesh(const struct config *config)
+{
+    const struct distributed_config *distributed = &config->distributed;
+    int plane = distributed->tensor_parallel * distributed->pipeline_parallel;
+    return (struct mesh){.tensors = distributed->tensor_parallel,
+                         .sequence_datas = distributed->sequence_data_parallel,
+                         .datas = distributed->world_size / (plane > 0 ? plane : 1),
+                         .pipelines = distributed->pipeline_parallel,
+                         .tied = pipeline_tied(config)};
+}
+
+/* Which layers this rank has parameters of. */
+static struct model *create_model(struct scheduler *scheduler)
+{
+    int layers = model_layer_count(scheduler->config);
+    bool *present = memory_zeroed((size_t)layers, sizeof(bool));
+    scheduler->stage_end = memory_zeroed((size_t)layers, sizeof(int));
+    scheduler->stage_count = schedule_stages(
+        layers, scheduler->config->distributed.layers_per_stage, scheduler->stage_end);
+    scheduler->pipeline = (struct pipeline){scheduler->stage_end, scheduler->stage_count, NULL,
+                                            scheduler->program->seat};
+    for (int layer = 0; layer < layers; layer++)
+        present[layer] =
+            pipeline_is_mine(&scheduler->pipeline, pipeline_stage(&scheduler->pipeline, layer));
+    struct model *model = model_create(&scheduler->builder, present);
+    scheduler->pipeline.model = model;
+    free(present);
+    return model;
 }
 
 struct program *schedule_compile(const struct config *config, struct status *status)
 {
-    if (!check_layout(config, status))
+    return schedule_compile_rank(config, 0, status);
+}
+
+struct program *schedule_compile_rank(const struct config *config, int rank, struct status *status)
+{
+    struct seat seat = {schedule_mesh(config), rank};
+    if (!check_rank(config, &seat, status))
         return NULL;
     struct scheduler scheduler = {.config = config,
                                   .program = program_create(),
@@ -305,9 +461,10 @@ struct program *schedule_compile(const struct config *config, struct status *sta
                                   .splits = config->schedule.micro_batch_splits,
                                   .heads = config->base_model.prediction_heads};
     struct builder *builder = &scheduler.builder;
+    scheduler.program->seat = seat;
     builder_start(builder, scheduler.program, config);
     update_declare(builder);
-    scheduler.model = model_create(builder);
+    scheduler.model = create_model(&scheduler);
     allocate_tables(&scheduler);
     add_inputs(&scheduler);
     emit_steps(&scheduler);

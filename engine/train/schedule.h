@@ -6,11 +6,18 @@
 
 #include "engine/program/program.h"
 
-/* The program of rank 0 of 1. NULL on failure: a layout that needs more ranks (STATUS_UNSUPPORTED),
- * or a shape that does not fit. Free with program_free. */
+/* The program of rank 0. NULL on failure: a layout that does not fit its number of ranks, or a
+ * shape that does not fit. Free with program_free. */
 struct program *schedule_compile(const struct config *config, struct status *status);
+/* The program of any rank (program->seat). All ranks together compute what one rank computes:
+ * values have the names that they have there, micro-batch j of batch-data rank r being number
+ * j * batch-data ranks + r of the step. */
+struct program *schedule_compile_rank(const struct config *config, int rank, struct status *status);
 
-/* Number of sequential micro-batches of a step: depth-first times breadth-first. */
+/* The ranks of a configuration, with the pipeline ranks that have copies of a tied weight. */
+struct mesh schedule_mesh(const struct config *config);
+
+/* Number of sequential micro-batches of a step on one rank: depth-first times breadth-first. */
 int schedule_micro_batches(const struct config *config);
 
 /* The stages of a model of `layer_count` layers, of which layer 0 is the embedding: stage_end[s] is

@@ -65,10 +65,41 @@ void states_discard(struct saved_point *point)
     free(point);
 }
 
+static struct shape global_shape(const struct value *value)
+{
+    return value->shard.cut_count ? value->shard.global : value->shape;
+}
+
+/* The rows of a part of a matrix: a run of neighbours in the whole at a time. */
+static void fill_normal_part(const struct shard *shard, float *data, const char *path,
+                             uint64_t seed, double std)
+{
+    struct shape local = shard_local_shape(shard);
+    int64_t rows = local.dims[0], columns = shape_columns(local);
+    int64_t width = shape_columns(shard->global);
+#pragma omp parallel for
+    for (int64_t row = 0; row < rows; row++) {
+        int64_t base = shard_global_index(shard, 0, row) * width, run;
+        for (int64_t column = 0; column < columns; column += run) {
+            int64_t first = local.rank > 1 ? shard_global_index(shard, 1, column) : 0;
+            run = 1;
+            while (column + run < columns &&
+                   shard_global_index(shard, 1, column + run) == first + run)
+                run++;
+            initialize_normal(data + row * columns + column, base + first, run, path, seed, std);
+        }
+    }
+}
+
 static void fill_initial(const struct run *run, const struct parameter *parameter, float *data,
                          int64_t count)
 {
     const char *path = run->program->values[parameter->value].path;
+    const struct shard *shard = &run->program->values[parameter->value].shard;
+    if (parameter->initial_std > 0 && shard->cut_count) {
+        fill_normal_part(shard, data, path, run->config->distributed.seed, parameter->initial_std);
+        return;
+    }
     if (parameter->initial_std > 0) {
         uint64_t seed = run->config->distributed.seed;
         double std = parameter->initial_std;
@@ -98,13 +129,41 @@ static bool copy_from_file(const struct run *run, const struct safetensors *file
     if (!entry)
         return status_fail(status, STATUS_NOT_FOUND, "%s: no tensor %s, which %s needs", file->path,
                            value->path, run->config->name);
-    if (!shape_equal(entry->tensor.shape, value->shape))
+    if (!shape_equal(entry->tensor.shape, global_shape(value)))
         return status_fail(status, STATUS_INVALID, "%s: %s is %s, but %s needs %s", file->path,
                            value->path, shape_text(entry->tensor.shape, got), run->config->name,
-                           shape_text(value->shape, want));
+                           shape_text(global_shape(value), want));
     dtype_convert(data, DTYPE_F32, entry->tensor.data, entry->tensor.dtype,
-                  (size_t)shape_elements(value->shape));
+                  (size_t)shape_elements(entry->tensor.shape));
     return true;
+}
+
+/* The whole parameter as a file or a recipe has it. */
+static bool fill_whole(const struct run *run, const struct value *value,
+                       const struct source_of_parameters *source, float *data,
+                       struct status *status)
+{
+    return source->file ? copy_from_file(run, source->file, value, data, status)
+                        : init_file_fill(source->recipe, value->path, data,
+                                         shape_elements(global_shape(value)), status);
+}
+
+/* This rank's part of it. */
+static bool fill_part(const struct run *run, const struct value *value,
+                      const struct source_of_parameters *source, float *data, struct status *status)
+{
+    if (!value->shard.cut_count)
+        return fill_whole(run, value, source, data, status);
+    float *whole = memory_try((size_t)shape_elements(global_shape(value)), sizeof(*whole));
+    if (!whole)
+        return status_fail(status, STATUS_MEMORY, "no memory to initialise %s", value->name);
+    bool ok = fill_whole(run, value, source, whole, status);
+    struct tensor global = tensor_of(whole, DTYPE_F32, global_shape(value));
+    struct tensor local = tensor_of(data, DTYPE_F32, value->shape);
+    if (ok)
+        shard_copy_out(&value->shard, &global, &local);
+    free(whole);
+    return ok;
 }
 
 static bool initialize_parameter(struct run *run, const struct parameter *parameter,
@@ -116,10 +175,8 @@ static bool initialize_parameter(struct run *run, const struct parameter *parame
     if (!data)
         return status_fail(status, STATUS_MEMORY, "no memory to initialise %s", value->name);
     bool ok = true;
-    if (source->file)
-        ok = copy_from_file(run, source->file, value, data, status);
-    else if (source->recipe)
-        ok = init_file_fill(source->recipe, value->path, data, count, status);
+    if (source->file || source->recipe)
+        ok = fill_part(run, value, source, data, status);
     else
         fill_initial(run, parameter, data, count);
     ok = ok && executor_write(run->executor, parameter->value, data, status);
@@ -200,7 +257,9 @@ bool states_write_parameters(struct run *run, const char *path, struct status *s
     size_t count = (size_t)program->parameter_count;
     const char **names = memory_zeroed(count, sizeof(*names));
     struct tensor *tensors = memory_zeroed(count, sizeof(*tensors));
-    bool ok = true;
+    bool ok = seat_size(&program->seat, COMM_WORLD) == 1 ||
+              status_fail(status, STATUS_UNSUPPORTED, "one rank of %d does not have all parameters",
+                          seat_size(&program->seat, COMM_WORLD));
     for (size_t p = 0; ok && p < count; p++) {
         const struct value *value = &program->values[program->parameters[p].value];
         names[p] = value->path;

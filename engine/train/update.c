@@ -34,23 +34,38 @@ static int first_output(const struct builder *builder, int instruction, int outp
     return builder->program->instructions[instruction].outputs[output];
 }
 
-/* sum of squares of all gradients, one instruction for each parameter. */
+/* Ranks that have the same gradient count it once (facts, 5.7): the first of each group over which
+ * it is not cut. */
+static bool counts_in_norm(const struct program *program, const struct parameter *parameter)
+{
+    const struct layout *layout = &program->values[parameter->gradient].layout;
+    const struct seat *seat = &program->seat;
+    return (layout_is_cut(layout, COMM_TENSOR) || seat_index(seat, COMM_TENSOR) == 0) &&
+           (layout_is_cut(layout, COMM_DATA) || seat_index(seat, COMM_DATA) == 0) &&
+           (!parameter->tied || seat_index(seat, COMM_TIED) == 0);
+}
+
+/* sum of squares of all gradients, one instruction for each parameter, and of all ranks. */
 static int emit_norm_squared(struct builder *builder)
 {
     struct program *program = builder->program;
+    struct layout summand = {.partial = 1u << COMM_WORLD};
     int total = emit_fill(builder, 0, DTYPE_F64, shape_of1(1));
+    if (seat_size(&program->seat, COMM_WORLD) > 1)
+        builder_set_layout(builder, total, &summand);
     for (int p = 0; p < program->parameter_count; p++) {
         int gradient = program->parameters[p].gradient;
-        if (gradient < 0)
+        if (gradient < 0 || !counts_in_norm(program, &program->parameters[p]))
             continue;
         builder->origin.part =
             program_intern(program, program->values[program->parameters[p].value].path);
-        struct output_spec output = {NULL, DTYPE_F64, shape_of1(1)};
+        struct output_spec output = {NULL, DTYPE_F64, shape_of1(1), NULL};
         int index =
             builder_emit(builder, OP_SUM_SQUARES, NULL, (int[]){total, gradient}, 2, &output, 1);
         total = first_output(builder, index, 0);
     }
-    return total;
+    builder->origin.part = "norm";
+    return emit_complete(builder, total, NULL);
 }
 
 static int emit_factors(struct builder *builder, int norm_squared)
@@ -63,9 +78,9 @@ static int emit_factors(struct builder *builder, int norm_squared)
                                        .window = optimizer->loss_scale_window,
                                        .dynamic = builder->config->distributed.compute_dtype ==
                                                   PRECISION_FP16};
-    struct output_spec outputs[] = {{NULL, DTYPE_F64, shape_of1(5)},
-                                    {NULL, DTYPE_F64, shape_of1(4)},
-                                    {NULL, DTYPE_F32, shape_of1(1)}};
+    struct output_spec outputs[] = {{NULL, DTYPE_F64, shape_of1(5), NULL},
+                                    {NULL, DTYPE_F64, shape_of1(4), NULL},
+                                    {NULL, DTYPE_F32, shape_of1(1), NULL}};
     int inputs[] = {norm_squared, program->inputs.learning_rate, builder->scaler};
     builder->origin.part = "factors";
     int index = builder_emit(builder, OP_OPTIMIZER_FACTORS, &parameters, inputs, 3, outputs, 3);
@@ -89,8 +104,9 @@ static void emit_adamw(struct builder *builder, int p, int factors)
                                        .decay =
                                            parameter.weight_decay ? optimizer->weight_decay : 0};
     struct shape shape = master->shape;
-    struct output_spec outputs[] = {
-        {NULL, DTYPE_F32, shape}, {NULL, DTYPE_F32, shape}, {NULL, DTYPE_F32, shape}};
+    struct output_spec outputs[] = {{NULL, DTYPE_F32, shape, NULL},
+                                    {NULL, DTYPE_F32, shape, NULL},
+                                    {NULL, DTYPE_F32, shape, NULL}};
     int states[] = {parameter.value, parameter.first_moment, parameter.second_moment};
     int inputs[] = {states[0], parameter.gradient, states[1], states[2], factors};
     builder->origin.part = program_intern(program, master->path);

@@ -1,0 +1,294 @@
+#include "helper_world.h"
+
+#include "engine/base/memory.h"
+
+#include <math.h>
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include <cmocka.h>
+
+enum { SCALE = 32, MOST_OVERRIDES = 16 };
+
+static struct config *load(const char *name, const char *const *overrides, int count)
+{
+    static const char *const directories[] = {LOCKSTEP_SOURCE_DIR "/configs"};
+    struct config_search search = {directories, 1, overrides, count};
+    struct status status = STATUS_NONE;
+    struct config *config = config_load(&search, name, &status);
+    if (!config)
+        fail_msg("%s", status.text);
+    return config;
+}
+
+struct config *load_small(const char *model, const char *variant, const char *const *more)
+{
+    char name[96], tokens[64];
+    snprintf(name, sizeof(name), "%s/%s", model, variant);
+    struct config *full = load(name, NULL, 0);
+    snprintf(tokens, sizeof(tokens), "data.micro_batch_size=%d",
+             (int)full->data.micro_batch_size / SCALE);
+    config_free(full);
+    const char *overrides[MOST_OVERRIDES] = {
+        tokens,
+        "base_model.hidden_size=32",
+        "base_model.decoder.block.mixer.head_size=8",
+        "base_model.decoder.block.mlp.intermediate_size=48",
+        "data.maximum_document_length=24",
+    };
+    int count = 5;
+    for (; more && *more && count < MOST_OVERRIDES; more++)
+        overrides[count++] = *more;
+    return load(name, overrides, count);
+}
+
+static void find_root(const char *variant, char root[64])
+{
+    static const char *const directories[] = {LOCKSTEP_SOURCE_DIR "/configs"};
+    struct config_search search = {directories, 1, NULL, 0};
+    struct status status = STATUS_NONE;
+    snprintf(root, 64, "%s", variant);
+    for (;;) {
+        struct variant_config *found = variant_load(&search, root, &status);
+        if (!found)
+            fail_msg("%s", status.text);
+        bool end = !found->compares_with;
+        if (!end)
+            snprintf(root, 64, "%s", found->compares_with);
+        variant_free(found);
+        if (end)
+            return;
+    }
+}
+
+void two_runs_start(struct two_runs *it, const char *model, const char *variant,
+                    const struct run_options *options)
+{
+    struct status status = STATUS_NONE;
+    char root[64];
+    *it = (struct two_runs){0};
+    find_root(variant, root);
+    it->config = load_small(model, variant, NULL);
+    it->baseline_config = load_small(model, root, NULL);
+    it->device = device_open("cpu", &(struct device_options){0}, &status);
+    it->comm = comm_self();
+    it->world = it->device ? world_create(it->config, it->device, options, &status) : NULL;
+    struct run_options plain = {.plan = PLAN_KEEP};
+    it->baseline =
+        it->world ? run_create(it->baseline_config, it->device, it->comm, &plain, &status) : NULL;
+    if (!it->baseline)
+        fail_msg("%s/%s: %s", model, variant, status.text);
+}
+
+void two_runs_end(struct two_runs *it)
+{
+    world_free(it->world);
+    run_free(it->baseline);
+    comm_close(it->comm);
+    device_close(it->device);
+    config_free(it->config);
+    config_free(it->baseline_config);
+}
+
+bool world_finish_step(struct world *world, char text[600])
+{
+    struct status status = STATUS_NONE;
+    struct world_event event;
+    for (int rank = 0; rank < world->size; rank++)
+        if (!world_allow(world, rank, world->ranks[rank].run->program->instruction_count,
+                         &status)) {
+            snprintf(text, 600, "rank %d: %.500s", rank, status.text);
+            return false;
+        }
+    while (world_next(world, 0, &event))
+        if (event.kind == WORLD_FAILED) {
+            snprintf(text, 600, "rank %d: %s", event.rank, world->ranks[event.rank].reason);
+            return false;
+        }
+    for (int rank = 0; rank < world->size; rank++) {
+        const struct run *run = world->ranks[rank].run;
+        if (run_next(run) == run->program->instruction_count)
+            continue;
+        world_waiting_text(world, rank, text, 600);
+        return false;
+    }
+    return true;
+}
+
+bool two_runs_step(struct two_runs *it, char text[600])
+{
+    struct status status = STATUS_NONE;
+    if (!run_step(it->baseline, &status)) {
+        snprintf(text, 600, "baseline: %.500s", status.text);
+        return false;
+    }
+    return world_finish_step(it->world, text);
+}
+
+static const struct value *named(const struct run *run, int id)
+{
+    const struct value *value = &run->program->values[id];
+    bool compared = value->name[0] && dtype_is_float(value->dtype) && value->kind != VALUE_INPUT;
+    return compared && executor_holds(run->executor, id) ? value : NULL;
+}
+
+/* The baseline's value of that name; that of a micro-sequence in the whole if only that is there,
+ * with the row at which it begins. */
+static int find_counterpart(const struct program *program, const struct value *value, int64_t rows,
+                            int64_t *first)
+{
+    int found = program_find(program, value->name);
+    const char *split = strstr(value->name, " ms=");
+    int index, count;
+    *first = 0;
+    if (found >= 0 || !split || sscanf(split, " ms=%d/%d", &index, &count) != 2)
+        return found;
+    char *whole = memory_string_part(value->name, (size_t)(split - value->name));
+    found = program_find(program, whole);
+    free(whole);
+    if (found < 0 || program->values[found].shape.dims[0] != count * rows)
+        return -1;
+    *first = index * rows;
+    return found;
+}
+
+static double square_sum(const struct tensor *tensor)
+{
+    double sum = 0;
+    for (int64_t i = 0; i < shape_elements(tensor->shape); i++)
+        sum += tensor_load(tensor, i) * tensor_load(tensor, i);
+    return sum;
+}
+
+/* Rounding of float32 sums in another order, and what Adam makes of gradients that are nothing but
+ * rounding. */
+static double limit_of(const struct value *value, const struct tensor *reference)
+{
+    double rms = sqrt(square_sum(reference) / (double)shape_elements(reference->shape));
+    double floor = 1e-7;
+    if (value->what == WHAT_STATE && strstr(value->path, ".updated"))
+        floor = strstr(value->path, "moment") ? 1e-8 : 2e-5;
+    return 1e-4 * rms + floor;
+}
+
+static void judge(struct two_runs *it, int rank, const struct value *value,
+                  const struct tensor *tensor, const struct tensor *reference)
+{
+    double limit = limit_of(value, reference), error = 0;
+    for (int64_t i = 0; i < shape_elements(tensor->shape); i++) {
+        double difference = fabs(tensor_load(tensor, i) - tensor_load(reference, i));
+        error = difference <= error ? error : difference; /* NaN stays */
+    }
+    it->compared++;
+    if (!(error / limit <= it->worst))
+        it->worst = error / limit;
+    if (error <= limit)
+        return;
+    if (!it->wrong++ || getenv("LOCKSTEP_TEST_VERBOSE"))
+        snprintf(it->first_wrong, sizeof(it->first_wrong), "rank %d, %s: off by %g, limit %g", rank,
+                 value->name, error, limit);
+    if (getenv("LOCKSTEP_TEST_VERBOSE"))
+        printf("  %s\n", it->first_wrong);
+}
+
+static void compare_value(struct two_runs *it, int rank, int id, bool *covered)
+{
+    struct run *run = it->world->ranks[rank].run;
+    const struct value *value = named(run, id);
+    if (!value)
+        return;
+    const struct shard whole = shard_whole(value->shape);
+    const struct shard *shard = value->shard.cut_count ? &value->shard : &whole;
+    int64_t first;
+    int there = find_counterpart(it->baseline->program, value, shard->global.dims[0], &first);
+    if (there < 0 || !executor_holds(it->baseline->executor, there)) {
+        it->unmatched++;
+        if (getenv("LOCKSTEP_TEST_VERBOSE"))
+            printf("  rank %d: nothing to compare with %s\n", rank, value->name);
+        return;
+    }
+    covered[there] = true;
+    struct tensor global = executor_tensor(it->baseline->executor, there);
+    global.data =
+        (char *)global.data + (size_t)(first * global.row_stride) * dtype_size(global.dtype);
+    if (first || global.shape.dims[0] != shard->global.dims[0])
+        global.shape.dims[0] = strstr(value->name, " ms=") ? shard->global.dims[0] : -1;
+    if (!shape_equal(global.shape, shard->global))
+        fail_msg("%s has another shape", value->name);
+    struct tensor local =
+        tensor_of(memory_zeroed(value_bytes(value), 1), value->dtype, value->shape);
+    shard_copy_out(shard, &global, &local);
+    struct tensor mine = executor_tensor(run->executor, id);
+    judge(it, rank, value, &mine, &local);
+    free(local.data);
+}
+
+void two_runs_compare(struct two_runs *it)
+{
+    const struct program *program = it->baseline->program;
+    bool *covered = memory_zeroed((size_t)program->value_count, sizeof(bool));
+    for (int rank = 0; rank < it->world->size; rank++)
+        for (int v = 0; v < it->world->ranks[rank].run->program->value_count; v++)
+            compare_value(it, rank, v, covered);
+    for (int v = 0; v < program->value_count; v++) {
+        if (!named(it->baseline, v) || covered[v] || !program->values[v].log_point)
+            continue;
+        it->uncovered++;
+        if (getenv("LOCKSTEP_TEST_VERBOSE"))
+            printf("  no rank has %s\n", program->values[v].name);
+    }
+    free(covered);
+}
+
+/* The value of the same name and part on another rank, or -1. */
+static int replica_of(const struct run *run, const struct value *value)
+{
+    int found = program_find(run->program, value->name);
+    return found >= 0 && named(run, found) &&
+                   shape_equal(run->program->values[found].shape, value->shape) &&
+                   shard_equal(&run->program->values[found].shard, &value->shard)
+               ? found
+               : -1;
+}
+
+int count_unequal_replicas(const struct world *world, int *pairs)
+{
+    int unequal = 0;
+    *pairs = 0;
+    for (int rank = 0; rank < world->size; rank++)
+        for (int other = rank + 1; other < world->size; other++) {
+            struct run *a = world->ranks[rank].run, *b = world->ranks[other].run;
+            for (int v = 0; v < a->program->value_count; v++) {
+                const struct value *value = named(a, v);
+                int replica = value ? replica_of(b, value) : -1;
+                if (replica < 0)
+                    continue;
+                ++*pairs;
+                bool equal =
+                    memcmp(executor_tensor(a->executor, v).data,
+                           executor_tensor(b->executor, replica).data, value_bytes(value)) == 0;
+                unequal += !equal;
+                if (!equal && getenv("LOCKSTEP_TEST_VERBOSE"))
+                    printf("  %s: ranks %d and %d differ\n", value->name, rank, other);
+            }
+        }
+    return unequal;
+}
+
+uint64_t world_bits(const struct world *world)
+{
+    uint64_t bits = 1;
+    for (int rank = 0; rank < world->size; rank++) {
+        const struct run *run = world->ranks[rank].run;
+        for (int v = 0; v < run->program->value_count; v++)
+            if (named(run, v))
+                bits = bits * 31 + hash_bytes(executor_tensor(run->executor, v).data,
+                                              value_bytes(&run->program->values[v]));
+    }
+    return bits;
+}
