@@ -384,6 +384,8 @@ static bool walk_back(struct pair *pair, int value, struct blame *blame, struct 
     struct walk walk = {
         .pair = pair, .blame = blame, .diverged = value_error_of(pair, value).diverged};
     for (int i = 0; i < MAX_REGIONS && producer_of(pair->test->program, value); i++) {
+        if (status->code != STATUS_OK)
+            return false;
         add_link(pair, blame, value);
         struct region region = region_behind(pair, value);
         value = next_value(&walk, &region, status);

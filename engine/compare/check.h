@@ -16,7 +16,8 @@ struct check {
 };
 
 /* Checks instruction `instruction` of `step`, which must have been run. When its operands are no
- * longer at hand the pair goes back to the instruction and returns to where it was. */
+ * longer at hand the pair goes back to the instruction and returns to where it was. Interrupted
+ * (STATUS_CANCELLED, see pair.h), it may stand somewhere on the way. */
 bool check_instruction(struct pair *pair, int step, int instruction, struct check *check,
                        struct status *status);
 
@@ -53,7 +54,8 @@ struct blame {
 
 /* Walks from `value`, which diverged in the current step, back along the worst inputs, into
  * earlier steps if the error comes from a state, to the instruction whose inputs are within limits
- * and whose output is not. Returns to where the pair was. */
+ * and whose output is not. Returns to where the pair was, unless it is
+ * interrupted. */
 bool blame_walk(struct pair *pair, int value, struct blame *blame, struct status *status);
 void blame_free(struct blame *blame);
 

@@ -3,6 +3,7 @@
 #ifndef ENGINE_COMPARE_COMPARE_H
 #define ENGINE_COMPARE_COMPARE_H
 
+#include "engine/base/interrupt.h"
 #include "engine/config/tolerances.h"
 #include "engine/tensor/tensor.h"
 
@@ -26,6 +27,11 @@ struct metrics {
  * Uses `threads` threads (0 = all). Vectorised for contiguous f32, bf16, f16. */
 void metrics_compute(const struct tensor *reference, const struct tensor *test, double scale,
                      int threads, struct metrics *metrics);
+/* The same; false, with metrics of a part only, when `interrupt` (NULL: nobody) asked to give up.
+ */
+bool metrics_compute_unless(const struct interrupt *interrupt, const struct tensor *reference,
+                            const struct tensor *test, double scale, int threads,
+                            struct metrics *metrics);
 
 /* Which limits were passed over. */
 enum failure {

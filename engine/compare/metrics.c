@@ -151,8 +151,8 @@ static int thread_count(int asked, int64_t chunks)
     return count < chunks ? count : (int)(chunks > 0 ? chunks : 1);
 }
 
-static void sum_tensor(const struct block_source *source, int64_t count, int threads,
-                       struct partial *all)
+static void sum_tensor(const struct interrupt *interrupt, const struct block_source *source,
+                       int64_t count, int threads, struct partial *all)
 {
     int64_t chunks = (count + CHUNK_ELEMENTS - 1) / CHUNK_ELEMENTS;
     struct partial *parts = memory_zeroed((size_t)chunks, sizeof(*parts));
@@ -162,6 +162,8 @@ static void sum_tensor(const struct block_source *source, int64_t count, int thr
 #endif
     for (int64_t chunk = 0; chunk < chunks; chunk++) {
         int64_t start = chunk * CHUNK_ELEMENTS, end = start + CHUNK_ELEMENTS;
+        if (interrupt_asked(interrupt))
+            continue;
         sum_chunk(source, start, end < count ? end : count, &parts[chunk]);
     }
     *all = (struct partial){.best_start = -1};
@@ -207,10 +209,17 @@ static double cosine_of(const struct kernel_sums *sums)
 void metrics_compute(const struct tensor *reference, const struct tensor *test, double scale,
                      int threads, struct metrics *metrics)
 {
+    metrics_compute_unless(NULL, reference, test, scale, threads, metrics);
+}
+
+bool metrics_compute_unless(const struct interrupt *interrupt, const struct tensor *reference,
+                            const struct tensor *test, double scale, int threads,
+                            struct metrics *metrics)
+{
     struct block_source source = block_source_of(reference, test, scale);
     int64_t count = shape_elements(reference->shape);
     struct partial all;
-    sum_tensor(&source, count, threads, &all);
+    sum_tensor(interrupt, &source, count, threads, &all);
     double mean = all.finite > 0 ? 1 / (double)all.finite : 0;
     *metrics = (struct metrics){
         .count = count,
@@ -228,4 +237,5 @@ void metrics_compute(const struct tensor *reference, const struct tensor *test, 
     if (all.nan_reference + all.nan_test > 0)
         metrics->max_ulp = UINT64_MAX;
     find_largest(&source, count, &all, metrics);
+    return !interrupt_asked(interrupt); /* it stays: nothing was left out if it is not there now */
 }

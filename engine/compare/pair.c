@@ -86,7 +86,7 @@ static bool find_reference(struct pair *pair, int other, struct pair_sides *side
                          &sides->reference, status);
 }
 
-static bool shapes_differ(const struct pair *pair, int value)
+bool pair_shapes_differ(const struct pair *pair, int value)
 {
     int other = pair->reference_value[value];
     return other >= 0 && pair->reference_row[value] < 0 &&
@@ -112,7 +112,7 @@ static bool view_reference(struct pair *pair, int value, struct pair_sides *side
                            reference_name(pair));
     const struct value *there = &pair->reference_program->values[other];
     char a[80], b[80];
-    if (shapes_differ(pair, value))
+    if (pair_shapes_differ(pair, value))
         return status_fail(status, STATUS_INVALID, "%s is %s here, but %s in %s", of->name,
                            shape_text(of->shape, a), shape_text(there->shape, b),
                            reference_name(pair));
@@ -157,22 +157,6 @@ static const char *step_name(const struct pair *pair, char buffer[32])
     return run_step_name(pair->test->step, buffer);
 }
 
-static void count_result(struct pair *pair, int value, const struct pair_result *result)
-{
-    pair->totals.tensors++;
-    pair->totals.elements += result->metrics.count;
-    pair->totals.elements_whole += shape_elements(pair->test->program->values[value].shape);
-    pair->totals.failed += result->verdict.failures != 0;
-}
-
-static void judge_missing_shape(struct pair *pair, int value, struct pair_result *result)
-{
-    result->compared = true;
-    result->verdict = (struct verdict){.failures = FAILURE_SHAPE, .worst = INFINITY};
-    pair->totals.failed++;
-    (void)value;
-}
-
 /* The tables are made for log points: absolute limits for the sizes of layer outputs and gradients,
  * relative ones for tensors with light tails. Inner values may be of any size, and in 16 bit some
  * (gated activations) have heavy tails: healthy runs reach 2.3 times the relative limits. */
@@ -202,29 +186,38 @@ static const struct limits *limits_of(struct pair *pair, const struct value *val
     return limits;
 }
 
-static bool compare_value(struct pair *pair, int value, struct status *status)
+/* Both sides, every element. */
+static bool compare_sides(struct pair *pair, int value, const struct interrupt *interrupt,
+                          struct pair_result *result, struct status *status)
+{
+    struct pair_sides sides;
+    bool ok = true;
+    if (!pair_view(pair, value, &sides, status))
+        return false;
+    if (sides.has_reference) {
+        ok = metrics_compute_unless(interrupt, &sides.reference, &sides.test, sides.scale,
+                                    pair->options.threads, &result->metrics);
+        result->verdict = metrics_judge(&result->metrics, result->limits);
+        result->compared = ok;
+    }
+    pair_sides_free(&sides);
+    return ok || status_fail(status, STATUS_CANCELLED, "interrupted");
+}
+
+static bool compare_value(struct pair *pair, int value, const struct interrupt *interrupt,
+                          struct status *status)
 {
     struct pair_result *result = &pair->results[value];
     const struct value *of = &pair->test->program->values[value];
     *result = (struct pair_result){.limits = limits_of(pair, of)};
     if (!result->limits || result->limits->ignore)
         return true;
-    if (shapes_differ(pair, value)) {
-        judge_missing_shape(pair, value, result);
-        return true;
-    }
-    struct pair_sides sides;
-    if (!pair_view(pair, value, &sides, status))
+    if (pair_shapes_differ(pair, value))
+        pair_judge_shapes(result);
+    else if (!compare_sides(pair, value, interrupt, result, status))
         return false;
-    if (sides.has_reference) {
-        metrics_compute(&sides.reference, &sides.test, sides.scale, pair->options.threads,
-                        &result->metrics);
-        result->verdict = metrics_judge(&result->metrics, result->limits);
-        result->compared = true;
-        result->sampled = result->metrics.count < shape_elements(of->shape);
-        count_result(pair, value, result);
-    }
-    pair_sides_free(&sides);
+    else
+        result->sampled = result->compared && result->metrics.count < shape_elements(of->shape);
     if (result->compared && pair->observer)
         pair->observer(pair->observer_context, pair, pair->test->step, value, result);
     return true;
@@ -274,33 +267,66 @@ static bool bring_reference(struct pair *pair, int other, struct status *status)
     return true;
 }
 
+static bool give_up(struct status *status)
+{
+    return status_fail(status, STATUS_CANCELLED, "interrupted");
+}
+
+/* As reference_run_one, but an interrupt ends it. */
+static bool reference_try_one(struct pair *pair, struct status *status)
+{
+    if (interrupt_asked(pair->interrupt))
+        return give_up(status);
+    pair->reference->executor->interrupt = pair->interrupt;
+    bool ok = reference_run_one(pair, status);
+    pair->reference->executor->interrupt = NULL;
+    return ok;
+}
+
 /* The reference computes what the test's next instruction will be compared with. In another order
  * of micro-batches that may be most of a step: an interrupt must not wait for it. */
 static bool catch_up(struct pair *pair, struct status *status)
 {
     struct run *test = pair->test, *reference = pair->reference;
     int next = run_next(test);
-    if (!reference || !pair->interrupted || pair->entered_step != test->step ||
-        next >= test->program->instruction_count)
+    if (!reference || !pair->interrupt || pair->entered_step != test->step)
         return true;
+    if (next >= test->program->instruction_count) { /* whatever is left of the step */
+        while (reference->step == test->step &&
+               run_next(reference) < reference->program->instruction_count)
+            if (!reference_try_one(pair, status))
+                return false;
+        return true;
+    }
     const struct instruction *in = &test->program->instructions[next];
     for (int k = 0; k < in->output_count; k++) {
         int other = pair->reference_value[in->outputs[k]];
         if (other < 0 || !is_compared(pair, in->outputs[k]))
             continue;
         int producer = reference->program->values[other].producer;
-        while (reference->step < test->step || run_next(reference) <= producer) {
-            if (!reference_run_one(pair, status))
+        while (reference->step < test->step || run_next(reference) <= producer)
+            if (!reference_try_one(pair, status))
                 return false;
-            if (pair->interrupted(pair->interrupted_context))
-                return status_fail(status, STATUS_CANCELLED, "interrupted");
-        }
     }
     return true;
 }
 
+/* What was held for the outputs of an instruction, now that all of them are compared. A micro-
+ * sequence is a part of what is held: the other parts are still to come. */
+static void release_held(struct pair *pair, const struct instruction *done)
+{
+    for (int k = 0; pair->held && k < done->output_count; k++) {
+        int value = done->outputs[k], other = pair->reference_value[value];
+        if (other < 0 || pair->reference_row[value] >= 0 || !is_compared(pair, value))
+            continue;
+        free(pair->held[other].data);
+        pair->held[other].data = NULL;
+    }
+}
+
 static bool compare_outputs(struct pair *pair, const struct instruction *done,
-                            struct pair_event *event, struct status *status)
+                            const struct interrupt *interrupt, struct pair_event *event,
+                            struct status *status)
 {
     for (int k = 0; k < done->output_count; k++) {
         int value = done->outputs[k];
@@ -309,25 +335,21 @@ static bool compare_outputs(struct pair *pair, const struct instruction *done,
         int other = pair->reference ? pair->reference_value[value] : -1;
         if (other >= 0 && !bring_reference(pair, other, status))
             return false;
-        if (!compare_value(pair, value, status))
+        if (!compare_value(pair, value, interrupt, status))
             return false;
         const struct pair_result *result = &pair->results[value];
-        bool part = pair->reference_row[value] >= 0; /* the other parts are still to come */
-        if (other >= 0 && !part && pair->held && pair->held[other].data) {
-            free(pair->held[other].data);
-            pair->held[other].data = NULL;
-        }
         if (!result->compared)
             continue;
         event->compared[event->compared_count++] = value;
         if (result->verdict.failures && event->failed < 0)
             event->failed = value;
     }
+    release_held(pair, done);
     return true;
 }
 
 /* The test enters a step: the reference leaves its step, results of the last one are dropped. */
-static bool enter_step(struct pair *pair, struct status *status)
+bool pair_enter_step(struct pair *pair, struct status *status)
 {
     memset(pair->results, 0, (size_t)pair->test->program->value_count * sizeof(*pair->results));
     if (pair->reference) {
@@ -342,24 +364,17 @@ static bool enter_step(struct pair *pair, struct status *status)
     read_scales(pair);
     pair->state_limits = pair_state_limits(pair);
     pair->entered_step = pair->test->step;
+    for (int p = 0; pair->test->step == 0 && p < pair->test->program->parameter_count; p++)
+        pair->results[pair->test->program->parameters[p].value] = pair->initial[p];
     return true;
 }
 
 /* Puts the reference's tensor in, and judges it again if it had been judged. */
 static bool put_and_judge(struct pair *pair, int value, struct status *status)
 {
-    struct pair_totals totals = pair->totals;
     bool compared = pair->results[value].compared;
-    totals.failed -= compared && pair->results[value].verdict.failures;
-    if (!pair_put_reference(pair, value, status))
-        return false;
-    if (!compared)
-        return true;
-    if (!compare_value(pair, value, status))
-        return false;
-    totals.failed += pair->results[value].verdict.failures != 0;
-    pair->totals = totals;
-    return true;
+    return pair_put_reference(pair, value, status) &&
+           (!compared || compare_value(pair, value, NULL, status));
 }
 
 static bool apply_grafts(struct pair *pair, struct pair_event *event, struct status *status)
@@ -378,30 +393,7 @@ static bool apply_grafts(struct pair *pair, struct pair_event *event, struct sta
     return true;
 }
 
-bool pair_run_one(struct pair *pair, struct pair_event *event, struct status *status)
-{
-    struct run *test = pair->test;
-    if (!catch_up(pair, status))
-        return false;
-    if (!run_one(test, status))
-        return status_context(status, "%s", test->config->name);
-    if (pair->entered_step != test->step && !enter_step(pair, status))
-        return false;
-    *event = (struct pair_event){
-        .step = test->step, .instruction = run_next(test) - 1, .failed = -1, .not_finite = -1};
-    const struct instruction *done = &test->program->instructions[event->instruction];
-    if (!compare_outputs(pair, done, event, status) ||
-        !pair_find_not_finite(pair, done, event, status))
-        return false;
-    return apply_grafts(pair, event, status);
-}
-
-bool pair_ended(const struct pair *pair)
-{
-    return run_ended(pair->test);
-}
-
-static void forget_results_after(struct pair *pair, int instruction)
+void pair_forget_results(struct pair *pair, int instruction)
 {
     const struct program *program = pair->test->program;
     for (int v = 0; v < program->value_count; v++)
@@ -409,31 +401,51 @@ static void forget_results_after(struct pair *pair, int instruction)
             pair->results[v] = (struct pair_result){0};
 }
 
-bool pair_go_to(struct pair *pair, int step, int instruction, struct status *status)
+/* Compares what just ran. Interrupted, the instruction is taken back: with its comparisons it is
+ * one thing. */
+static bool compare_done(struct pair *pair, bool may_give_up, struct pair_event *event,
+                         struct status *status)
+{
+    struct executor *executor = pair->test->executor;
+    const struct instruction *done = &pair->test->program->instructions[event->instruction];
+    bool can = may_give_up && executor_can_repeat(executor, event->instruction);
+    if (compare_outputs(pair, done, can ? pair->interrupt : NULL, event, status))
+        return true;
+    if (can && status->code == STATUS_CANCELLED) {
+        executor_take_back(executor);
+        pair_forget_results(pair, event->instruction);
+    }
+    return false;
+}
+
+bool pair_run_one(struct pair *pair, struct pair_event *event, struct status *status)
 {
     struct run *test = pair->test;
-    if (step < 0 || step >= test->steps || instruction < 0 ||
-        instruction > test->program->instruction_count)
-        return status_fail(status, STATUS_INVALID, "there is no instruction %d in step %d",
-                           instruction, step + 1);
-    bool back = step < test->step || (step == test->step && instruction < run_next(test));
-    if (back && !run_go_to(test, step, 0, status))
+    if (interrupt_asked(pair->interrupt))
+        return give_up(status);
+    /* The first instruction of a step takes the states with it into the step: it is not given up.
+     */
+    bool inside =
+        pair->entered_step == test->step && run_next(test) < test->program->instruction_count;
+    if (!catch_up(pair, status))
         return false;
-    bool other_step = pair->reference && pair->reference->step > step;
-    bool given_on = back && pair->reference && !pair->keep;
-    if ((other_step || given_on) && !run_go_to(pair->reference, step, 0, status))
+    test->executor->interrupt = inside ? pair->interrupt : NULL;
+    bool ok = run_one(test, status);
+    test->executor->interrupt = NULL;
+    if (!ok)
+        return status_context(status, "%s", test->config->name);
+    if (pair->entered_step != test->step && !pair_enter_step(pair, status))
         return false;
-    if (back) {
-        pair->entered_step = -1;
-        if (!enter_step(pair, status))
-            return false;
-    }
-    struct pair_event event;
-    while (test->step < step || run_next(test) < instruction)
-        if (!pair_run_one(pair, &event, status))
-            return false;
-    forget_results_after(pair, instruction);
-    return true;
+    *event = (struct pair_event){
+        .step = test->step, .instruction = run_next(test) - 1, .failed = -1, .not_finite = -1};
+    const struct instruction *done = &test->program->instructions[event->instruction];
+    return compare_done(pair, inside, event, status) &&
+           pair_find_not_finite(pair, done, event, status) && apply_grafts(pair, event, status);
+}
+
+bool pair_ended(const struct pair *pair)
+{
+    return run_ended(pair->test);
 }
 
 void pair_observe(struct pair *pair, pair_observer *observer, void *context)
@@ -504,7 +516,9 @@ struct pair *pair_create(const struct pair_options *options, struct status *stat
         pair->held = pair->reference ? memory_zeroed(others, sizeof(*pair->held)) : NULL;
         pair_match_names(pair);
     }
-    if (enter_step(pair, status) && pair_compare_parameters(pair, status))
+    pair->initial =
+        memory_zeroed((size_t)pair->test->program->parameter_count, sizeof(*pair->initial));
+    if (pair_enter_step(pair, status) && pair_compare_parameters(pair, status))
         return pair;
     pair_free(pair);
     return NULL;
@@ -519,6 +533,7 @@ void pair_free(struct pair *pair)
     run_free(pair->test);
     run_free(pair->reference);
     free(pair->results);
+    free(pair->initial);
     free(pair->limits);
     free(pair->reference_value);
     free(pair->reference_row);

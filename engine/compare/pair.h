@@ -36,7 +36,7 @@ struct pair_result {
     const struct limits *limits; /* owned by the pair */
 };
 
-/* Called for every comparison as it is made. */
+/* Called for every comparison as it is made, and where shapes differ. */
 struct pair;
 typedef void pair_observer(void *context, const struct pair *pair, int step, int value,
                            const struct pair_result *result);
@@ -55,6 +55,7 @@ struct pair {
     const struct program *reference_program; /* of the reference run or recording, or NULL */
     const struct trace_step *trace_step;
     struct pair_result *results; /* [test values], of the current step */
+    struct pair_result *initial; /* [parameters], before the first step; then also in `results` */
     struct limits *limits;       /* [test values], of the current step */
     int *reference_value;        /* [test values]: the reference's value of the same name, or -1 */
     int64_t *reference_row;      /* [test values]: the first of the reference's rows that this value
@@ -64,21 +65,15 @@ struct pair {
     bool keep;                   /* both runs keep every value of the step */
     struct graft *grafts;
     int graft_count, graft_capacity;
-    struct pair_totals {
-        int64_t tensors, elements; /* compared */
-        int64_t elements_whole;    /* of how many (more than `elements` when sampled) */
-        int failed;
-    } totals;
     bool watch_not_finite; /* set to look at every named value for NaN and infinities */
     int entered_step;      /* the step that results belong to */
     double test_scale, reference_scale; /* loss scales of the current step */
     struct limits state_limits;         /* for parameters and moments after an update */
     pair_observer *observer;
     void *observer_context;
-    /* Asked after each instruction that the reference runs to catch up; when it says yes,
-     * pair_run_one fails with STATUS_CANCELLED and the test has not moved. NULL: never. */
-    bool (*interrupted)(const void *context);
-    const void *interrupted_context;
+    /* Borrowed; NULL: nobody interrupts. When it asks to, what runs or compares gives up with
+     * STATUS_CANCELLED; see there where the pair stands then. */
+    const struct interrupt *interrupt;
 };
 
 /* Creates both runs; they stop before their first instruction. The initial parameters are compared
@@ -94,10 +89,13 @@ struct pair_event {
     int not_finite; /* the first output with NaN or infinity that has a name, or -1 */
 };
 
-/* Runs one instruction of the test, brings the reference along, compares. */
+/* Runs one instruction of the test, brings the reference along, compares. Interrupted, the test has
+ * not moved: it gives the same bits later. (An instruction that writes over its inputs is not given
+ * up, nor is the first of a step.) */
 bool pair_run_one(struct pair *pair, struct pair_event *event, struct status *status);
 bool pair_ended(const struct pair *pair);
-/* Goes to a place, forward or back; grafts before it are made again, results after it forgotten. */
+/* Goes to a place, forward or back; grafts before it are made again, results after it forgotten.
+ * Interrupted, the pair stands somewhere on the way, between two instructions. */
 bool pair_go_to(struct pair *pair, int step, int instruction, struct status *status);
 
 /* Host views of the two sides of a value, and the factor by which the test is scaled (its loss

@@ -8,6 +8,15 @@ struct held_value {
     void *data; /* host copy, NULL = none */
 };
 
+/* The test is in another step than the results are of: the reference leaves its step, too, and the
+ * results of the last one are dropped. */
+bool pair_enter_step(struct pair *pair, struct status *status);
+/* Forgets the comparisons of what instruction `instruction` of the step and later ones write. */
+void pair_forget_results(struct pair *pair, int instruction);
+/* Whether the value has a counterpart of another shape. */
+bool pair_shapes_differ(const struct pair *pair, int value);
+/* The verdict on such a value. */
+void pair_judge_shapes(struct pair_result *result);
 /* Fills reference_value, reference_row and test_value. */
 void pair_match_names(struct pair *pair);
 /* Replaces sides->test (whole) by its samples at the places of `recorded`. */

@@ -109,6 +109,31 @@ static bool parameter_sides(struct pair *pair, int value, struct pair_sides *sid
     return ok;
 }
 
+void pair_judge_shapes(struct pair_result *result)
+{
+    result->compared = true;
+    result->verdict = (struct verdict){.failures = FAILURE_SHAPE, .worst = INFINITY};
+}
+
+static bool compare_parameter(struct pair *pair, int value, struct pair_result *result,
+                              struct status *status)
+{
+    struct pair_sides sides;
+    if (pair->reference_program && pair_shapes_differ(pair, value)) {
+        pair_judge_shapes(result);
+        return true;
+    }
+    if (!parameter_sides(pair, value, &sides, status))
+        return false;
+    if (sides.has_reference) {
+        metrics_compute(&sides.reference, &sides.test, 1, pair->options.threads, &result->metrics);
+        result->verdict = metrics_judge(&result->metrics, result->limits);
+        result->compared = true;
+    }
+    pair_sides_free(&sides);
+    return true;
+}
+
 bool pair_compare_parameters(struct pair *pair, struct status *status)
 {
     const struct program *program = pair->test->program;
@@ -118,22 +143,9 @@ bool pair_compare_parameters(struct pair *pair, struct status *status)
         pair->limits[value] =
             *tolerances_find(pair->options.tolerances, "init", program->values[value].name);
         result->limits = &pair->limits[value];
-        if (result->limits->ignore)
-            continue;
-        struct pair_sides sides;
-        if (!parameter_sides(pair, value, &sides, status))
+        if (!result->limits->ignore && !compare_parameter(pair, value, result, status))
             return false;
-        if (sides.has_reference) {
-            metrics_compute(&sides.reference, &sides.test, 1, pair->options.threads,
-                            &result->metrics);
-            result->verdict = metrics_judge(&result->metrics, result->limits);
-            result->compared = true;
-            pair->totals.tensors++;
-            pair->totals.elements += result->metrics.count;
-            pair->totals.elements_whole += shape_elements(program->values[value].shape);
-            pair->totals.failed += result->verdict.failures != 0;
-        }
-        pair_sides_free(&sides);
+        pair->initial[p] = *result;
     }
     return true;
 }

@@ -73,7 +73,10 @@ struct tensor executor_tensor(const struct executor *executor, int id)
 
 bool executor_holds(const struct executor *executor, int value)
 {
-    return memory_plan_holds(executor->plan, executor->program, value, executor->next);
+    const struct memory_plan *plan = executor->plan;
+    return memory_plan_holds(plan, executor->program, value, executor->next) &&
+           (!executor->torn ||
+            memory_plan_holds(plan, executor->program, value, executor->next + 1));
 }
 
 void executor_call(const struct executor *executor, int index, struct op_call *call)
@@ -90,6 +93,39 @@ void executor_call(const struct executor *executor, int index, struct op_call *c
         call->outputs[i] = executor_tensor(executor, in->outputs[i]);
 }
 
+static const char *end_of(const struct tensor *tensor)
+{
+    return (const char *)tensor->data +
+           (size_t)shape_elements(tensor->shape) * dtype_size(tensor->dtype);
+}
+
+static bool overlap(const struct tensor *a, const struct tensor *b)
+{
+    return (const char *)a->data < end_of(b) && (const char *)b->data < end_of(a);
+}
+
+static bool leaves_inputs(const struct op_call *call)
+{
+    for (int o = 0; o < call->output_count; o++)
+        for (int i = 0; i < call->input_count; i++)
+            if (overlap(&call->outputs[o], &call->inputs[i]))
+                return false;
+    return !op_is_collective(call->op);
+}
+
+bool executor_can_repeat(const struct executor *executor, int index)
+{
+    struct op_call call;
+    executor_call(executor, index, &call);
+    return leaves_inputs(&call);
+}
+
+void executor_take_back(struct executor *executor)
+{
+    executor->next--;
+    executor->torn = true;
+}
+
 bool executor_run_one(struct executor *executor, struct status *status)
 {
     const struct program *program = executor->program;
@@ -97,24 +133,32 @@ bool executor_run_one(struct executor *executor, struct status *status)
         return status_fail(status, STATUS_INTERNAL, "the program has ended");
     struct op_call call;
     executor_call(executor, executor->next, &call);
+    if (executor->interrupt && leaves_inputs(&call))
+        call.interrupt = executor->interrupt;
     bool view =
         call.op == OP_SLICE_ROWS &&
         executor->plan->placements[program->instructions[executor->next].outputs[0]].shares >= 0;
     bool ok = view                        ? true
               : op_is_collective(call.op) ? comm_run(executor->comm, &call, status)
                                           : device_run(executor->device, &call, status);
+    if (!ok && status && status->code == STATUS_CANCELLED) {
+        executor->torn = true;
+        return false;
+    }
     if (!ok) {
         char text[256];
         program_instruction_text(program, executor->next, text, sizeof(text));
         return status_context(status, "instruction %s", text);
     }
     executor->next++;
+    executor->torn = false;
     return true;
 }
 
 void executor_rewind(struct executor *executor)
 {
     executor->next = 0;
+    executor->torn = false;
 }
 
 bool executor_write(struct executor *executor, int value, const void *data, struct status *status)

@@ -12,6 +12,8 @@ struct executor {
     struct memory_plan *plan;            /* owned */
     char *persistent, *step, *workspace; /* the arenas, device memory */
     int next; /* the program counter: next instruction to run, 0 to instruction_count */
+    const struct interrupt *interrupt; /* borrowed; NULL: instructions run to their end */
+    bool torn; /* the next instruction was begun and given up: its outputs' memory holds anything */
 };
 
 /* Plans and allocates; uploads constants; states are undefined until written. NULL on failure.
@@ -20,8 +22,15 @@ struct executor *executor_create(const struct program *program, struct device *d
                                  struct comm *comm, enum plan_mode mode, struct status *status);
 void executor_free(struct executor *executor);
 
-/* Runs the instruction at the program counter and moves on. On failure the counter stays. */
+/* Runs the instruction at the program counter and moves on. On failure the counter stays. An
+ * interrupt may end it with STATUS_CANCELLED: the instruction has not run, and gives the same bits
+ * when it runs again. Instructions that write over their own inputs are never given up. */
 bool executor_run_one(struct executor *executor, struct status *status);
+/* Whether instruction `index` can run again after it ran: it does not write over its inputs. */
+bool executor_can_repeat(const struct executor *executor, int index);
+/* Moves back by the instruction that just ran, as if it had been given up. It must be one that can
+ * repeat. */
+void executor_take_back(struct executor *executor);
 /* Back to the first instruction (inputs and states as they are). */
 void executor_rewind(struct executor *executor);
 

@@ -172,9 +172,13 @@ bool command_check(struct debugger *debugger, const char *arguments, struct stat
 {
     int step, instruction;
     struct check check;
-    if (!pick_instruction(debugger, arguments, &step, &instruction, status) ||
-        !check_instruction(debugger->target->pair, step, instruction, &check, status))
+    int64_t before = debugger_position(debugger);
+    if (!pick_instruction(debugger, arguments, &step, &instruction, status))
         return false;
+    if (!check_instruction(debugger->target->pair, step, instruction, &check, status)) {
+        motion_after_failure(debugger, before, status);
+        return false;
+    }
     say_check(debugger, &check);
     return true;
 }
@@ -286,16 +290,31 @@ static void say_chain(struct debugger *debugger, const struct blame *blame)
 static bool walk(struct debugger *debugger, int value, struct status *status)
 {
     struct blame blame;
+    int64_t before = debugger_position(debugger);
     if (!value_error_of(debugger->target->pair, value).diverged)
         say(debugger, "It has not diverged in this step; the chain behind it:\n");
     if (!blame_walk(debugger->target->pair, value, &blame, status)) {
         blame_free(&blame);
+        motion_after_failure(debugger, before, status);
         return false;
     }
     say_chain(debugger, &blame);
     say_blame(debugger, &blame);
     blame_free(&blame);
     return true;
+}
+
+/* For work that goes elsewhere and returns to `home`: an interrupt leaves the run on the way. */
+static bool travel(struct debugger *debugger, int64_t place, int64_t home, struct status *status)
+{
+    bool arrived;
+    if (!motion_go_to(debugger, place, &arrived, status))
+        return false;
+    if (arrived)
+        return true;
+    status_fail(status, STATUS_CANCELLED, "interrupted");
+    motion_after_failure(debugger, home, status);
+    return false;
 }
 
 /* The first divergence of all lies in an earlier step: look at it there, and come back. */
@@ -305,14 +324,16 @@ static bool walk_elsewhere(struct debugger *debugger, int step, int value, struc
     int64_t here = debugger_position(debugger);
     int64_t there =
         (int64_t)step * program->instruction_count + program->values[value].producer + 1;
-    bool arrived;
     char name[256];
     say(debugger, "The first divergence is in step %d: %s\n", step + 1,
         program_value_text(program, value, name, sizeof(name)));
-    if (!motion_go_to(debugger, there, &arrived, status))
+    if (!travel(debugger, there, here, status))
         return false;
-    bool ok = !arrived || walk(debugger, value, status);
-    return motion_go_to(debugger, here, &arrived, status) && ok;
+    bool ok = walk(debugger, value, status);
+    if (!ok && status->code == STATUS_CANCELLED)
+        return false;
+    struct status other = STATUS_NONE;
+    return travel(debugger, here, here, ok ? status : &other) && ok;
 }
 
 bool command_blame(struct debugger *debugger, const char *arguments, struct status *status)
@@ -362,13 +383,13 @@ bool command_graft(struct debugger *debugger, const char *arguments, struct stat
                            name, name);
     int64_t here = debugger_position(debugger);
     int64_t there = (int64_t)pair->test->step * program->instruction_count + producer + 1;
-    bool arrived = true;
-    if (there < here && !motion_go_to(debugger, there, &arrived, status))
+    if (there < here && !travel(debugger, there, here, status))
         return false;
-    bool ok = arrived && pair_graft(pair, value, status);
+    bool ok = pair_graft(pair, value, status);
     if (ok)
         record_judge_again(&debugger->record, pair, value);
-    if (there < here && !motion_go_to(debugger, here, &arrived, status))
+    struct status other = STATUS_NONE;
+    if (there < here && !travel(debugger, here, here, ok ? status : &other))
         return false;
     if (!ok)
         return false;

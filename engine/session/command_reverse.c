@@ -76,7 +76,7 @@ static bool last_stop(struct debugger *debugger, int64_t start, int64_t end, int
     if (!motion_go_to(debugger, start, &arrived, status))
         return false;
     pair->watch_not_finite = debugger->stop_on_not_finite;
-    while (debugger_position(debugger) < end && !debugger_cancelled(debugger)) {
+    while (arrived && debugger_position(debugger) < end) {
         struct stops here;
         stops_clear(&here);
         if (debugger_position(debugger) == start)
@@ -86,9 +86,11 @@ static bool last_stop(struct debugger *debugger, int64_t start, int64_t end, int
             *stops = here;
         }
         stops_clear(&here);
-        if (!pair_run_one(pair, &event, status))
+        bool interrupted;
+        if (!motion_run_one(debugger, &event, &interrupted, status))
             return false;
-        record_note(&debugger->record, pair, &event);
+        if (interrupted)
+            break;
         stops_after(debugger, &event, &here);
         stops_before(debugger, &here);
         if (stops_any(&here) && debugger_position(debugger) < end) {

@@ -85,6 +85,11 @@ static void say_loaded(struct debugger *debugger)
     say(debugger, " Type help.\n");
 }
 
+static bool asks_to_stop(const void *debugger)
+{
+    return debugger_cancelled(debugger);
+}
+
 bool command_file(struct debugger *debugger, const char *arguments, struct status *status)
 {
     struct file_arguments parsed;
@@ -99,7 +104,8 @@ bool command_file(struct debugger *debugger, const char *arguments, struct statu
                                      .comm = debugger->comm,
                                      .threads = debugger->threads,
                                      .keep_limit = debugger->keep_limit < 0 ? half_of_free_memory()
-                                                                            : debugger->keep_limit};
+                                                                            : debugger->keep_limit,
+                                     .interrupt = {asks_to_stop, debugger}};
     struct target *target = target_load(&request, status);
     if (!target)
         return false; /* what was loaded before stays */

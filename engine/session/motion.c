@@ -257,21 +257,14 @@ static void show_stop(struct debugger *debugger, const struct stops *stops,
     text_free(&reason);
 }
 
-static bool asks_to_stop(const void *debugger)
-{
-    return debugger_cancelled(debugger);
-}
-
-/* One instruction; *interrupted when the user did not want to wait for the reference. */
-static bool run_one_instruction(struct debugger *debugger, struct pair_event *event,
-                                bool *interrupted, struct status *status)
+bool motion_run_one(struct debugger *debugger, struct pair_event *event, bool *interrupted,
+                    struct status *status)
 {
     struct pair *pair = debugger->target->pair;
-    pair->interrupted = asks_to_stop;
-    pair->interrupted_context = debugger;
     bool ok = pair_run_one(pair, event, status);
-    pair->interrupted = NULL;
     *interrupted = !ok && status->code == STATUS_CANCELLED;
+    if (ok)
+        record_note(&debugger->record, pair, event);
     if (*interrupted)
         *status = STATUS_NONE;
     return ok || *interrupted;
@@ -302,11 +295,10 @@ bool motion_run(struct debugger *debugger, const struct motion *motion, struct s
         stops.goal = motion->goal >= 0 && debugger_position(debugger) >= motion->goal;
         if (stops_any(&stops))
             break;
-        if (!run_one_instruction(debugger, &event, &stops.interrupted, status))
+        if (!motion_run_one(debugger, &event, &stops.interrupted, status))
             return fail_run(debugger, status);
         if (stops.interrupted)
             break;
-        record_note(&debugger->record, pair, &event);
         stops_after(debugger, &event, &stops);
         stops_before(debugger, &stops);
         check_until(debugger, motion, &event, &stops);
@@ -327,34 +319,57 @@ static void forget(struct debugger *debugger)
     debugger->list_next = -1;
 }
 
+void motion_after_failure(struct debugger *debugger, int64_t before, struct status *status)
+{
+    int count = debugger_program(debugger)->instruction_count;
+    int64_t here = debugger_position(debugger);
+    if (status->code != STATUS_CANCELLED)
+        return;
+    if (here == before) {
+        status_fail(status, STATUS_CANCELLED, "interrupted");
+        return;
+    }
+    forget(debugger);
+    motion_show_place(debugger);
+    debugger_set_state(debugger, RUN_STOPPED, "interrupted");
+    debugger_emit(debugger, EVENT_STOPPED, "interrupted");
+    status_fail(status, STATUS_CANCELLED, "interrupted while the run was elsewhere: goto %d:%d",
+                (int)(before / count) + 1, (int)(before % count));
+}
+
+/* The run is at the start of the step, or of an earlier one if an interrupt came. */
+static bool go_back(struct debugger *debugger, int step, bool *arrived, struct status *status)
+{
+    if (pair_go_to(debugger->target->pair, step, 0, status))
+        return true;
+    *arrived = false;
+    if (status->code != STATUS_CANCELLED)
+        return fail_run(debugger, status);
+    *status = STATUS_NONE;
+    return true;
+}
+
 bool motion_go_to(struct debugger *debugger, int64_t position, bool *arrived, struct status *status)
 {
     struct pair *pair = debugger->target->pair;
     int count = debugger_program(debugger)->instruction_count;
     bool back = position < debugger_position(debugger);
-    int step = (int)(position / count), instruction = (int)(position % count);
+    int step = (int)(position / count);
     *arrived = true;
-    if (step >= pair->test->steps) { /* the end of the run */
+    if (step >= pair->test->steps) /* the end of the run */
         step--;
-        instruction = count;
-    }
-    if (back && !pair_go_to(pair, step, 0, status))
-        return fail_run(debugger, status);
+    if (back && !go_back(debugger, step, arrived, status))
+        return false;
     struct pair_event event;
-    while (debugger_position(debugger) < position && *arrived) {
-        bool interrupted = debugger_cancelled(debugger);
-        if (!interrupted && !run_one_instruction(debugger, &event, &interrupted, status))
+    while (*arrived && debugger_position(debugger) < position) {
+        bool interrupted = false;
+        if (!motion_run_one(debugger, &event, &interrupted, status))
             return fail_run(debugger, status);
-        if (interrupted) {
-            *arrived = false;
-            say(debugger, "Interrupted on the way.\n");
-            break;
-        }
-        record_note(&debugger->record, pair, &event);
+        *arrived = !interrupted;
         debugger_publish_sometimes(debugger);
     }
-    if (*arrived && back && !pair_go_to(pair, step, instruction, status))
-        return fail_run(debugger, status);
+    if (!*arrived)
+        say(debugger, "Interrupted on the way.\n");
     if (back)
         forget(debugger);
     return true;

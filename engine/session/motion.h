@@ -36,6 +36,15 @@ void stops_before(struct debugger *debugger, struct stops *stops);
 bool motion_go_to(struct debugger *debugger, int64_t position, bool *arrived,
                   struct status *status);
 
+/* One instruction and its comparisons, noted in the record. *interrupted when the user did not want
+ * to wait for them: then nothing has moved. */
+bool motion_run_one(struct debugger *debugger, struct pair_event *event, bool *interrupted,
+                    struct status *status);
+
+/* After other work on the pair that failed. If an interrupt ended it, the run may stand elsewhere
+ * than at position `before`, where the work began: says where, and how to come back. */
+void motion_after_failure(struct debugger *debugger, int64_t before, struct status *status);
+
 /* Says where the run stands (the listing line of the next instruction). */
 void motion_show_place(struct debugger *debugger);
 

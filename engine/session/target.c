@@ -109,7 +109,11 @@ static bool create_pair(struct target *target, const struct target_request *requ
         options.test_options.change_context = target->fault;
     }
     target->pair = pair_create(&options, status);
-    return target->pair != NULL;
+    if (!target->pair)
+        return false;
+    target->interrupt = request->interrupt;
+    target->pair->interrupt = target->interrupt.asked ? &target->interrupt : NULL;
+    return true;
 }
 
 struct target *target_load(const struct target_request *request, struct status *status)

@@ -12,6 +12,7 @@ struct target {
     struct variant_config *variant; /* of the test */
     struct trace *trace;
     struct tolerances *tolerances;
+    struct interrupt interrupt; /* of the pair */
     struct pair *pair;
 };
 
@@ -25,6 +26,7 @@ struct target_request {
     struct comm *comm;
     int threads;
     int64_t keep_limit; /* bytes */
+    struct interrupt interrupt;
 };
 
 /* Loads, compiles and initialises both sides, which stop before their first instruction. NULL on

@@ -12,6 +12,7 @@
 #ifndef ENGINE_TENSOR_OP_H
 #define ENGINE_TENSOR_OP_H
 
+#include "engine/base/interrupt.h"
 #include "engine/tensor/tensor.h"
 
 /* X(enum suffix, name, minimum inputs, maximum inputs, outputs) */
@@ -189,6 +190,9 @@ struct op_call {
     struct tensor inputs[OP_MAX_INPUTS];
     struct tensor outputs[OP_MAX_OUTPUTS];
     void *workspace; /* as many bytes as the device's workspace() asked for; 64-byte aligned */
+    /* When it says yes, run() may give up with STATUS_CANCELLED: then the outputs and the workspace
+     * hold anything, the inputs are as before. NULL: to the end. Devices need not look. */
+    const struct interrupt *interrupt;
 };
 
 const char *op_name(enum op op); /* static */

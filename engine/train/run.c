@@ -236,6 +236,8 @@ bool run_go_to(struct run *run, int step, int instruction, struct status *status
         if (run->step == step - 1 && instruction == 0 &&
             run->executor->next >= run->program->instruction_count)
             return next_step(run, status) && start_step(run, status);
+        if (interrupt_asked(run->executor->interrupt))
+            return status_fail(status, STATUS_CANCELLED, "interrupted");
         if (!run_one(run, status))
             return false;
     }

@@ -78,7 +78,8 @@ bool run_complete(struct run *run, double seconds, struct status *status);
 bool run_step(struct run *run, struct status *status);
 
 /* Goes (back or forward) to the given place by restoring the nearest saved point at or before it
- * and running again. The state is bit-identical to the first time there. */
+ * and running again. The state is bit-identical to the first time there. When the executor's
+ * interrupt ends it (STATUS_CANCELLED), the run stands somewhere on the way. */
 bool run_go_to(struct run *run, int step, int instruction, struct status *status);
 
 /* The last step at or before `step` whose beginning can be restored: a saved point, or 0. */

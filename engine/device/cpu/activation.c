@@ -9,6 +9,8 @@ CPU_RUN(activation)
     CPU_OMP(parallel for schedule(static) num_threads(context->threads)
                 if (pieces.count * pieces.columns > CPU_SERIAL))
     for (int64_t i = 0; i < pieces.count; i++) {
+        if (cpu_stops(context))
+            continue;
         float x_buffer[CPU_CHUNK], out_buffer[CPU_CHUNK];
         int64_t row, column, count;
         cpu_piece(&pieces, i, &row, &column, &count);
@@ -28,6 +30,8 @@ CPU_RUN(activation_gradient)
     CPU_OMP(parallel for schedule(static) num_threads(context->threads)
                 if (pieces.count * pieces.columns > CPU_SERIAL))
     for (int64_t i = 0; i < pieces.count; i++) {
+        if (cpu_stops(context))
+            continue;
         float dy_buffer[CPU_CHUNK], x_buffer[CPU_CHUNK], out_buffer[CPU_CHUNK];
         int64_t row, column, count;
         cpu_piece(&pieces, i, &row, &column, &count);
@@ -78,7 +82,7 @@ CPU_RUN(gated_activation)
     CPU_OMP(parallel for schedule(static) num_threads(context->threads)
                 if (rows * columns > CPU_SERIAL))
     for (int64_t row = 0; row < rows; row++)
-        for (int64_t column = 0; column < columns; column += CPU_CHUNK)
+        for (int64_t column = 0; column < columns && !cpu_stops(context); column += CPU_CHUNK)
             gated_piece(context, call, row, column,
                         columns - column < CPU_CHUNK ? columns - column : CPU_CHUNK);
     return true;
@@ -91,7 +95,7 @@ CPU_RUN(gated_activation_gradient)
     CPU_OMP(parallel for schedule(static) num_threads(context->threads)
                 if (rows * columns > CPU_SERIAL))
     for (int64_t row = 0; row < rows; row++)
-        for (int64_t column = 0; column < columns; column += CPU_CHUNK)
+        for (int64_t column = 0; column < columns && !cpu_stops(context); column += CPU_CHUNK)
             gated_gradient_piece(context, call, row, column,
                                  columns - column < CPU_CHUNK ? columns - column : CPU_CHUNK);
     return true;

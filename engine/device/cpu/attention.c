@@ -127,6 +127,8 @@ CPU_RUN(attention)
     int64_t per_token_tile = (int64_t)attention.groups * attention.chunks;
     CPU_OMP(parallel for schedule(dynamic) num_threads(context->threads))
     for (int64_t i = 0; i < token_tiles * per_token_tile; i++) {
+        if (cpu_stops(context))
+            continue;
         struct cpu_carve mine = {memory.tiles + (size_t)cpu_thread() * memory.tile_bytes, 0};
         struct attention_tiles tiles;
         attention_carve_tiles(&attention, &mine, &tiles);

@@ -212,6 +212,8 @@ static void all_query_tiles(const struct gradient *gradient)
     int64_t per_token_tile = (int64_t)attention->groups * attention->chunks;
     CPU_OMP(parallel for schedule(dynamic) num_threads(attention->context->threads))
     for (int64_t i = 0; i < gradient->token_tiles * per_token_tile; i++) {
+        if (cpu_stops(attention->context))
+            continue;
         struct cpu_carve mine = {gradient->tiles + (size_t)cpu_thread() * gradient->tile_bytes, 0};
         struct attention_tiles tiles;
         attention_carve_tiles(attention, &mine, &tiles);
@@ -233,6 +235,8 @@ static void all_key_tiles(const struct gradient *gradient)
     int64_t key_tiles = (attention->keys + ATTENTION_KEYS - 1) / ATTENTION_KEYS;
     CPU_OMP(parallel for schedule(dynamic) num_threads(attention->context->threads))
     for (int64_t i = 0; i < key_tiles * attention->groups; i++) {
+        if (cpu_stops(attention->context))
+            continue;
         struct cpu_carve mine = {gradient->tiles + (size_t)cpu_thread() * gradient->tile_bytes, 0};
         struct attention_tiles tiles;
         attention_carve_tiles(attention, &mine, &tiles);
@@ -250,6 +254,7 @@ CPU_RUN(attention_gradient)
     if (!attention_ranges(&gradient.attention, status))
         return false;
     all_query_tiles(&gradient);
-    all_key_tiles(&gradient);
+    if (!cpu_stops(context)) /* else the ranges of tiles are not complete */
+        all_key_tiles(&gradient);
     return true;
 }

@@ -167,7 +167,14 @@ static bool cpu_run(void *context, const struct op_call *call, struct status *st
                            "%s with these element types is not supported on the cpu device",
                            (unsigned)call->op < OP_COUNT ? op_name(call->op) : "operation");
     use_threads(context);
-    return cpu_operations[call->op].run(context, call, status);
+    struct cpu_context *cpu = context;
+    cpu->interrupt = call->interrupt;
+    bool ok = cpu_operations[call->op].run(cpu, call, status);
+    cpu->interrupt = NULL;
+    /* An interrupt stays: if it is not there now, no part of the kernel was left out. */
+    if (ok && interrupt_asked(call->interrupt))
+        return status_fail(status, STATUS_CANCELLED, "interrupted");
+    return ok;
 }
 
 static bool cpu_allocate(void *context, size_t bytes, void **memory, struct status *status)

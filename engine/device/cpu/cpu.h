@@ -21,7 +21,15 @@ struct cpu_context {
     const struct kernels *kernels;
     struct matmul_cache *matmul_cache; /* NULL without oneDNN or without bf16 hardware */
     struct arenas *arenas;
+    const struct interrupt *interrupt; /* of the call that runs */
 };
+
+/* Whether to leave out the rest of a call: looked at between pieces of work of some microseconds or
+ * more. What was left out is not noticed there: cpu_run() fails when the kernel returns. */
+static inline bool cpu_stops(const struct cpu_context *context)
+{
+    return interrupt_asked(context->interrupt);
+}
 
 /* Elements per unit of work of pointwise loops: three such pieces as floats fit the first cache. */
 enum { CPU_CHUNK = 2048 };

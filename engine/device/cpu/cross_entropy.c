@@ -49,6 +49,8 @@ CPU_RUN(cross_entropy)
     CPU_OMP(parallel for schedule(static) num_threads(context->threads)
                 if (rows * cpu_columns(logits) > CPU_SERIAL))
     for (int64_t row = 0; row < rows; row++) {
+        if (cpu_stops(context))
+            continue;
         lse[row] = log_sum_exp(context, logits, row, factor);
         losses[row] = 0;
         if (labels[row] >= 0)
@@ -93,7 +95,9 @@ CPU_RUN(cross_entropy_gradient)
     CPU_OMP(parallel for schedule(static) num_threads(context->threads)
                 if (rows * columns > CPU_SERIAL))
     for (int64_t row = 0; row < rows; row++)
-        if (labels[row] < 0)
+        if (cpu_stops(context))
+            continue;
+        else if (labels[row] < 0)
             memset(cpu_at(out, row, 0), 0, (size_t)columns * dtype_size(out->dtype));
         else
             gradient_row(context, call, row, coefficient);

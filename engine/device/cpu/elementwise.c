@@ -47,6 +47,8 @@ static void copy_all(const struct cpu_context *context, const struct tensor *out
     CPU_OMP(parallel for schedule(static) num_threads(context->threads)
                 if (pieces.count * pieces.columns > CPU_SERIAL))
     for (int64_t i = 0; i < pieces.count; i++) {
+        if (cpu_stops(context))
+            continue;
         int64_t row, column, count;
         cpu_piece(&pieces, i, &row, &column, &count);
         copy_piece(context, cpu_at(out, row, column), out->dtype, cpu_at(in, row, column),
@@ -89,6 +91,8 @@ CPU_RUN(scale)
     CPU_OMP(parallel for schedule(static) num_threads(context->threads)
                 if (pieces.count * pieces.columns > CPU_SERIAL))
     for (int64_t i = 0; i < pieces.count; i++) {
+        if (cpu_stops(context))
+            continue;
         float in_buffer[CPU_CHUNK], out_buffer[CPU_CHUNK];
         int64_t row, column, count;
         cpu_piece(&pieces, i, &row, &column, &count);
@@ -112,6 +116,8 @@ CPU_RUN(add)
     CPU_OMP(parallel for schedule(static) num_threads(context->threads)
                 if (pieces.count * pieces.columns > CPU_SERIAL))
     for (int64_t i = 0; i < pieces.count; i++) {
+        if (cpu_stops(context))
+            continue;
         float a_buffer[CPU_CHUNK], b_buffer[CPU_CHUNK], out_buffer[CPU_CHUNK];
         int64_t row, column, count;
         cpu_piece(&pieces, i, &row, &column, &count);

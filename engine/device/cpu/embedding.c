@@ -10,6 +10,8 @@ CPU_RUN(embedding)
     CPU_OMP(parallel for schedule(static) num_threads(context->threads)
                 if (rows * columns > CPU_SERIAL))
     for (int64_t row = 0; row < rows; row++) {
+        if (cpu_stops(context))
+            continue;
         int64_t index = indices[row] - call->parameters.first_row;
         void *to = cpu_at(out, row, 0);
         if (index < 0 || index >= vocabulary)
@@ -95,6 +97,7 @@ CPU_RUN(embedding_gradient)
     int64_t vocabulary = cpu_rows(&call->outputs[0]);
     CPU_OMP(parallel for schedule(dynamic, 16) num_threads(context->threads))
     for (int64_t row = 0; row < vocabulary; row++)
-        gradient_row(context, call, &buckets, row);
+        if (!cpu_stops(context))
+            gradient_row(context, call, &buckets, row);
     return true;
 }

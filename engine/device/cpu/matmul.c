@@ -193,7 +193,7 @@ static bool run_experts(struct cpu_context *context, const struct op_call *call,
     struct cpu_context widening = *context;
     widening.matmul_cache = NULL;
     int64_t first = 0;
-    for (int expert = 0; expert < experts; expert++) {
+    for (int expert = 0; expert < experts && !cpu_stops(context); expert++) {
         int64_t end = ((const int32_t *)ends->data)[expert];
         struct cpu_product product =
             expert_product(call, expert, experts, first, end > first ? end : first);

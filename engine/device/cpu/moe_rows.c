@@ -22,7 +22,7 @@ CPU_RUN(gather_rows)
     CPU_OMP(parallel for schedule(static) num_threads(context->threads)
                 if (count * columns > CPU_SERIAL))
     for (int64_t i = 0; i < count; i++)
-        for (int64_t column = 0; column < columns; column += CPU_CHUNK) {
+        for (int64_t column = 0; column < columns && !cpu_stops(context); column += CPU_CHUNK) {
             float buffer[CPU_CHUNK];
             int64_t n = columns - column < CPU_CHUNK ? columns - column : CPU_CHUNK;
             if (x->dtype == y->dtype)
@@ -54,7 +54,7 @@ static void combine(const struct cpu_context *context, const struct tensor *out,
     CPU_OMP(parallel for schedule(static) num_threads(context->threads)
                 if (rows * columns > CPU_SERIAL))
     for (int64_t t = 0; t < rows; t++)
-        for (int64_t column = 0; column < columns; column += CPU_CHUNK) {
+        for (int64_t column = 0; column < columns && !cpu_stops(context); column += CPU_CHUNK) {
             float in_buffer[CPU_CHUNK], out_buffer[CPU_CHUNK];
             int64_t n = columns - column < CPU_CHUNK ? columns - column : CPU_CHUNK;
             float *to = cpu_target(out, t, column, out_buffer);
@@ -134,6 +134,8 @@ CPU_RUN(combine_rows_gradient)
     CPU_OMP(parallel for schedule(static) num_threads(context->threads)
                 if (count * columns > CPU_SERIAL))
     for (int64_t i = 0; i < count; i++) {
+        if (cpu_stops(context))
+            continue;
         int64_t token = rows[i] / k, choice = rows[i] % k, mine = cpu_thread() * columns;
         const float *g = cpu_read(context, dout, token, 0, columns, buffers.dout + mine);
         const float *value = cpu_read(context, y, i, 0, columns, buffers.y + mine);

@@ -62,6 +62,8 @@ static bool forward(struct cpu_context *context, const struct op_call *call, boo
     CPU_OMP(parallel for schedule(static) num_threads(context->threads)
                 if (rows * columns > CPU_SERIAL))
     for (int64_t row = 0; row < rows; row++) {
+        if (cpu_stops(context))
+            continue;
         int64_t mine = cpu_thread() * columns;
         const float *in = cpu_read(context, x, row, 0, columns, buffers.row[0] + mine);
         float *out = cpu_target(y, row, 0, buffers.row[1] + mine);
@@ -118,7 +120,7 @@ static bool backward(struct cpu_context *context, const struct op_call *call)
         int64_t end = (block + 1) * blocks.rows < rows ? (block + 1) * blocks.rows : rows;
         memset(buffers.dw + block * columns, 0, (size_t)columns * sizeof(float));
         memset(buffers.db + block * columns, 0, (size_t)columns * sizeof(float));
-        for (int64_t row = block * blocks.rows; row < end; row++)
+        for (int64_t row = block * blocks.rows; row < end && !cpu_stops(context); row++)
             gradient_row(context, call, &buffers, w, block, row);
     }
     cpu_combine(context, &blocks, buffers.dw, columns, &call->outputs[1]);

@@ -13,6 +13,7 @@ enum { PARTS = 4 };
 struct plan {
     const struct cpu_product *product;
     const struct kernels *kernels;
+    const struct interrupt *interrupt;
     int tile_rows, tile_columns;
     int64_t block_rows, block_columns; /* of one part */
     float *a, *b;                      /* [threads][block_rows, DEPTH]; [tiles][depth, columns] */
@@ -37,7 +38,7 @@ static int64_t blocks_of(int64_t count, int64_t size)
 
 static struct plan plan_of(const struct cpu_context *context, const struct cpu_product *p)
 {
-    struct plan plan = {.product = p, .kernels = context->kernels};
+    struct plan plan = {.product = p, .kernels = context->kernels, .interrupt = context->interrupt};
     plan.kernels->product_sizes(&plan.tile_rows, &plan.tile_columns);
     int64_t parts = (int64_t)PARTS * context->threads;
     plan.block_rows = blocks_of(blocks_of(p->rows, parts), ROWS_STEP) * ROWS_STEP;
@@ -132,7 +133,8 @@ static void run_round(const struct plan *plan, const struct round *round)
         pack_columns(plan, round, tile);
     CPU_OMP(for schedule(dynamic))
     for (int64_t part = 0; part < parts; part++)
-        multiply(plan, round, part, a);
+        if (!interrupt_asked(plan->interrupt))
+            multiply(plan, round, part, a);
 }
 
 void cpu_product_multiply(const struct cpu_context *context, const struct cpu_product *product,

@@ -124,7 +124,7 @@ bool reference_attention(const struct op_call *call, struct status *status)
         return status_fail(status, STATUS_MEMORY, "no memory for %" PRId64 " scores", it.keys);
     PARALLEL_FOR
     for (int64_t head = 0; head < it.heads; head++)
-        for (int64_t t = 0; t < it.queries; t++) {
+        for (int64_t t = 0; t < it.queries && !interrupt_asked(call->interrupt); t++) {
             double *o = row_of(&call->outputs[0], t) + head * it.size;
             row_of(&call->outputs[1], t)[head] = attend(&it, t, head, scores + head * it.keys, o);
         }
@@ -167,9 +167,10 @@ bool reference_attention_gradient(const struct op_call *call, struct status *sta
     reference_zero(&call->outputs[1]);
     int64_t heads_per_group = it.heads / it.groups;
     PARALLEL_FOR /* groups do not share any output */
-        for (int64_t group = 0; group < it.groups; group++) for (int64_t i = 0; i < heads_per_group;
-                                                                 i++) for (int64_t t = 0;
-                                                                           t < it.queries; t++)
-            attend_gradient(call, &it, t, group * heads_per_group + i);
+        for (int64_t group = 0; group < it.groups;
+             group++) for (int64_t i = 0;
+                           i < heads_per_group * it.queries && !interrupt_asked(call->interrupt);
+                           i++)
+            attend_gradient(call, &it, i % it.queries, group * heads_per_group + i / it.queries);
     return true;
 }

@@ -41,10 +41,11 @@ static inline int32_t *indices_of(const struct tensor *tensor, int64_t row)
 void reference_zero(const struct tensor *tensor);
 
 /* y[rows,columns] += a[rows,inner] b[inner,columns]; all row-major, `*_stride` elements from row
- * to row. Terms of one element of y are added in increasing order of `inner`. */
-void reference_multiply(double *y, int64_t y_stride, const double *a, int64_t a_stride,
-                        const double *b, int64_t b_stride, int64_t rows, int64_t inner,
-                        int64_t columns);
+ * to row. Terms of one element of y are added in increasing order of `inner`. Leaves y unfinished
+ * when an interrupt asks for it. */
+void reference_multiply(const struct interrupt *interrupt, double *y, int64_t y_stride,
+                        const double *a, int64_t a_stride, const double *b, int64_t b_stride,
+                        int64_t rows, int64_t inner, int64_t columns);
 
 /* A contiguous [columns,rows] copy of from[rows,columns]; the caller frees it. NULL and a failed
  * status for want of memory. */

@@ -38,17 +38,17 @@ static void multiply_one(double *y, const double *a, const double *b, int64_t b_
             y[j] += a[k] * b[k * b_stride + j];
 }
 
-void reference_multiply(double *y, int64_t y_stride, const double *a, int64_t a_stride,
-                        const double *b, int64_t b_stride, int64_t rows, int64_t inner,
-                        int64_t columns)
+void reference_multiply(const struct interrupt *interrupt, double *y, int64_t y_stride,
+                        const double *a, int64_t a_stride, const double *b, int64_t b_stride,
+                        int64_t rows, int64_t inner, int64_t columns)
 {
     PARALLEL_FOR
     for (int64_t first = 0; first < columns; first += COLUMN_BLOCK) {
         int64_t width = smaller(COLUMN_BLOCK, columns - first), i = 0;
-        for (; i + ROW_BLOCK <= rows; i += ROW_BLOCK)
+        for (; i + ROW_BLOCK <= rows && !interrupt_asked(interrupt); i += ROW_BLOCK)
             multiply_four(y + i * y_stride + first, y_stride, a + i * a_stride, a_stride, b + first,
                           b_stride, inner, width);
-        for (; i < rows; i++)
+        for (; i < rows && !interrupt_asked(interrupt); i++)
             multiply_one(y + i * y_stride + first, a + i * a_stride, b + first, b_stride, inner,
                          width);
     }
@@ -102,8 +102,8 @@ bool reference_matmul(const struct op_call *call, struct status *status)
             goto end;
     }
     start_with_bias(out, call->input_count > 2 ? &call->inputs[2] : NULL);
-    reference_multiply(out->data, out->row_stride, left, left_stride, right, right_stride, rows,
-                       inner, columns);
+    reference_multiply(call->interrupt, out->data, out->row_stride, left, left_stride, right,
+                       right_stride, rows, inner, columns);
     done = true;
 end:
     free(left_copy);

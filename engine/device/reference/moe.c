@@ -92,8 +92,8 @@ bool reference_grouped_matmul(const struct op_call *call, struct status *status)
             if (!copy)
                 return false;
         }
-        reference_multiply(row_of(y, first), y->row_stride, row_of(x, first), x->row_stride, right,
-                           stride, count, inner, columns);
+        reference_multiply(call->interrupt, row_of(y, first), y->row_stride, row_of(x, first),
+                           x->row_stride, right, stride, count, inner, columns);
         free(copy);
     }
     return true;
@@ -114,8 +114,8 @@ bool reference_grouped_matmul_gradient(const struct op_call *call, struct status
         double *left = reference_transpose(row_of(a, first), a->row_stride, count, rows, status);
         if (!left)
             return false;
-        reference_multiply(row_of(out, e * rows), out->row_stride, left, count, row_of(b, first),
-                           b->row_stride, rows, count, columns_of(b));
+        reference_multiply(call->interrupt, row_of(out, e * rows), out->row_stride, left, count,
+                           row_of(b, first), b->row_stride, rows, count, columns_of(b));
         free(left);
     }
     return true;

@@ -104,7 +104,11 @@ static bool run(void *context, const struct op_call *call, struct status *status
                            "%s with an operand of type %s is not supported on the reference "
                            "device: floats are f64, indices i32",
                            op_name(call->op), dtype_name(wrong->dtype));
-    return kernels[call->op].run(call, status);
+    bool ok = kernels[call->op].run(call, status);
+    /* An interrupt stays: if it is not there now, no part of the kernel was left out. */
+    if (ok && interrupt_asked(call->interrupt))
+        return status_fail(status, STATUS_CANCELLED, "interrupted");
+    return ok;
 }
 
 static bool open_device(void **context, const struct device_options *options, struct status *status)

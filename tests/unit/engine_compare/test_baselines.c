@@ -19,7 +19,7 @@
 static const double LIMIT = 2e-5;
 
 struct tally {
-    int compared;
+    int compared, failed;
     double worst;
     char worst_name[256];
 };
@@ -36,6 +36,7 @@ static void observe(void *context, const struct pair *pair, int step, int value,
     double relative =
         metrics->rms_reference > 0 ? metrics->rms_difference / metrics->rms_reference : 0;
     tally->compared++;
+    tally->failed += result->verdict.failures != 0;
     if (relative > tally->worst) {
         tally->worst = relative;
         snprintf(tally->worst_name, sizeof(tally->worst_name), "%s",
@@ -108,7 +109,7 @@ static void run_model(const char *model)
             fail_msg("%s", status.text);
     print_message("%s: %d tensors, worst relative error %.1e at %s\n", model, tally.compared,
                   tally.worst, tally.worst_name);
-    assert_int_equal(pair->totals.failed, 0);
+    assert_int_equal(tally.failed, 0);
     assert_true(tally.compared >= 2 * (4 + 3 + 17));
     assert_true(tally.worst < LIMIT);
     check_final_parameters(pair, trace);

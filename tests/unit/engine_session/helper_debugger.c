@@ -4,6 +4,7 @@
 
 #include <setjmp.h>
 #include <stdarg.h>
+#include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -36,9 +37,8 @@ static void emit(void *context, enum event_kind kind, const char *text)
 static bool cancelled(void *context)
 {
     struct bench *bench = context;
-    if (bench->cancel_after > 0)
-        bench->cancel_after--;
-    return bench->cancel_after == 0;
+    int left = atomic_load(&bench->cancel_after);
+    return left == 0 || (left > 0 && atomic_fetch_sub(&bench->cancel_after, 1) <= 1);
 }
 
 static void publish(void *context, struct snapshot *snapshot)

@@ -6,11 +6,11 @@
 
 struct bench {
     struct debugger *debugger;
-    struct text output;   /* of the last command */
-    char reason[200];     /* of the last stop */
-    int stops;            /* EVENT_STOPPED so far */
-    int cancel_after;     /* questions for an interrupt until it comes; -1: never */
-    struct status status; /* of the last command */
+    struct text output;       /* of the last command */
+    char reason[200];         /* of the last stop */
+    int stops;                /* EVENT_STOPPED so far */
+    _Atomic int cancel_after; /* questions for an interrupt until it comes; -1: never */
+    struct status status;     /* of the last command */
 };
 
 /* "--set" for a model of 32 channels. */

@@ -1,0 +1,66 @@
+/* Going to a place. Back means: from the start of the step, or of an earlier one, again. */
+#include "engine/compare/pair_internal.h"
+
+static bool try_go_to(struct pair *pair, struct run *run, int step, struct status *status)
+{
+    run->executor->interrupt = pair->interrupt;
+    bool ok = run_go_to(run, step, 0, status);
+    run->executor->interrupt = NULL;
+    return ok;
+}
+
+/* The last step, up to the one where they are, at whose start both runs can be at once. */
+static int common_point(const struct pair *pair)
+{
+    const struct run *test = pair->test, *reference = pair->reference;
+    int step = test->step;
+    if (reference && reference->step < step)
+        step = reference->step;
+    while (step > 0 && (!test->points[step] || (reference && !reference->points[step])))
+        step--;
+    return step;
+}
+
+/* Both runs at the start of one step, after a way back that was given up. */
+static bool settle(struct pair *pair, struct status *status)
+{
+    int step = common_point(pair);
+    if (!run_go_to(pair->test, step, 0, status) ||
+        (pair->reference && !run_go_to(pair->reference, step, 0, status)))
+        return false;
+    pair->entered_step = -1;
+    return pair_enter_step(pair, status);
+}
+
+/* To the start of `step`, which is behind the test or the step where it is. */
+static bool go_back(struct pair *pair, int step, struct status *status)
+{
+    bool behind = pair->reference && (!pair->keep || pair->reference->step > step);
+    if (!try_go_to(pair, pair->test, step, status) ||
+        (behind && !try_go_to(pair, pair->reference, step, status))) {
+        struct status other = STATUS_NONE;
+        if (status->code == STATUS_CANCELLED && !settle(pair, &other))
+            *status = other;
+        return false;
+    }
+    pair->entered_step = -1;
+    return pair_enter_step(pair, status);
+}
+
+bool pair_go_to(struct pair *pair, int step, int instruction, struct status *status)
+{
+    struct run *test = pair->test;
+    if (step < 0 || step >= test->steps || instruction < 0 ||
+        instruction > test->program->instruction_count)
+        return status_fail(status, STATUS_INVALID, "there is no instruction %d in step %d",
+                           instruction, step + 1);
+    bool back = step < test->step || (step == test->step && instruction < run_next(test));
+    if (back && !go_back(pair, step, status))
+        return false;
+    bool ok = true;
+    struct pair_event event;
+    while (ok && (test->step < step || run_next(test) < instruction))
+        ok = pair_run_one(pair, &event, status);
+    pair_forget_results(pair, run_next(test));
+    return ok;
+}

@@ -1,0 +1,267 @@
+/* Interrupts at random places, in the middle of kernels and of comparisons, forward and on the way
+ * back: what is said to be at hand is right at every moment, and a run that goes on gives the same
+ * bits as one that was never interrupted. */
+#include "engine/base/memory.h"
+#include "engine/compare/check.h"
+#include "tests/unit/random.h"
+
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stdatomic.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include <cmocka.h>
+
+/* Says yes after so many questions, and from then on. */
+struct countdown {
+    _Atomic int left;
+    struct interrupt interrupt;
+};
+
+static bool asked(const void *context)
+{
+    _Atomic int *left = (_Atomic int *)(uintptr_t)context;
+    if (atomic_load(left) <= 0)
+        return true;
+    return atomic_fetch_sub(left, 1) <= 1;
+}
+
+struct bench {
+    struct config *test, *reference;
+    struct tolerances *tolerances;
+    struct device *device;
+    struct comm *comm;
+    struct pair *pair;
+};
+
+static struct config *load(const char *name, uint64_t seed)
+{
+    static const char *const directories[] = {LOCKSTEP_SOURCE_DIR "/configs"};
+    char data_seed[64];
+    snprintf(data_seed, sizeof(data_seed), "data.seed=%d", (int)(seed % 1000000));
+    const char *overrides[] = {"base_model.hidden_size=64",
+                               "base_model.embeddings.vocab_size=300",
+                               "base_model.decoder.block.mixer.heads=4",
+                               "base_model.decoder.block.mixer.head_groups=2",
+                               "base_model.decoder.block.mixer.head_size=16",
+                               "base_model.decoder.block.mlp.intermediate_size=160",
+                               "data.micro_batch_size=256",
+                               "data.maximum_document_length=100",
+                               "training.train_iters=3",
+                               data_seed};
+    struct config_search search = {directories, 1, overrides, ARRAY_LENGTH(overrides)};
+    struct status status = STATUS_NONE;
+    struct config *config = config_load(&search, name, &status);
+    if (!config)
+        fail_msg("%s", status.text);
+    return config;
+}
+
+struct layout {
+    const char *test, *reference;
+    int64_t keep_limit, points_limit;
+};
+
+static void bench_open(struct bench *bench, const struct layout *layout, uint64_t seed)
+{
+    struct status status = STATUS_NONE;
+    bench->test = load(layout->test, seed);
+    bench->reference = load(layout->reference, seed);
+    bench->tolerances = tolerances_load(NULL, "layer_match", "cpu", &status);
+    bench->device = device_open("cpu", &(struct device_options){.threads = 2}, &status);
+    bench->comm = comm_self();
+    struct run_options options = {.keep_points = true, .points_limit = layout->points_limit};
+    bench->pair = pair_create(&(struct pair_options){.test = bench->test,
+                                                     .reference = bench->reference,
+                                                     .tolerances = bench->tolerances,
+                                                     .device = bench->device,
+                                                     .comm = bench->comm,
+                                                     .inner_values = true,
+                                                     .keep_limit = layout->keep_limit,
+                                                     .test_options = options,
+                                                     .reference_options = options,
+                                                     .threads = 2},
+                              &status);
+    if (!bench->pair)
+        fail_msg("%s: %s", layout->test, status.text);
+}
+
+static void bench_close(struct bench *bench)
+{
+    pair_free(bench->pair);
+    tolerances_free(bench->tolerances);
+    comm_close(bench->comm);
+    device_close(bench->device);
+    config_free(bench->test);
+    config_free(bench->reference);
+}
+
+/* Everything that `run` says is at hand is the same in the other run, at the same place. Returns
+ * how much that is. */
+static int same_values(const struct run *run, const struct run *other)
+{
+    int count = 0;
+    for (int v = 0; v < run->program->value_count; v++) {
+        const struct value *value = &run->program->values[v];
+        if (!executor_holds(run->executor, v))
+            continue;
+        assert_true(executor_holds(other->executor, v));
+        struct tensor a = executor_tensor(run->executor, v),
+                      b = executor_tensor(other->executor, v);
+        if (memcmp(a.data, b.data, value_bytes(value)) != 0)
+            fail_msg("step %d, instruction %d: value %d, %s, is not what it was", run->step + 1,
+                     run_next(run), v, value->name);
+        count++;
+    }
+    return count;
+}
+
+static void same_results(const struct pair *pair, const struct pair *other)
+{
+    for (int v = 0; v < pair->test->program->value_count; v++) {
+        if (pair->results[v].compared != other->results[v].compared)
+            fail_msg("step %d, instruction %d: %s is compared in one run only",
+                     pair->test->step + 1, run_next(pair->test),
+                     pair->test->program->values[v].name);
+        assert_memory_equal(&pair->results[v].metrics, &other->results[v].metrics,
+                            sizeof(struct metrics));
+    }
+}
+
+/* One instruction of `pair`, interrupted some times. Returns how often. */
+static int run_one_with_interrupts(struct pair *pair, const struct pair *other,
+                                   struct countdown *countdown, struct random *random)
+{
+    int step = pair->test->step, next = run_next(pair->test), count = 0;
+    for (;; count++) {
+        struct status status = STATUS_NONE;
+        struct pair_event event;
+        bool again = count < 3;
+        atomic_store(&countdown->left,
+                     again ? (int)random_integer(random, 1, count ? 200 : 20) : INT32_MAX);
+        if (pair_run_one(pair, &event, &status))
+            return count;
+        assert_int_equal(status.code, STATUS_CANCELLED);
+        assert_true(again && pair->test->step == step && run_next(pair->test) == next);
+        if (random_integer(random, 0, 9) == 0)
+            same_values(pair->test, other->test);
+    }
+}
+
+/* Goes somewhere, is interrupted on the way, and comes back. */
+static bool travel_with_interrupt(struct pair *pair, struct countdown *countdown,
+                                  struct random *random)
+{
+    struct status status = STATUS_NONE;
+    int count = pair->test->program->instruction_count;
+    int step = pair->test->step, next = run_next(pair->test);
+    int to_step = (int)random_integer(random, 0, step);
+    int to = (int)random_integer(random, 0, to_step < step ? count : next);
+    atomic_store(&countdown->left, (int)random_integer(random, 1, 4000));
+    bool arrived = pair_go_to(pair, to_step, to, &status);
+    if (!arrived)
+        assert_int_equal(status.code, STATUS_CANCELLED);
+    assert_true(pair->test->step <= step);
+    atomic_store(&countdown->left, INT32_MAX);
+    if (!pair_go_to(pair, step, next, &status))
+        fail_msg("%s", status.text);
+    return !arrived;
+}
+
+static void interrupt_everywhere(const struct layout *layout, struct random *random)
+{
+    struct bench bench, quiet;
+    struct countdown countdown = {.left = INT32_MAX};
+    struct status status = STATUS_NONE;
+    struct pair_event event;
+    uint64_t seed = random_bits(random);
+    int interrupts = 0, travels = 0, held = 0;
+    bench_open(&bench, layout, seed);
+    bench_open(&quiet, layout, seed);
+    countdown.interrupt = (struct interrupt){asked, &countdown.left};
+    bench.pair->interrupt = &countdown.interrupt;
+    while (!pair_ended(quiet.pair)) {
+        interrupts += run_one_with_interrupts(bench.pair, quiet.pair, &countdown, random);
+        if (!pair_run_one(quiet.pair, &event, &status))
+            fail_msg("%s", status.text);
+        bool last = run_next(quiet.pair->test) == quiet.pair->test->program->instruction_count;
+        if (!last && random_integer(random, 0, 39))
+            continue;
+        travels += travel_with_interrupt(bench.pair, &countdown, random);
+        held += same_values(bench.pair->test, quiet.pair->test);
+        same_results(bench.pair, quiet.pair);
+    }
+    for (int step = 0; step < quiet.pair->test->steps; step++)
+        assert_true(bench.pair->test->reports[step].loss == quiet.pair->test->reports[step].loss);
+    print_message("%s against %s: %d interrupts, %d ways interrupted, %d values compared\n",
+                  layout->test, layout->reference, interrupts, travels, held);
+    assert_true(interrupts > 300 && travels > 2 && held > 500);
+    bench_close(&bench);
+    bench_close(&quiet);
+}
+
+static void test_interrupts_change_nothing(void **state)
+{
+    static const struct layout layouts[] = {
+        {"llama/bf4", "llama/df4", 0, 0},
+        {"llama/ms4", "llama/simple", (int64_t)1 << 32, 0},
+        {"mixtral/bf16", "mixtral/simple", 0, 1}, /* points of the first step only */
+        {"gpt_2/fp16", "gpt_2/simple", (int64_t)1 << 32, 1},
+    };
+    struct random random = random_start("interrupts");
+    (void)state;
+    for (int i = 0; i < ARRAY_LENGTH(layouts); i++)
+        interrupt_everywhere(&layouts[i], &random);
+}
+
+/* A check and the walk of blame end soon, too; afterwards they give what they would have given. */
+static void test_checks_can_be_interrupted(void **state)
+{
+    static const struct layout layout = {"mixtral", "mixtral", (int64_t)1 << 32, 0};
+    struct random random = random_start("checks");
+    struct bench bench;
+    struct countdown countdown = {.left = INT32_MAX};
+    struct status status = STATUS_NONE;
+    (void)state;
+    bench_open(&bench, &layout, random_bits(&random));
+    struct pair *pair = bench.pair;
+    countdown.interrupt = (struct interrupt){asked, &countdown.left};
+    pair->interrupt = &countdown.interrupt;
+    int count = pair->test->program->instruction_count, cancelled = 0;
+    assert_true(pair_go_to(pair, 1, count, &status));
+    for (int i = 0; i < 60; i++) {
+        struct check check, again;
+        int instruction = (int)random_integer(&random, 0, count - 1);
+        atomic_store(&countdown.left, (int)random_integer(&random, 1, 1000));
+        bool done = check_instruction(pair, 1, instruction, &check, &status);
+        if (!done)
+            assert_int_equal(status.code, STATUS_CANCELLED);
+        cancelled += !done;
+        atomic_store(&countdown.left, INT32_MAX);
+        assert_true(pair_go_to(pair, 1, count, &status));
+        assert_true(check_instruction(pair, 1, instruction, &again, &status));
+        char text[300];
+        if (again.wrong)
+            fail_msg("%s: %g > %g",
+                     program_instruction_text(pair->test->program, instruction, text, sizeof(text)),
+                     again.introduced_relative, again.expected_relative);
+        if (done)
+            assert_true(check.introduced_relative == again.introduced_relative);
+    }
+    print_message("%d of 60 checks interrupted\n", cancelled);
+    assert_in_range(cancelled, 5, 59);
+    bench_close(&bench);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_interrupts_change_nothing),
+        cmocka_unit_test(test_checks_can_be_interrupted),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
