@@ -2,12 +2,13 @@
 #include "engine/base/memory.h"
 #include "engine/session/commands.h"
 #include "engine/session/describe.h"
+#include "engine/session/ranks.h"
 
 #include <inttypes.h>
 #include <stdio.h>
 #include <string.h>
 
-enum { MAX_TENSORS = 200, MAX_DIVERGENCES = 50 };
+enum { MAX_TENSORS = 200, MAX_DIVERGENCES = 50, MAX_RANKS = 32 };
 
 const char *const info_topics[] = {"breakpoints", "tensors", "program",    "memory",
                                    "run",         "ranks",   "divergences"};
@@ -181,16 +182,12 @@ static void info_run(struct debugger *debugger)
 
 static void info_ranks(struct debugger *debugger)
 {
-    const struct comm *comm = debugger->comm;
-    int step, next;
-    char path[256];
-    debugger_place(debugger, &step, &next);
-    const struct program *program = debugger_program(debugger);
-    bool ended = next >= program->instruction_count;
-    say(debugger, "rank %d of %d (%s): step %d, %d %s %s, stopped\n", comm_rank(comm, COMM_WORLD),
-        comm_size(comm, COMM_WORLD), comm_name(comm), step + 1, next,
-        ended ? "end" : op_name(program->instructions[next].op),
-        ended ? "" : origin_path(&program->instructions[next].origin, path, sizeof(path)));
+    struct ranks_picture *picture = picture_of_ranks(debugger);
+    struct text table = {0};
+    ranks_picture_table(picture, MAX_RANKS, &table); /* more of them are merged */
+    say(debugger, "%s", table.data);
+    text_free(&table);
+    ranks_picture_free(picture);
 }
 
 static void say_divergence(struct debugger *debugger, int step, int value)

@@ -4,7 +4,6 @@
 #include "engine/session/describe.h"
 #include "engine/session/slices.h"
 
-#include <ctype.h>
 #include <inttypes.h>
 #include <math.h>
 #include <stdio.h>
@@ -85,17 +84,6 @@ static bool choose_side(const char **arguments, enum side *side, struct status *
     return choice >= 0;
 }
 
-/* Splits "NAME[slices]". */
-static char *split_slices(const char *arguments, const char **slices)
-{
-    const char *bracket = strchr(arguments, '[');
-    size_t length = bracket ? (size_t)(bracket - arguments) : strlen(arguments);
-    *slices = bracket ? bracket : "";
-    while (length > 0 && isspace((unsigned char)arguments[length - 1]))
-        length--;
-    return memory_string_part(arguments, length);
-}
-
 static bool need_reference(const struct pair_sides *sides, struct status *status)
 {
     return sides->has_reference ||
@@ -167,7 +155,7 @@ bool command_print(struct debugger *debugger, const char *arguments, struct stat
     if (!choose_side(&arguments, &side, status))
         return false;
     const char *text;
-    char *name = split_slices(arguments, &text);
+    char *name = argument_tensor(arguments, &text);
     int value = describe_pick_value(debugger, name, status);
     free(name);
     struct pair_sides sides;

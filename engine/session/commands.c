@@ -82,6 +82,17 @@ const struct command command_table[] = {
     {"diff", "", "looking", "[TENSOR]", "against the reference: metrics, limits, worst elements",
      "", COMPLETE_TENSOR, true, false, command_diff},
 
+    {"follow", "", "looking", "[TENSOR[I,J]]",
+     "one element at every step and micro-batch: test, reference, difference",
+     "Noted from now on as the run goes; without an element: all that is followed so far.\n",
+     COMPLETE_TENSOR, true, false, command_follow},
+    {"unfollow", "", "looking", "[NUMBER...]", "follow elements no more (none without a number)",
+     "", COMPLETE_NONE, true, false, command_unfollow},
+    {"output", "o", "looking", "[rank N] [stdout|stderr] [COUNT|all] [/EXPRESSION/]",
+     "what the ranks print, the newest lines",
+     "N may be several: 0-3,7. Lines of standard error begin with !, others with |.\n",
+     COMPLETE_NONE, false, false, command_output},
+
     {"backtrace", "bt where", "causes", "[TENSOR]",
      "the instructions behind a tensor, with the error along them", "", COMPLETE_TENSOR, true,
      false, command_backtrace},
@@ -244,4 +255,14 @@ int argument_choice(const char *word, const char *const *list, int count, const 
         status_fail(status, STATUS_INVALID, "%s takes one of: %s", what, text.data);
     text_free(&text);
     return -1;
+}
+
+char *argument_tensor(const char *arguments, const char **slices)
+{
+    const char *bracket = strchr(arguments, '[');
+    size_t length = bracket ? (size_t)(bracket - arguments) : strlen(arguments);
+    *slices = bracket ? bracket : "";
+    while (length > 0 && isspace((unsigned char)arguments[length - 1]))
+        length--;
+    return memory_string_part(arguments, length);
 }

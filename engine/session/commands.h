@@ -53,6 +53,9 @@ void argument_word(const char **text, char *word, int size);
 int argument_choice(const char *word, const char *const *list, int count, const char *what,
                     struct status *status);
 
+/* Splits "TENSOR[SLICES]": the tensor's name, to be freed; *slices points at "[...]" or "". */
+char *argument_tensor(const char *arguments, const char **slices);
+
 /* command_run.c */
 bool command_run_program(struct debugger *debugger, const char *arguments, struct status *status);
 bool command_start(struct debugger *debugger, const char *arguments, struct status *status);
@@ -87,6 +90,10 @@ bool command_print(struct debugger *debugger, const char *arguments, struct stat
 bool command_stats(struct debugger *debugger, const char *arguments, struct status *status);
 bool command_hist(struct debugger *debugger, const char *arguments, struct status *status);
 bool command_diff(struct debugger *debugger, const char *arguments, struct status *status);
+/* command_follow.c, command_output.c */
+bool command_follow(struct debugger *debugger, const char *arguments, struct status *status);
+bool command_unfollow(struct debugger *debugger, const char *arguments, struct status *status);
+bool command_output(struct debugger *debugger, const char *arguments, struct status *status);
 /* command_blame.c */
 bool command_backtrace(struct debugger *debugger, const char *arguments, struct status *status);
 bool command_check(struct debugger *debugger, const char *arguments, struct status *status);

@@ -18,6 +18,7 @@ struct debugger_sink {
     bool (*cancelled)(void *context);
     void (*publish)(void *context, struct snapshot *snapshot); /* takes it over */
     void (*loaded)(void *context, struct words *words);        /* takes the holder over */
+    struct rank_output *output; /* of the session, for what ranks print; NULL: it is not kept */
 };
 
 /* A table with its state. All of it is called on the session's thread, but `free`, which may also

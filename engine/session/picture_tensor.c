@@ -216,5 +216,10 @@ void tensor_picture_free(struct tensor_picture *picture)
     free(picture->difference_bins);
     free(picture->heat);
     free(picture->heat_sign);
+    for (int i = 0; i < picture->follow_count; i++) {
+        free(picture->follows[i].name);
+        free(picture->follows[i].rows);
+    }
+    free(picture->follows);
     free(picture);
 }

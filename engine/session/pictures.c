@@ -135,10 +135,33 @@ static uint64_t identity_of(const struct debugger *debugger)
     return hash;
 }
 
+static struct tensor_picture *tensor_with_follows(struct debugger *debugger,
+                                                  const struct picture_request *request)
+{
+    struct pair *pair = debugger->target->pair;
+    int value = request->value >= 0 ? request->value : debugger->last_value;
+    struct tensor_picture *picture = picture_of_tensor(pair, value, request);
+    picture_add_follows(picture, &debugger->record, pair->test->program);
+    return picture;
+}
+
+/* Needs no run: what a run printed last can be read when it is gone. */
+static void take_output(struct rank_output *output, struct picture *picture)
+{
+    struct status status = STATUS_NONE;
+    picture->output = memory_zeroed(1, sizeof(*picture->output));
+    if (output && !rank_output_fetch(output, &picture->request.output, picture->output, &status))
+        picture->output_problem = memory_string(status.text);
+}
+
 struct picture *picture_take(struct debugger *debugger, const struct picture_request *request)
 {
     struct picture *picture = memory_zeroed(1, sizeof(*picture));
     picture->request = *request;
+    if (request->kind == PICTURE_OUTPUT) {
+        take_output(debugger->sink.output, picture);
+        return picture;
+    }
     if (!debugger->target)
         return picture;
     struct pair *pair = debugger->target->pair;
@@ -148,10 +171,11 @@ struct picture *picture_take(struct debugger *debugger, const struct picture_req
     else if (request->kind == PICTURE_STATE)
         picture->state = picture_of_state(debugger, request->step);
     else if (request->kind == PICTURE_TENSOR)
-        picture->tensor = picture_of_tensor(
-            pair, request->value >= 0 ? request->value : debugger->last_value, request);
+        picture->tensor = tensor_with_follows(debugger, request);
     else if (request->kind == PICTURE_MEMORY)
         picture->memory = picture_of_memory(pair, request->at);
+    else if (request->kind == PICTURE_RANKS)
+        picture->ranks = picture_of_ranks(debugger);
     else
         picture->metrics = picture_of_metrics(pair);
     return picture;
@@ -166,5 +190,10 @@ void picture_free(struct picture *picture)
     tensor_picture_free(picture->tensor);
     memory_picture_free(picture->memory);
     metrics_picture_free(picture->metrics);
+    ranks_picture_free(picture->ranks);
+    if (picture->output)
+        output_page_free(picture->output);
+    free(picture->output);
+    free(picture->output_problem);
     free(picture);
 }

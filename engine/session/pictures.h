@@ -54,7 +54,8 @@ enum {
     PICTURE_BINS = 64,
     PICTURE_WORST = 20,
     PICTURE_POINTS = 200,
-    PICTURE_OWNERS = 100
+    PICTURE_OWNERS = 100,
+    PICTURE_FOLLOW_ROWS = 1000,
 };
 
 /* ---- the program ---- */
@@ -182,6 +183,24 @@ struct tensor_picture {
     double heat_most;       /* of the finite ones */
     struct worst_element worst[PICTURE_WORST];
     int worst_count;
+    struct picture_follow *follows; /* all that are followed, also of other tensors */
+    int follow_count;
+};
+
+/* An element that is followed (`follow`), at every time that it was written. */
+struct picture_follow_row {
+    int step, instruction;  /* instruction -1: it is an input or a state */
+    char batch[32];         /* "mb=1/4", "" */
+    double test, reference; /* reference NAN: there is none */
+    bool failed;            /* its tensor was beyond its limits */
+};
+
+struct picture_follow {
+    int number;
+    char *name; /* "gradient a.weight[3,4]" */
+    int row_count;
+    struct picture_follow_row *rows; /* the newest PICTURE_FOLLOW_ROWS */
+    int64_t more;                    /* rows before those */
 };
 
 /* ---- memory ---- */
@@ -247,6 +266,9 @@ struct tensor_picture *picture_of_tensor(struct pair *pair, int value,
                                          const struct picture_request *request);
 struct memory_picture *picture_of_memory(const struct pair *pair, int at);
 struct metrics_picture *picture_of_metrics(const struct pair *pair);
+struct record;
+void picture_add_follows(struct tensor_picture *picture, const struct record *record,
+                         const struct program *program);
 
 void program_picture_free(struct program_picture *picture);
 void state_picture_free(struct state_picture *picture);

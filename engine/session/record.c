@@ -16,6 +16,7 @@ void record_start(struct record *record, const struct pair *pair)
 void record_free(struct record *record)
 {
     free(record->entries);
+    follows_free(&record->follows);
     *record = (struct record){0};
 }
 
@@ -29,7 +30,8 @@ const struct record_entry *record_at(const struct record *record, int step, int 
     return entry_at(record, step, value);
 }
 
-void record_note(struct record *record, const struct pair *pair, const struct pair_event *event)
+static void note_results(struct record *record, const struct pair *pair,
+                         const struct pair_event *event)
 {
     for (int i = 0; i < event->compared_count; i++) {
         int value = event->compared[i];
@@ -49,16 +51,24 @@ void record_note(struct record *record, const struct pair *pair, const struct pa
     }
 }
 
-void record_judge_again(struct record *record, const struct pair *pair, int value)
+void record_note(struct record *record, struct pair *pair, const struct pair_event *event)
+{
+    note_results(record, pair, event);
+    follow_note(&record->follows, pair, event);
+}
+
+void record_judge_again(struct record *record, struct pair *pair, int value)
 {
     struct pair_event event = {.step = pair->test->step, .compared = {value}};
     event.compared_count = pair->results[value].compared;
-    record_note(record, pair, &event);
+    note_results(record, pair, &event);
+    follow_note_value(&record->follows, pair, value);
 }
 
 void record_forget(struct record *record, const struct pair *pair, int step, int instruction)
 {
     const struct program *program = pair->test->program;
+    follow_forget(&record->follows, program, step, instruction);
     for (int s = step; s < record->steps; s++)
         for (int v = 0; v < record->values; v++) {
             struct record_entry *entry = entry_at(record, s, v);

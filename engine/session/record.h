@@ -4,6 +4,7 @@
 #define ENGINE_SESSION_RECORD_H
 
 #include "engine/compare/pair.h"
+#include "engine/session/follow.h"
 
 struct record_entry {
     bool compared, failed;
@@ -15,16 +16,17 @@ struct record_entry {
 struct record {
     struct record_entry *entries; /* [steps * values] */
     int steps, values;
-    int compared, failed; /* how many of the entries */
-    int64_t elements;     /* compared */
+    int compared, failed;   /* how many of the entries */
+    int64_t elements;       /* compared */
+    struct follows follows; /* elements that the user follows */
 };
 
 void record_start(struct record *record, const struct pair *pair);
 void record_free(struct record *record);
 /* Takes over the results of one instruction that ran. */
-void record_note(struct record *record, const struct pair *pair, const struct pair_event *event);
+void record_note(struct record *record, struct pair *pair, const struct pair_event *event);
 /* Takes over the result of one value of the current step that was judged again. */
-void record_judge_again(struct record *record, const struct pair *pair, int value);
+void record_judge_again(struct record *record, struct pair *pair, int value);
 /* Forgets what instruction `instruction` of `step` and all later ones wrote. */
 void record_forget(struct record *record, const struct pair *pair, int step, int instruction);
 const struct record_entry *record_at(const struct record *record, int step, int value);

@@ -7,6 +7,7 @@
 
 #include "engine/base/memory.h"
 #include "engine/session/engine.h"
+#include "engine/session/output.h"
 #include "engine/session/pictures.h"
 #include "engine/session/recorder.h"
 #include "engine/session/replay.h"
@@ -39,6 +40,7 @@ struct session {
     struct session_options options; /* copies; `search` points into `directories`, `overrides` */
     struct names directories;
     char **overrides;
+    struct rank_output *output;           /* has a lock of its own */
     int wake[2];                          /* pipe: read end for the front end */
     _Atomic uint64_t posted, interrupted; /* numbers of commands */
     uint64_t current;                     /* engine thread: the command that runs */
@@ -177,7 +179,8 @@ static void run_command(struct session *session, const struct queued_command *co
 static void *run_engine(void *context)
 {
     struct session *session = context;
-    struct debugger_sink sink = {session, sink_emit, sink_cancelled, sink_publish, sink_loaded};
+    struct debugger_sink sink = {session,      sink_emit,   sink_cancelled,
+                                 sink_publish, sink_loaded, session->output};
     session->engine.start(session->engine.state, &session->options, &sink);
     struct queued_command *command;
     while ((command = take_command(session))) {
@@ -239,6 +242,7 @@ static void free_session(struct session *session)
     session_events_free(session->first_event);
     snapshot_release(&session->snapshot);
     words_release(session->words);
+    rank_output_free(session->output);
     for (int i = 0; i < 2; i++)
         if (session->wake[i] >= 0)
             close(session->wake[i]);
@@ -275,6 +279,7 @@ struct session *session_start(const struct session_options *options, struct stat
     pthread_mutex_init(&session->mutex, NULL);
     pthread_cond_init(&session->arrived, NULL);
     copy_options(session, options);
+    session->output = rank_output_create(NULL);
     if (open_engine(session, options, status) && open_pipe(session, status) &&
         start_thread(session, status))
         return session;
@@ -356,6 +361,11 @@ void session_events_free(struct session_event *events)
         free(events);
         events = next;
     }
+}
+
+struct rank_output *session_output(struct session *session)
+{
+    return session->output;
 }
 
 const struct snapshot *session_snapshot(struct session *session)

@@ -16,6 +16,7 @@
 struct session;
 struct picture; /* pictures.h */
 struct picture_request;
+struct rank_output;    /* output.h */
 struct session_engine; /* engine.h */
 
 struct session_options {
@@ -71,6 +72,11 @@ int session_wake_fd(const struct session *session);
 /* All events so far, in order; NULL if none. Free with session_events_free. Never waits. */
 struct session_event *session_take_events(struct session *session);
 void session_events_free(struct session_event *events);
+
+/* What the ranks print, kept here as long as the session lives (output.h: any thread). A front end
+ * that captures the output of a run inside this process appends it as that of rank 0. Pictures of
+ * it are asked for by PICTURE_OUTPUT. */
+struct rank_output *session_output(struct session *session);
 
 /* Where the run is. An immutable picture; holders share it. */
 enum run_state { RUN_NONE = 0, RUN_STOPPED, RUN_RUNNING, RUN_ENDED, RUN_FAILED };
