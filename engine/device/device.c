@@ -6,6 +6,7 @@
 
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 struct device {
     const struct device_ops *ops;
@@ -54,16 +55,31 @@ static const struct device_ops *find_ops(const char *name, struct status *status
     return NULL;
 }
 
+/* Loading the module takes up to 0.3 s, which machines without a driver need not wait for. The
+ * second name is that of Windows' subsystem for Linux. */
+static bool may_have_gpu(void)
+{
+    return access("/dev/nvidiactl", F_OK) == 0 || access("/dev/dxg", F_OK) == 0;
+}
+
 struct device *device_open(const char *name, const struct device_options *options,
                            struct status *status)
 {
     if (strcmp(name, "auto") == 0) {
-        const struct device_ops *cuda = find_ops("cuda", NULL);
+        const struct device_ops *cuda = may_have_gpu() ? find_ops("cuda", NULL) : NULL;
         struct device *device = cuda ? open_ops(cuda, options, NULL) : NULL;
         return device ? device : open_ops(&device_cpu, options, status);
     }
     const struct device_ops *ops = find_ops(name, status);
     return ops ? open_ops(ops, options, status) : NULL;
+}
+
+struct device *device_wrap(const struct device_ops *ops, void *context)
+{
+    struct device *device = memory_zeroed(1, sizeof(*device));
+    device->ops = ops;
+    device->context = context;
+    return device;
 }
 
 void device_close(struct device *device)
@@ -162,6 +178,30 @@ bool device_download(struct device *device, void *host, const void *from, size_t
                      struct status *status)
 {
     return device->ops->download(device->context, host, from, bytes, status);
+}
+
+bool device_compare(struct device *device, const struct tensor *reference,
+                    const struct tensor *test, double scale, struct device_sums *sums,
+                    struct status *status)
+{
+    if (!device->ops->compare)
+        return status_fail(status, STATUS_UNSUPPORTED, "the %s device does not compare",
+                           device->ops->name);
+    return device->ops->compare(device->context, reference, test, scale, sums, status);
+}
+
+bool device_sample(struct device *device, const struct tensor *from, int64_t step, int64_t count,
+                   void *host, struct status *status)
+{
+    if (!device->ops->sample)
+        return status_fail(status, STATUS_UNSUPPORTED, "the %s device does not sample",
+                           device->ops->name);
+    return device->ops->sample(device->context, from, step, count, host, status);
+}
+
+bool device_totals(struct device *device, int64_t *used, int64_t *total)
+{
+    return device->ops->totals && device->ops->totals(device->context, used, total);
 }
 
 void device_memory(const struct device *device, struct device_memory *memory)

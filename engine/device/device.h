@@ -29,6 +29,18 @@ struct device_options {
     int index;            /* which GPU */
 };
 
+/* What one pass over two equally shaped tensors gives, test / scale against reference; the same as
+ * engine/compare finds on the host (compare.h says what each is). Pairs of which a side is not
+ * finite are counted, and left out of the sums. */
+struct device_sums {
+    double differences, references, tests, products; /* sums of squares and of products */
+    double largest, largest_reference, largest_test; /* the largest difference, its two values */
+    int64_t largest_index;                           /* the first such; -1: no finite pair */
+    int64_t finite, nan_reference, nan_test, infinity_reference, infinity_test;
+    int64_t different; /* in the coarser dtype */
+    uint64_t distance; /* the largest, in units of its last place */
+};
+
 /* The table that a device implements. Slots marked (optional) may be NULL. */
 struct device_ops {
     const char *name; /* "cpu", "reference", "cuda" */
@@ -48,6 +60,14 @@ struct device_ops {
     bool (*synchronize)(void *context, struct status *status); /* (optional) */
     /* Memory of the whole device, in bytes. (optional) */
     bool (*totals)(void *context, int64_t *used, int64_t *total);
+    /* Where memory is not the host's. Compares two tensors of the device without fetching them;
+     * false with STATUS_UNSUPPORTED for types or a scale that it does not take. (optional) */
+    bool (*compare)(void *context, const struct tensor *reference, const struct tensor *test,
+                    double scale, struct device_sums *sums, struct status *status);
+    /* Elements 0, step, 2*step, ... (`count` of them, by flat index) into host memory. (optional)
+     */
+    bool (*sample)(void *context, const struct tensor *from, int64_t step, int64_t count,
+                   void *host, struct status *status);
     bool host_memory; /* the host may read and write device memory directly */
 };
 
@@ -60,6 +80,9 @@ extern const struct device_ops device_reference; /* float64, plain C, under devi
 struct device *device_open(const char *name, const struct device_options *options,
                            struct status *status);
 void device_close(struct device *device);
+/* A device of whoever has a table of his own: `context` takes the place of what ops->open would
+ * give, and is closed with it. */
+struct device *device_wrap(const struct device_ops *ops, void *context);
 
 const char *device_name(const struct device *device);
 bool device_host_memory(const struct device *device);
@@ -77,6 +100,15 @@ bool device_upload(struct device *device, void *to, const void *host, size_t byt
                    struct status *status);
 bool device_download(struct device *device, void *host, const void *from, size_t bytes,
                      struct status *status);
+
+/* The two optional operations above; false with STATUS_UNSUPPORTED where there is none. */
+bool device_compare(struct device *device, const struct tensor *reference,
+                    const struct tensor *test, double scale, struct device_sums *sums,
+                    struct status *status);
+bool device_sample(struct device *device, const struct tensor *from, int64_t step, int64_t count,
+                   void *host, struct status *status);
+/* Memory in use (by all programs) and in all of the whole device; false if it does not tell. */
+bool device_totals(struct device *device, int64_t *used, int64_t *total);
 
 /* Bytes in use and at the peak, by class and in all. */
 struct device_memory {

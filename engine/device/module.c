@@ -10,6 +10,6 @@ const struct device_ops *device_module_load(const char *name, struct status *sta
     snprintf(symbol, sizeof(symbol), "device_%s", name);
     const struct device_ops *ops = module_symbol(name, symbol, status);
     if (!ops)
-        status_context(status, "device %s", name);
+        status_context(status, "device %s (--device cpu needs no module)", name);
     return ops;
 }

@@ -1,11 +1,11 @@
 // What kernels are written in, on the host: the names that nvcc has built in.
 //
-// One kernel launch runs its blocks one after another in a changing order, and the threads of a
-// block as fibers in a changing order, each until it waits at a barrier or a warp operation. So a
-// missing __syncthreads() shows as other results or NaN: shared memory is full of 0xff bytes when
-// a block begins. Found out and reported as a failed launch: a barrier or a warp operation that
-// some threads never reach, a lane beyond its warp, writing behind the shared memory, blocks that
-// are not whole warps, and more shared memory than an A100 has.
+// One kernel launch runs its blocks one after another in a changing order, and the warps of a block
+// in a changing order, each until it waits at a barrier; its threads are fibers, each of which runs
+// until a warp operation. So a missing __syncthreads() shows as other results or NaN: shared memory
+// is full of 0xff bytes when a block begins. Found out and reported as a failed launch: a barrier
+// or a warp operation that some threads never reach, a lane beyond its warp, writing behind the
+// shared memory, blocks that are not whole warps, and more shared memory than an A100 has.
 #ifndef TESTS_CUDA_EMULATOR_KERNELS_HPP
 #define TESTS_CUDA_EMULATOR_KERNELS_HPP
 

@@ -192,40 +192,46 @@ void release(unsigned first, unsigned end)
         the_machine().fibers[t].state = READY;
 }
 
-// Lets those go on that wait for nobody any more. False: there are none, though not all are done.
-bool release_waiting(unsigned threads)
-{
-    bool released = false;
-    for (unsigned first = 0; first < threads; first += WARP)
-        if (count_threads(first, first + WARP, AT_WARP) == WARP) {
-            release(first, first + WARP);
-            released = true;
-        }
-    if (!released && count_threads(0, threads, AT_BARRIER) == threads) {
-        release(0, threads);
-        released = true;
-    }
-    return released;
-}
-
-bool run_threads(unsigned threads)
+// Runs the 32 threads from `first` on until all of them wait at the barrier or are done. False:
+// some wait in a warp operation that others will not come to.
+bool run_warp(unsigned first)
 {
     machine &m = the_machine();
     for (;;) {
-        unsigned start = next_random(threads), backwards = next_random(2);
-        for (unsigned i = 0; i < threads; i++) {
-            unsigned at = (start + (backwards ? threads - i : i)) % threads;
-            if (m.fibers[at].state == READY)
-                resume(m.fibers[at]);
+        unsigned start = next_random(WARP), backwards = next_random(2);
+        for (unsigned i = 0; i < WARP; i++) {
+            fiber &lane = m.fibers[first + (start + (backwards ? WARP - i : i)) % WARP];
+            if (lane.state == READY)
+                resume(lane);
         }
+        unsigned waiting = count_threads(first, first + WARP, AT_WARP);
+        if (waiting == 0)
+            return true;
+        if (waiting < WARP)
+            return false;
+        release(first, first + WARP);
+    }
+}
+
+// One warp goes as far as it can before the next begins: what it needs from others, or leaves for
+// them, must be guarded by a barrier.
+bool run_threads(unsigned threads)
+{
+    unsigned warps = threads / WARP;
+    for (;;) {
+        unsigned start = next_random(warps), backwards = next_random(2);
+        for (unsigned i = 0; i < warps; i++)
+            if (!run_warp((start + (backwards ? warps - i : i)) % warps * WARP)) {
+                complain("some lanes never reach a warp operation that others wait in");
+                return false;
+            }
         if (count_threads(0, threads, DONE) == threads)
             return true;
-        if (!release_waiting(threads)) {
-            complain(count_threads(0, threads, AT_WARP)
-                         ? "some lanes never reach a warp operation that others wait in"
-                         : "some threads never reach a barrier that others wait at");
+        if (count_threads(0, threads, AT_BARRIER) != threads) {
+            complain("some threads never reach a barrier that others wait at");
             return false;
         }
+        release(0, threads);
     }
 }
 

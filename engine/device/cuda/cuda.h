@@ -34,8 +34,9 @@ struct cuda_context {
     struct cuda_fault *fault; /* device memory */
     struct cuda_fault *seen;  /* pinned host memory: its copy */
     struct matmul_plans *plans;
-    char name[256]; /* of the GPU */
-    char bus[32];   /* its place, "0000:65:00.0" */
+    struct device_sums *sums; /* scratch of comparisons; NULL until the first */
+    char name[256];           /* of the GPU */
+    char bus[32];             /* its place, "0000:65:00.0" */
     int index, multiprocessors;
     bool blocking; /* wait after each call: a failing one is then named exactly */
     bool tf32;     /* products of f32 may round their inputs to 10 bits */
@@ -117,6 +118,17 @@ void cuda_matmul_close(struct matmul_plans *plans);
 bool cuda_product_run(struct cuda_context *context, const struct cuda_product *product,
                       struct status *status);
 
+/* For device_ops.compare: whether it can be done, the scratch that it needs (device memory, which
+ * begins with the result), and queueing it. */
+bool cuda_compare_supports(const struct tensor *reference, const struct tensor *test, double scale);
+size_t cuda_compare_memory(void);
+bool cuda_compare_run(struct cuda_context *context, const struct tensor *reference,
+                      const struct tensor *test, double scale, struct device_sums *memory,
+                      struct status *status);
+/* For device_ops.sample: into device memory. */
+bool cuda_sample_run(struct cuda_context *context, const struct tensor *from, int64_t step,
+                     int64_t count, void *to, struct status *status);
+
 /* Memory of the GPU at `bus` as the driver's management library sees it, all processes. False if
  * there is no such library or it refuses. */
 bool cuda_nvml_totals(const char *bus, int64_t *used, int64_t *total);
@@ -158,6 +170,9 @@ CUDA_RUN(gated_activation_gradient);
 CUDA_RUN(cross_entropy);
 CUDA_WORKSPACE(cross_entropy);
 CUDA_RUN(cross_entropy_gradient);
+CUDA_RUN(cross_entropy_part);
+CUDA_RUN(cross_entropy_parallel);
+CUDA_WORKSPACE(cross_entropy_parallel);
 CUDA_RUN(top_k);
 CUDA_RUN(top_k_gradient);
 CUDA_RUN(load_balance);

@@ -121,6 +121,7 @@ static void cuda_close(void *memory)
         cudaStreamSynchronize(context->stream);
     cuda_matmul_close(context->plans);
     cudaFree(context->fault);
+    cudaFree(context->sums);
     cudaFreeHost(context->seen);
     if (context->stream)
         cudaStreamDestroy(context->stream);
@@ -273,6 +274,35 @@ static bool cuda_totals(void *memory, int64_t *used, int64_t *total)
     return true;
 }
 
+static bool cuda_compare(void *memory, const struct tensor *reference, const struct tensor *test,
+                         double scale, struct device_sums *sums, struct status *status)
+{
+    struct cuda_context *context = memory;
+    void *scratch = context->sums;
+    if (!cuda_compare_supports(reference, test, scale))
+        return status_fail(status, STATUS_UNSUPPORTED,
+                           "the cuda device does not compare %s with %s times %g",
+                           dtype_name(reference->dtype), dtype_name(test->dtype), scale);
+    if (!scratch && !cuda_allocate(context, cuda_compare_memory(), &scratch, status))
+        return false;
+    context->sums = scratch;
+    return cuda_compare_run(context, reference, test, scale, context->sums, status) &&
+           cuda_download(context, sums, context->sums, sizeof(*sums), status);
+}
+
+static bool cuda_sample(void *memory, const struct tensor *from, int64_t step, int64_t count,
+                        void *host, struct status *status)
+{
+    size_t bytes = (size_t)count * dtype_size(from->dtype);
+    void *samples = NULL;
+    if (!cuda_allocate(memory, bytes, &samples, status))
+        return false;
+    bool done = cuda_sample_run(memory, from, step, count, samples, status) &&
+                cuda_download(memory, host, samples, bytes, status);
+    cuda_release(memory, samples, bytes);
+    return done;
+}
+
 struct cuda_blocks cuda_blocks(int64_t rows)
 {
     enum { MOST = 128, LEAST_ROWS = 32 };
@@ -299,4 +329,6 @@ const struct device_ops device_cuda = {
     .download = cuda_download,
     .synchronize = cuda_synchronize,
     .totals = cuda_totals,
+    .compare = cuda_compare,
+    .sample = cuda_sample,
 };

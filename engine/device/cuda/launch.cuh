@@ -72,7 +72,7 @@ static bool launch_run(struct cuda_context *context, const char *name, const str
 
 enum { WARP = 32, ALL_LANES = -1 };
 
-static inline int64_t divide_up(int64_t count, int64_t by)
+__host__ __device__ static inline int64_t divide_up(int64_t count, int64_t by)
 {
     return (count + by - 1) / by;
 }

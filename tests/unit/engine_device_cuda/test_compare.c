@@ -1,0 +1,187 @@
+/* Metrics computed on the device against those of the host, on random tensors with all that is
+ * special: strides, mixed types, scales, NaN, infinities, equal and signed zeros. */
+/* link: lockstep_engine_compare */
+#include "engine/base/memory.h"
+#include "engine/compare/metrics_device.h"
+#include "helper_module.h"
+#include "tests/unit/random.h"
+
+#include <setjmp.h>
+#include <stdarg.h>
+#include <string.h>
+
+#include <cmocka.h>
+
+enum { CASES = 150, TYPES = 3 };
+static const enum dtype types[TYPES] = {DTYPE_F32, DTYPE_BF16, DTYPE_F16};
+
+static struct device *open_device(void)
+{
+    struct status status = STATUS_NONE;
+    module_choose();
+    struct device *device = device_open("cuda", NULL, &status);
+    if (!device)
+        print_message("%s\n", status.text);
+    return device;
+}
+
+/* The reference with some noise; now and then something that is no number. */
+static double test_value(struct random *random, double reference, double noise, int odd)
+{
+    static const double special[] = {NAN, INFINITY, -INFINITY, 0.0, -0.0};
+    if (odd > 0 && random_integer(random, 0, odd) == 0)
+        return special[random_integer(random, 0, 4)];
+    return reference * (1 + noise * random_normal(random));
+}
+
+struct sides {
+    struct tensor reference, test; /* on the host */
+    size_t bytes[2];
+    double scale;
+};
+
+static struct tensor make_tensor(struct random *random, enum dtype dtype, struct shape shape,
+                                 size_t *bytes)
+{
+    struct tensor tensor = tensor_of(NULL, dtype, shape);
+    if (random_integer(random, 0, 1))
+        tensor.row_stride += random_integer(random, 1, 7);
+    *bytes = (size_t)(tensor.row_stride * shape.dims[0]) * dtype_size(dtype);
+    tensor.data = memory_zeroed(*bytes, 1);
+    memset(tensor.data, 0xff, *bytes);
+    return tensor;
+}
+
+static struct sides make_sides(struct random *random)
+{
+    bool large = random_integer(random, 0, 9) == 0;
+    struct shape shape = shape_of2(random_integer(random, 1, large ? 150 : 20),
+                                   random_integer(random, 1, large ? 300 : 40));
+    int odd = random_integer(random, 0, 1) ? 0 : (int)random_integer(random, 2, 500);
+    double noise = random_integer(random, 0, 4) ? 0.01 : 0;
+    struct sides sides = {
+        .scale = random_integer(random, 0, 1) ? 1 : 1 << random_integer(random, 1, 16)};
+    sides.reference =
+        make_tensor(random, types[random_integer(random, 0, 2)], shape, &sides.bytes[0]);
+    sides.test = make_tensor(random, types[random_integer(random, 0, 2)], shape, &sides.bytes[1]);
+    for (int64_t i = 0; i < shape_elements(shape); i++) {
+        tensor_store(&sides.reference, i, test_value(random, random_normal(random), 0, odd));
+        tensor_store(&sides.test, i,
+                     sides.scale *
+                         test_value(random, tensor_load(&sides.reference, i), noise, odd));
+    }
+    return sides;
+}
+
+static struct tensor upload(struct device *device, struct tensor tensor, size_t bytes)
+{
+    struct status status = STATUS_NONE;
+    void *memory;
+    if (!device_allocate(device, MEMORY_INPUTS, bytes, &memory, &status) ||
+        !device_upload(device, memory, tensor.data, bytes, &status))
+        fail_msg("%s", status.text);
+    tensor.data = memory;
+    return tensor;
+}
+
+/* Sums of the same terms in another order. */
+static void assert_near(const char *what, double got, double wanted)
+{
+    if (fabs(got - wanted) > 1e-12 * fabs(wanted) + 1e-300)
+        fail_msg("%s is %.17g, on the host %.17g", what, got, wanted);
+}
+
+static void assert_same(const struct metrics *got, const struct metrics *wanted)
+{
+    assert_int_equal(got->count, wanted->count);
+    assert_near("rms of the difference", got->rms_difference, wanted->rms_difference);
+    assert_near("rms of the reference", got->rms_reference, wanted->rms_reference);
+    assert_near("rms of the test", got->rms_test, wanted->rms_test);
+    assert_near("cosine", got->cosine, wanted->cosine);
+    assert_near("largest difference", got->max_difference, wanted->max_difference);
+    assert_near("reference there", got->max_reference, wanted->max_reference);
+    assert_near("test there", got->max_test_value, wanted->max_test_value);
+    assert_int_equal(got->max_index, wanted->max_index);
+    assert_int_equal(got->nan_reference, wanted->nan_reference);
+    assert_int_equal(got->nan_test, wanted->nan_test);
+    assert_int_equal(got->infinity_reference, wanted->infinity_reference);
+    assert_int_equal(got->infinity_test, wanted->infinity_test);
+    assert_int_equal(got->different, wanted->different);
+    assert_true(got->max_ulp == wanted->max_ulp);
+}
+
+static void check_samples(struct random *random, struct device *device, const struct tensor *there,
+                          const struct tensor *here)
+{
+    struct status status = STATUS_NONE;
+    int64_t step = random_integer(random, 1, 60);
+    int64_t count = (shape_elements(here->shape) + step - 1) / step;
+    void *samples = memory_zeroed((size_t)count, dtype_size(here->dtype));
+    if (!device_sample(device, there, step, count, samples, &status))
+        fail_msg("%s", status.text);
+    struct tensor got = tensor_of(samples, here->dtype, shape_of1(count));
+    for (int64_t i = 0; i < count; i++) {
+        double a = tensor_load(&got, i), b = tensor_load(here, i * step);
+        assert_true(a == b || (isnan(a) && isnan(b)));
+    }
+    free(samples);
+}
+
+static void test_metrics(void **state)
+{
+    struct random random = random_start("compare");
+    struct device *device = *state;
+    for (int i = 0; i < CASES; i++) {
+        struct sides sides = make_sides(&random);
+        struct status status = STATUS_NONE;
+        struct metrics got, wanted;
+        metrics_compute(&sides.reference, &sides.test, sides.scale, 1, &wanted);
+        struct tensor reference = upload(device, sides.reference, sides.bytes[0]);
+        struct tensor test = upload(device, sides.test, sides.bytes[1]);
+        if (!metrics_compute_on(device, &reference, &test, sides.scale, &got, &status))
+            fail_msg("%s", status.text);
+        assert_same(&got, &wanted);
+        check_samples(&random, device, &test, &sides.test);
+        device_release(device, MEMORY_INPUTS, reference.data, sides.bytes[0]);
+        device_release(device, MEMORY_INPUTS, test.data, sides.bytes[1]);
+        free(sides.reference.data);
+        free(sides.test.data);
+    }
+}
+
+static void test_refusals(void **state)
+{
+    struct device *device = *state;
+    struct status status = STATUS_NONE;
+    struct metrics metrics;
+    double numbers[4] = {0};
+    struct tensor host = tensor_of(numbers, DTYPE_F64, shape_of1(4));
+    struct tensor wide = upload(device, host, sizeof(numbers));
+    assert_false(metrics_compute_on(device, &wide, &wide, 1, &metrics, &status));
+    assert_int_equal(status.code, STATUS_UNSUPPORTED);
+    status = STATUS_NONE;
+    struct tensor narrow = wide;
+    narrow.dtype = DTYPE_F32;
+    assert_false(metrics_compute_on(device, &narrow, &narrow, 3, &metrics, &status));
+    assert_int_equal(status.code, STATUS_UNSUPPORTED);
+    device_release(device, MEMORY_INPUTS, wide.data, sizeof(numbers));
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        {"metrics", test_metrics, NULL, NULL, NULL},
+        {"refusals", test_refusals, NULL, NULL, NULL},
+    };
+    struct device *device = open_device();
+    if (!device)
+        return module_is_emulated() && !module_table() ? 0 : 1;
+    struct CMUnitTest with_device[2];
+    for (int i = 0; i < 2; i++) {
+        with_device[i] = tests[i];
+        with_device[i].initial_state = device;
+    }
+    int failed = cmocka_run_group_tests_name("cuda compare", with_device, NULL, NULL);
+    device_close(device);
+    return failed;
+}
