@@ -44,6 +44,8 @@ const struct cuda_operation cuda_operations[OP_COUNT] = {
     [OP_COMBINE_ROWS_GRADIENT] = PLAIN(combine_rows_gradient, "ffsi", "fs"),
     [OP_SUM_SQUARES] = WITH(sum_squares, "df", "d"),
     [OP_OPTIMIZER_FACTORS] = PLAIN(optimizer_factors, "ddd", "dds"),
+    [OP_CROSS_ENTROPY_PART] = PLAIN(cross_entropy_part, "fi", "ss"),
+    [OP_CROSS_ENTROPY_PARALLEL] = WITH(cross_entropy_parallel, "fidss", "ss"),
     [OP_ADAMW] = PLAIN(adamw, "ssssd", "sss"),
 };
 /* clang-format on */

@@ -1,0 +1,229 @@
+/* Opening, memory, waiting and failing of the CUDA device. What a machine lacks, a kernel that
+ * dies and the use of the library are only played by the emulation. */
+#include "engine/base/memory.h"
+#include "helper_module.h"
+#include "tests/unit/random.h"
+
+#include <dlfcn.h>
+#include <setjmp.h>
+#include <stdarg.h>
+#include <string.h>
+
+#include <cmocka.h>
+
+static struct device *open_device(void)
+{
+    struct status status = STATUS_NONE;
+    struct device *device = device_open("cuda", NULL, &status);
+    if (!device)
+        fail_msg("%s", status.text);
+    return device;
+}
+
+/* A symbol of the emulation, inside the module. */
+static void *emulated(const char *symbol)
+{
+    void *module = dlopen(LOCKSTEP_EMULATED_MODULE "/lockstep_cuda.so", RTLD_NOW | RTLD_LOCAL);
+    assert_non_null(module);
+    void *address = dlsym(module, symbol);
+    assert_non_null(address);
+    dlclose(module); /* the program's own handle stays */
+    return address;
+}
+
+static void needs_emulation(void)
+{
+    if (!module_is_emulated())
+        skip();
+}
+
+static void test_missing_parts(void **state)
+{
+    static const struct {
+        const char *plays, *says;
+    } cases[] = {
+        {"no-driver", "no NVIDIA driver"},
+        {"old-driver", "for CUDA 11.4, this program needs one for CUDA 13"},
+        {"no-gpu", "finds no GPU"},
+        {"old-gpu", "compute capability 7.0"},
+    };
+    (void)state;
+    needs_emulation();
+    for (int i = 0; i < 4; i++) {
+        struct status status = STATUS_NONE;
+        setenv("LOCKSTEP_EMULATED_GPU", cases[i].plays, 1);
+        struct device *device = device_open("cuda", NULL, &status);
+        unsetenv("LOCKSTEP_EMULATED_GPU");
+        assert_null(device);
+        assert_int_equal(status.code, STATUS_UNSUPPORTED);
+        if (!strstr(status.text, cases[i].says))
+            fail_msg("\"%s\" does not say \"%s\"", status.text, cases[i].says);
+    }
+}
+
+static void test_no_such_gpu(void **state)
+{
+    (void)state;
+    struct status status = STATUS_NONE;
+    assert_null(device_open("cuda", &(struct device_options){.index = 99}, &status));
+    assert_non_null(strstr(status.text, "no GPU 99"));
+}
+
+static void test_out_of_memory(void **state)
+{
+    (void)state;
+    struct device *device = open_device();
+    struct status status = STATUS_NONE;
+    void *memory = NULL, *small;
+    assert_false(device_allocate(device, MEMORY_ACTIVATIONS, (size_t)1 << 50, &memory, &status));
+    assert_int_equal(status.code, STATUS_MEMORY);
+    assert_non_null(strstr(status.text, "no memory for activations"));
+    assert_non_null(strstr(status.text, "free of"));
+    assert_null(memory);
+    /* The failure does not stick. */
+    status = STATUS_NONE;
+    assert_true(device_allocate(device, MEMORY_ACTIVATIONS, 1000, &small, &status));
+    assert_true(device_synchronize(device, &status));
+    device_release(device, MEMORY_ACTIVATIONS, small, 1000);
+    int64_t used, total;
+    assert_true(device_totals(device, &used, &total));
+    assert_true(used >= 0 && used <= total && total > 0);
+    device_close(device);
+}
+
+static void *on_device(struct device *device, const void *host, size_t bytes)
+{
+    struct status status = STATUS_NONE;
+    void *memory;
+    if (!device_allocate(device, MEMORY_INPUTS, bytes, &memory, &status) ||
+        !device_upload(device, memory, host, bytes, &status))
+        fail_msg("%s", status.text);
+    return memory;
+}
+
+/* Labels that are none: the call is queued, waiting tells what was wrong, and then all is well. */
+static void test_index_out_of_range(void **state)
+{
+    (void)state;
+    enum { ROWS = 3, COLUMNS = 5 };
+    float logits[ROWS * COLUMNS] = {0}, loss = 0;
+    int32_t labels[ROWS] = {1, 77, 2};
+    double count = ROWS;
+    struct device *device = open_device();
+    struct status status = STATUS_NONE;
+    struct op_call call = {
+        .op = OP_CROSS_ENTROPY, .input_count = 3, .output_count = 2, .parameters.factor = 1};
+    call.inputs[0] =
+        tensor_of(on_device(device, logits, sizeof(logits)), DTYPE_F32, shape_of2(ROWS, COLUMNS));
+    call.inputs[1] =
+        tensor_of(on_device(device, labels, sizeof(labels)), DTYPE_I32, shape_of1(ROWS));
+    call.inputs[2] = tensor_of(on_device(device, &count, sizeof(count)), DTYPE_F64, shape_of1(1));
+    call.outputs[0] = tensor_of(on_device(device, &loss, sizeof(loss)), DTYPE_F32, shape_of1(1));
+    call.outputs[1] =
+        tensor_of(on_device(device, logits, sizeof(labels)), DTYPE_F32, shape_of1(ROWS));
+    size_t bytes = device_workspace(device, &call);
+    call.workspace = on_device(device, logits, bytes);
+    assert_true(device_run(device, &call, &status));
+    assert_false(device_synchronize(device, &status));
+    assert_int_equal(status.code, STATUS_INVALID);
+    assert_string_equal(status.text,
+                        "cross_entropy: index 77 of row 1 is not within -2147483648 to 4");
+    status = STATUS_NONE;
+    assert_true(device_synchronize(device, &status));
+    labels[1] = 4;
+    assert_true(device_upload(device, call.inputs[1].data, labels, sizeof(labels), &status));
+    assert_true(device_run(device, &call, &status));
+    assert_true(device_download(device, &loss, call.outputs[0].data, sizeof(loss), &status));
+    assert_true(fabsf(loss - logf(COLUMNS)) < 1e-6f);
+    for (int i = 0; i < 3; i++)
+        device_release(device, MEMORY_INPUTS, call.inputs[i].data, 0);
+    for (int i = 0; i < 2; i++)
+        device_release(device, MEMORY_INPUTS, call.outputs[i].data, 0);
+    device_release(device, MEMORY_INPUTS, call.workspace, 0);
+    device_close(device);
+}
+
+static struct op_call fill_call(struct device *device, float *host)
+{
+    struct op_call call = {.op = OP_FILL, .output_count = 1};
+    call.outputs[0] = tensor_of(on_device(device, host, sizeof(*host)), DTYPE_F32, shape_of1(1));
+    return call;
+}
+
+/* A kernel that dies is noticed late: the text names what may have been it. */
+static void test_sticky_error(void **state)
+{
+    (void)state;
+    needs_emulation();
+    void (*set_sticky)(int error), (*clear)(void);
+    *(void **)&set_sticky = emulated("emulator_set_sticky");
+    *(void **)&clear = emulated("emulator_clear");
+    struct device *device = open_device();
+    struct status status = STATUS_NONE;
+    float number = 0;
+    struct op_call call = fill_call(device, &number);
+    assert_true(device_run(device, &call, &status));
+    call.op = OP_COPY;
+    call.input_count = 1;
+    call.inputs[0] = call.outputs[0];
+    assert_true(device_run(device, &call, &status));
+    set_sticky(719);
+    assert_false(device_synchronize(device, &status));
+    clear();
+    assert_int_equal(status.code, STATUS_INTERNAL);
+    assert_non_null(strstr(status.text, "one of the last 2 operations (fill, copy"));
+    assert_non_null(strstr(status.text, "cudaErrorLaunchFailure"));
+    device_release(device, MEMORY_INPUTS, call.outputs[0].data, sizeof(number));
+    device_close(device);
+}
+
+/* Products without mixed types, of aligned memory, must be the library's and not our slow ones.
+ * That they are right is tested with the other operations. */
+static void test_library_is_used(void **state)
+{
+    static const enum dtype types[3] = {DTYPE_F32, DTYPE_BF16, DTYPE_F16};
+    (void)state;
+    needs_emulation();
+    int (*products)(void);
+    *(void **)&products = emulated("emulator_products");
+    struct device *device = open_device();
+    float zeros[64 * 64] = {0};
+    for (int i = 0; i < 3 * 2 * 2 * 2 * 2; i++) {
+        struct status status = STATUS_NONE;
+        enum dtype type = types[i % 3], out = i / 3 % 2 ? DTYPE_F32 : type;
+        bool ta = i / 6 % 2, tb = i / 12 % 2, bias = i / 24 % 2;
+        struct op_call call = {.op = OP_MATMUL, .input_count = bias ? 3 : 2, .output_count = 1};
+        struct shape shapes[4] = {ta ? shape_of2(48, 16) : shape_of2(16, 48),
+                                  tb ? shape_of2(32, 48) : shape_of2(48, 32), shape_of1(32),
+                                  shape_of2(16, 32)};
+        call.parameters.transpose_a = ta;
+        call.parameters.transpose_b = tb;
+        for (int k = 0; k < 3; k++)
+            call.inputs[k] =
+                tensor_of(on_device(device, zeros, sizeof(zeros)), k == 2 ? out : type, shapes[k]);
+        call.outputs[0] = tensor_of(on_device(device, zeros, sizeof(zeros)), out, shapes[3]);
+        size_t bytes = device_workspace(device, &call);
+        call.workspace = bytes ? on_device(device, zeros, bytes) : NULL;
+        int before = products();
+        if (!device_run(device, &call, &status) || !device_synchronize(device, &status))
+            fail_msg("%s", status.text);
+        assert_int_equal(products(), before + 1);
+        for (int k = 0; k < 3; k++)
+            device_release(device, MEMORY_INPUTS, call.inputs[k].data, sizeof(zeros));
+        device_release(device, MEMORY_INPUTS, call.outputs[0].data, sizeof(zeros));
+        device_release(device, MEMORY_INPUTS, call.workspace, bytes);
+    }
+    device_close(device);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_missing_parts), cmocka_unit_test(test_no_such_gpu),
+        cmocka_unit_test(test_out_of_memory), cmocka_unit_test(test_index_out_of_range),
+        cmocka_unit_test(test_sticky_error),  cmocka_unit_test(test_library_is_used),
+    };
+    if (!module_table())
+        return module_is_emulated() ? 0 : 1;
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
