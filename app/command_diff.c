@@ -2,16 +2,18 @@
 #include "app/app.h"
 #include "app/arguments.h"
 
+#include "engine/base/file.h"
 #include "engine/base/memory.h"
 #include "engine/base/text.h"
 #include "engine/compare/diff.h"
+#include "engine/report/page.h"
 
 #include <stdlib.h>
 #include <string.h>
 
 struct diff_options {
     struct word_list traces;
-    const char *tolerances, *factor;
+    const char *tolerances, *factor, *html;
     bool json;
     int samples, failures;
 };
@@ -52,6 +54,38 @@ static int print_diff(const struct app_options *app, const struct diff_options *
     return comparison_log_passed(&diff->log) ? EXIT_DONE : EXIT_FAILED;
 }
 
+/* The same command, for whoever reads the page. */
+static char *command_of(const struct app_options *app, const struct diff_options *options)
+{
+    struct text command = {0};
+    text_add(&command, "lockstep diff ");
+    page_shell_word(&command, options->traces.words[0]);
+    text_add(&command, " ");
+    page_shell_word(&command, options->traces.words[1]);
+    text_add(&command, " --tolerances ");
+    page_shell_word(&command, options->tolerances);
+    if (options->factor)
+        text_format(&command, " --factor %s", options->factor);
+    for (int i = 0; i < app->search.directory_count; i++) {
+        text_add(&command, " --config-dir ");
+        page_shell_word(&command, app->search.directories[i]);
+    }
+    text_format(&command, " --device %s", app->device);
+    return text_take(&command);
+}
+
+static bool write_page(const struct app_options *app, const struct diff_options *options,
+                       struct page *page, struct status *status)
+{
+    struct text text = {0};
+    page->command = command_of(app, options);
+    page_write(page, &text);
+    bool good = file_write(options->html, text.data, text.length, FILE_REPLACE, status);
+    text_free(&text);
+    page_free(page);
+    return good;
+}
+
 static int compare(const struct app_options *app, const struct diff_options *options)
 {
     struct status status = STATUS_NONE;
@@ -60,6 +94,9 @@ static int compare(const struct app_options *app, const struct diff_options *opt
     struct trace *test = reference ? trace_open(options->traces.words[1], &status) : NULL;
     struct diff *diff = test ? diff_traces(reference, test, tolerances, &status) : NULL;
     int code = diff ? print_diff(app, options, diff) : app_complain(EXIT_USAGE, "%s", status.text);
+    if (diff && options->html &&
+        !write_page(app, options, page_of_diff(diff, reference, test, tolerances), &status))
+        code = app_complain(EXIT_USAGE, "%s", status.text);
     diff_free(diff);
     trace_close(test);
     trace_close(reference);
@@ -82,6 +119,8 @@ int app_diff(int argc, char **argv, const struct app_options *app)
          "worst elements shown for each failed tensor"},
         {"--failures", NULL, ARGUMENT_INTEGER, &options.failures, "N",
          "failed tensors shown in each step (default 10)"},
+        {"--html", NULL, ARGUMENT_TEXT, &options.html, "FILE",
+         "write the comparison as one HTML page, too"},
         {"--json", NULL, ARGUMENT_FLAG, &options.json, NULL, "print the comparison as JSON"},
     };
     struct status status = STATUS_NONE;

@@ -71,10 +71,11 @@ static struct tensor sampled_view(const struct trace_tensor *tensor, int64_t cou
     return view;
 }
 
-/* Brings both sides to the same places. False if they were sampled at different ones. */
-static bool align(const struct trace_tensor *reference, const struct trace_tensor *test,
-                  struct tensor *reference_view, struct tensor *test_view, int64_t *stride)
+bool diff_align(const struct trace_tensor *reference, const struct trace_tensor *test,
+                struct tensor *reference_view, struct tensor *test_view, int64_t *stride)
 {
+    if (!shape_equal(reference->shape, test->shape))
+        return false;
     const struct trace_tensor *sampled = reference->sampling_step > 0 ? reference : test;
     int64_t count = shape_elements(sampled->samples.shape);
     bool both = reference->sampling_step > 0 && test->sampling_step > 0;
@@ -120,7 +121,7 @@ static void compare_tensors(const struct step_pair *pair, const struct trace_ten
         add_unmatched(pair, reference, test, FAILURE_SHAPE);
         return;
     }
-    if (!align(reference, test, &reference_view, &test_view, &result.stride)) {
+    if (!diff_align(reference, test, &reference_view, &test_view, &result.stride)) {
         add_unmatched(pair, reference, test, FAILURE_SAMPLING);
         return;
     }

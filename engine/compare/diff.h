@@ -23,6 +23,12 @@ struct diff *diff_traces(const struct trace *reference, const struct trace *test
                          const struct tolerances *tolerances, struct status *status);
 void diff_free(struct diff *diff);
 
+/* The elements of one tensor of both sides that meet, as views into the traces, `stride` elements
+ * of the whole apart; of one shape. False if they were sampled at different places or their shapes
+ * differ. */
+bool diff_align(const struct trace_tensor *reference, const struct trace_tensor *test,
+                struct tensor *reference_view, struct tensor *test_view, int64_t *stride);
+
 /* The report of the log under the diff's title (options->title, if not NULL, goes first). */
 void diff_report(const struct diff *diff, const struct report_options *options, struct text *text);
 void diff_json(const struct diff *diff, struct text *text);

@@ -111,6 +111,7 @@ bool command_file(struct debugger *debugger, const char *arguments, struct statu
         return false; /* what was loaded before stays */
     target_free(debugger->target);
     debugger->target = target;
+    debugger->target_overrides = debugger->override_count;
     debugger->last_value = debugger->list_next = -1;
     record_start(&debugger->record, target->pair);
     breakpoints_rebind(&debugger->breakpoints, target->pair->test->program);

@@ -81,6 +81,10 @@ const struct command command_table[] = {
      command_hist},
     {"diff", "", "looking", "[TENSOR]", "against the reference: metrics, limits, worst elements",
      "", COMPLETE_TENSOR, true, false, command_diff},
+    {"report", "", "looking", "[FILE]", "one HTML page about the divergences, for a bug report",
+     "Without FILE: lockstep-RUN.html. A file that exists is kept; 'report! FILE' replaces it.\n"
+     "Goes back to the step of the first divergence for its elements, and returns.\n",
+     COMPLETE_FILE, true, false, command_report},
 
     {"follow", "", "looking", "[TENSOR[I,J]]",
      "one element at every step and micro-batch: test, reference, difference",
@@ -138,7 +142,7 @@ bool command_split(const char *line, char word[COMMAND_WORD_SIZE], const char **
     memcpy(word, line, length);
     word[length] = '\0';
     const char *rest = line + length;
-    if (*rest && !isspace((unsigned char)*rest) && *rest != '/')
+    if (*rest && !isspace((unsigned char)*rest) && *rest != '/' && *rest != '!')
         return status_fail(status, STATUS_INVALID, "'%.40s' is no command: type help", line);
     while (isspace((unsigned char)*rest))
         rest++;

@@ -35,8 +35,8 @@ struct command {
 extern const struct command command_table[];
 extern const int command_count;
 
-/* Splits off the command's word: letters and '-'; `arguments` starts behind it ("/ref x" stays
- * whole). False for a line that does not start with a word. */
+/* Splits off the command's word: letters and '-'; `arguments` starts behind it ("/ref x" and "! x"
+ * stay whole). False for a line that does not start with a word. */
 bool command_split(const char *line, char word[COMMAND_WORD_SIZE], const char **arguments,
                    struct status *status);
 /* The command of that name or alias, or the only one that starts so. NULL with what was perhaps
@@ -94,6 +94,8 @@ bool command_diff(struct debugger *debugger, const char *arguments, struct statu
 bool command_follow(struct debugger *debugger, const char *arguments, struct status *status);
 bool command_unfollow(struct debugger *debugger, const char *arguments, struct status *status);
 bool command_output(struct debugger *debugger, const char *arguments, struct status *status);
+/* command_report.c */
+bool command_report(struct debugger *debugger, const char *arguments, struct status *status);
 /* command_blame.c */
 bool command_backtrace(struct debugger *debugger, const char *arguments, struct status *status);
 bool command_check(struct debugger *debugger, const char *arguments, struct status *status);

@@ -35,6 +35,7 @@ struct debugger {
     struct device *device; /* opened by the first `file` */
     struct comm *comm;
     struct target *target; /* NULL before `file` */
+    int target_overrides;  /* how many of the overrides it was loaded with */
     struct record record;
     struct breakpoints breakpoints;
     bool stop_on_divergence, stop_on_not_finite;

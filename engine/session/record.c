@@ -17,6 +17,7 @@ void record_free(struct record *record)
 {
     free(record->entries);
     follows_free(&record->follows);
+    free(record->failures);
     *record = (struct record){0};
 }
 
@@ -28,6 +29,36 @@ static struct record_entry *entry_at(const struct record *record, int step, int 
 const struct record_entry *record_at(const struct record *record, int step, int value)
 {
     return entry_at(record, step, value);
+}
+
+const struct record_failure *record_failure_of(const struct record *record,
+                                               const struct record_entry *entry)
+{
+    return entry->failure > 0 ? &record->failures[entry->failure - 1] : NULL;
+}
+
+/* The last failure takes the place of one that is gone. */
+static void drop_failure(struct record *record, struct record_entry *entry)
+{
+    if (entry->failure == 0)
+        return;
+    struct record_failure *place = &record->failures[entry->failure - 1];
+    *place = record->failures[--record->failure_count];
+    entry_at(record, place->step, place->value)->failure = entry->failure;
+    entry->failure = 0;
+}
+
+static void keep_failure(struct record *record, struct record_entry *entry, int step, int value,
+                         const struct pair_result *result)
+{
+    struct record_failure failure = {
+        .step = step, .value = value, .metrics = result->metrics, .verdict = result->verdict};
+    if (record->failure_count >= RECORD_FAILURES_MOST)
+        return;
+    if (result->limits)
+        failure.limits = *result->limits;
+    ARRAY_PUSH(record->failures, record->failure_count, record->failure_capacity, failure);
+    entry->failure = record->failure_count;
 }
 
 static void note_results(struct record *record, const struct pair *pair,
@@ -43,11 +74,14 @@ static void note_results(struct record *record, const struct pair *pair,
         record->compared += !entry->compared;
         record->elements += elements - entry->elements;
         record->failed += (result->verdict.failures != 0) - (entry->compared && entry->failed);
+        drop_failure(record, entry);
         *entry = (struct record_entry){.compared = true,
                                        .failed = result->verdict.failures != 0,
                                        .elements = elements,
                                        .worst = (float)result->verdict.worst,
                                        .error = (float)(scale > 0 ? error / scale : error)};
+        if (entry->failed)
+            keep_failure(record, entry, event->step, value, result);
     }
 }
 
@@ -77,6 +111,7 @@ void record_forget(struct record *record, const struct pair *pair, int step, int
             record->compared--;
             record->failed -= entry->failed;
             record->elements -= entry->elements;
+            drop_failure(record, entry);
             *entry = (struct record_entry){0};
         }
 }

@@ -8,17 +8,30 @@
 
 struct record_entry {
     bool compared, failed;
+    int failure;      /* 1 + index into the failures, 0 = none kept */
     float worst;      /* largest metric over its limit */
     float error;      /* rms of the difference over the scale of the reference */
     int64_t elements; /* compared: samples only, with a sampled trace */
 };
 
+enum { RECORD_FAILURES_MOST = 100000 };
+
+/* What is known of a tensor that failed, also after its step. */
+struct record_failure {
+    int step, value;
+    struct metrics metrics;
+    struct verdict verdict;
+    struct limits limits;
+};
+
 struct record {
     struct record_entry *entries; /* [steps * values] */
     int steps, values;
-    int compared, failed;   /* how many of the entries */
-    int64_t elements;       /* compared */
-    struct follows follows; /* elements that the user follows */
+    int compared, failed;            /* how many of the entries */
+    int64_t elements;                /* compared */
+    struct follows follows;          /* elements that the user follows */
+    struct record_failure *failures; /* in no order; at most RECORD_FAILURES_MOST */
+    int failure_count, failure_capacity;
 };
 
 void record_start(struct record *record, const struct pair *pair);
@@ -30,6 +43,9 @@ void record_judge_again(struct record *record, struct pair *pair, int value);
 /* Forgets what instruction `instruction` of `step` and all later ones wrote. */
 void record_forget(struct record *record, const struct pair *pair, int step, int instruction);
 const struct record_entry *record_at(const struct record *record, int step, int value);
+/* The failure of an entry, or NULL. */
+const struct record_failure *record_failure_of(const struct record *record,
+                                               const struct record_entry *entry);
 /* The first failure in program order; false if there is none. */
 bool record_first_failure(const struct record *record, const struct program *program, int *step,
                           int *value);
