@@ -26,7 +26,7 @@ static double loss_scale(struct run *run)
 }
 
 /* Gradients and input gradients are scaled, values of the forward pass are not. */
-static double scale_of(struct pair *pair, int value)
+double pair_scale_of(const struct pair *pair, int value)
 {
     enum what what = pair->test->program->values[value].what;
     if (what != WHAT_BW && what != WHAT_GRADIENT)
@@ -52,11 +52,17 @@ static bool view_trace(struct pair *pair, int value, struct pair_sides *sides,
     char here[80], there[80];
     if (!recorded)
         return status_fail(status, STATUS_NOT_FOUND, "%s is not in the trace", of->name);
-    if (!shape_equal(recorded->shape, of->shape))
+    struct shape whole = pair_whole_shape(of);
+    if (!shape_equal(recorded->shape, whole))
         return status_fail(status, STATUS_INVALID, "%s is %s here, but %s in the trace", of->name,
-                           shape_text(of->shape, here), shape_text(recorded->shape, there));
+                           shape_text(whole, here), shape_text(recorded->shape, there));
     sides->reference = recorded->samples;
-    return recorded->sampling_step == 0 || pair_sample_test(sides, recorded, status);
+    if (recorded->sampling_step > 0)
+        return pair_is_part(of) ? pair_sample_part(of, sides, recorded, status)
+                                : pair_sample_test(sides, recorded, status);
+    if (pair_is_part(of))
+        sides->reference = tensor_of(recorded->samples.data, recorded->samples.dtype, whole);
+    return pair_cut_reference(of, sides, status);
 }
 
 static const char *reference_name(const struct pair *pair)
@@ -90,7 +96,7 @@ bool pair_shapes_differ(const struct pair *pair, int value)
 {
     int other = pair->reference_value[value];
     return other >= 0 && pair->reference_row[value] < 0 &&
-           !shape_equal(pair->test->program->values[value].shape,
+           !shape_equal(pair_whole_shape(&pair->test->program->values[value]),
                         pair->reference_program->values[other].shape);
 }
 
@@ -102,8 +108,8 @@ static struct tensor rows_of(const struct tensor *whole, int64_t row, struct sha
     return rows;
 }
 
-static bool view_reference(struct pair *pair, int value, struct pair_sides *sides,
-                           struct status *status)
+bool pair_view_whole_reference(struct pair *pair, int value, struct pair_sides *sides,
+                               struct status *status)
 {
     int other = pair->reference_value[value];
     const struct value *of = &pair->test->program->values[value];
@@ -114,18 +120,26 @@ static bool view_reference(struct pair *pair, int value, struct pair_sides *side
     char a[80], b[80];
     if (pair_shapes_differ(pair, value))
         return status_fail(status, STATUS_INVALID, "%s is %s here, but %s in %s", of->name,
-                           shape_text(of->shape, a), shape_text(there->shape, b),
+                           shape_text(pair_whole_shape(of), a), shape_text(there->shape, b),
                            reference_name(pair));
     if (!find_reference(pair, other, sides, status))
         return false;
     if (pair->reference_row[value] >= 0)
-        sides->reference = rows_of(&sides->reference, pair->reference_row[value], of->shape);
+        sides->reference =
+            rows_of(&sides->reference, pair->reference_row[value], pair_whole_shape(of));
     return true;
+}
+
+static bool view_reference(struct pair *pair, int value, struct pair_sides *sides,
+                           struct status *status)
+{
+    return pair_view_whole_reference(pair, value, sides, status) &&
+           pair_cut_reference(&pair->test->program->values[value], sides, status);
 }
 
 bool pair_view(struct pair *pair, int value, struct pair_sides *sides, struct status *status)
 {
-    *sides = (struct pair_sides){.scale = scale_of(pair, value)};
+    *sides = (struct pair_sides){.scale = pair_scale_of(pair, value)};
     const struct value *of = &pair->test->program->values[value];
     char name[256];
     if (!executor_holds(pair->test->executor, value))
@@ -369,6 +383,17 @@ bool pair_enter_step(struct pair *pair, struct status *status)
     return true;
 }
 
+/* Scales and the learning rate are those of the step before the run enters it: read while every
+ * rank still stands at the end of the one before. */
+bool pair_begin_step(struct pair *pair, int step, struct status *status)
+{
+    int now = pair->test->step;
+    pair->test->step = step;
+    bool ok = pair_enter_step(pair, status);
+    pair->test->step = now;
+    return ok;
+}
+
 /* Puts the reference's tensor in, and judges it again if it had been judged. */
 static bool put_and_judge(struct pair *pair, int value, struct status *status)
 {
@@ -379,7 +404,7 @@ static bool put_and_judge(struct pair *pair, int value, struct status *status)
 
 static bool apply_grafts(struct pair *pair, struct pair_event *event, struct status *status)
 {
-    int done = run_next(pair->test) - 1;
+    int done = event->instruction;
     for (int i = 0; i < pair->graft_count; i++) {
         const struct graft *graft = &pair->grafts[i];
         int producer = pair->test->program->values[graft->value].producer;
@@ -443,6 +468,15 @@ bool pair_run_one(struct pair *pair, struct pair_event *event, struct status *st
            pair_find_not_finite(pair, done, event, status) && apply_grafts(pair, event, status);
 }
 
+bool pair_take(struct pair *pair, int instruction, struct pair_event *event, struct status *status)
+{
+    *event = (struct pair_event){
+        .step = pair->test->step, .instruction = instruction, .failed = -1, .not_finite = -1};
+    const struct instruction *done = &pair->test->program->instructions[instruction];
+    return compare_done(pair, false, event, status) &&
+           pair_find_not_finite(pair, done, event, status) && apply_grafts(pair, event, status);
+}
+
 bool pair_ended(const struct pair *pair)
 {
     return run_ended(pair->test);
@@ -468,6 +502,12 @@ static bool create_runs(struct pair *pair, struct status *status)
 {
     struct pair_options *options = &pair->options;
     enum plan_mode mode = options->keep_limit > 0 ? PLAN_KEEP : PLAN_REUSE;
+    if (options->test_run) { /* of a world */
+        pair->test = options->test_run;
+        pair->reference = options->shared_reference;
+        pair->keep = true;
+        return true;
+    }
     for (;;) {
         options->test_options.plan = options->reference_options.plan = mode;
         pair->test = run_create(options->test, options->device, options->comm,
@@ -530,8 +570,10 @@ void pair_free(struct pair *pair)
         return;
     if (pair->reference)
         drop_held(pair);
-    run_free(pair->test);
-    run_free(pair->reference);
+    if (!pair->options.test_run) {
+        run_free(pair->test);
+        run_free(pair->reference);
+    }
     free(pair->results);
     free(pair->initial);
     free(pair->limits);

@@ -25,6 +25,9 @@ struct pair_options {
     int64_t keep_limit; /* bytes that both runs together may take to keep every value; 0: never */
     bool inner_values;  /* judge all named values, not only log points */
     int threads;        /* for comparing; 0 = all */
+    /* One rank of several: a run that somebody else moves, and a reference that several pairs share
+     * (NULL with a recording or a trace) and that keeps every value. Both borrowed. */
+    struct run *test_run, *shared_reference;
 };
 
 /* The comparison of one value in the current step. */
@@ -94,6 +97,9 @@ struct pair_event {
  * up, nor is the first of a step.) */
 bool pair_run_one(struct pair *pair, struct pair_event *event, struct status *status);
 bool pair_ended(const struct pair *pair);
+/* For a run that somebody else moves: before it enters a step, and after it ran an instruction. */
+bool pair_begin_step(struct pair *pair, int step, struct status *status);
+bool pair_take(struct pair *pair, int instruction, struct pair_event *event, struct status *status);
 /* Goes to a place, forward or back; grafts before it are made again, results after it forgotten.
  * Interrupted, the pair stands somewhere on the way, between two instructions. */
 bool pair_go_to(struct pair *pair, int step, int instruction, struct status *status);

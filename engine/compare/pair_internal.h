@@ -17,6 +17,18 @@ void pair_forget_results(struct pair *pair, int instruction);
 bool pair_shapes_differ(const struct pair *pair, int value);
 /* The verdict on such a value. */
 void pair_judge_shapes(struct pair_result *result);
+/* Ranks: the shape of the whole tensor; whether the value is a part of it; the reference's whole
+ * tensor, and the slice of it (in sides) that belongs to the value. */
+struct shape pair_whole_shape(const struct value *value);
+bool pair_is_part(const struct value *value);
+bool pair_view_whole_reference(struct pair *pair, int value, struct pair_sides *sides,
+                               struct status *status);
+bool pair_cut_reference(const struct value *of, struct pair_sides *sides, struct status *status);
+/* Both sides become the recorded samples that lie in the rank's part. */
+bool pair_sample_part(const struct value *of, struct pair_sides *sides,
+                      const struct trace_tensor *recorded, struct status *status);
+/* The factor by which a value of the test is scaled: see pair_sides. */
+double pair_scale_of(const struct pair *pair, int value);
 /* Fills reference_value, reference_row and test_value. */
 void pair_match_names(struct pair *pair);
 /* Replaces sides->test (whole) by its samples at the places of `recorded`. */

@@ -33,8 +33,9 @@ static void match_rows(struct pair *pair, int value)
         return;
     struct shape whole = pair->reference_program->values[other].shape;
     whole.dims[0] /= of->origin.micro_sequences;
-    if (!shape_equal(whole, of->shape) || whole.dims[0] * of->origin.micro_sequences !=
-                                              pair->reference_program->values[other].shape.dims[0])
+    if (!shape_equal(whole, pair_whole_shape(of)) ||
+        whole.dims[0] * of->origin.micro_sequences !=
+            pair->reference_program->values[other].shape.dims[0])
         return;
     pair->reference_value[value] = other;
     pair->reference_row[value] = of->origin.micro_sequence * whole.dims[0];

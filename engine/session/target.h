@@ -2,7 +2,7 @@
 #ifndef ENGINE_SESSION_TARGET_H
 #define ENGINE_SESSION_TARGET_H
 
-#include "engine/compare/pair.h"
+#include "engine/compare/team.h"
 
 struct target {
     char *name;           /* "llama/bf4" */
@@ -13,7 +13,9 @@ struct target {
     struct trace *trace;
     struct tolerances *tolerances;
     struct interrupt interrupt; /* of the pair */
-    struct pair *pair;
+    struct team *team; /* several ranks: owns all pairs; NULL with one */
+    struct pair *pair; /* of the selected rank */
+    uint64_t identity; /* of the program and what it is a run of, for pictures; 0: not known yet */
 };
 
 struct target_request {

@@ -283,6 +283,7 @@ static bool execute(struct execution *execution, struct status *status)
     case TEST_FROZEN:
         return execute_frozen(execution, status);
     case TEST_DISTRIBUTED:
+        return execute_distributed(execution, status);
     case TEST_NOT_BUILT:
         break;
     }

@@ -68,7 +68,7 @@ static void add_variant_test(struct test_list *list, int model, const struct con
     test->reference = memory_string(reference_of(variants, variant));
     test->requires_cuda = test->requires_cuda || variant->requires_cuda;
     test->unsupported = config_skips_variant(config, variant->name);
-    test->kind = variant->ranks > 1       ? TEST_NOT_BUILT
+    test->kind = variant->ranks > 1       ? TEST_DISTRIBUTED
                  : variant->compares_with ? TEST_COMPARISON
                                           : TEST_BASELINE;
 }
