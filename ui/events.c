@@ -149,6 +149,7 @@ static void take_snapshot(struct ui *ui)
     snapshot_release(&ui->snapshot);
     ui->snapshot = session_snapshot(ui->session);
     ui_want(ui, PICTURE_STATE);
+    ui_want(ui, PICTURE_RANKS);
 }
 
 static void handle_event(struct ui *ui, struct session_event *event)
@@ -215,15 +216,18 @@ static bool wish_of(struct ui *ui, enum picture_kind kind, struct picture_reques
     return false;
 }
 
-/* While the run moves pictures hold it up: only where it stands, a few times a second. */
+/* While the run moves pictures hold it up: only where it stands, a few times a second, and what its
+ * ranks print. */
 static bool may_ask(struct ui *ui, enum picture_kind kind)
 {
     if (ui->snapshot->state != RUN_RUNNING)
         return true;
+    if (kind == PICTURE_OUTPUT) /* one at a time, and the run need not stand for it */
+        return true;
     int64_t now = ui_milliseconds(ui);
-    if (kind != PICTURE_STATE || now - ui->asked_ms < ASK_MS)
+    if ((kind != PICTURE_STATE && kind != PICTURE_RANKS) || now - ui->asked_ms[kind] < ASK_MS)
         return false;
-    ui->asked_ms = now;
+    ui->asked_ms[kind] = now;
     return true;
 }
 

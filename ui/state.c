@@ -119,6 +119,8 @@ const struct picture *ui_picture(const struct ui *ui, enum picture_kind kind)
 {
     const struct picture *picture = ui->pictures[kind];
     const struct picture *program = ui->pictures[PICTURE_PROGRAM];
+    if (kind == PICTURE_OUTPUT) /* belongs to no program */
+        return picture;
     bool same = picture && program && picture->identity == program->identity;
     return same && picture->identity != 0 ? picture : NULL;
 }
@@ -267,7 +269,8 @@ void log_free(struct log *log)
     for (int i = 0; i < log->count; i++)
         free(log->lines[i].text);
     free(log->lines);
-    text_free(&log->captured);
+    for (int stream = 0; stream < RANK_STREAM_COUNT; stream++)
+        text_free(&log->captured[stream]);
     *log = (struct log){0};
 }
 

@@ -27,8 +27,8 @@ enum { LOG_LINES = 20000 };
 struct log {
     struct log_line *lines; /* [count], the newest last */
     int count, capacity;
-    int64_t dropped;      /* lines that fell off the beginning */
-    struct text captured; /* an unfinished line of captured output */
+    int64_t dropped;                         /* lines that fell off the beginning */
+    struct text captured[RANK_STREAM_COUNT]; /* unfinished lines of captured output */
 };
 
 /* A command that the session has not finished. */
@@ -56,12 +56,13 @@ struct ui {
     int asked[PICTURE_KIND_COUNT];                /* on their way */
     int value;                                    /* that the tensor view shows; -1: none yet */
     bool chosen;                                  /* by the user: stops without a tensor leave it */
-    int64_t asked_ms; /* when a picture of the moving run was asked for */
-    int focus_value;  /* what the last stop was about */
-    int step;         /* whose marks are shown, -1: the current one */
+    int64_t asked_ms[PICTURE_KIND_COUNT];         /* when one of the moving run was asked for */
+    int focus_value;                              /* what the last stop was about */
+    int step;                                     /* whose marks are shown, -1: the current one */
     struct remembered remembered;
     struct log log;
-    struct test_run *tests; /* run beside the screens */
+    uint64_t output_version; /* of what ranks print, when it was looked at last */
+    struct test_run *tests;  /* run beside the screens */
     struct posted *posted;
     int posted_count, posted_capacity;
     enum prompting prompting;

@@ -60,8 +60,10 @@ struct tensor_layout tensor_layout_of(struct layout_rectangle box, enum tensor_m
         layout.heat = box;
     } else if (mode == TENSOR_HISTOGRAMS) {
         layout.histogram = box;
-    } else {
+    } else if (mode == TENSOR_WORST) {
         layout.worst = box;
+    } else {
+        layout.followed = box;
     }
     layout.window_rows = (layout.numbers.rows - 1) / lines_of_side(side);
     layout.window_columns = (layout.numbers.cols - LABEL - KIND) / CELL;

@@ -12,6 +12,7 @@ enum tensor_mode {
     TENSOR_HEAT,
     TENSOR_HISTOGRAMS,
     TENSOR_WORST,
+    TENSOR_FOLLOWED,
     TENSOR_MODE_COUNT
 };
 enum tensor_side {
@@ -22,6 +23,8 @@ enum tensor_side {
     TENSOR_SIDE_COUNT
 };
 
+enum { TENSOR_FOLLOW_HEADING = 4 }; /* rows above the table of a followed element */
+
 struct tensor_view {
     enum tensor_mode mode;
     enum tensor_side side;
@@ -31,11 +34,14 @@ struct tensor_view {
     int window_rows, window_columns, heat_rows, heat_columns, bins; /* what the screen shows */
     int worst;                                                      /* the one that was jumped to */
     bool worst_shown;
+    int follow;      /* which of the followed elements; beyond the last: that one */
+    int follow_back; /* rows that the table is moved back from the newest */
+    int follow_page; /* rows of the table on the screen */
 };
 
 /* Boxes without rows are not drawn. */
 struct tensor_layout {
-    struct layout_rectangle heat, histogram, numbers, worst;
+    struct layout_rectangle heat, histogram, numbers, worst, followed;
     int window_rows, window_columns, heat_rows, heat_columns, bins; /* what to ask for */
 };
 
@@ -57,6 +63,18 @@ void tensor_draw_numbers(struct layout_rectangle box, const struct tensor_pictur
                          const struct tensor_view *view, bool focus);
 void tensor_draw_worst(struct layout_rectangle box, const struct tensor_picture *tensor,
                        int selected);
+
+/* The followed elements: one of them, its course and a table. */
+void tensor_draw_follow(struct layout_rectangle box, const struct tensor_picture *tensor,
+                        const struct tensor_view *view);
+int tensor_follow_shown(const struct tensor_picture *tensor,
+                        const struct tensor_view *view); /* -1 */
+/* "up", "page-down", ... by rows of the table. False: no such word. */
+bool tensor_follow_move(const struct tensor_picture *tensor, struct tensor_view *view,
+                        const char *where, int page);
+/* One column of a sparkline: where `number` is between low and high; "!" if it is not finite. Pure;
+ * static storage. */
+const char *tensor_spark(double number, double low, double high, bool ascii);
 
 /* The flat index of the element at the cursor (of what the picture shows); -1: none. */
 int64_t tensor_cursor(const struct tensor_picture *tensor, const struct tensor_view *view);

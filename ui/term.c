@@ -577,7 +577,7 @@ void term_dump(struct text *out)
     }
 }
 
-size_t term_captured(struct text *out)
+size_t term_captured(int descriptor, struct text *out)
 {
-    return term_guard_captured(term.guard, out);
+    return term_guard_captured(term.guard, descriptor, out);
 }

@@ -1,7 +1,7 @@
 /* The terminal: the only file that includes curses. It has state of its own, because curses has:
  * there is one screen per process. Signals and captured output are in ui/term_guard.h.
  *
- * While the screen is on, standard output and standard error lead into a memory file, so that
+ * While the screen is on, standard output and standard error lead into memory files, so that
  * nothing a library prints can tear the screen; what arrived can be read at any time and is printed
  * after the screen is off.
  *
@@ -115,8 +115,10 @@ void term_dump(struct text *out);
 
 /* ---- captured output ---- */
 
-/* Appends what arrived on standard output and error since the last call; returns the bytes. Cheap
- * when nothing came. The memory file is cut to its end when it grows beyond 16 MiB. */
-size_t term_captured(struct text *out);
+/* Appends what arrived on a descriptor, STDOUT_FILENO or STDERR_FILENO, since the last call;
+ * returns the bytes. Cheap when nothing came. The memory file is cut to its end when it grows
+ * beyond 16 MiB.
+ */
+size_t term_captured(int descriptor, struct text *out);
 
 #endif

@@ -40,9 +40,9 @@ struct term_guard {
     struct sigaction old_event[EVENT_COUNT];
     stack_t old_stack;
     int pipe[2];
-    int capture;      /* the memory file, -1: none */
+    int capture[2];   /* memory files of standard output and error, -1: none */
     int saved_out[2]; /* standard output and error before; -1: not captured */
-    off_t capture_read;
+    off_t capture_read[2];
     char handler_stack[HANDLER_STACK];
 };
 
@@ -62,19 +62,27 @@ static void write_all(int fd, const char *bytes, size_t length)
     }
 }
 
-/* Prints the last `most` captured bytes. Allowed in a signal handler. */
-static void print_captured(const struct term_guard *guard, int fd, off_t most)
+/* Prints the last `most` bytes of a memory file. Allowed in a signal handler. */
+static void print_capture(int capture, int fd, off_t most)
 {
     char bytes[4096];
-    off_t size = lseek(guard->capture, 0, SEEK_END);
+    off_t size = lseek(capture, 0, SEEK_END);
     off_t at = size > most ? size - most : 0;
     if (at > 0)
         write_all(fd, "...\n", 4);
     ssize_t length;
-    while (at < size && (length = pread(guard->capture, bytes, sizeof(bytes), at)) > 0) {
+    while (at < size && (length = pread(capture, bytes, sizeof(bytes), at)) > 0) {
         write_all(fd, bytes, (size_t)length);
         at += length;
     }
+}
+
+/* First what was printed to standard output, then to standard error. */
+static void print_captured(const struct term_guard *guard, int fd, off_t most)
+{
+    for (int i = 0; i < 2; i++)
+        if (guard->capture[i] >= 0)
+            print_capture(guard->capture[i], fd, most);
 }
 
 static void release_output(const struct term_guard *guard)
@@ -94,8 +102,7 @@ static void restore_in_handler(struct term_guard *guard)
         tcsetattr(guard->tty, TCSANOW, &guard->modes);
     }
     release_output(guard);
-    if (guard->capture >= 0)
-        print_captured(guard, STDERR_FILENO, CAPTURE_PRINTED);
+    print_captured(guard, STDERR_FILENO, CAPTURE_PRINTED);
 }
 
 static bool is_fault(int number)
@@ -164,7 +171,7 @@ struct term_guard *term_guard_begin(int tty, bool events, struct status *status)
         return NULL;
     }
     struct term_guard *guard = memory_zeroed(1, sizeof(*guard));
-    guard->pipe[0] = guard->pipe[1] = guard->capture = -1;
+    guard->pipe[0] = guard->pipe[1] = guard->capture[0] = guard->capture[1] = -1;
     guard->saved_out[0] = guard->saved_out[1] = -1;
     if (events && pipe2(guard->pipe, O_CLOEXEC | O_NONBLOCK) != 0) {
         status_fail(status, STATUS_IO, "no pipe for signals: %s", strerror(errno));
@@ -190,12 +197,17 @@ void term_guard_arm(struct term_guard *guard, bool armed)
     atomic_store(&guard->armed, armed);
 }
 
+static bool open_capture(struct term_guard *guard, int i)
+{
+    guard->capture[i] = memfd_create(i ? "lockstep-stderr" : "lockstep-stdout", MFD_CLOEXEC);
+    return guard->capture[i] >= 0 && fcntl(guard->capture[i], F_SETFL, O_APPEND) == 0;
+}
+
 bool term_guard_capture(struct term_guard *guard, struct status *status)
 {
     /* Standard output keeps it beyond the guard's end: it cannot be given another's. */
     static char output_buffer[BUFSIZ];
-    guard->capture = memfd_create("lockstep-output", MFD_CLOEXEC);
-    if (guard->capture < 0 || fcntl(guard->capture, F_SETFL, O_APPEND) != 0)
+    if (!open_capture(guard, 0) || !open_capture(guard, 1))
         return status_fail(status, STATUS_IO, "no memory file for output: %s", strerror(errno));
     fflush(stdout);
     fflush(stderr);
@@ -206,7 +218,7 @@ bool term_guard_capture(struct term_guard *guard, struct status *status)
         if (!isatty(i + 1))
             continue; /* the user sends it elsewhere */
         guard->saved_out[i] = fcntl(i + 1, F_DUPFD_CLOEXEC, 3);
-        if (guard->saved_out[i] < 0 || dup2(guard->capture, i + 1) < 0)
+        if (guard->saved_out[i] < 0 || dup2(guard->capture[i], i + 1) < 0)
             return status_fail(status, STATUS_IO, "cannot redirect output: %s", strerror(errno));
     }
     return true;
@@ -214,44 +226,46 @@ bool term_guard_capture(struct term_guard *guard, struct status *status)
 
 /* Keeps the end of a file that has grown too large. Lines written while this runs may be lost; that
  * somebody prints 16 MiB beside the screen is the greater trouble. */
-static void cut_capture(struct term_guard *guard)
+static void cut_capture(struct term_guard *guard, int i)
 {
     struct text kept = {0};
     char bytes[4096];
-    off_t size = lseek(guard->capture, 0, SEEK_END), at = size - CAPTURE_KEPT;
+    off_t size = lseek(guard->capture[i], 0, SEEK_END), at = size - CAPTURE_KEPT;
     ssize_t length;
-    while (at < size && (length = pread(guard->capture, bytes, sizeof(bytes), at)) > 0) {
+    while (at < size && (length = pread(guard->capture[i], bytes, sizeof(bytes), at)) > 0) {
         text_add_part(&kept, bytes, (size_t)length);
         at += length;
     }
-    if (ftruncate(guard->capture, 0) == 0) {
-        write_all(guard->capture, "...\n", 4);
-        write_all(guard->capture, kept.data, kept.length);
-        guard->capture_read = lseek(guard->capture, 0, SEEK_END);
+    if (ftruncate(guard->capture[i], 0) == 0) {
+        write_all(guard->capture[i], "...\n", 4);
+        write_all(guard->capture[i], kept.data, kept.length);
+        guard->capture_read[i] = lseek(guard->capture[i], 0, SEEK_END);
     }
     text_free(&kept);
 }
 
-size_t term_guard_captured(struct term_guard *guard, struct text *out)
+size_t term_guard_captured(struct term_guard *guard, int descriptor, struct text *out)
 {
     struct stat information;
     char bytes[4096];
     size_t added = 0;
-    if (!guard || guard->capture < 0)
+    int i = descriptor == STDERR_FILENO;
+    if (!guard || guard->capture[i] < 0)
         return 0;
     fflush(stdout);
-    if (fstat(guard->capture, &information) != 0 || information.st_size <= guard->capture_read)
+    off_t *at = &guard->capture_read[i];
+    if (fstat(guard->capture[i], &information) != 0 || information.st_size <= *at)
         return 0;
-    if (information.st_size - guard->capture_read > CAPTURE_LIMIT)
-        guard->capture_read = information.st_size - CAPTURE_LIMIT;
+    if (information.st_size - *at > CAPTURE_LIMIT)
+        *at = information.st_size - CAPTURE_LIMIT;
     ssize_t length;
-    while ((length = pread(guard->capture, bytes, sizeof(bytes), guard->capture_read)) > 0) {
+    while ((length = pread(guard->capture[i], bytes, sizeof(bytes), *at)) > 0) {
         text_add_part(out, bytes, (size_t)length);
-        guard->capture_read += length;
+        *at += length;
         added += (size_t)length;
     }
-    if (guard->capture_read > CAPTURE_LIMIT)
-        cut_capture(guard);
+    if (*at > CAPTURE_LIMIT)
+        cut_capture(guard, i);
     return added;
 }
 
@@ -279,8 +293,6 @@ void term_guard_stop(struct term_guard *guard)
 
 static void end_capture(struct term_guard *guard)
 {
-    if (guard->capture < 0)
-        return;
     fflush(stdout);
     fflush(stderr);
     release_output(guard);
@@ -288,10 +300,10 @@ static void end_capture(struct term_guard *guard)
     for (int i = 0; i < 2; i++) {
         if (guard->saved_out[i] >= 0)
             close(guard->saved_out[i]);
-        guard->saved_out[i] = -1;
+        if (guard->capture[i] >= 0)
+            close(guard->capture[i]);
+        guard->saved_out[i] = guard->capture[i] = -1;
     }
-    close(guard->capture);
-    guard->capture = -1;
 }
 
 void term_guard_end(struct term_guard *guard)

@@ -29,12 +29,12 @@ void term_guard_set_restore(struct term_guard *guard, const char *bytes, size_t 
 /* Whether the terminal is ours at the moment: false while suspended. */
 void term_guard_arm(struct term_guard *guard, bool armed);
 
-/* Leads standard output and error, those that are terminals, into a memory file. */
+/* Leads standard output and error, those that are terminals, into a memory file each. */
 bool term_guard_capture(struct term_guard *guard, struct status *status);
 
-/* Appends what was captured since the last call; returns the bytes (0 without a guard). The file is
- * cut to its last MiB when it grows beyond 16 MiB. */
-size_t term_guard_captured(struct term_guard *guard, struct text *out);
+/* Appends what was captured of STDOUT_FILENO or STDERR_FILENO since the last call; returns the
+ * bytes (0 without a guard). The file is cut to its last MiB when it grows beyond 16 MiB. */
+size_t term_guard_captured(struct term_guard *guard, int descriptor, struct text *out);
 
 /* Read end of the pipe of signals (poll for input); -1 without `events` or without a guard. */
 int term_guard_fd(const struct term_guard *guard);

@@ -11,6 +11,7 @@
 #include <poll.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 enum { CAPTURE_MS = 250 }; /* how often captured output is looked at while the run moves */
 
@@ -81,20 +82,43 @@ static void on_matches(void *context, char *const *matches, int count)
 
 /* ---- the loop ---- */
 
-static void take_captured(struct ui *ui)
+/* Whole lines go to the log too. */
+static void log_captured(struct ui *ui, const struct text *bytes, enum rank_stream stream)
 {
-    struct text *captured = &ui->log.captured;
-    if (term_captured(captured) == 0)
-        return;
-    char *end = strrchr(captured->data, '\n');
+    struct text *line = &ui->log.captured[stream];
+    text_add_part(line, bytes->data, bytes->length);
+    char *end = strrchr(line->data, '\n');
     if (!end)
         return; /* the rest of the line will come */
     char *rest = memory_string(end + 1);
     *end = '\0';
-    ui_log(ui, LOG_CAPTURED, captured->data);
-    text_clear(captured);
-    text_add(captured, rest);
+    ui_log(ui, LOG_CAPTURED, line->data);
+    text_clear(line);
+    text_add(line, rest);
     free(rest);
+}
+
+/* What is printed in this process is the output of rank 0: a run in rank processes prints there. */
+static void take_captured(struct ui *ui)
+{
+    struct rank_output *output = session_output(ui->session);
+    struct text bytes = {0};
+    for (int stream = 0; stream < RANK_STREAM_COUNT; stream++) {
+        text_clear(&bytes);
+        int descriptor = stream == RANK_STDERR ? STDERR_FILENO : STDOUT_FILENO;
+        if (term_captured(descriptor, &bytes) == 0)
+            continue;
+        rank_output_append(output, 0, (enum rank_stream)stream, bytes.data, bytes.length,
+                           ui_milliseconds(ui) * 1000000);
+        log_captured(ui, &bytes, (enum rank_stream)stream);
+    }
+    text_free(&bytes);
+    uint64_t version = rank_output_version(output);
+    if (version != ui->output_version) {
+        ui_want(ui, PICTURE_OUTPUT);
+        ui_want(ui, PICTURE_RANKS);
+    }
+    ui->output_version = version;
 }
 
 static void take_signals(struct ui *ui)

@@ -87,7 +87,12 @@ static void run_resize(struct ui *ui, const char *rest)
 
 static void run_prompt(struct ui *ui, const char *rest)
 {
-    ui_open_prompt(ui, strcmp(rest, "filter") == 0 ? PROMPT_FILTER : PROMPT_COMMAND, "");
+    char *text = memory_format("%s%s", rest, rest[0] ? " " : ""); /* to be completed */
+    if (strcmp(rest, "filter") == 0)
+        ui_open_prompt(ui, PROMPT_FILTER, "");
+    else
+        ui_open_prompt(ui, PROMPT_COMMAND, text);
+    free(text);
 }
 
 static void search(struct ui *ui, const char *text, int direction)
@@ -216,6 +221,25 @@ static void run_show_step(struct ui *ui, const char *rest)
     ui_want(ui, PICTURE_STATE);
 }
 
+/* What a view does, said from elsewhere: it is opened first. */
+static void run_in(struct ui *ui, enum layout_view view, const char *word, const char *rest)
+{
+    char *line = memory_format("%s %s", word, rest);
+    ui_focus(ui, view);
+    ui_operations(view)->act(ui, ui->states[view], line, false);
+    free(line);
+}
+
+static void run_tensor(struct ui *ui, const char *rest)
+{
+    run_in(ui, LAYOUT_TENSOR, "tensor", rest);
+}
+
+static void run_ranks(struct ui *ui, const char *rest)
+{
+    run_in(ui, LAYOUT_RANKS, "ranks", rest);
+}
+
 /* Order of the help. */
 static const struct verb verbs[] = {
     {"view", "view NAME: open a view and go there", run_view},
@@ -224,10 +248,12 @@ static const struct verb verbs[] = {
     {"back", "leave the zoom or the view", run_back},
     {"zoom", "give the view the whole screen, and back", run_zoom},
     {"resize", "resize wider|narrower: the view with the focus", run_resize},
-    {"prompt", "prompt [filter]: open the command line", run_prompt},
+    {"prompt", "prompt [filter|TEXT]: open the command line", run_prompt},
     {"filter", "filter TEXT: keep or find rows", run_filter},
     {"find", "find next|previous: look for the same again", run_find},
     {"show-step", "show-step N|now: whose comparisons the views show", run_show_step},
+    {"tensor", "tensor worst [N]|slice N|go [I,J]|follow|show PART|side SIDE", run_tensor},
+    {"ranks", "ranks merged|split|one|both|stdout|stderr|times|only RANKS|filter TEXT", run_ranks},
     {"save", "save [--format text|csv|json] [FILE]: what the view shows; .csv and .json decide too",
      run_save},
     {"save!", "the same, and a file that exists is replaced", run_save_over},
@@ -265,17 +291,9 @@ bool ui_verb(struct ui *ui, const char *line)
 /* Verbs of views ("move down") that the view with the focus has no use for. */
 static bool is_view_verb(const char *line)
 {
-    static const char *const words[] = {"move",
-                                        "scroll",
-                                        "open",
-                                        "toggle",
-                                        "fold",
-                                        "sort",
-                                        "group",
-                                        "follow",
-                                        "tensor",
-                                        "next-divergence",
-                                        "first-divergence"};
+    static const char *const words[] = {
+        "move", "scroll", "open", "toggle",          "fold",
+        "sort", "group",  "tail", "next-divergence", "first-divergence"};
     for (int i = 0; i < ARRAY_LENGTH(words); i++)
         if (command_is(line, words[i], NULL))
             return true;

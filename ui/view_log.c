@@ -1,5 +1,4 @@
-/* The log: commands, what they said, messages, and whatever libraries print. The view of ranks
- * shows the same lines of the run's own output, below the state of each rank. */
+/* The log: commands, what they said, messages, and whatever libraries print in this process. */
 #include "ui/state.h"
 #include "ui/text_width.h"
 
@@ -48,9 +47,10 @@ static void put_line(struct pen *pen, const struct log_line *line, int skip)
     text_free(&part);
 }
 
-static void draw_lines(struct log_view *view, const struct log *log, struct layout_rectangle box,
-                       bool focus)
+static void draw(struct ui *ui, void *context, struct layout_rectangle box, bool focus)
 {
+    struct log_view *view = context;
+    const struct log *log = &ui->log;
     struct pen pen = pen_at(box, 0);
     list_resize(&view->list, log->count);
     if (!view->stay)
@@ -61,11 +61,6 @@ static void draw_lines(struct log_view *view, const struct log *log, struct layo
         pen_line(&pen, i, selected ? (int)THEME_CURRENT : -1);
         put_line(&pen, &log->lines[view->list.top + i], view->skip);
     }
-}
-
-static void draw(struct ui *ui, void *context, struct layout_rectangle box, bool focus)
-{
-    draw_lines(context, &ui->log, box, focus);
 }
 
 static void subtitle(struct ui *ui, void *context, struct text *out)
@@ -86,7 +81,7 @@ static bool act(struct ui *ui, void *context, const char *command, bool key)
     }
     if (list_act(&view->list, command))
         view->stay = view->list.selected < view->list.count - 1;
-    else if (command_is(command, "follow", NULL))
+    else if (command_is(command, "tail", NULL))
         view->stay = !view->stay;
     else
         return false;
@@ -122,7 +117,7 @@ static void save(struct ui *ui, void *context, struct sheet *out)
     }
 }
 
-static const struct view_hint hints[] = {{"follow", "follow"}, {NULL, NULL}};
+static const struct view_hint hints[] = {{"tail", "follow"}, {NULL, NULL}};
 
 const struct view_operations view_log = {
     .view = LAYOUT_LOG,
@@ -137,62 +132,4 @@ const struct view_operations view_log = {
     .act = act,
     .search = search,
     .save = save,
-};
-
-/* ---- ranks ---- */
-
-static void draw_ranks(struct ui *ui, void *context, struct layout_rectangle box, bool focus)
-{
-    static const char *const states[] = {"-", "stopped", "running", "ended", "failed"};
-    const struct snapshot *now = ui->snapshot;
-    const struct program_picture *program = ui_program(ui);
-    struct pen pen = pen_at(box, 0);
-    char live[32];
-    if (!now || now->state == RUN_NONE) {
-        pen_put(&pen, THEME_DIM, " no run is open");
-        return;
-    }
-    pen_format(&pen, THEME_DIM, " rank  state     memory      at");
-    pen_line(&pen, 1, -1);
-    pen_format(&pen, THEME_NORMAL, "    0  %-8s  %-10s  ", states[now->state],
-               text_bytes((uint64_t)now->memory_live, live));
-    if (program && now->next < program->instruction_count)
-        pen_format(&pen, THEME_NORMAL, "%d %s  ", now->next, program->instructions[now->next].text);
-    pen_put(&pen, THEME_DIM, now->place);
-    if (box.rows < 4)
-        return;
-    pen_line(&pen, 2, -1);
-    pen_put(&pen, THEME_DIM, " output of rank 0");
-    struct layout_rectangle rest = {box.row + 3, box.col, box.rows - 3, box.cols};
-    struct log captured = {0};
-    int capacity = 0;
-    for (int i = 0; i < ui->log.count; i++)
-        if (ui->log.lines[i].kind == LOG_CAPTURED)
-            ARRAY_PUSH(captured.lines, captured.count, capacity, ui->log.lines[i]);
-    draw_lines(context, &captured, rest, focus);
-    free(captured.lines);
-}
-
-static void save_ranks(struct ui *ui, void *context, struct sheet *out)
-{
-    struct sheet_table *table = sheet_add_table(out, "output", "rank text");
-    (void)context;
-    for (int i = 0; i < ui->log.count; i++)
-        if (ui->log.lines[i].kind == LOG_CAPTURED) {
-            table_integer(table, 0);
-            table_text(table, ui->log.lines[i].text);
-        }
-}
-
-const struct view_operations view_ranks = {
-    .view = LAYOUT_RANKS,
-    .title = "Ranks",
-    .help = "Where each rank stands, and what the run and its libraries print. (Runs have one "
-            "rank today.)",
-    .hints = hints,
-    .create = create,
-    .destroy = destroy,
-    .draw = draw_ranks,
-    .act = act,
-    .save = save_ranks,
 };

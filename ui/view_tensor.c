@@ -10,7 +10,8 @@
 #include <stdlib.h>
 #include <string.h>
 
-static const char *const mode_names[] = {"", "numbers", "map", "histograms", "worst elements"};
+static const char *const mode_names[] = {"",           "numbers",        "map",
+                                         "histograms", "worst elements", "followed"};
 static const char *const side_names[] = {"all", "test", "reference", "difference"};
 
 static void *create(struct ui *ui)
@@ -85,13 +86,17 @@ static void draw(struct ui *ui, void *context, struct layout_rectangle box, bool
                                : " no run is open");
         return;
     }
-    int used = tensor_draw_verdict(box, tensor, ui_program(ui));
+    bool followed = view->mode == TENSOR_FOLLOWED; /* may be of another tensor */
+    int used = followed ? 0 : tensor_draw_verdict(box, tensor, ui_program(ui));
     struct layout_rectangle rest = {box.row + used, box.col, box.rows - used, box.cols};
     if (rest.rows <= 0)
         return;
     struct tensor_layout layout =
         tensor_layout_of(rest, view->mode, view->side, heat_rows_of_cell(tensor_heat_drawing()));
     measure(ui, view, &layout);
+    view->follow_page = layout.followed.rows - TENSOR_FOLLOW_HEADING;
+    if (followed)
+        tensor_draw_follow(layout.followed, tensor, view);
     if (tensor->problem)
         return;
     tensor_draw_heat(layout.heat, tensor);
@@ -106,6 +111,10 @@ static void subtitle(struct ui *ui, void *context, struct text *out)
     const struct tensor_picture *tensor = tensor_of_ui(ui);
     if (!tensor || (ui->value >= 0 && tensor->value != ui->value))
         return;
+    if (view->mode == TENSOR_FOLLOWED) {
+        text_add(out, "  followed elements");
+        return;
+    }
     text_format(out, "  %s", tensor->name);
     if (view->mode)
         text_format(out, "  %s", mode_names[view->mode]);
@@ -196,15 +205,18 @@ static void go_to_element(struct ui *ui, struct tensor_view *view,
     move_to(ui, view, row, column);
 }
 
-/* The next of the worst elements comes into the middle of the numbers. */
-static void show_worst(struct ui *ui, struct tensor_view *view)
+/* The next of the worst elements, or number `number` (from 1), comes into the middle. */
+static void show_worst(struct ui *ui, struct tensor_view *view, int number)
 {
     const struct tensor_picture *tensor = tensor_of_ui(ui);
     if (!tensor || tensor->worst_count == 0) {
         ui_say(ui, THEME_WARNING, "no reference: no element is worse than others");
         return;
     }
-    view->worst = view->worst_shown ? (view->worst + 1) % tensor->worst_count : 0;
+    if (number > 0)
+        view->worst = number <= tensor->worst_count ? number - 1 : tensor->worst_count - 1;
+    else
+        view->worst = view->worst_shown ? (view->worst + 1) % tensor->worst_count : 0;
     view->worst_shown = true;
     const struct worst_element *worst = &tensor->worst[view->worst];
     char place[100];
@@ -214,28 +226,141 @@ static void show_worst(struct ui *ui, struct tensor_view *view)
            worst->test, worst->reference);
 }
 
+/* ---- commands ---- */
+
+/* "[3,4,5]" as a flat index of what the picture shows; -1 with the reason said. */
+static int64_t read_place(struct ui *ui, const struct tensor_picture *tensor, const char *text)
+{
+    const struct shape *shape = &tensor->whole;
+    int64_t index = 0;
+    char *end = NULL, buffer[80];
+    const char *at = text + (*text == '[');
+    for (int d = 0; d < shape->rank; d++) {
+        long long number = strtoll(at, &end, 10);
+        bool last = d == shape->rank - 1;
+        if (end == at || number < 0 || number >= shape->dims[d] ||
+            (last ? *end && strcmp(end, "]") != 0 : *end != ',')) {
+            ui_say(ui, THEME_ERROR, "\"%s\" is no element of %s: [I,J,...]", text,
+                   shape_text(*shape, buffer));
+            return -1;
+        }
+        index = index * shape->dims[d] + number;
+        at = end + 1;
+    }
+    if (index % tensor->stride) {
+        ui_say(ui, THEME_ERROR, "only every %lldth element was recorded",
+               (long long)tensor->stride);
+        return -1;
+    }
+    return index / tensor->stride;
+}
+
+static void go_to_place(struct ui *ui, struct tensor_view *view, const char *text)
+{
+    const struct tensor_picture *tensor = tensor_of_ui(ui);
+    int64_t index = tensor ? read_place(ui, tensor, text) : -1;
+    if (index >= 0)
+        go_to_element(ui, view, tensor, index);
+}
+
+/* A slice by its number, from 1. */
+static void go_to_slice(struct ui *ui, struct tensor_view *view, const char *text)
+{
+    const struct tensor_picture *tensor = tensor_of_ui(ui);
+    long long number = strtoll(text, NULL, 10);
+    if (!tensor)
+        return;
+    if (number < 1 || number > tensor->planes) {
+        ui_say(ui, THEME_ERROR, "slices are 1 to %lld: the dimensions before the last two",
+               (long long)tensor->planes);
+        return;
+    }
+    view->plane = number - 1;
+    ui_want(ui, PICTURE_TENSOR);
+}
+
+/* Follows the element at the cursor through the run, and shows the elements that are followed. */
+static void follow(struct ui *ui, struct tensor_view *view)
+{
+    const struct tensor_picture *tensor = tensor_of_ui(ui);
+    int64_t index = tensor ? tensor_cursor(tensor, view) : -1;
+    char place[100];
+    if (index < 0)
+        return;
+    ui_post(ui, "follow %s%s", tensor->name, tensor_place(tensor, index, place));
+    ui->posted[ui->posted_count - 1].moves = true; /* it is seen here: not the log's table too */
+    view->mode = TENSOR_FOLLOWED;
+    view->follow = INT32_MAX;
+    view->follow_back = 0;
+}
+
+static void change_follow(struct ui *ui, struct tensor_view *view, int by)
+{
+    const struct tensor_picture *tensor = tensor_of_ui(ui);
+    if (!tensor)
+        return;
+    view->follow = (int)limited(tensor_follow_shown(tensor, view) + by, tensor->follow_count - 1);
+    view->follow_back = 0;
+}
+
+static bool choose(const char *word, const char *const *names, int count, int *choice)
+{
+    for (int i = 0; i < count; i++)
+        if (strncmp(names[i][0] ? names[i] : "all", word, strlen(word)) == 0 && word[0]) {
+            *choice = i;
+            return true;
+        }
+    return false;
+}
+
+static bool act_on_tensor(struct ui *ui, struct tensor_view *view, const char *command)
+{
+    const char *rest;
+    int choice;
+    bool followed = view->mode == TENSOR_FOLLOWED;
+    if (command_is(command, "next-mode", NULL))
+        view->mode = (view->mode + 1) % TENSOR_MODE_COUNT;
+    else if (command_is(command, "next-side", NULL))
+        view->side = (view->side + 1) % TENSOR_SIDE_COUNT;
+    else if (command_is(command, "show", &rest) &&
+             choose(rest, mode_names, TENSOR_MODE_COUNT, &choice))
+        view->mode = (enum tensor_mode)choice;
+    else if (command_is(command, "side", &rest) &&
+             choose(rest, side_names, TENSOR_SIDE_COUNT, &choice))
+        view->side = (enum tensor_side)choice;
+    else if (command_is(command, "worst", &rest))
+        show_worst(ui, view, (int)strtol(rest, NULL, 10));
+    else if (command_is(command, "next-slice", NULL))
+        followed ? change_follow(ui, view, 1) : change_plane(ui, view, 1);
+    else if (command_is(command, "previous-slice", NULL))
+        followed ? change_follow(ui, view, -1) : change_plane(ui, view, -1);
+    else if (command_is(command, "slice", &rest))
+        go_to_slice(ui, view, rest);
+    else if (command_is(command, "go", &rest))
+        go_to_place(ui, view, rest);
+    else if (command_is(command, "follow", NULL))
+        follow(ui, view);
+    else
+        return false;
+    return true;
+}
+
 static bool act(struct ui *ui, void *context, const char *command, bool key)
 {
     struct tensor_view *view = context;
+    const struct tensor_picture *tensor = tensor_of_ui(ui);
     const char *rest;
-    if (command_is(command, "move", &rest))
-        return move(ui, view, rest);
-    if (command_is(command, "scroll", &rest))
+    bool moves = command_is(command, "move", &rest) || command_is(command, "scroll", &rest);
+    if (moves && view->mode == TENSOR_FOLLOWED && tensor)
+        return tensor_follow_move(tensor, view, rest, view->follow_page);
+    if (moves)
         return move(ui, view, rest);
     if (!command_is(command, "tensor", &rest))
-        return key && tensor_of_ui(ui) && ui_act_on_value(ui, tensor_of_ui(ui)->value, command);
-    if (strcmp(rest, "next-mode") == 0)
-        view->mode = (view->mode + 1) % TENSOR_MODE_COUNT;
-    else if (strcmp(rest, "next-side") == 0)
-        view->side = (view->side + 1) % TENSOR_SIDE_COUNT;
-    else if (strcmp(rest, "worst") == 0)
-        show_worst(ui, view);
-    else if (strcmp(rest, "next-slice") == 0)
-        change_plane(ui, view, 1);
-    else if (strcmp(rest, "previous-slice") == 0)
-        change_plane(ui, view, -1);
-    else
-        return false;
+        return key && tensor && ui_act_on_value(ui, tensor->value, command);
+    if (!act_on_tensor(ui, view, rest))
+        ui_say(ui, THEME_ERROR,
+               "tensor worst [N], slice N, go [I,J], follow, side all|test|reference|difference, "
+               "show all|numbers|map|histograms|worst|followed");
     ui_want(ui, PICTURE_TENSOR);
     return true;
 }
@@ -285,9 +410,13 @@ static void restore(struct ui *ui, void *context, const json_t *json)
     ui_want(ui, PICTURE_TENSOR);
 }
 
-static const struct view_hint hints[] = {
-    {"tensor worst", "worst"}, {"tensor next-mode", "show"}, {"tensor next-side", "sides"},
-    {"check", "check"},        {"blame", "blame"},           {NULL, NULL}};
+static const struct view_hint hints[] = {{"tensor worst", "worst"},
+                                         {"tensor next-mode", "show"},
+                                         {"tensor next-side", "sides"},
+                                         {"tensor follow", "follow"},
+                                         {"check", "check"},
+                                         {"blame", "blame"},
+                                         {NULL, NULL}};
 
 const struct view_operations view_tensor = {
     .view = LAYOUT_TENSOR,
@@ -295,7 +424,8 @@ const struct view_operations view_tensor = {
     .help = "One tensor: verdict with its limits, a map of |difference| (! where a number is not "
             "finite), histograms of both sides, numbers of test, reference and difference. Arrows "
             "move, e goes from one of the worst elements to the next, [ and ] to other slices of "
-            "tensors of three and more dimensions, i shows one part alone, Space one side.",
+            "tensors of three and more dimensions, i shows one part alone, Space one side. F "
+            "follows the element at the cursor through steps and micro-batches.",
     .hints = hints,
     .create = create,
     .destroy = destroy,

@@ -70,6 +70,7 @@ void rank_output_clear(struct rank_output *output)
     for (int rank = 0; rank < output->rank_count; rank++)
         free_ring(&output->ranks[rank]);
     output->rank_count = 0;
+    output->began = 0;
     output->generation++;
     pthread_mutex_unlock(&output->mutex);
     atomic_fetch_add(&output->version, 1);
@@ -279,6 +280,8 @@ void rank_output_append(struct rank_output *output, int rank, enum rank_stream s
         return;
     pthread_mutex_lock(&output->mutex);
     grow_ranks(output, rank + 1);
+    if (output->began == 0)
+        output->began = nanoseconds;
     take_bytes(output, &output->ranks[rank], stream, bytes, length, nanoseconds);
     pthread_mutex_unlock(&output->mutex);
     atomic_fetch_add(&output->version, 1);
@@ -312,7 +315,7 @@ static void add_counts(const struct rank_ring *ring, struct rank_output_counts *
 void rank_output_count_locked(const struct rank_output *output, int rank,
                               struct rank_output_counts *counts)
 {
-    *counts = (struct rank_output_counts){.ranks = output->rank_count};
+    *counts = (struct rank_output_counts){.ranks = output->rank_count, .began = output->began};
     for (int i = 0; i < output->rank_count; i++)
         if (rank < 0 || i == rank)
             add_counts(&output->ranks[i], counts);

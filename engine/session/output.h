@@ -64,6 +64,7 @@ struct rank_output_counts {
     int64_t kept, dropped;            /* lines of both streams */
     int64_t bytes;                    /* printed */
     int64_t memory;                   /* bytes that this takes */
+    int64_t began;                    /* CLOCK_MONOTONIC of the first byte of all, ns; 0: none */
     uint64_t version;                 /* grows whenever something arrives or is forgotten */
 };
 
@@ -114,6 +115,12 @@ struct output_query {
     int before;     /* at most so many lines that pass, before the anchor */
     int after;      /* and from the anchor on; with OUTPUT_NEWEST the partial lines */
     int64_t scan;   /* lines to look at, at most; 0: OUTPUT_SCAN */
+    int split;      /* > 0: so many lines of each of the first `split` ranks that pass, one rank
+                       after the other */
+    /* Before looking: the anchor moves to the next line behind it (`search_direction` 1) or before
+     * it (-1) that also holds this pattern, "/expression/" or plain text, once around the end. */
+    char search[OUTPUT_PATTERN];
+    int search_direction; /* 0: do not search */
 };
 
 enum { OUTPUT_SCAN = 1000000 };
@@ -123,6 +130,7 @@ struct output_page {
     int count;
     int before;      /* how many of them lie before the anchor */
     bool unfinished; /* the scan ended early: there may be more than what was found */
+    int64_t anchor;  /* where the search led to; -1: nowhere. Without one: of the query */
     struct rank_output_counts counts;
 };
 

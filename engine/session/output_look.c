@@ -257,22 +257,73 @@ static bool walk_from(struct rank_output *output, const struct matcher *matcher,
     return whole;
 }
 
+/* The lines of one page, or of one rank of a split one. With the lock held. False when the walk was
+ * cut short. */
+static bool fetch_lines(struct rank_output *output, const struct output_query *query,
+                        const struct matcher *matcher, int64_t anchor, struct found *found,
+                        int *before)
+{
+    int64_t scan = query->scan > 0 ? query->scan : OUTPUT_SCAN;
+    int start = found->count;
+    bool whole = walk_from(output, matcher, anchor, -1, query->before, &scan, found);
+    reverse(found->lines + start, found->count - start);
+    *before = found->count - start;
+    if (anchor != OUTPUT_NEWEST)
+        whole = walk_from(output, matcher, anchor, 1, query->after, &scan, found) && whole;
+    add_partial(output, matcher, start + *before + query->after - found->count, found);
+    return whole;
+}
+
+static bool fetch_split(struct rank_output *output, const struct output_query *query,
+                        const struct matcher *matcher, int64_t anchor, struct found *found)
+{
+    bool whole = true;
+    int taken = 0, before;
+    struct output_filter one = query->filter;
+    struct matcher of_one = *matcher;
+    of_one.filter = &one;
+    one.range_count = 1;
+    for (int rank = 0; rank < output->rank_count && taken < query->split; rank++) {
+        if (!output_filter_has_rank(&query->filter, rank))
+            continue;
+        one.ranges[0] = (struct rank_range){rank, rank};
+        whole = fetch_lines(output, query, &of_one, anchor, found, &before) && whole;
+        taken++;
+    }
+    return whole;
+}
+
+/* The line that the query's search leads to, around the end once; -1: none. */
+static bool search_around(struct rank_output *output, const struct output_query *query,
+                          int64_t *anchor, struct status *status)
+{
+    int64_t other_end = query->search_direction > 0 ? -1 : OUTPUT_NEWEST;
+    *anchor = query->anchor;
+    if (query->search_direction == 0)
+        return true;
+    if (!rank_output_search(output, &query->filter, query->search, query->anchor,
+                            query->search_direction, anchor, status))
+        return false;
+    return *anchor >= 0 || rank_output_search(output, &query->filter, query->search, other_end,
+                                              query->search_direction, anchor, status);
+}
+
 bool rank_output_fetch(struct rank_output *output, const struct output_query *query,
                        struct output_page *page, struct status *status)
 {
     struct matcher matcher = {.filter = &query->filter};
     struct found found = {0};
-    int64_t scan = query->scan > 0 ? query->scan : OUTPUT_SCAN;
+    bool whole;
     *page = (struct output_page){0};
-    if (!add_pattern(&matcher, query->filter.pattern, query->filter.expression, status))
+    if (!search_around(output, query, &page->anchor, status) ||
+        !add_pattern(&matcher, query->filter.pattern, query->filter.expression, status))
         return false;
+    int64_t anchor = page->anchor >= 0 ? page->anchor : query->anchor;
     pthread_mutex_lock(&output->mutex);
-    bool whole = walk_from(output, &matcher, query->anchor, -1, query->before, &scan, &found);
-    reverse(found.lines, found.count);
-    page->before = found.count;
-    if (query->anchor != OUTPUT_NEWEST)
-        whole = walk_from(output, &matcher, query->anchor, 1, query->after, &scan, &found) && whole;
-    add_partial(output, &matcher, page->before + query->after - found.count, &found);
+    if (query->split > 0)
+        whole = fetch_split(output, query, &matcher, anchor, &found);
+    else
+        whole = fetch_lines(output, query, &matcher, anchor, &found, &page->before);
     rank_output_count_locked(output, -1, &page->counts);
     pthread_mutex_unlock(&output->mutex);
     free_matcher(&matcher);

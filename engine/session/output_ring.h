@@ -46,6 +46,7 @@ struct rank_output {
     struct rank_ring *ranks;
     int rank_count, rank_capacity;
     int64_t sequence;   /* of the next line */
+    int64_t began;      /* as in rank_output_counts */
     int64_t generation; /* grows when everything is forgotten */
     _Atomic uint64_t version;
 };

@@ -93,6 +93,50 @@ static void test_lines(void **state)
     rank_output_free(output);
 }
 
+/* Columns of ranks, and a search that goes around. */
+static void test_split_and_search(void **state)
+{
+    struct rank_output *output = rank_output_create(NULL);
+    struct output_query query = {.anchor = OUTPUT_NEWEST, .before = 2, .after = 1, .split = 2};
+    struct status status = STATUS_NONE;
+    char line[32];
+    (void)state;
+    for (int i = 0; i < 40; i++) {
+        snprintf(line, sizeof(line), "%d %s\n", i, i == 7 || i == 20 ? "here" : "");
+        append(output, i % 4, RANK_STDOUT, line);
+    }
+    append(output, 2, RANK_STDERR, "open");
+    assert_true(output_filter_ranks(&query.filter, "1-3", &status));
+    struct output_page page = fetch(output, &query);
+    const int sequences[] = {33, 37, 34, 38};
+    assert_int_equal(page.count, 5); /* ranks 1 and 2, and what 2 has begun */
+    for (int i = 0; i < 4; i++) {
+        assert_int_equal(page.lines[i].sequence, sequences[i]);
+        assert_int_equal(page.lines[i].rank, 1 + i / 2);
+    }
+    assert_true(page.lines[4].partial);
+    output_page_free(&page);
+    query = (struct output_query){.before = 1, .after = 1, .search = "here", .search_direction = 1};
+    const int64_t found[] = {7, 20, 7}; /* then around the end */
+    for (int i = 0; i < 3; i++) {
+        page = fetch(output, &query);
+        assert_int_equal(page.anchor, found[i]);
+        assert_int_equal(page.lines[page.before].sequence, found[i]);
+        query.anchor = page.anchor;
+        output_page_free(&page);
+    }
+    query.search_direction = -1;
+    page = fetch(output, &query);
+    assert_int_equal(page.anchor, 20);
+    output_page_free(&page);
+    strcpy(query.search, "nowhere");
+    page = fetch(output, &query);
+    assert_int_equal(page.anchor, -1);
+    assert_int_equal(page.count, 2);
+    output_page_free(&page);
+    rank_output_free(output);
+}
+
 static void test_wrong_filters(void **state)
 {
     static const char *const wrong[] = {"",   "x",  "3-1", "1,",  ",1",
@@ -355,10 +399,10 @@ static void test_threads(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_lines),     cmocka_unit_test(test_wrong_filters),
-        cmocka_unit_test(test_printable), cmocka_unit_test(test_random),
-        cmocka_unit_test(test_bounds),    cmocka_unit_test(test_long_lines),
-        cmocka_unit_test(test_threads),
+        cmocka_unit_test(test_lines),         cmocka_unit_test(test_split_and_search),
+        cmocka_unit_test(test_wrong_filters), cmocka_unit_test(test_printable),
+        cmocka_unit_test(test_random),        cmocka_unit_test(test_bounds),
+        cmocka_unit_test(test_long_lines),    cmocka_unit_test(test_threads),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
