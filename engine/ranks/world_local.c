@@ -80,7 +80,10 @@ static bool begin_meeting(struct local *local, int rank, struct status *status)
         struct op_call call;
         executor_call(executor, executor->next, &call);
         size_t bytes = tensor_bytes(&call.inputs[0]);
+        /* From now on it does not wait: another member may come to the next collective before
+         * this one has taken its result. */
         local->ranks[meeting->members[i]].meeting = meeting;
+        local->world->ranks[meeting->members[i]].state = RANK_RUNNING;
         meeting->inputs[i] = memory_try(bytes, 1);
         ok = ok &&
              (meeting->inputs[i] ||
@@ -235,9 +238,9 @@ static void settle(struct world *world, int index)
     if (rank->state == RANK_FAILED)
         return;
     bool may = !at_end(rank->run) && rank->run->executor->next < rank->allowed;
-    enum rank_state state = !may                             ? RANK_STOPPED
-                            : world_is_meeting(world, index) ? RANK_WAITING
-                                                             : RANK_RUNNING;
+    const struct local *local = world->context;
+    bool waits = !local->ranks[index].meeting && world_is_meeting(world, index);
+    enum rank_state state = !may ? RANK_STOPPED : waits ? RANK_WAITING : RANK_RUNNING;
     if (state == RANK_WAITING && rank->state != RANK_WAITING)
         rank->waiting_since = now();
     rank->state = state;
@@ -258,7 +261,9 @@ static bool local_allow(struct world *world, int index, int limit, struct status
 static void local_hold(struct world *world, int index)
 {
     struct world_rank *rank = &world->ranks[index];
-    rank->allowed = rank->run->executor->next + (rank->state == RANK_WAITING);
+    const struct local *local = world->context;
+    bool come = rank->state == RANK_WAITING || local->ranks[index].meeting;
+    rank->allowed = rank->run->executor->next + come;
     settle(world, index);
 }
 
