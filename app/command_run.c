@@ -5,7 +5,9 @@
 
 #include "engine/base/memory.h"
 #include "engine/base/text.h"
+#include "engine/compare/pair.h"
 #include "engine/program/faults.h"
+#include "engine/tensor/safetensors.h"
 #include "engine/train/run.h"
 
 #include <math.h>
@@ -17,7 +19,7 @@ struct command_options {
     struct word_list names;
     const char *trace, *init_from, *data, *save_parameters, *fault;
     int steps, repeat;
-    bool full_tensors, log_points;
+    bool full_tensors, log_points, allow_extra;
 };
 
 static enum arguments_result parse(int argc, char **argv, struct command_options *options,
@@ -37,6 +39,8 @@ static enum arguments_result parse(int argc, char **argv, struct command_options
          "record only what the model tests' logs have"},
         {"--init-from", NULL, ARGUMENT_TEXT, &options->init_from, "FILE",
          "initial parameters (safetensors, or a recipe in JSON)"},
+        {"--allow-extra", NULL, ARGUMENT_FLAG, &options->allow_extra, NULL,
+         "leave out what that file has and the model has not"},
         {"--data", NULL, ARGUMENT_TEXT, &options->data, "WHAT",
          "text:PATH, tokens:PATH, random, or a .safetensors file"},
         {"--save-parameters", NULL, ARGUMENT_TEXT, &options->save_parameters, "FILE",
@@ -138,6 +142,13 @@ static bool run_one_step(struct run *run, struct recorder *recorder, struct stat
     return recorder_finish_step(recorder, run, status);
 }
 
+/* In fp16 an overflow is a part of training: that step is skipped. */
+static bool is_finite(const struct step_report *step)
+{
+    return isfinite(step->loss) && (isfinite(step->gradient_norm) || step->skipped);
+}
+
+/* Runs to the end, or to the first step that has no finite loss. */
 static bool run_all(struct run *run, struct recorder *recorder, struct status *status)
 {
     if (recorder && !recorder_take_parameters(recorder, run, status))
@@ -147,28 +158,70 @@ static bool run_all(struct run *run, struct recorder *recorder, struct status *s
         if (!run_one_step(run, recorder, status))
             return false;
         print_step(&run->reports[step], run->steps);
+        if (!is_finite(&run->reports[step]))
+            break;
     }
     return true;
 }
 
-static struct run *create_run(const struct config *config, struct device *device, struct comm *comm,
-                              const struct command_options *options, struct status *status)
+static struct run_options options_of_run(const struct command_options *options)
 {
-    struct run_options run_options = {.init_from = options->init_from};
+    struct run_options run_options = {.init_from = options->init_from,
+                                      .allow_extra = options->allow_extra};
     if (options->data && strstr(options->data, ".safetensors"))
         run_options.data_from = options->data;
     if (options->fault) {
         run_options.change = faults_change;
         run_options.change_context = (void *)(uintptr_t)options->fault;
     }
-    return run_create(config, device, comm, &run_options, status);
+    return run_options;
+}
+
+/* The same run again as far as the first tensor with NaN or infinity; -1 if none has. */
+static int find_not_finite(struct pair *pair, int step, struct pair_event *event,
+                           struct status *status)
+{
+    *event = (struct pair_event){.not_finite = -1};
+    if (!pair_go_to(pair, step, 0, status))
+        return -1;
+    pair->watch_not_finite = true;
+    while (event->not_finite < 0 && !pair_ended(pair) && pair->test->step == step)
+        if (!pair_run_one(pair, event, status))
+            return -1;
+    return event->not_finite;
+}
+
+/* The failure of a step, with the place where it began. */
+static bool fail_step(const struct config *config, struct device *device, struct comm *comm,
+                      const struct command_options *options, const struct step_report *step,
+                      struct status *status)
+{
+    struct pair_options pair_options = {
+        .test = config, .device = device, .comm = comm, .test_options = options_of_run(options)};
+    struct pair *pair = pair_create(&pair_options, status);
+    struct pair_event event;
+    char instruction[300];
+    int value = pair ? find_not_finite(pair, step->step - 1, &event, status) : -1;
+    const char *what = isfinite(step->loss) ? "gradient norm" : "loss";
+    if (value < 0)
+        status_fail(status, STATUS_INTERNAL, "step %d: the %s is not finite", step->step, what);
+    else
+        status_fail(status, STATUS_INTERNAL,
+                    "step %d: the %s is not finite; NaN or infinity appear first in %s, "
+                    "instruction %s",
+                    step->step, what, pair->test->program->values[value].name,
+                    program_instruction_text(pair->test->program, event.instruction, instruction,
+                                             sizeof(instruction)));
+    pair_free(pair);
+    return false;
 }
 
 static bool train(const struct config *config, struct device *device, struct comm *comm,
                   const struct command_options *options, bool record, double *seconds,
                   struct status *status)
 {
-    struct run *run = create_run(config, device, comm, options, status);
+    struct run_options run_options = options_of_run(options);
+    struct run *run = run_create(config, device, comm, &run_options, status);
     struct recorder *recorder = NULL;
     struct recorder_options what = {options->trace, options->full_tensors, options->log_points,
                                     options->fault};
@@ -179,6 +232,8 @@ static bool train(const struct config *config, struct device *device, struct com
     for (int i = 0; ok && i < run->reported; i++)
         seconds[i] = run->reports[i].seconds;
     ok = recorder_finish(recorder, ok, status);
+    struct step_report last = ok ? run->reports[run->reported - 1] : (struct step_report){0};
+    ok = ok && (is_finite(&last) || fail_step(config, device, comm, options, &last, status));
     if (ok && record && options->save_parameters)
         ok = run_save_parameters(run, options->save_parameters, status);
     run_free(run);
@@ -225,7 +280,9 @@ static int run_config(const struct config *config, const struct app_options *app
     if (!device)
         return app_complain(EXIT_USAGE, "%s", status.text);
     struct comm *comm = comm_self();
-    bool ok = repeat(config, device, comm, options, &status);
+    const char *save = options->save_parameters;
+    bool ok = (!save || safetensors_can_write(save, &status)) &&
+              repeat(config, device, comm, options, &status);
     comm_close(comm);
     device_close(device);
     if (ok)

@@ -1,6 +1,7 @@
 /* lockstep test: runs model tests and reports. */
 #include "app/app.h"
 #include "app/arguments.h"
+#include "app/probe.h"
 #include "app/report.h"
 #include "app/workers.h"
 
@@ -212,6 +213,14 @@ static int select_and_run(const struct app_options *app, const struct test_optio
     return code;
 }
 
+/* A device that does not work would fail every test, as if the tests were at fault. Where it is
+ * chosen by itself, and for the CPU, there is nothing to find out. */
+static bool device_works(const struct app_options *app, struct status *status)
+{
+    struct device_options options = {.threads = 1};
+    return strcmp(app->device, "cuda") != 0 || probe_device(app->device, &options, status);
+}
+
 int app_test(int argc, char **argv, const struct app_options *app)
 {
     struct test_options options;
@@ -219,7 +228,8 @@ int app_test(int argc, char **argv, const struct app_options *app)
     struct test_list *list = NULL;
     enum arguments_result parsed = parse(argc, argv, &options, &status);
     int code = EXIT_DONE;
-    if (parsed == ARGUMENTS_OK && (!options.fault || faults_check(options.fault, &status)))
+    if (parsed == ARGUMENTS_OK && (!options.fault || faults_check(options.fault, &status)) &&
+        device_works(app, &status))
         list = test_list_create(&app->search, options.show_skipped ? NULL : options.models.words,
                                 options.show_skipped ? 0 : options.models.count, &status);
     if (list)

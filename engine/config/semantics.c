@@ -283,8 +283,11 @@ static void check_optimizer(const struct semantics *semantics)
                 "a moment that never changes; expected less than 1");
     if (optimizer->decay != DECAY_CONSTANT &&
         optimizer->decay_iterations <= optimizer->warmup_iterations)
-        PROBLEM(semantics, "optimizer.learning_rate.decay_iterations",
-                "decay_iterations is %d; expected more than warmup_iterations, which is %d",
+        PROBLEM(semantics,
+                optimizer->decay_iterations > 0 ? "optimizer.learning_rate.decay_iterations"
+                                                : "optimizer.learning_rate.decay_style",
+                "a rate that decays needs decay_iterations, which is %d; expected more than "
+                "warmup_iterations, which is %d",
                 optimizer->decay_iterations, optimizer->warmup_iterations);
 }
 

@@ -223,10 +223,6 @@ static bool run_pair(const struct execution *execution, struct pair *pair,
                                    status->text);
             return false;
         }
-        for (int i = 0; i < event.compared_count; i++) /* not shown to the observer */
-            if (pair->results[event.compared[i]].verdict.failures & FAILURE_SHAPE)
-                gather_result(&gathering, pair, event.step, event.compared[i],
-                              &pair->results[event.compared[i]]);
     }
     pair_observe(pair, NULL, NULL);
     return true;

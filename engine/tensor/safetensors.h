@@ -30,6 +30,8 @@ void safetensors_close(struct safetensors *file);
 const struct safetensors_entry *safetensors_find(const struct safetensors *file, const char *name);
 /* The metadata value of `key`, or NULL. */
 const char *safetensors_metadata(const struct safetensors *file, const char *key);
+/* Whether safetensors_write could create `path`: to be asked before work that would be lost. */
+bool safetensors_can_write(const char *path, struct status *status);
 /* Writes contiguous host tensors to `path` through a temporary name and rename, so that a crash
  * leaves the old file or the new one. */
 bool safetensors_write(const char *path, const char *const *names, const struct tensor *tensors,

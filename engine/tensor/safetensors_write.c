@@ -170,6 +170,26 @@ static bool is_replaceable(const char *path)
            S_ISLNK(information.st_mode);
 }
 
+static int open_temporary(const char *temporary)
+{
+    return open(temporary, O_WRONLY | O_CREAT | O_TRUNC | O_NOFOLLOW | O_CLOEXEC, 0666);
+}
+
+bool safetensors_can_write(const char *path, struct status *status)
+{
+    if (!is_replaceable(path))
+        return status_fail(status, STATUS_IO, "%s: not a regular file", path);
+    char *temporary = memory_format("%s.%ld.tmp", path, (long)getpid());
+    int descriptor = open_temporary(temporary), error = errno;
+    if (descriptor >= 0) {
+        close(descriptor);
+        unlink(temporary);
+    }
+    free(temporary);
+    return descriptor >= 0 ||
+           status_fail(status, STATUS_IO, "%s: cannot write: %s", path, strerror(error));
+}
+
 /* Writes a temporary file beside `path`, then renames it. There is no fsync: a crash of the
  * program cannot leave half a file, and a trace is not worth waiting for the disk. */
 static bool write_file(const char *path, const struct text *header, const struct content *content,
@@ -178,7 +198,7 @@ static bool write_file(const char *path, const struct text *header, const struct
     if (!is_replaceable(path))
         return status_fail(status, STATUS_IO, "%s: not a regular file", path);
     char *temporary = memory_format("%s.%ld.tmp", path, (long)getpid());
-    int descriptor = open(temporary, O_WRONLY | O_CREAT | O_TRUNC | O_NOFOLLOW | O_CLOEXEC, 0666);
+    int descriptor = open_temporary(temporary);
     FILE *file = descriptor < 0 ? NULL : fdopen(descriptor, "wb");
     bool written = file && write_all(file, header, content);
     int error = errno;

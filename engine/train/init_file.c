@@ -46,6 +46,13 @@ void init_file_close(struct init_file *file)
     free(file);
 }
 
+const char *init_file_next(const struct init_file *file, const char *name)
+{
+    void *at = name ? json_object_iter_next(file->parameters, json_object_key_to_iter(name))
+                    : json_object_iter(file->parameters);
+    return at ? json_object_iter_key(at) : NULL;
+}
+
 bool init_file_fill(const struct init_file *file, const char *name, float *data, int64_t count,
                     struct status *status)
 {

@@ -13,6 +13,9 @@ struct init_file;
 /* NULL on failure, with file and line. */
 struct init_file *init_file_open(const char *path, struct status *status);
 void init_file_close(struct init_file *file);
+/* The name after `name` in the recipe (NULL: the first); NULL at the end. Valid until the file is
+ * closed. */
+const char *init_file_next(const struct init_file *file, const char *name);
 /* Fills the parameter `name`; fails if the recipe does not have it. */
 bool init_file_fill(const struct init_file *file, const char *name, float *data, int64_t count,
                     struct status *status);

@@ -13,6 +13,7 @@ struct run_options {
     const char *init_from; /* safetensors file with parameters by path; NULL = initialise */
     const char *data_from; /* safetensors file with "tokens", "labels", "document_start" of every
                               step (docs/trace-format.md); NULL = the configuration's data */
+    bool allow_extra;      /* init_from may have tensors that the model does not have */
     bool keep_points;      /* keep a copy of all states at the start of each step, so that going
                               back is quick; without it the run begins again from the start */
     int64_t points_limit;  /* bytes that these copies may take; when a run has more steps than fit,
@@ -24,7 +25,7 @@ struct run_options {
 
 /* What a finished step reports. */
 struct step_report {
-    int step; /* from 1 */
+    int step;    /* from 1 */
     double loss; /* of one rank of several: what it adds to the sum over ranks */
     double gradient_norm, learning_rate, loss_scale;
     bool skipped;   /* fp16 overflow: the update was left out */

@@ -1,6 +1,7 @@
 #include "engine/train/states.h"
 
 #include "engine/base/memory.h"
+#include "engine/base/unicode.h"
 #include "engine/tensor/safetensors.h"
 #include "engine/train/init_file.h"
 #include "engine/train/initialize.h"
@@ -120,6 +121,48 @@ struct source_of_parameters {
     struct safetensors *file;
     struct init_file *recipe;
 };
+
+/* What the file or the recipe has in place `i`, or after `name`; NULL at the end. */
+static const char *name_in_source(const struct source_of_parameters *source, int i,
+                                  const char *name)
+{
+    if (source->recipe)
+        return init_file_next(source->recipe, name);
+    return i < source->file->count ? source->file->entries[i].name : NULL;
+}
+
+static bool has_parameter(const struct program *program, const char *path)
+{
+    for (int p = 0; p < program->parameter_count; p++)
+        if (strcmp(program->values[program->parameters[p].value].path, path) == 0)
+            return true;
+    return false;
+}
+
+/* What the model does not have is most likely another model's, or misnamed. A rank has only some of
+ * the parameters, so it cannot tell. */
+static bool check_extra(const struct run *run, const struct source_of_parameters *source,
+                        struct status *status)
+{
+    enum { NAMED = 4 };
+    struct text names = {0};
+    const char *name = NULL;
+    int count = 0;
+    if (run->options.allow_extra || run->config->distributed.world_size > 1)
+        return true;
+    for (int i = 0; (name = name_in_source(source, i, name)); i++)
+        if (!has_parameter(run->program, name) && count++ < NAMED) {
+            text_add(&names, count > 1 ? ", " : "");
+            unicode_add_printable(&names, name, strlen(name));
+        }
+    if (count > 0)
+        status_fail(status, STATUS_INVALID,
+                    "%s: %d tensor%s that %s does not have: %s%s (--allow-extra leaves them out)",
+                    run->options.init_from, count, count > 1 ? "s" : "", run->config->name,
+                    names.data, count > NAMED ? ", ..." : "");
+    text_free(&names);
+    return count == 0;
+}
 
 static bool copy_from_file(const struct run *run, const struct safetensors *file,
                            const struct value *value, float *data, struct status *status)
@@ -243,7 +286,7 @@ bool states_initialize(struct run *run, const char *path, struct status *status)
     } else if (path && !(source.file = safetensors_open(path, status))) {
         return false;
     }
-    bool ok = true;
+    bool ok = !path || check_extra(run, &source, status);
     for (int p = 0; ok && p < run->program->parameter_count; p++)
         ok = initialize_parameter(run, &run->program->parameters[p], &source, status);
     safetensors_close(source.file);
