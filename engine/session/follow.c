@@ -284,7 +284,7 @@ static void add_row(const struct program *program, const struct follow_row *row,
     add_number(out, true, row->test);
     add_number(out, row->has_reference, row->reference);
     add_number(out, row->has_reference, difference);
-    text_add(out, row->failed ? " x" : "  ");
+    text_add(out, row->failed ? " x " : "   ");
     for (int k = 0; isfinite(part) && k < (int)ceil(part * BAR); k++)
         text_add(out, "#");
     while (out->data[out->length - 1] == ' ')

@@ -192,6 +192,22 @@ static const struct field worst_fields[] = {ONE(struct worst_element, index, INT
                                             ONE(struct worst_element, reference, DOUBLE),
                                             ONE(struct worst_element, test, DOUBLE), END};
 
+static const struct field follow_row_fields[] = {ONE(struct picture_follow_row, step, INT),
+                                                 ONE(struct picture_follow_row, instruction, INT),
+                                                 BUFFER(struct picture_follow_row, batch),
+                                                 ONE(struct picture_follow_row, test, DOUBLE),
+                                                 ONE(struct picture_follow_row, reference, DOUBLE),
+                                                 ONE(struct picture_follow_row, failed, BOOL),
+                                                 END};
+
+static const struct field follow_fields[] = {
+    ONE(struct picture_follow, number, INT),
+    ONE(struct picture_follow, name, TEXT),
+    ONE(struct picture_follow, row_count, INT),
+    MANY(struct picture_follow, rows, STRUCT, row_count, follow_row_fields),
+    ONE(struct picture_follow, more, INT64),
+    END};
+
 static const struct field tensor_fields[] = {
     ONE(struct tensor_picture, value, INT),
     ONE(struct tensor_picture, step, INT),
@@ -238,6 +254,8 @@ static const struct field tensor_fields[] = {
     ONE(struct tensor_picture, heat_most, DOUBLE),
     ONE(struct tensor_picture, worst_count, INT),
     PART(struct tensor_picture, worst, STRUCT, PICTURE_WORST, worst_count, worst_fields),
+    ONE(struct tensor_picture, follow_count, INT),
+    MANY(struct tensor_picture, follows, STRUCT, follow_count, follow_fields),
     END};
 
 /* ---- memory ---- */
@@ -351,6 +369,9 @@ static const struct field query_fields[] = {NESTED(struct output_query, filter, 
                                             ONE(struct output_query, before, INT),
                                             ONE(struct output_query, after, INT),
                                             ONE(struct output_query, scan, INT64),
+                                            ONE(struct output_query, split, INT),
+                                            BUFFER(struct output_query, search),
+                                            ONE(struct output_query, search_direction, INT),
                                             END};
 
 static const struct field line_fields[] = {
@@ -366,6 +387,7 @@ static const struct field counts_fields[] = {
     ONE(struct rank_output_counts, dropped, INT64),
     ONE(struct rank_output_counts, bytes, INT64),
     ONE(struct rank_output_counts, memory, INT64),
+    ONE(struct rank_output_counts, began, INT64),
     ONE(struct rank_output_counts, version, UINT64),
     END};
 
@@ -374,6 +396,7 @@ static const struct field page_fields[] = {
     MANY(struct output_page, lines, STRUCT, count, line_fields),
     ONE(struct output_page, before, INT),
     ONE(struct output_page, unfinished, BOOL),
+    ONE(struct output_page, anchor, INT64),
     NESTED(struct output_page, counts, counts_fields),
     END};
 

@@ -62,13 +62,15 @@ void bench_open(struct bench *bench)
         .device = "cpu",
         .threads = 1,
         .keep_limit = -1};
-    struct debugger_sink sink = {bench, emit, cancelled, publish, loaded};
+    bench->printed = rank_output_create(NULL);
+    struct debugger_sink sink = {bench, emit, cancelled, publish, loaded, bench->printed};
     bench->debugger = debugger_create(&options, &sink);
 }
 
 void bench_close(struct bench *bench)
 {
     debugger_free(bench->debugger);
+    rank_output_free(bench->printed);
     text_free(&bench->output);
 }
 

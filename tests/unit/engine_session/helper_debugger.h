@@ -3,14 +3,16 @@
 #define HELPER_DEBUGGER_H
 
 #include "engine/session/debugger.h"
+#include "engine/session/output.h"
 
 struct bench {
     struct debugger *debugger;
-    struct text output;       /* of the last command */
-    char reason[200];         /* of the last stop */
-    int stops;                /* EVENT_STOPPED so far */
-    _Atomic int cancel_after; /* questions for an interrupt until it comes; -1: never */
-    struct status status;     /* of the last command */
+    struct text output;          /* of the last command */
+    char reason[200];            /* of the last stop */
+    int stops;                   /* EVENT_STOPPED so far */
+    _Atomic int cancel_after;    /* questions for an interrupt until it comes; -1: never */
+    struct status status;        /* of the last command */
+    struct rank_output *printed; /* what ranks print */
 };
 
 /* "--set" for a model of 32 channels. */

@@ -2,6 +2,7 @@
  * many. */
 #include "engine/base/memory.h"
 #include "engine/session/picture_heat.h"
+#include "tests/unit/random.h"
 
 #include <math.h>
 #include <setjmp.h>
@@ -10,7 +11,6 @@
 #include <stdint.h>
 #include <stdlib.h>
 #include <sys/mman.h>
-#include <time.h>
 
 #include <cmocka.h>
 
@@ -71,9 +71,9 @@ static void fill(struct tensor *tensor, unsigned *seed)
 static void test_random(void **state)
 {
     static const enum dtype dtypes[] = {DTYPE_F32, DTYPE_BF16, DTYPE_F16, DTYPE_F64};
-    unsigned seed = (unsigned)time(NULL);
+    struct random random = random_start("heat 1");
+    unsigned seed = (unsigned)random_bits(&random);
     (void)state;
-    print_message("seed %u\n", seed);
     for (int round = 0; round < 300; round++) {
         int64_t rows = 1 + rand_r(&seed) % 40, columns = 1 + rand_r(&seed) % 300;
         int64_t planes = 1 + rand_r(&seed) % 3, gap = rand_r(&seed) % 2 * 7;
@@ -117,14 +117,14 @@ static void *lazy(size_t bytes)
 static void test_one_of_many(void **state)
 {
     enum { ROWS = 65536, COLUMNS = 4096 };
-    unsigned seed = (unsigned)time(NULL) + 1;
+    struct random random = random_start("heat 2");
+    unsigned seed = (unsigned)random_bits(&random);
     size_t bytes = (size_t)ROWS * COLUMNS * 2;
     struct shape shape = {.rank = 2, .dims = {ROWS, COLUMNS}};
     struct tensor_picture picture = {.planes = 1, .all_rows = ROWS, .all_columns = COLUMNS};
     struct pair_sides sides = {.scale = 1, .has_reference = true};
     struct picture_request request = {.heat_rows = 20, .heat_columns = 60};
     (void)state;
-    print_message("seed %u\n", seed);
     sides.test = tensor_of(lazy(bytes), DTYPE_BF16, shape);
     sides.reference = tensor_of(lazy(bytes), DTYPE_BF16, shape);
     int64_t row = rand_r(&seed) % ROWS, column = rand_r(&seed) % COLUMNS;

@@ -3,6 +3,7 @@
 #include "engine/base/memory.h"
 #include "engine/base/unicode.h"
 #include "engine/session/output.h"
+#include "tests/unit/random.h"
 
 #include <pthread.h>
 #include <setjmp.h>
@@ -11,7 +12,6 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <time.h>
 
 #include <cmocka.h>
 
@@ -165,9 +165,9 @@ static void test_printable(void **state)
     struct rank_output_limits limits = {.line_bytes = 4000};
     struct rank_output *output = rank_output_create(&limits);
     struct output_query query = {.anchor = OUTPUT_NEWEST, .before = 10000, .after = 10};
-    unsigned seed = (unsigned)time(NULL);
+    struct random random = random_start("output 1");
+    unsigned seed = (unsigned)random_bits(&random);
     (void)state;
-    print_message("seed %u\n", seed);
     append(output, 0, RANK_STDOUT, "\033[2J\a\xff\xc3\xa9\xe2\x80\xae\xc2\x9b\x7f\tend\n");
     struct output_page page = fetch(output, &query);
     assert_string_equal(page.lines[0].text, "^[[2J^G\\xff\xc3\xa9\\u202e\\u009b^?\tend");
@@ -263,10 +263,10 @@ static void test_random(void **state)
 {
     struct rank_output_limits limits = {.lines = MOST_LINES};
     struct rank_output *output = rank_output_create(&limits);
-    unsigned seed = (unsigned)time(NULL) ^ 77u;
+    struct random random = random_start("output 2");
+    unsigned seed = (unsigned)random_bits(&random);
     int count = 0;
     (void)state;
-    print_message("seed %u\n", seed);
     while (count < MODEL_LINES) {
         struct model_line *line = &model[count++];
         *line = (struct model_line){.rank = rand_r(&seed) % RANKS, .stream = rand_r(&seed) % 2};
