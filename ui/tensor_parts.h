@@ -82,4 +82,11 @@ int64_t tensor_cursor(const struct tensor_picture *tensor, const struct tensor_v
 /* "[17,203]" of a flat index. Returns `buffer`. */
 const char *tensor_place(const struct tensor_picture *tensor, int64_t index, char buffer[100]);
 
+struct ui;
+
+/* The command "copy value" (also "") or "copy numpy": into the terminal's clipboard; the log has it
+ * too, where it can be selected. `tensor` may be NULL. */
+void tensor_copy(struct ui *ui, const struct tensor_picture *tensor, const struct tensor_view *view,
+                 const char *what);
+
 #endif

@@ -129,6 +129,30 @@ static void enter_modes(void)
     send(term.mouse ? mouse_on : mouse_off);
 }
 
+bool term_copy(const char *text)
+{
+    static const char digits[] = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
+    size_t length = strlen(text);
+    struct text sequence = {0};
+    if (!term.on || term.headless || !term.speaks_xterm || length > TERM_COPY_MOST)
+        return false;
+    text_add(&sequence, "\033]52;c;");
+    for (size_t i = 0; i < length; i += 3) {
+        size_t left = length - i;
+        unsigned bits = (unsigned)(unsigned char)text[i] << 16;
+        bits |= left > 1 ? (unsigned)(unsigned char)text[i + 1] << 8 : 0;
+        bits |= left > 2 ? (unsigned char)text[i + 2] : 0;
+        char group[4] = {digits[bits >> 18], digits[bits >> 12 & 63],
+                         left > 1 ? digits[bits >> 6 & 63] : '=',
+                         left > 2 ? digits[bits & 63] : '='};
+        text_add_part(&sequence, group, sizeof(group));
+    }
+    text_add(&sequence, "\a");
+    send(sequence.data);
+    text_free(&sequence);
+    return true;
+}
+
 static void leave_modes(void)
 {
     if (term.speaks_xterm) {

@@ -113,6 +113,14 @@ void term_flush(void);
 /* Appends the screen as drawn, one line per row, blanks at line ends cut. */
 void term_dump(struct text *out);
 
+/* ---- the clipboard ---- */
+
+/* Hands text to the terminal for its clipboard (OSC 52). False when nobody can take it: a screen in
+ * memory, a terminal that knows no such sequences, a text beyond TERM_COPY_MOST bytes. Whether the
+ * terminal obeys cannot be known. */
+enum { TERM_COPY_MOST = 48000 }; /* what xterm takes at most, in base64 */
+bool term_copy(const char *text);
+
 /* ---- captured output ---- */
 
 /* Appends what arrived on a descriptor, STDOUT_FILENO or STDERR_FILENO, since the last call;

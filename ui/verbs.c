@@ -151,6 +151,14 @@ static void run_save_screen(struct ui *ui, const char *rest)
         ui_say(ui, THEME_ERROR, "%s", status.text);
 }
 
+/* From wherever the focus is. */
+static void run_copy(struct ui *ui, const char *rest)
+{
+    char *command = memory_format("copy %s", rest);
+    view_tensor.act(ui, ui->states[LAYOUT_TENSOR], command, false);
+    free(command);
+}
+
 static void run_redraw(struct ui *ui, const char *rest)
 {
     (void)rest;
@@ -258,6 +266,7 @@ static const struct verb verbs[] = {
      run_save},
     {"save!", "the same, and a file that exists is replaced", run_save_over},
     {"save-screen", "save-screen FILE: the screen, as text", run_save_screen},
+    {"copy", "copy [value|numpy]: of the tensor, to the clipboard (and the log)", run_copy},
     {"redraw", "draw everything again", run_redraw},
     {"suspend", "back to the shell; fg returns", run_suspend},
     {"mouse", "mouse toggle", run_mouse},

@@ -350,6 +350,10 @@ static bool act(struct ui *ui, void *context, const char *command, bool key)
     struct tensor_view *view = context;
     const struct tensor_picture *tensor = tensor_of_ui(ui);
     const char *rest;
+    if (command_is(command, "copy", &rest)) {
+        tensor_copy(ui, tensor, view, rest);
+        return true;
+    }
     bool moves = command_is(command, "move", &rest) || command_is(command, "scroll", &rest);
     if (moves && view->mode == TENSOR_FOLLOWED && tensor)
         return tensor_follow_move(tensor, view, rest, view->follow_page);
@@ -421,11 +425,13 @@ static const struct view_hint hints[] = {{"tensor worst", "worst"},
 const struct view_operations view_tensor = {
     .view = LAYOUT_TENSOR,
     .title = "Tensor",
-    .help = "One tensor: verdict with its limits, a map of |difference| (! where a number is not "
-            "finite), histograms of both sides, numbers of test, reference and difference. Arrows "
-            "move, e goes from one of the worst elements to the next, [ and ] to other slices of "
-            "tensors of three and more dimensions, i shows one part alone, Space one side. F "
-            "follows the element at the cursor through steps and micro-batches.",
+    .help =
+        "One tensor: verdict with its limits, a map of |difference| (! where a number is not "
+        "finite), histograms of both sides, numbers of test, reference and difference. Arrows "
+        "move, e goes from one of the worst elements to the next, [ and ] to other slices of "
+        "tensors of three and more dimensions, i shows one part alone, Space one side. F "
+        "follows the element at the cursor through steps and micro-batches. y copies the number "
+        "at the cursor, Y a NumPy expression of what is shown.",
     .hints = hints,
     .create = create,
     .destroy = destroy,

@@ -166,6 +166,21 @@ static void take_stride(struct tensor_picture *picture, const struct pair *pair)
     picture->sampled = shape_elements(recorded->samples.shape) < shape_elements(picture->whole);
 }
 
+/* Where whoever has NumPy can read the same numbers. */
+static void take_file(struct tensor_picture *picture, const struct pair *pair)
+{
+    const struct trace_step *step = pair->trace_step;
+    const struct trace_tensor *recorded = step ? trace_find(step, picture->name) : NULL;
+    if (!recorded || !picture->reference ||
+        shape_elements(recorded->samples.shape) != shape_elements(picture->shape))
+        return;
+    char *whole = realpath(step->file->path, NULL);
+    picture->reference_file = whole ? whole : memory_string(step->file->path);
+    picture->reference_offset =
+        (const char *)recorded->samples.data - (const char *)step->file->map;
+    picture->reference_dtype = recorded->samples.dtype;
+}
+
 struct tensor_picture *picture_of_tensor(struct pair *pair, int value,
                                          const struct picture_request *request)
 {
@@ -197,6 +212,7 @@ struct tensor_picture *picture_of_tensor(struct pair *pair, int value,
     else
         picture->problem = memory_string(status.text);
     pair_sides_free(&sides);
+    take_file(picture, pair);
     return picture;
 }
 
@@ -209,6 +225,7 @@ void tensor_picture_free(struct tensor_picture *picture)
     free(picture->reference_problem);
     free(picture->producer);
     free(picture->guess);
+    free(picture->reference_file);
     free(picture->test);
     free(picture->reference);
     free(picture->test_bins);

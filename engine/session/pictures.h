@@ -168,6 +168,10 @@ struct tensor_picture {
     int64_t planes, plane, all_rows, all_columns, row, column;
     int rows, columns;
     double *test, *reference;
+    /* of a trace: where the reference's elements as shown (all planes) begin in a file; or NULL */
+    char *reference_file;
+    int64_t reference_offset; /* bytes */
+    enum dtype reference_dtype;
     struct statistics test_statistics, reference_statistics;
     /* histograms over [low, high]; of |difference| over [0, difference_high] */
     int bins;

@@ -129,6 +129,27 @@ void screen_row(struct screen *screen, int row, char *text, size_t size)
     text[length] = '\0';
 }
 
+/* The emulator knows no clipboard: its sequence is picked out of the bytes. */
+static void pick_copied(struct screen *screen, const char *bytes, size_t count)
+{
+    static const char begin[] = "\033]52;c;";
+    for (size_t i = 0; i < count; i++) {
+        if (screen->copying >= 0) {
+            bool fits = bytes[i] == begin[screen->copying];
+            screen->copying = fits ? screen->copying + 1 : bytes[i] == begin[0];
+            if (screen->copying == (int)sizeof(begin) - 1) {
+                screen->copying = -1;
+                screen->copied_length = 0;
+            }
+        } else if (bytes[i] == '\a') {
+            screen->copied[screen->copied_length] = '\0';
+            screen->copying = 0;
+        } else if (screen->copied_length < sizeof(screen->copied) - 1) {
+            screen->copied[screen->copied_length++] = bytes[i];
+        }
+    }
+}
+
 /* Takes what the program wrote, for at most `ms`. Returns whether there was anything. */
 static bool feed(struct screen *screen, int ms)
 {
@@ -139,6 +160,8 @@ static bool feed(struct screen *screen, int ms)
     ssize_t count = read(screen->master, bytes, sizeof(bytes));
     if (count > 0)
         vterm_input_write(screen->terminal, bytes, (size_t)count);
+    if (count > 0)
+        pick_copied(screen, bytes, (size_t)count);
     /* What the terminal answers (its attributes, the cursor's place). */
     size_t answer = vterm_output_read(screen->terminal, bytes, sizeof(bytes));
     if (answer > 0 && write(screen->master, bytes, answer) != (ssize_t)answer)
@@ -209,6 +232,17 @@ static bool cursor_is_at(struct screen *screen, const void *context)
     VTermPos at;
     vterm_state_get_cursorpos(vterm_obtain_state(screen->terminal), &at);
     return at.row == wanted[0] && at.col == wanted[1];
+}
+
+static bool has_copied(struct screen *screen, const void *context)
+{
+    (void)context;
+    return screen->copied_length > 0 && screen->copying == 0;
+}
+
+void screen_wait_copied(struct screen *screen)
+{
+    screen_wait(screen, has_copied, NULL, "something for the clipboard");
 }
 
 void screen_wait_cursor(struct screen *screen, int row, int col)

@@ -17,6 +17,9 @@ struct screen {
     void *terminal, *cells; /* VTerm, VTermScreen */
     bool alternate, cursor_visible, mouse;
     int bells;
+    char copied[4096]; /* what was handed over for the clipboard (OSC 52), in base64 */
+    size_t copied_length;
+    int copying; /* how much of the sequence's beginning has been seen; -1: inside of it */
 };
 
 /* Runs program(context) on a terminal of that size, in a process group of its own, in the
@@ -33,6 +36,8 @@ void screen_wait(struct screen *screen, bool (*condition)(struct screen *, const
 void screen_wait_row(struct screen *screen, int row, const char *text);
 /* `text` is in some row. */
 void screen_wait_text(struct screen *screen, const char *text);
+/* Something was handed over for the clipboard. */
+void screen_wait_copied(struct screen *screen);
 void screen_wait_cursor(struct screen *screen, int row, int col);
 /* The program stopped or ended: its wait status. */
 int screen_wait_status(struct screen *screen);

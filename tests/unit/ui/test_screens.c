@@ -88,6 +88,33 @@ static void leave(struct screen *screen)
     screen_end(screen);
 }
 
+static int value_of_digit(char digit)
+{
+    static const char digits[] = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
+    const char *found = strchr(digits, digit);
+    return found ? (int)(found - digits) : 0;
+}
+
+/* The terminal got, in base64, what the message says; a number. */
+static void check_copied(struct screen *screen)
+{
+    char text[200], message[220], *end;
+    int length = 0;
+    screen_wait_copied(screen);
+    assert_int_equal(screen->copied_length % 4, 0);
+    for (size_t i = 0; i < screen->copied_length; i += 4) {
+        unsigned bits = 0;
+        for (size_t k = 0; k < 4; k++)
+            bits = bits << 6 | (unsigned)value_of_digit(screen->copied[i + k]);
+        for (int k = 0; k < 3 && screen->copied[i + 1 + (size_t)k] != '='; k++)
+            text[length++] = (char)(bits >> (16 - 8 * k));
+    }
+    text[length] = '\0';
+    assert_true(strtod(text, &end) != 0 && *end == '\0');
+    snprintf(message, sizeof(message), "copied: %s", text);
+    screen_wait_text(screen, message);
+}
+
 static void test_find_the_fault(void **state)
 {
     struct screen screen;
@@ -108,6 +135,8 @@ static void test_find_the_fault(void **state)
     screen_wait_text(&screen, "forecast: run");
     screen_type(&screen, "\033"); /* Esc closes, and the tensor is back */
     screen_wait_text(&screen, "produced by");
+    screen_type(&screen, "4y"); /* the number at the cursor goes to the clipboard */
+    check_copied(&screen);
     screen_type(&screen, ":graft gradient decoder.1.mlp.layer_2.weight mb=2/4\r:stop off\r");
     screen_type(&screen, "c");
     screen_wait_text(&screen, "ENDED");
