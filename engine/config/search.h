@@ -8,7 +8,7 @@
 
 enum config_kind { KIND_MODEL = 0, KIND_VARIANT, KIND_TOLERANCES };
 
-/* One of configs/, built in by scripts/cmake/embed.cmake. */
+/* One of configs/, built in by scripts/cmake/LockstepEmbed.cmake. */
 struct embedded_file {
     const char *path; /* "configs/models/llama.yaml" */
     const char *text; /* zero-terminated */
