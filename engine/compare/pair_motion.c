@@ -54,6 +54,11 @@ bool pair_go_to(struct pair *pair, int step, int instruction, struct status *sta
         instruction > test->program->instruction_count)
         return status_fail(status, STATUS_INVALID, "there is no instruction %d in step %d",
                            instruction, step + 1);
+    if (pair->options.test_run) /* of a world, which alone can move it */
+        return (step == test->step && instruction == run_next(test)) ||
+               status_fail(status, STATUS_UNSUPPORTED,
+                           "one rank of several cannot go there by itself: goto %d:%d first",
+                           step + 1, instruction);
     bool back = step < test->step || (step == test->step && instruction < run_next(test));
     if (back && !go_back(pair, step, status))
         return false;

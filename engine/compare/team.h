@@ -98,6 +98,8 @@ bool team_view(struct team *team, int tensor, struct pair_sides *sides, int *mis
                struct status *status);
 /* The tensor of that name, or -1. */
 int team_find(const struct team *team, const char *name);
+/* The tensor that a rank's value is (a part of), or -1. */
+int team_tensor_of(const struct team *team, int rank, int value);
 /* The rank that holds an element, and its flat index there: the lowest such rank; -1 if none. */
 int team_locate(const struct team *team, int tensor, int64_t global_index, int64_t *local_index);
 

@@ -13,8 +13,6 @@ void team_clear_tensors(struct team *team);
  * to the whole. Fills the event. */
 bool team_take_value(struct team *team, int rank, int value, struct team_event *event,
                      struct status *status);
-/* The tensor that a rank's value is (a part of), or -1. */
-int team_tensor_of(const struct team *team, int rank, int value);
 /* Judges the initial parameters as whole tensors. */
 bool team_take_parameters(struct team *team, struct team_event *event, struct status *status);
 

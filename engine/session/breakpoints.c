@@ -177,7 +177,7 @@ static void fill_variables(struct pair *pair, int step, int instruction, int val
     for (int i = 0; i < VARIABLE_COUNT; i++)
         variables[i] = NAN;
     variables[VARIABLE_STEP] = step + 1;
-    variables[VARIABLE_RANK] = comm_rank(pair->options.comm, COMM_WORLD);
+    variables[VARIABLE_RANK] = pair->test->program->seat.rank;
     variables[VARIABLE_MB] = origin->micro_batch;
     variables[VARIABLE_MS] = origin->micro_sequence;
     variables[VARIABLE_STAGE] = origin->stage;

@@ -4,6 +4,7 @@
 #include "engine/base/memory.h"
 #include "engine/session/conditions.h"
 #include "engine/session/motion.h"
+#include "engine/session/ranks_motion.h"
 
 #include <ctype.h>
 #include <errno.h>
@@ -72,9 +73,11 @@ static void say_loaded(struct debugger *debugger)
     const struct run *run = target->pair->test;
     char instructions[32];
     text_thousands((int64_t)run->program->instruction_count * run->steps, instructions);
-    say(debugger, "%s%s%s: %s instructions in %d steps, ", target->name,
-        target->fault ? " with fault " : "", target->fault ? target->fault : "", instructions,
-        run->steps);
+    say(debugger, "%s%s%s: ", target->name, target->fault ? " with fault " : "",
+        target->fault ? target->fault : "");
+    if (target->team)
+        say(debugger, "%d ranks, rank 0 with ", target->team->world->size);
+    say(debugger, "%s instructions in %d steps, ", instructions, run->steps);
     if (target->trace)
         say(debugger, "reference: trace %s.", target->reference_name);
     else if (strcmp(target->test->name, target->reference->name) == 0)
@@ -109,8 +112,10 @@ bool command_file(struct debugger *debugger, const char *arguments, struct statu
     struct target *target = target_load(&request, status);
     if (!target)
         return false; /* what was loaded before stays */
+    ranks_free(debugger);
     target_free(debugger->target);
     debugger->target = target;
+    ranks_start(debugger);
     debugger->target_overrides = debugger->override_count;
     debugger->last_value = debugger->list_next = -1;
     record_start(&debugger->record, target->pair);
@@ -121,8 +126,10 @@ bool command_file(struct debugger *debugger, const char *arguments, struct statu
     return true;
 }
 
-const char *const setting_names[] = {"list", "digits", "elements", "worst", "bins", "config"};
-const int setting_count = 6;
+const char *const setting_names[] = {"list", "digits", "elements",         "worst",
+                                     "bins", "config", "scheduler-locking"};
+const int setting_count = ARRAY_LENGTH(setting_names);
+enum { SETTING_CONFIG = 5, SETTING_LOCKING };
 
 struct setting {
     int *number;
@@ -154,6 +161,15 @@ static bool set_config(struct debugger *debugger, const char *arguments, struct 
     return true;
 }
 
+static bool set_locking(struct debugger *debugger, const char *arguments, struct status *status)
+{
+    static const char *const words[] = {"off", "on"};
+    int choice = argument_choice(arguments, words, 2, "set scheduler-locking", status);
+    if (choice >= 0)
+        debugger->locked = choice == 1;
+    return choice >= 0;
+}
+
 bool command_set(struct debugger *debugger, const char *arguments, struct status *status)
 {
     char word[32];
@@ -161,8 +177,10 @@ bool command_set(struct debugger *debugger, const char *arguments, struct status
     int index = argument_choice(word, setting_names, setting_count, "set", status);
     if (index < 0)
         return false;
-    if (index == setting_count - 1)
+    if (index == SETTING_CONFIG)
         return set_config(debugger, arguments, status);
+    if (index == SETTING_LOCKING)
+        return set_locking(debugger, arguments, status);
     struct setting setting = setting_at(debugger, index);
     char *end;
     long number = strtol(arguments, &end, 10);
@@ -175,7 +193,12 @@ bool command_set(struct debugger *debugger, const char *arguments, struct status
 
 static void show_one(struct debugger *debugger, int index)
 {
-    if (index < setting_count - 1) {
+    if (index == SETTING_LOCKING) {
+        say(debugger, "%-17s %s   only the selected rank moves\n", setting_names[index],
+            debugger->locked ? "on " : "off");
+        return;
+    }
+    if (index < SETTING_CONFIG) {
         struct setting setting = setting_at(debugger, index);
         say(debugger, "%-10s %6d   %s\n", setting_names[index], *setting.number, setting.meaning);
         return;

@@ -3,6 +3,7 @@
 #include "engine/session/commands.h"
 #include "engine/session/describe.h"
 #include "engine/session/slices.h"
+#include "engine/tensor/shard.h"
 
 #include <inttypes.h>
 #include <math.h>
@@ -90,13 +91,33 @@ static bool need_reference(const struct pair_sides *sides, struct status *status
            status_fail(status, STATUS_NOT_FOUND, "no reference: %s", sides->reason);
 }
 
+/* Whether the tensor is put together from several ranks' parts. */
+static bool is_shown_whole(const struct debugger *debugger, int value)
+{
+    const struct team *team = debugger->target->team;
+    int tensor = team && debugger->all_ranks ? team_tensor_of(team, debugger->rank, value) : -1;
+    return tensor >= 0 && team->tensors[tensor].parts > 1;
+}
+
+static void say_part(struct debugger *debugger, int value)
+{
+    const struct value *of = &debugger_program(debugger)->values[value];
+    char text[160];
+    if (is_shown_whole(debugger, value))
+        say(debugger, "  from all ranks");
+    else if (debugger->target->team && of->shard.cut_count > 0)
+        say(debugger, "  rank %d: %s", debugger->rank, shard_text(&of->shard, text));
+}
+
 static void say_heading(struct debugger *debugger, int value, const struct tensor *shown,
                         const char *side)
 {
     char name[256], shape[80];
-    say(debugger, "%s  %s %s%s\n",
+    say(debugger, "%s  %s %s%s",
         program_value_text(debugger_program(debugger), value, name, sizeof(name)),
         dtype_name(shown->dtype), shape_text(shown->shape, shape), side);
+    say_part(debugger, value);
+    say(debugger, "\n");
 }
 
 /* The other values of the same tensor (micro-batches, running totals) that are at hand. */
@@ -118,14 +139,29 @@ static void list_siblings(const struct pair *pair, int value, struct text *text)
         text_add(text, "\n    ...");
 }
 
+static bool view_whole(struct debugger *debugger, int value, struct pair_sides *sides,
+                       struct status *status)
+{
+    struct team *team = debugger->target->team;
+    int missing = 0;
+    if (!team_view(team, team_tensor_of(team, debugger->rank, value), sides, &missing, status))
+        return false;
+    if (missing > 0)
+        say(debugger, "(%d rank%s not computed %s part yet: nan)\n", missing,
+            missing == 1 ? " has" : "s have", missing == 1 ? "its" : "their");
+    return true;
+}
+
 /* As pair_view; what cannot be seen says where it can be, and what can be seen instead. */
 static bool view(struct debugger *debugger, int value, struct pair_sides *sides,
                  struct status *status)
 {
     struct pair *pair = debugger->target->pair;
     const struct program *program = pair->test->program;
-    if (executor_holds(pair->test->executor, value))
+    if (executor_holds(pair->test->executor, value) && !is_shown_whole(debugger, value))
         return pair_view(pair, value, sides, status);
+    if (executor_holds(pair->test->executor, value))
+        return view_whole(debugger, value, sides, status);
     const struct value *of = &program->values[value];
     char name[256], now[256];
     program_value_text(program, value, name, sizeof(name));

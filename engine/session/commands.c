@@ -92,6 +92,11 @@ const struct command command_table[] = {
      COMPLETE_TENSOR, true, false, command_follow},
     {"unfollow", "", "looking", "[NUMBER...]", "follow elements no more (none without a number)",
      "", COMPLETE_NONE, true, false, command_unfollow},
+    {"rank", "", "looking", "[N | all]", "select a rank: what steps and what is shown",
+     "Steps and places are those of the selected rank; the others follow. With 'all' tensors are\n"
+     "shown whole, put together from the ranks' parts; with N as that rank has them. Without an\n"
+     "argument: which is selected. 'info ranks' shows where all of them are.\n",
+     COMPLETE_NONE, true, false, command_rank},
     {"output", "o", "looking", "[rank N] [stdout|stderr] [COUNT|all] [/EXPRESSION/]",
      "what the ranks print, the newest lines",
      "N may be several: 0-3,7. Lines of standard error begin with !, others with |.\n",

@@ -94,6 +94,9 @@ bool command_diff(struct debugger *debugger, const char *arguments, struct statu
 bool command_follow(struct debugger *debugger, const char *arguments, struct status *status);
 bool command_unfollow(struct debugger *debugger, const char *arguments, struct status *status);
 bool command_output(struct debugger *debugger, const char *arguments, struct status *status);
+
+/* command_rank.c */
+bool command_rank(struct debugger *debugger, const char *arguments, struct status *status);
 /* command_report.c */
 bool command_report(struct debugger *debugger, const char *arguments, struct status *status);
 /* command_blame.c */

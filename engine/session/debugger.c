@@ -2,6 +2,7 @@
 
 #include "engine/base/memory.h"
 #include "engine/session/commands.h"
+#include "engine/session/ranks_motion.h"
 #include "engine/session/snapshot.h"
 
 #include <ctype.h>
@@ -36,6 +37,7 @@ void debugger_free(struct debugger *debugger)
 {
     if (!debugger)
         return;
+    ranks_free(debugger);
     target_free(debugger->target);
     if (debugger->device)
         device_close(debugger->device);

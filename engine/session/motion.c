@@ -1,6 +1,7 @@
 #include "engine/session/motion.h"
 
 #include "engine/session/describe.h"
+#include "engine/session/ranks_motion.h"
 
 #include <inttypes.h>
 #include <stdio.h>
@@ -56,7 +57,7 @@ void stops_clear(struct stops *stops)
 
 bool stops_any(const struct stops *stops)
 {
-    return stops->number_count > 0 || stops->until || stops->diverged >= 0 ||
+    return stops->number_count > 0 || stops->until || stops->switched || stops->diverged >= 0 ||
            stops->not_finite >= 0 || stops->interrupted || stops->ended || stops->goal;
 }
 
@@ -261,6 +262,8 @@ bool motion_run_one(struct debugger *debugger, struct pair_event *event, bool *i
                     struct status *status)
 {
     struct pair *pair = debugger->target->pair;
+    if (debugger->target->team)
+        return ranks_run_one(debugger, event, interrupted, status);
     bool ok = pair_run_one(pair, event, status);
     *interrupted = !ok && status->code == STATUS_CANCELLED;
     if (ok)
@@ -279,19 +282,20 @@ static bool fail_run(struct debugger *debugger, struct status *status)
 
 bool motion_run(struct debugger *debugger, const struct motion *motion, struct status *status)
 {
-    struct pair *pair = debugger->target->pair;
     struct pair_event event = {.failed = -1, .not_finite = -1};
     struct stops stops;
+    int rank = debugger->rank; /* another one may be selected on the way: all stop for it */
     stops_clear(&stops);
     debugger->last_value = -1;
     debugger_set_state(debugger, RUN_RUNNING, "");
     debugger_emit(debugger, EVENT_RUNNING, NULL);
-    pair->watch_not_finite = debugger->stop_on_not_finite;
+    debugger->target->pair->watch_not_finite = debugger->stop_on_not_finite;
+    ranks_bind(debugger);
     if (motion->fresh)
         stops_before(debugger, &stops);
     while (!stops_any(&stops)) {
         stops.interrupted = debugger_cancelled(debugger);
-        stops.ended = pair_ended(pair);
+        stops.ended = pair_ended(debugger->target->pair);
         stops.goal = motion->goal >= 0 && debugger_position(debugger) >= motion->goal;
         if (stops_any(&stops))
             break;
@@ -301,10 +305,13 @@ bool motion_run(struct debugger *debugger, const struct motion *motion, struct s
             break;
         stops_after(debugger, &event, &stops);
         stops_before(debugger, &stops);
-        check_until(debugger, motion, &event, &stops);
+        if (debugger->rank != rank)
+            stops.switched = true;
+        else
+            check_until(debugger, motion, &event, &stops);
         debugger_publish_sometimes(debugger);
     }
-    stops.ended = pair_ended(pair);
+    stops.ended = pair_ended(debugger->target->pair);
     show_stop(debugger, &stops, &event);
     return true;
 }
@@ -340,7 +347,9 @@ void motion_after_failure(struct debugger *debugger, int64_t before, struct stat
 /* The run is at the start of the step, or of an earlier one if an interrupt came. */
 static bool go_back(struct debugger *debugger, int step, bool *arrived, struct status *status)
 {
-    if (pair_go_to(debugger->target->pair, step, 0, status))
+    bool ok = debugger->target->team ? ranks_go_to_step(debugger, step, status)
+                                     : pair_go_to(debugger->target->pair, step, 0, status);
+    if (ok)
         return true;
     *arrived = false;
     if (status->code != STATUS_CANCELLED)

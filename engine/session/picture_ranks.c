@@ -6,7 +6,9 @@
 
 #include <math.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
+#include <time.h>
 
 static enum rank_situation situation_of(enum run_state state)
 {
@@ -43,6 +45,63 @@ static void fill_place(const struct run *run, struct rank_picture *rank)
         memory_string(origin_path(&program->instructions[rank->next].origin, path, sizeof(path)));
 }
 
+static enum rank_situation situation_in_world(enum rank_state state)
+{
+    static const enum rank_situation situations[] = {
+        [RANK_STARTING] = SITUATION_STARTING, [RANK_STOPPED] = SITUATION_STOPPED,
+        [RANK_RUNNING] = SITUATION_RUNNING,   [RANK_WAITING] = SITUATION_WAITING,
+        [RANK_FAILED] = SITUATION_FAILED,     [RANK_LOST] = SITUATION_LOST};
+    return situations[state];
+}
+
+static double seconds_since(double start)
+{
+    struct timespec time;
+    clock_gettime(CLOCK_MONOTONIC, &time);
+    return (double)time.tv_sec + 1e-9 * (double)time.tv_nsec - start;
+}
+
+/* What a rank waits in, and for whom. */
+static void fill_wait(const struct world *world, int index, struct rank_wait *wait)
+{
+    const struct world_rank *of = &world->ranks[index];
+    const struct program *program = of->run->program;
+    int next = run_next(of->run);
+    struct op_call call;
+    if (of->state != RANK_WAITING || next >= program->instruction_count)
+        return;
+    program_call(program, next, &call);
+    const struct tensor *operand = call.input_count ? &call.inputs[0] : &call.outputs[0];
+    wait->operation = op_name(call.op);
+    if (call.op != OP_RECEIVE)
+        wait->group = comm_group_name((enum comm_group)call.parameters.group);
+    wait->elements = shape_elements(operand->shape);
+    wait->dtype = operand->dtype;
+    wait->seconds = seconds_since(of->waiting_since);
+    bool *missing = memory_zeroed((size_t)world->size, sizeof(*missing));
+    world_waits_for(world, index, missing);
+    rank_wait_set_missing(wait, missing, world->size);
+    free(missing);
+}
+
+static void fill_rank_of_world(const struct world *world, int index, struct rank_picture *rank)
+{
+    const struct world_rank *of = &world->ranks[index];
+    *rank = (struct rank_picture){.situation = situation_in_world(of->state),
+                                  .step = of->run->step,
+                                  .next = run_next(of->run),
+                                  .wait.seconds = NAN,
+                                  .exit_status = -1,
+                                  .signal = -1,
+                                  .pid = -1,
+                                  .memory_total = -1};
+    fill_place(of->run, rank);
+    fill_wait(world, index, &rank->wait);
+    fill_memory(of->run, rank);
+    if (of->reason[0])
+        rank->reason = memory_string(of->reason);
+}
+
 /* A run in this process: its rank has no process of its own, and it waits for nobody. */
 static void fill_rank(const struct debugger *debugger, struct rank_picture *rank)
 {
@@ -73,9 +132,13 @@ struct ranks_picture *picture_of_ranks(const struct debugger *debugger)
     struct ranks_picture *picture = memory_zeroed(1, sizeof(*picture));
     if (!debugger->target)
         return picture;
-    picture->rank_count = 1;
-    picture->ranks = memory_zeroed(1, sizeof(*picture->ranks));
-    fill_rank(debugger, &picture->ranks[0]);
+    const struct team *team = debugger->target->team;
+    picture->rank_count = team ? team->world->size : 1;
+    picture->ranks = memory_zeroed((size_t)picture->rank_count, sizeof(*picture->ranks));
+    if (!team)
+        fill_rank(debugger, &picture->ranks[0]);
+    for (int rank = 0; team && rank < picture->rank_count; rank++)
+        fill_rank_of_world(team->world, rank, &picture->ranks[rank]);
     count_lines(debugger->sink.output, picture);
     return picture;
 }

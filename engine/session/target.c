@@ -1,6 +1,7 @@
 #include "engine/session/target.h"
 
 #include "engine/base/memory.h"
+#include "engine/compare/team.h"
 #include "engine/program/faults.h"
 
 #include <stdlib.h>
@@ -69,6 +70,29 @@ static bool load_tolerances(struct target *target, const struct target_request *
     return true;
 }
 
+/* The single-process run that a distributed variant goes back to: what it compares with, if that is
+ * distributed, compares with, and so on. Tensors have one name in every layout. NULL: none. */
+static char *single_process_reference(const struct target *target,
+                                      const struct target_request *request, struct status *status)
+{
+    char *name = memory_string(target->variant->compares_with);
+    while (name) {
+        struct variant_config *variant = variant_load(request->search, name, status);
+        free(name);
+        if (!variant)
+            return NULL;
+        name = memory_string(variant->ranks > 1 ? variant->compares_with : variant->name);
+        bool found = variant->ranks <= 1;
+        variant_free(variant);
+        if (found)
+            return name;
+    }
+    status_fail(status, STATUS_INVALID,
+                "%s compares with no run of one rank: name one (debug ... --against VARIANT)",
+                target->name);
+    return NULL;
+}
+
 static bool load_configs(struct target *target, const struct target_request *request,
                          struct status *status)
 {
@@ -83,10 +107,67 @@ static bool load_configs(struct target *target, const struct target_request *req
         return target->trace && load_tolerances(target, request, status);
     }
     const char *against = request->against ? request->against : target->variant->compares_with;
+    char *single = NULL;
     if (!against)
         against = target->test->variant;
-    return load_reference_config(target, request, against, status) &&
-           load_tolerances(target, request, status);
+    if (target->test->distributed.world_size > 1 && !request->against) {
+        if (!(single = single_process_reference(target, request, status)))
+            return false;
+        against = single;
+    }
+    bool ok = load_reference_config(target, request, against, status);
+    free(single);
+    if (ok && target->reference->distributed.world_size > 1)
+        return status_fail(status, STATUS_UNSUPPORTED,
+                           "%s has %d ranks: a reference is a run of one rank, or a trace",
+                           target->reference_name, target->reference->distributed.world_size);
+    return ok && load_tolerances(target, request, status);
+}
+
+static void set_run_options(const struct target *target, const struct target_request *request,
+                            struct run_options *test, struct run_options *reference)
+{
+    test->keep_points = reference->keep_points = true;
+    test->points_limit = reference->points_limit =
+        request->keep_limit > 0 ? request->keep_limit / 4 : 0;
+    if (target->fault) {
+        test->change = faults_change;
+        test->change_context = target->fault;
+    }
+}
+
+/* A fault that no rank has an instruction for: the message is that of the first rank. */
+static bool check_fault(const struct target *target, struct status *status)
+{
+    const struct world *world = target->team->world;
+    struct program *program = world->ranks[0].run->program;
+    for (int rank = 0; target->fault && rank < world->size; rank++)
+        if (faults_changed(world->ranks[rank].run->program, NULL, 0) > 0)
+            return true;
+    return !target->fault || faults_apply(program, target->fault, status);
+}
+
+/* Every rank keeps every value: what one of them computed long ago may be another one's input. */
+static bool create_team(struct target *target, const struct target_request *request,
+                        struct status *status)
+{
+    struct run_options run_options = {.plan = PLAN_KEEP};
+    struct team_options options = {.test = target->test,
+                                   .reference = target->reference,
+                                   .trace = target->trace,
+                                   .tolerances = target->tolerances,
+                                   .device = request->device,
+                                   .comm = request->comm,
+                                   .inner_values = true,
+                                   .threads = request->threads};
+    set_run_options(target, request, &run_options, &options.reference_options);
+    struct world *world = world_create(target->test, request->device, &run_options, status);
+    target->team = world ? team_create(&options, world, status) : NULL;
+    if (!target->team || !check_fault(target, status))
+        return false;
+    target->pair = target->team->pairs[0];
+    target->interrupt = request->interrupt;
+    return true;
 }
 
 static bool create_pair(struct target *target, const struct target_request *request,
@@ -101,13 +182,9 @@ static bool create_pair(struct target *target, const struct target_request *requ
                                    .keep_limit = request->keep_limit,
                                    .inner_values = true,
                                    .threads = request->threads};
-    options.test_options.keep_points = options.reference_options.keep_points = true;
-    options.test_options.points_limit = options.reference_options.points_limit =
-        request->keep_limit > 0 ? request->keep_limit / 4 : 0;
-    if (target->fault) {
-        options.test_options.change = faults_change;
-        options.test_options.change_context = target->fault;
-    }
+    if (target->test->distributed.world_size > 1)
+        return create_team(target, request, status);
+    set_run_options(target, request, &options.test_options, &options.reference_options);
     target->pair = pair_create(&options, status);
     if (!target->pair)
         return false;
@@ -131,7 +208,9 @@ void target_free(struct target *target)
 {
     if (!target)
         return;
-    pair_free(target->pair);
+    if (!target->team)
+        pair_free(target->pair);
+    team_free(target->team);
     tolerances_free(target->tolerances);
     trace_close(target->trace);
     variant_free(target->variant);
