@@ -29,6 +29,13 @@ static unsigned partial(const struct builder *builder, int value)
     return builder_value(builder, value)->layout.partial;
 }
 
+/* OP_COUNT for what no instruction computes. */
+static enum op producer_of(const struct builder *builder, int value)
+{
+    int producer = builder_value(builder, value)->producer;
+    return producer < 0 ? OP_COUNT : builder->program->instructions[producer].op;
+}
+
 /* What makes two summands over different groups summands over the same ones. */
 static void complete_differences(struct builder *builder, int *a, int *b)
 {
@@ -57,9 +64,8 @@ static void name_contribution(struct builder *builder, int target, int contribut
     if (value->name[0] || value->producer < 0 || value->layout.partial)
         return;
     /* What other pipeline ranks sum up, and what is gathered, has no counterpart elsewhere. */
-    int of = builder_value(builder, target)->producer;
-    if (builder->program->instructions[value->producer].op == OP_RECEIVE ||
-        (of >= 0 && builder->program->instructions[of].op == OP_ALL_GATHER))
+    if (producer_of(builder, contribution) == OP_RECEIVE ||
+        producer_of(builder, target) == OP_RECEIVE || producer_of(builder, target) == OP_ALL_GATHER)
         return;
     char path[256];
     snprintf(path, sizeof(path), "%s<-%s.%s", builder_value(builder, target)->path,
@@ -416,11 +422,6 @@ bool backward_has_rule(enum op op)
            op == OP_CROSS_ENTROPY_PART;
 }
 
-static enum op producer_of(const struct builder *builder, int value)
-{
-    return builder->program->instructions[builder_value(builder, value)->producer].op;
-}
-
 /* All contributions to the gradient of a forward value are in: summands of it are added up. Only
  * what was gathered may stay a summand, because its own rule scatters the sum; with a name it must
  * be found whole. */
@@ -432,7 +433,8 @@ static void complete_gradient(struct builder *builder, int value)
     if (producer_of(builder, value) == OP_ALL_GATHER &&
         builder_value(builder, value)->what != WHAT_FW)
         return;
-    builder->gradient[value] = emit_complete(builder, gradient, NULL);
+    gradient = emit_complete(builder, gradient, NULL); /* which moves the table */
+    builder->gradient[value] = gradient;
 }
 
 /* It gets its canonical name. A gradient that was passed on unchanged (through an addition) is

@@ -150,6 +150,16 @@ static bool check_cross_entropy(const struct op_call *call, struct status *statu
     const struct tensor *logits = &call->inputs[0];
     if (!is_index(&call->inputs[1]) || !is_vector(&call->inputs[1], rows(logits)))
         return fail(call, status, "needs one i32 label for each row");
+    const struct op_parameters *p = &call->parameters;
+    bool part = call->op == OP_CROSS_ENTROPY_PART || call->op == OP_CROSS_ENTROPY_PARALLEL;
+    if ((part || p->window) && p->first_row + columns(logits) > p->window)
+        return fail(call, status, "a part that is not inside of the vocabulary");
+    if (call->op == OP_CROSS_ENTROPY_PART)
+        return (columns(&call->outputs[0]) == rows(logits) && rows(&call->outputs[0]) == 1) ||
+               fail(call, status, "needs one sum for each row");
+    if (call->op == OP_CROSS_ENTROPY_PARALLEL &&
+        (columns(&call->inputs[3]) != rows(logits) || !is_vector(&call->inputs[4], rows(logits))))
+        return fail(call, status, "needs the sums of each row");
     return call->inputs[2].dtype == DTYPE_F64 || fail(call, status, "the count is not f64");
 }
 
@@ -227,6 +237,8 @@ static rule *const rules[OP_COUNT] = {
     [OP_GATED_ACTIVATION_GRADIENT] = check_gated,
     [OP_CROSS_ENTROPY] = check_cross_entropy,
     [OP_CROSS_ENTROPY_GRADIENT] = check_cross_entropy,
+    [OP_CROSS_ENTROPY_PART] = check_cross_entropy,
+    [OP_CROSS_ENTROPY_PARALLEL] = check_cross_entropy,
     [OP_TOP_K] = check_routing,
     [OP_TOP_K_GRADIENT] = check_routing,
     [OP_LOAD_BALANCE] = check_routing,

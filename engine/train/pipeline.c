@@ -34,12 +34,21 @@ static void set_origin(struct builder *builder, const struct layer *layer, const
     builder_part(builder, part, (struct source){0});
 }
 
+/* Whether a layer of the stage takes the output of `from`. */
+static bool takes(const struct pipeline *pipeline, int stage, int from)
+{
+    for (int i = first_layer(pipeline, stage); i < pipeline->stage_end[stage]; i++)
+        if (pipeline->model->layers[i].input == from)
+            return true;
+    return false;
+}
+
+/* In the order of the layers that are received, which is the order in which they are sent. */
 void pipeline_receive(const struct pipeline *pipeline, struct builder *builder, int stage,
                       struct flow *flow, const struct layout *hidden)
 {
-    for (int i = first_layer(pipeline, stage); i < pipeline->stage_end[stage]; i++) {
-        int from = pipeline->model->layers[i].input;
-        if (from < 0 || from >= first_layer(pipeline, stage) || flow->outputs[from] >= 0)
+    for (int from = 0; from < first_layer(pipeline, stage); from++) {
+        if (flow->outputs[from] >= 0 || !takes(pipeline, stage, from))
             continue;
         int rank = rank_of_stage(pipeline, pipeline_stage(pipeline, from));
         struct shape shape = shape_of2(flow->tokens_count, builder->config->base_model.hidden_size);
@@ -57,9 +66,8 @@ void pipeline_receive(const struct pipeline *pipeline, struct builder *builder, 
 /* Whether a pipeline rank needs the output of a layer. */
 static bool needs(const struct pipeline *pipeline, int rank, int layer)
 {
-    for (int i = layer + 1; i < pipeline->model->layer_count; i++)
-        if (pipeline->model->layers[i].input == layer &&
-            rank_of_stage(pipeline, pipeline_stage(pipeline, i)) == rank)
+    for (int stage = 0; stage < pipeline->stage_count; stage++)
+        if (rank_of_stage(pipeline, stage) == rank && takes(pipeline, stage, layer))
             return true;
     return false;
 }

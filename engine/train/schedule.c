@@ -188,17 +188,35 @@ static void backward(struct scheduler *scheduler, int stage, int micro_batch, in
     backward_emit(&scheduler->builder, unit->first, unit->last);
 }
 
+/* For each parameter the stage that its gradient comes from, -1 if there are several. */
+static void find_stages(const struct program *program, int *stages)
+{
+    for (int p = 0; p < program->parameter_count; p++)
+        stages[p] = -2;
+    for (int v = 0; v < program->value_count; v++) {
+        const struct value *value = &program->values[v];
+        if (value->gradient_of < 0 || value->origin.phase != PHASE_BACKWARD)
+            continue;
+        int *stage = &stages[value->gradient_of];
+        *stage = *stage == -2 || *stage == value->origin.stage ? value->origin.stage : -1;
+    }
+}
+
 /* The last partial sum of each parameter and micro-batch is named after the micro-batch, so that
- * it meets the same sum of another schedule. What is a summand over ranks too meets nothing. */
+ * it meets the same sum of another schedule. What is a summand over ranks too meets nothing, nor
+ * does a tied weight's sum over all micro-batches of one stage and some of another. */
 static void name_partial_gradients(struct scheduler *scheduler)
 {
     struct program *program = scheduler->program;
     if (scheduler->micro_batches == 1 || scheduler->config->distributed.zero_stage >= 2)
         return;
+    bool breadth = scheduler->config->schedule.breadth_first_micro_batches > 1;
+    int *stages = memory_zeroed((size_t)program->parameter_count, sizeof(int));
+    find_stages(program, stages);
     for (int v = 0; v < program->value_count; v++) {
         const struct value *value = &program->values[v];
         if (value->gradient_of < 0 || value->origin.phase != PHASE_BACKWARD ||
-            value->layout.partial)
+            value->layout.partial || (breadth && stages[value->gradient_of] < 0))
             continue;
         struct origin origin = value->origin;
         origin.micro_sequences = 1;
@@ -206,6 +224,7 @@ static void name_partial_gradients(struct scheduler *scheduler)
         program_name_value(program, v, WHAT_GRADIENT, program->values[parameter->value].path,
                            &origin);
     }
+    free(stages);
 }
 
 /* The sum over the micro-batches so far, when the reductions are one for each. */

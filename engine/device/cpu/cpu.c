@@ -50,6 +50,8 @@ const struct cpu_operation cpu_operations[OP_COUNT] = {
     [OP_SUM_SQUARES] = WITH(sum_squares, "df", "d"),
     [OP_OPTIMIZER_FACTORS] = PLAIN(optimizer_factors, "ddd", "dds"),
     [OP_ADAMW] = PLAIN(adamw, "ssssd", "sss"),
+    [OP_CROSS_ENTROPY_PART] = PLAIN(cross_entropy_part, "fi", "ss"),
+    [OP_CROSS_ENTROPY_PARALLEL] = PLAIN(cross_entropy_parallel, "fidss", "ss"),
 };
 /* clang-format on */
 

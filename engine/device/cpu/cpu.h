@@ -220,6 +220,8 @@ CPU_RUN(gated_activation_gradient);
 CPU_RUN(cross_entropy);
 CPU_WORKSPACE(cross_entropy);
 CPU_RUN(cross_entropy_gradient);
+CPU_RUN(cross_entropy_part);
+CPU_RUN(cross_entropy_parallel);
 CPU_RUN(top_k);
 CPU_WORKSPACE(top_k);
 CPU_RUN(top_k_gradient);

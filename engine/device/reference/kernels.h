@@ -79,6 +79,8 @@ double *reference_transpose(const double *from, int64_t stride, int64_t rows, in
     X(gated_activation_gradient, GATED_ACTIVATION_GRADIENT)                                        \
     X(cross_entropy, CROSS_ENTROPY)                                                                \
     X(cross_entropy_gradient, CROSS_ENTROPY_GRADIENT)                                              \
+    X(cross_entropy_part, CROSS_ENTROPY_PART)                                                      \
+    X(cross_entropy_parallel, CROSS_ENTROPY_PARALLEL)                                              \
     X(top_k, TOP_K)                                                                                \
     X(top_k_gradient, TOP_K_GRADIENT)                                                              \
     X(load_balance, LOAD_BALANCE)                                                                  \

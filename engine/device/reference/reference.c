@@ -39,6 +39,10 @@ static const char *operand_types(enum op op)
         return "fifff";
     case OP_CROSS_ENTROPY_GRADIENT:
         return "fiffff";
+    case OP_CROSS_ENTROPY_PART:
+        return "fiff";
+    case OP_CROSS_ENTROPY_PARALLEL:
+        return "fifffff";
     case OP_TOP_K:
         return "fif";
     case OP_TOP_K_GRADIENT:

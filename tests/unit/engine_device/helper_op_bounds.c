@@ -254,6 +254,29 @@ static void cross_entropy(const struct op_case *it, const struct tensor wanted[O
     }
 }
 
+static void cross_entropy_part(const struct op_case *it, const struct tensor wanted[OP_MAX_OUTPUTS],
+                               struct tensor scales[OP_MAX_OUTPUTS])
+{
+    for (int64_t t = 0; t < rows_of(it, 0); t++) {
+        double largest = it->call.parameters.factor * largest_of_row(it, t);
+        ((double *)scales[0].data)[t] = 1 + fabs(tensor_load(&wanted[0], t)) + largest;
+        ((double *)scales[1].data)[t] = fabs(tensor_load(&wanted[1], t));
+    }
+}
+
+static void cross_entropy_parallel(const struct op_case *it,
+                                   const struct tensor wanted[OP_MAX_OUTPUTS],
+                                   struct tensor scales[OP_MAX_OUTPUTS])
+{
+    double count = load(it, 2, 0);
+    for (int64_t t = 0; t < rows_of(it, 0); t++) {
+        double scale = 1 + fabs(tensor_load(&wanted[1], t));
+        ((double *)scales[1].data)[t] = scale;
+        if (load(it, 1, t) >= 0 && count > 0)
+            *(double *)scales[0].data += (scale + fabs(load(it, 4, t))) / count;
+    }
+}
+
 static void cross_entropy_gradient(const struct op_case *it, struct tensor scales[OP_MAX_OUTPUTS])
 {
     double factor = it->call.parameters.factor, count = load(it, 2, 0), scale = load(it, 4, 0);
@@ -262,7 +285,8 @@ static void cross_entropy_gradient(const struct op_case *it, struct tensor scale
     for (int64_t i = 0; count > 0 && i < rows_of(it, 0) * columns; i++) {
         double logit = factor * load(it, 0, i), lse = load(it, 3, i / columns);
         double softmax = exp(logit - lse) * (1 + fabs(logit) + fabs(lse));
-        bool label = load(it, 1, i / columns) == (double)(i % columns);
+        bool label =
+            load(it, 1, i / columns) == (double)(it->call.parameters.first_row + i % columns);
         out[i] = scale * factor / count * (softmax + label);
     }
 }
@@ -344,6 +368,12 @@ static void find_scales(const struct op_case *it, const struct tensor wanted[OP_
         break;
     case OP_CROSS_ENTROPY:
         cross_entropy(it, wanted, scales);
+        break;
+    case OP_CROSS_ENTROPY_PART:
+        cross_entropy_part(it, wanted, scales);
+        break;
+    case OP_CROSS_ENTROPY_PARALLEL:
+        cross_entropy_parallel(it, wanted, scales);
         break;
     case OP_CROSS_ENTROPY_GRADIENT:
         cross_entropy_gradient(it, scales);

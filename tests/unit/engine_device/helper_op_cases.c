@@ -314,28 +314,59 @@ static void make_activation(struct op_case *it)
     op_case_output(it, DTYPE_COUNT, gradient ? in : out);
 }
 
+/* Some logits are a part of a larger vocabulary, whose labels may be outside of the part. */
+static void make_labels(struct op_case *it, int64_t tokens, int64_t columns)
+{
+    struct op_parameters *parameters = &it->call.parameters;
+    bool part = it->call.op == OP_CROSS_ENTROPY_PART || it->call.op == OP_CROSS_ENTROPY_PARALLEL ||
+                (it->call.op == OP_CROSS_ENTROPY_GRADIENT && any(it, 0, 1));
+    if (part) {
+        parameters->first_row = any(it, 0, 2) * columns;
+        parameters->window = parameters->first_row + columns * any(it, 1, 3);
+    }
+    int64_t vocabulary = part ? parameters->window : columns;
+    struct tensor *labels = op_case_input(it, DTYPE_I32, shape_of1(tokens));
+    for (int64_t t = 0; t < tokens; t++)
+        tensor_store(labels, t, (double)any(it, any(it, 0, 3) ? 0 : -vocabulary, vocabulary - 1));
+}
+
+/* The log-sum-exps of whole rows; those of a larger vocabulary are larger. */
+static void make_sums(struct op_case *it, int64_t tokens)
+{
+    struct tensor results[OP_MAX_OUTPUTS];
+    struct shape per_row = shape_of1(tokens), row = shape_of2(1, tokens);
+    op_case_reference(it, OP_CROSS_ENTROPY_PART, it->call.inputs, 2,
+                      (const struct shape[]){row, per_row}, 2, results);
+    free(results[1].data);
+    for (int64_t t = 0; t < tokens && it->call.parameters.window > 0; t++)
+        ((double *)results[0].data)[t] += between(it, 0, 2);
+    results[0] = tensor_of(results[0].data, results[0].dtype, per_row);
+    op_case_take(op_case_input(it, DTYPE_F32, per_row), &results[0]);
+}
+
 static void make_cross_entropy(struct op_case *it)
 {
-    bool gradient = it->call.op == OP_CROSS_ENTROPY_GRADIENT;
     int64_t tokens = op_case_size(it);
     int64_t vocabulary = any(it, 0, 3) ? op_case_size(it) : any(it, 300, 1200);
     struct shape per_row = shape_of1(tokens), shape = shape_of2(tokens, vocabulary);
-    struct tensor results[OP_MAX_OUTPUTS];
     it->call.parameters.factor = any(it, 0, 1) ? 1 : between(it, 0.2, 2);
-    struct tensor *logits = op_case_input(it, DTYPE_COUNT, shape);
-    op_case_normal(it, logits, any(it, 0, 3) ? 1 : 10);
-    struct tensor *labels = op_case_input(it, DTYPE_I32, per_row);
-    for (int64_t t = 0; t < tokens; t++)
-        tensor_store(labels, t, (double)any(it, any(it, 0, 3) ? 0 : -vocabulary, vocabulary - 1));
+    op_case_normal(it, op_case_input(it, DTYPE_COUNT, shape), any(it, 0, 3) ? 1 : 10);
+    make_labels(it, tokens, vocabulary);
+    if (it->call.op == OP_CROSS_ENTROPY_PART) {
+        op_case_output(it, DTYPE_F32, shape_of2(1, tokens));
+        op_case_output(it, DTYPE_F32, per_row);
+        return;
+    }
     scalar_input(it, DTYPE_F64, any(it, 0, 9) ? (double)any(it, 1, 2 * tokens) : 0);
-    if (gradient) {
-        op_case_reference(it, OP_CROSS_ENTROPY, logits, 3,
-                          (const struct shape[]){shape_of1(1), per_row}, 2, results);
-        free(results[0].data);
-        op_case_take(op_case_input(it, DTYPE_F32, per_row), &results[1]);
+    if (it->call.op == OP_CROSS_ENTROPY_GRADIENT) {
+        make_sums(it, tokens);
         scalar_input(it, DTYPE_F64, between(it, 0.5, 100));
         op_case_output(it, DTYPE_COUNT, shape);
         return;
+    }
+    if (it->call.op == OP_CROSS_ENTROPY_PARALLEL) {
+        normal_input(it, DTYPE_F32, shape_of2(any(it, 1, 4), tokens));
+        normal_input(it, DTYPE_F32, per_row);
     }
     op_case_output(it, DTYPE_F32, shape_of1(1));
     op_case_output(it, DTYPE_F32, per_row);
@@ -421,7 +452,8 @@ void op_case_make(struct op_case *it, enum op op, enum dtype dtype, struct rando
         make_attention(it);
     else if (op <= OP_GATED_ACTIVATION_GRADIENT)
         make_activation(it);
-    else if (op <= OP_CROSS_ENTROPY_GRADIENT)
+    else if (op <= OP_CROSS_ENTROPY_GRADIENT || op == OP_CROSS_ENTROPY_PART ||
+             op == OP_CROSS_ENTROPY_PARALLEL)
         make_cross_entropy(it);
     else
         make_optimizer(it);

@@ -89,16 +89,19 @@ static void check_model(const char *model)
             check_layout(model, variants[i]);
 }
 
-static void test_llama(void **state)
+static void test_model(void **state)
 {
-    (void)state;
-    check_model("llama");
+    check_model(*state);
 }
 
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_llama),
+        {"llama", test_model, NULL, NULL, (void *)"llama"},
+        {"gpt_2", test_model, NULL, NULL, (void *)"gpt_2"},         /* tied, biases, positions */
+        {"starcoder", test_model, NULL, NULL, (void *)"starcoder"}, /* one group of keys */
+        {"mixtral", test_model, NULL, NULL, (void *)"mixtral"},
+        {"mtp_llama", test_model, NULL, NULL, (void *)"mtp_llama"}, /* two heads */
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
