@@ -5,6 +5,7 @@
 #include "engine/base/memory.h"
 #include "engine/compare/check.h"
 #include "engine/program/faults.h"
+#include "tests/unit/configs.h"
 #include "tests/unit/random.h"
 
 #include <setjmp.h>
@@ -21,7 +22,6 @@ enum { MAX_CHANGED = 4096 };
 
 static struct config *load(const char *name, uint64_t seed)
 {
-    static const char *const directories[] = {LOCKSTEP_SOURCE_DIR "/configs"};
     char data_seed[64], seed_text[64];
     snprintf(data_seed, sizeof(data_seed), "data.seed=%d", (int)(seed % 1000000));
     snprintf(seed_text, sizeof(seed_text), "distributed.seed=%d", (int)(seed / 1000000 % 1000000));
@@ -40,12 +40,7 @@ static struct config *load(const char *name, uint64_t seed)
     int count = 10;
     if (strncmp(name, "mistral", 7) == 0)
         overrides[count++] = "base_model.decoder.block.mixer.window_size=8";
-    struct config_search search = {directories, 1, overrides, count};
-    struct status status = STATUS_NONE;
-    struct config *config = config_load(&search, name, &status);
-    if (!config)
-        fail_msg("%s", status.text);
-    return config;
+    return load_config(name, overrides, count);
 }
 
 /* A test and its clean reference, and what belongs to them. */

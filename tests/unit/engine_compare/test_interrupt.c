@@ -3,6 +3,7 @@
  * bits as one that was never interrupted. */
 #include "engine/base/memory.h"
 #include "engine/compare/check.h"
+#include "tests/unit/configs.h"
 #include "tests/unit/random.h"
 
 #include <setjmp.h>
@@ -40,7 +41,6 @@ struct bench {
 
 static struct config *load(const char *name, uint64_t seed)
 {
-    static const char *const directories[] = {LOCKSTEP_SOURCE_DIR "/configs"};
     char data_seed[64];
     snprintf(data_seed, sizeof(data_seed), "data.seed=%d", (int)(seed % 1000000));
     const char *overrides[] = {"base_model.hidden_size=64",
@@ -53,12 +53,7 @@ static struct config *load(const char *name, uint64_t seed)
                                "data.maximum_document_length=100",
                                "training.train_iters=3",
                                data_seed};
-    struct config_search search = {directories, 1, overrides, ARRAY_LENGTH(overrides)};
-    struct status status = STATUS_NONE;
-    struct config *config = config_load(&search, name, &status);
-    if (!config)
-        fail_msg("%s", status.text);
-    return config;
+    return load_config(name, overrides, ARRAY_LENGTH(overrides));
 }
 
 struct layout {

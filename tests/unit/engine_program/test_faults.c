@@ -8,6 +8,7 @@
 #include "engine/program/rules.h"
 #include "engine/train/run.h"
 #include "engine/train/schedule.h"
+#include "tests/unit/configs.h"
 #include "tests/unit/random.h"
 
 #include <setjmp.h>
@@ -19,23 +20,10 @@
 
 #include <cmocka.h>
 
-static struct config *load(const char *name)
-{
-    static const char *const directories[] = {LOCKSTEP_SOURCE_DIR "/configs"};
-    static const char *const overrides[] = {"data.micro_batch_size=64", "base_model.hidden_size=32",
-                                            "base_model.decoder.block.mlp.intermediate_size=48"};
-    struct config_search search = {directories, 1, overrides, 3};
-    struct status status = STATUS_NONE;
-    struct config *config = config_load(&search, name, &status);
-    if (!config)
-        fail_msg("%s", status.text);
-    return config;
-}
-
 static struct program *compile(const char *name)
 {
     struct status status = STATUS_NONE;
-    struct config *config = load(name);
+    struct config *config = load_tiny_config(name);
     struct program *program = schedule_compile(config, &status);
     if (!program)
         fail_msg("%s", status.text);
@@ -82,7 +70,7 @@ static void check_consistency(const struct program *program)
 static void run_faulty(const char *name, const char *spec, enum plan_mode mode)
 {
     struct status status = STATUS_NONE;
-    struct config *config = load(name);
+    struct config *config = load_tiny_config(name);
     struct device *device = device_open("cpu", &(struct device_options){.threads = 1}, &status);
     struct comm *comm = comm_self();
     struct run_options options = {

@@ -4,6 +4,7 @@
 #include "engine/program/memory_plan.h"
 #include "engine/train/run.h"
 #include "engine/train/schedule.h"
+#include "tests/unit/configs.h"
 
 #include <setjmp.h>
 #include <stdarg.h>
@@ -13,19 +14,6 @@
 #include <string.h>
 
 #include <cmocka.h>
-
-static struct config *load(const char *name)
-{
-    static const char *const directories[] = {LOCKSTEP_SOURCE_DIR "/configs"};
-    static const char *const overrides[] = {"data.micro_batch_size=64", "base_model.hidden_size=32",
-                                            "base_model.decoder.block.mlp.intermediate_size=48"};
-    struct config_search search = {directories, 1, overrides, 3};
-    struct status status = STATUS_NONE;
-    struct config *config = config_load(&search, name, &status);
-    if (!config)
-        fail_msg("%s", status.text);
-    return config;
-}
 
 static int root_of(const struct memory_plan *plan, int value)
 {
@@ -75,7 +63,7 @@ static void test_plans(void **state)
     (void)state;
     struct device *device = device_open("cpu", &(struct device_options){0}, &status);
     for (int n = 0; n < ARRAY_LENGTH(names); n++) {
-        struct config *config = load(names[n]);
+        struct config *config = load_tiny_config(names[n]);
         struct program *program = schedule_compile(config, &status);
         if (!program)
             fail_msg("%s", status.text);
@@ -100,7 +88,7 @@ static void test_plans(void **state)
 static char *run_to_end(const char *name, enum plan_mode mode, size_t *size)
 {
     struct status status = STATUS_NONE;
-    struct config *config = load(name);
+    struct config *config = load_tiny_config(name);
     struct device *device = device_open("cpu", &(struct device_options){0}, &status);
     struct comm *comm = comm_self();
     struct run_options options = {.plan = mode};

@@ -1,0 +1,35 @@
+/* Configurations of the tests: those of configs/, with sizes that take milliseconds. */
+#ifndef TESTS_UNIT_CONFIGS_H
+#define TESTS_UNIT_CONFIGS_H
+
+#include "engine/config/config.h"
+
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include <cmocka.h>
+
+/* MODEL[/VARIANT] with `overrides` ("key.path=value"); fails the test if it does not load. Free
+ * with config_free. */
+static inline struct config *load_config(const char *name, const char *const *overrides, int count)
+{
+    static const char *const directories[] = {LOCKSTEP_SOURCE_DIR "/configs"};
+    struct config_search search = {directories, 1, overrides, count};
+    struct status status = STATUS_NONE;
+    struct config *config = config_load(&search, name, &status);
+    if (!config)
+        fail_msg("%s", status.text);
+    return config;
+}
+
+/* The same with 64 tokens, 32 channels and 48 in the MLP. */
+static inline struct config *load_tiny_config(const char *name)
+{
+    static const char *const overrides[] = {"data.micro_batch_size=64", "base_model.hidden_size=32",
+                                            "base_model.decoder.block.mlp.intermediate_size=48"};
+    return load_config(name, overrides, 3);
+}
+
+#endif
