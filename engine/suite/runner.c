@@ -4,6 +4,7 @@
 #include "engine/suite/runner_internal.h"
 
 #include <stdlib.h>
+#include <string.h>
 
 bool runner_is_done(const struct runner *runner)
 {
@@ -51,27 +52,76 @@ static bool is_ready(const struct runner *runner, int test)
     return true;
 }
 
-int runner_next(struct runner *runner)
+/* The test whose variant it is compared with, if that is among its dependencies; else -1. */
+static int reference_of(const struct test_list *list, int test)
 {
-    for (int i = 0; i < runner->options->count && !runner_is_done(runner); i++) {
-        int test = runner->options->order[i];
-        if (runner->states[test] != TEST_WAITING || !is_ready(runner, test))
-            continue;
-        runner->states[test] = TEST_RUNNING;
-        char *reason = obstacle(runner, test);
-        if (!reason)
-            return test;
-        outcome_set(&runner->outcomes[test], OUTCOME_SKIPPED, "%s", reason);
-        free(reason);
-        runner_finish(runner, test);
+    const struct test_case *of = &list->tests[test];
+    for (int i = 0; of->reference && i < of->dependency_count; i++) {
+        const char *variant = list->tests[of->dependencies[i]].variant;
+        if (variant && strcmp(variant, of->reference) == 0)
+            return of->dependencies[i];
     }
     return -1;
+}
+
+/* How little a test suits a worker. */
+enum { SUITS = 0, SUITS_ANY, SUITS_ANOTHER, SUITS_NONE };
+
+static int fit(const struct runner *runner, int test, int worker)
+{
+    int reference = reference_of(runner->options->list, test);
+    if (runner->options->workers <= 1)
+        return SUITS;
+    if (reference < 0 || runner->run_by[reference] < 0)
+        return SUITS_ANY;
+    return runner->run_by[reference] == worker ? SUITS : SUITS_ANOTHER;
+}
+
+/* Whether the test may run now; one that never may is skipped. */
+static bool may_run(struct runner *runner, int test)
+{
+    if (runner->states[test] != TEST_WAITING || !is_ready(runner, test))
+        return false;
+    char *reason = obstacle(runner, test);
+    if (!reason)
+        return true;
+    outcome_set(&runner->outcomes[test], OUTCOME_SKIPPED, "%s", reason);
+    free(reason);
+    runner_finish(runner, test);
+    return false;
+}
+
+int runner_next(struct runner *runner, int worker)
+{
+    int best = -1, best_fit = SUITS_NONE;
+    for (int i = 0; i < runner->options->count && best_fit != SUITS; i++) {
+        int test = runner->options->order[i];
+        if (runner_is_done(runner) || !may_run(runner, test))
+            continue;
+        int fits = fit(runner, test, worker);
+        if (fits < best_fit) {
+            best = test;
+            best_fit = fits;
+        }
+    }
+    if (best < 0 || runner_is_done(runner))
+        return -1;
+    runner->states[best] = TEST_RUNNING;
+    runner->run_by[best] = worker;
+    return best;
+}
+
+void runner_forget(struct runner *runner, int worker)
+{
+    for (int i = 0; i < runner->options->list->test_count; i++)
+        if (runner->run_by[i] == worker)
+            runner->run_by[i] = -1;
 }
 
 static void run_here(struct runner *runner)
 {
     int test;
-    while ((test = runner_next(runner)) >= 0) {
+    while ((test = runner_next(runner, 0)) >= 0) {
         test_execute(runner->options->environment, runner->options->list, test,
                      &runner->outcomes[test]);
         if (runner->outcomes[test].kind == OUTCOME_NONE)
@@ -85,8 +135,11 @@ bool runner_run(const struct runner_options *options, struct outcome *outcomes,
 {
     struct runner runner = {.options = options, .outcomes = outcomes};
     runner.states = memory_zeroed((size_t)options->list->test_count, sizeof(*runner.states));
-    for (int i = 0; i < options->list->test_count; i++)
+    runner.run_by = memory_zeroed((size_t)options->list->test_count, sizeof(*runner.run_by));
+    for (int i = 0; i < options->list->test_count; i++) {
         runner.states[i] = TEST_DONE;
+        runner.run_by[i] = -1;
+    }
     for (int i = 0; i < options->count; i++)
         runner.states[options->order[i]] = TEST_WAITING;
     bool ok = true;
@@ -94,6 +147,7 @@ bool runner_run(const struct runner_options *options, struct outcome *outcomes,
         ok = runner_run_workers(&runner, status);
     else
         run_here(&runner);
+    free(runner.run_by);
     free(runner.states);
     return ok;
 }

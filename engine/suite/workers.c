@@ -15,6 +15,7 @@
 #include <unistd.h>
 
 struct worker {
+    int number;
     struct worker_process process; /* pid 0: none */
     int test;                      /* that it runs, -1: none */
     double started;
@@ -90,6 +91,7 @@ static void bury(struct runner *runner, struct worker *worker, const char *inste
     close(worker->process.socket);
     worker->test = -1;
     text_clear(&worker->received);
+    runner_forget(runner, worker->number);
     if (test < 0)
         return;
     struct outcome *outcome = &runner->outcomes[test];
@@ -111,7 +113,7 @@ static bool feed(struct runner *runner, struct worker *worker, struct status *st
     char line[32];
     if (worker->test >= 0)
         return true;
-    int test = runner_next(runner);
+    int test = runner_next(runner, worker->number);
     if (test < 0)
         return true;
     worker->test = test;
@@ -195,7 +197,7 @@ bool runner_run_workers(struct runner *runner, struct status *status)
     struct worker *workers = memory_zeroed((size_t)count, sizeof(*workers));
     bool ok = true;
     for (int i = 0; i < count; i++)
-        workers[i].test = -1;
+        workers[i] = (struct worker){.number = i, .test = -1};
     while (ok && !runner_is_done(runner)) {
         int done = runner->done;
         for (int i = 0; ok && i < count; i++)

@@ -1,0 +1,123 @@
+#!/usr/bin/env python3
+"""The least that a PyTorch user runs to see what `llama/simple` does: importing torch alone, the same
+model in plain modules, and training steps as fast as eager mode allows - documents packed, so that
+no token is padding, and padded in attention only. Prints the losses.
+
+Usage: torch_simple.py [STEPS [THREADS]]
+"""
+
+import os
+import sys
+import time
+
+STEPS = int(sys.argv[1]) if len(sys.argv) > 1 else 2
+THREADS = int(sys.argv[2]) if len(sys.argv) > 2 else os.cpu_count()
+# Read when PyTorch's libraries are loaded.
+os.environ["OMP_NUM_THREADS"] = os.environ["OPENBLAS_NUM_THREADS"] = str(THREADS)
+
+import torch  # noqa: E402
+from torch.nn import functional  # noqa: E402
+
+TOKENS, VOCABULARY, HIDDEN, WIDE, LAYERS, HEADS, GROUPS, SIZE = 4096, 384, 256, 1024, 2, 8, 4, 32
+
+
+class Norm(torch.nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.weight = torch.nn.Parameter(torch.ones(HIDDEN))
+
+    def forward(self, x):
+        return functional.rms_norm(x, (HIDDEN,), self.weight, 1e-5)
+
+
+def linear(inputs, outputs):
+    return torch.nn.Linear(inputs, outputs, bias=False)
+
+
+class Layer(torch.nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.norm_1, self.norm_2 = Norm(), Norm()
+        self.query, self.dense = linear(HIDDEN, HEADS * SIZE), linear(HEADS * SIZE, HIDDEN)
+        self.key, self.value = linear(HIDDEN, GROUPS * SIZE), linear(HIDDEN, GROUPS * SIZE)
+        self.gate, self.up, self.down = linear(HIDDEN, WIDE), linear(HIDDEN, WIDE), linear(WIDE, HIDDEN)
+
+    def forward(self, x, batch):
+        h = self.norm_1(x)
+        query = batch.rotate(self.query(h).view(TOKENS, HEADS, SIZE))
+        key = batch.rotate(self.key(h).view(TOKENS, GROUPS, SIZE)).repeat_interleave(HEADS // GROUPS, 1)
+        value = self.value(h).view(TOKENS, GROUPS, SIZE).repeat_interleave(HEADS // GROUPS, 1)
+        attended = functional.scaled_dot_product_attention(
+            batch.pad(query), batch.pad(key), batch.pad(value), is_causal=True)
+        x = x + self.dense(batch.unpad(attended))
+        h = self.norm_2(x)
+        return x + self.down(functional.silu(self.gate(h)) * self.up(h))
+
+
+class Batch:
+    """Random documents of 5 to 95 tokens, one after the other."""
+
+    def __init__(self):
+        lengths = []
+        while sum(lengths) < TOKENS:
+            length = int(torch.randint(5, 96, ()))
+            lengths.append(min(length, TOKENS - sum(lengths)))
+        lengths = torch.tensor(lengths)
+        starts = lengths.cumsum(0) - lengths
+        document = torch.repeat_interleave(torch.arange(len(lengths)), lengths)
+        position = torch.arange(TOKENS) - starts[document]
+        self.shape = (len(lengths), int(lengths.max()))
+        self.place = document * self.shape[1] + position
+        self.tokens = torch.randint(VOCABULARY, (TOKENS,))
+        same = torch.cat([document[1:] == document[:-1], torch.tensor([False])])
+        self.labels = torch.where(same, self.tokens.roll(-1), -100)
+        angles = position[:, None] * 10000.0 ** (-torch.arange(0, SIZE, 2) / SIZE)
+        self.cosine, self.sine = angles.cos()[:, None], angles.sin()[:, None]
+
+    def rotate(self, x):
+        re, im = x.chunk(2, -1)
+        return torch.cat([re * self.cosine - im * self.sine, im * self.cosine + re * self.sine], -1)
+
+    def pad(self, x):
+        padded = x.new_zeros(self.shape[0] * self.shape[1], HEADS, SIZE)
+        return padded.index_copy(0, self.place, x).view(*self.shape, HEADS, SIZE).transpose(1, 2)
+
+    def unpad(self, x):
+        return x.transpose(1, 2).reshape(-1, HEADS * SIZE)[self.place]
+
+
+class Model(torch.nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.embedding = torch.nn.Embedding(VOCABULARY, HIDDEN)
+        self.layers = torch.nn.ModuleList(Layer() for _ in range(LAYERS))
+        self.norm, self.head = Norm(), linear(HIDDEN, VOCABULARY)
+        for parameter in self.parameters():
+            if parameter.dim() > 1:
+                torch.nn.init.normal_(parameter, std=HIDDEN**-0.5)
+
+    def forward(self, batch):
+        x = self.embedding(batch.tokens)
+        for layer in self.layers:
+            x = layer(x, batch)
+        return functional.cross_entropy(self.head(self.norm(x)), batch.labels)
+
+
+def main():
+    torch.manual_seed(1)
+    torch.set_num_threads(THREADS)
+    model = Model()
+    optimizer = torch.optim.AdamW(model.parameters(), lr=1e-4, weight_decay=0.01, fused=True)
+    for _ in range(STEPS):
+        batch = Batch()
+        start = time.perf_counter()
+        loss = model(batch)
+        optimizer.zero_grad()
+        loss.backward()
+        torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
+        optimizer.step()
+        print(f"loss {loss.item():.5f}  {1e3 * (time.perf_counter() - start):.1f} ms")
+
+
+if __name__ == "__main__":
+    main()
