@@ -56,12 +56,12 @@ static struct config *load(const char *name, uint64_t seed)
     return load_config(name, overrides, ARRAY_LENGTH(overrides));
 }
 
-struct layout {
+struct pairing {
     const char *test, *reference;
     int64_t keep_limit, points_limit;
 };
 
-static void bench_open(struct bench *bench, const struct layout *layout, uint64_t seed)
+static void bench_open(struct bench *bench, const struct pairing *layout, uint64_t seed)
 {
     struct status status = STATUS_NONE;
     bench->test = load(layout->test, seed);
@@ -167,7 +167,7 @@ static bool travel_with_interrupt(struct pair *pair, struct countdown *countdown
     return !arrived;
 }
 
-static void interrupt_everywhere(const struct layout *layout, struct random *random)
+static void interrupt_everywhere(const struct pairing *layout, struct random *random)
 {
     struct bench bench, quiet;
     struct countdown countdown = {.left = INT32_MAX};
@@ -201,7 +201,7 @@ static void interrupt_everywhere(const struct layout *layout, struct random *ran
 
 static void test_interrupts_change_nothing(void **state)
 {
-    static const struct layout layouts[] = {
+    static const struct pairing layouts[] = {
         {"llama/bf4", "llama/df4", 0, 0},
         {"llama/ms4", "llama/simple", (int64_t)1 << 32, 0},
         {"mixtral/bf16", "mixtral/simple", 0, 1}, /* points of the first step only */
@@ -216,7 +216,7 @@ static void test_interrupts_change_nothing(void **state)
 /* A check and the walk of blame end soon, too; afterwards they give what they would have given. */
 static void test_checks_can_be_interrupted(void **state)
 {
-    static const struct layout layout = {"mixtral", "mixtral", (int64_t)1 << 32, 0};
+    static const struct pairing layout = {"mixtral", "mixtral", (int64_t)1 << 32, 0};
     struct random random = random_start("checks");
     struct bench bench;
     struct countdown countdown = {.left = INT32_MAX};
