@@ -98,6 +98,7 @@ static void picture(struct ui *ui, void *context, const struct picture *picture)
         ui_say(ui, THEME_ERROR, "%s", picture->output_problem);
         view->filter.pattern[0] = '\0';
         view->search_direction = 0;
+        ui_want(ui, PICTURE_OUTPUT);
     }
     if (picture->request.output.search_direction && view->search_direction &&
         view->mode != RANKS_SPLIT)

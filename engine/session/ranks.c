@@ -81,7 +81,8 @@ static void describe_place(const struct rank_picture *rank, struct text *out)
     if (rank->next >= 0 && rank->next >= rank->instructions)
         text_add(out, ", at its end");
     else if (rank->next >= 0)
-        text_format(out, ", %d %s", rank->next, rank->text ? rank->text : "");
+        text_format(out, ", %d%s%s", rank->next, rank->text ? " " : "",
+                    rank->text ? rank->text : "");
     if (rank->place && rank->place[0])
         text_format(out, "  %s", rank->place);
 }

@@ -131,6 +131,24 @@ static void test_rows(void **state)
     bench_close(&bench);
 }
 
+/* Gradients of 16-bit runs still have their loss scale: both sides are shown without it. */
+static void test_loss_scale(void **state)
+{
+    struct bench bench;
+    struct follow_row rows[40];
+    (void)state;
+    bench_open(&bench);
+    bench_do(&bench, "file llama/fp16");
+    int count = expect_rows(&bench, "bw decoder.0.output", 3, 4, rows, 40);
+    bench_do(&bench, "start");
+    bench_do(&bench, "follow bw decoder.0.output[3,4]");
+    bench_do(&bench, "continue");
+    assert_rows(follow_at(&bench, 0), rows, count);
+    assert_true(bench.debugger->target->pair->test_scale !=
+                bench.debugger->target->pair->reference_scale);
+    bench_close(&bench);
+}
+
 /* What is grafted has the reference's value from then on; what is at hand is noted at once. */
 static void test_graft(void **state)
 {
@@ -180,6 +198,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_rows),
+        cmocka_unit_test(test_loss_scale),
         cmocka_unit_test(test_graft),
         cmocka_unit_test(test_wrong_places),
     };

@@ -1,0 +1,278 @@
+/* The view of ranks on a session that is made up: eight ranks of which some wait, one was killed,
+ * and what they print; by scripts of keys on a screen in memory. */
+#include "engine/base/memory.h"
+#include "engine/session/engine.h"
+#include "engine/session/output.h"
+#include "engine/session/pictures.h"
+#include "engine/session/snapshot.h"
+#include "ui/ui.h"
+
+#include <locale.h>
+#include <math.h>
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include <cmocka.h>
+
+enum { RANKS = 8, LINES = 30 };
+
+struct made_up {
+    struct debugger_sink sink;
+};
+
+static void print_lines(struct rank_output *output)
+{
+    char line[64];
+    for (int i = 0; i < LINES; i++)
+        for (int rank = 0; rank < RANKS; rank++) {
+            bool odd = rank == 2 && i % 10 == 9;
+            snprintf(line, sizeof(line), odd ? "\033[2Jnan in step %d\n" : "step %d\n", i);
+            rank_output_append(output, rank, odd ? RANK_STDERR : RANK_STDOUT, line, strlen(line),
+                               1000000000ll + i * 250000000ll);
+        }
+    rank_output_append(output, 5, RANK_STDOUT, "50%", 3, 9000000000ll);
+}
+
+static void start(void *state, const struct session_options *options,
+                  const struct debugger_sink *sink)
+{
+    struct made_up *made = state;
+    (void)options;
+    made->sink = *sink;
+    print_lines(sink->output);
+    sink->publish(sink->context, snapshot_of(&(struct snapshot){.state = RUN_STOPPED}));
+}
+
+static bool execute(void *state, const char *line, bool *quit, struct status *status)
+{
+    (void)state;
+    (void)line;
+    (void)quit;
+    (void)status;
+    return true;
+}
+
+static struct rank_picture rank_at(int rank)
+{
+    struct rank_picture picture = {.situation = SITUATION_WAITING,
+                                   .step = 0,
+                                   .next = 44,
+                                   .instructions = 100,
+                                   .place = memory_string("decoder.1.mlp"),
+                                   .wait = {"all_reduce", "data", 65536, DTYPE_F32, 4.5},
+                                   .exit_status = -1,
+                                   .signal = -1,
+                                   .pid = 4000 + rank,
+                                   .memory_total = (rank + 1) << 20};
+    picture.memory[MEMORY_PARAMETERS] = (rank + 1) << 20;
+    bool missing[RANKS] = {[2] = true, [6] = true};
+    rank_wait_set_missing(&picture.wait, missing, RANKS);
+    if (rank == 2) {
+        picture.situation = SITUATION_KILLED;
+        picture.signal = 11;
+    } else if (rank == 6) {
+        picture.situation = SITUATION_RUNNING;
+        picture.text = memory_string("matmul  fw a = b, c");
+    }
+    return picture;
+}
+
+static struct picture *take(void *state, const struct picture_request *request)
+{
+    struct made_up *made = state;
+    struct picture *picture = memory_zeroed(1, sizeof(*picture));
+    struct status status = STATUS_NONE;
+    picture->request = *request;
+    picture->identity = 1;
+    if (request->kind == PICTURE_PROGRAM) {
+        picture->program = memory_zeroed(1, sizeof(*picture->program));
+    } else if (request->kind == PICTURE_OUTPUT) {
+        picture->output = memory_zeroed(1, sizeof(*picture->output));
+        if (!rank_output_fetch(made->sink.output, &request->output, picture->output, &status))
+            picture->output_problem = memory_string(status.text);
+    } else if (request->kind == PICTURE_RANKS) {
+        picture->ranks = memory_zeroed(1, sizeof(*picture->ranks));
+        picture->ranks->rank_count = RANKS;
+        picture->ranks->ranks = memory_zeroed(RANKS, sizeof(*picture->ranks->ranks));
+        for (int rank = 0; rank < RANKS; rank++)
+            picture->ranks->ranks[rank] = rank_at(rank);
+    }
+    return picture;
+}
+
+static void end(void *state)
+{
+    (void)state; /* the test's own */
+}
+
+/* Types the keys into the screens of the made-up session; the screen as text. */
+static char *screen_after(const char *keys, int rows, int cols)
+{
+    char script[] = "/tmp/lockstep-keys-XXXXXX", screen[] = "/tmp/lockstep-screen-XXXXXX";
+    struct made_up made = {{0}};
+    struct session_engine engine = {&made, start, execute, take, end};
+    struct status status = STATUS_NONE;
+    int script_fd = mkstemp(script), screen_fd = mkstemp(screen);
+    assert_true(script_fd >= 0 && screen_fd >= 0);
+    dprintf(script_fd, "6\nz\n%s\n:save-screen %s\n", keys, screen);
+    struct ui_options options = {
+        .device = "cpu", .engine = &engine, .script = script, .rows = rows, .cols = cols};
+    if (!ui_run(&options, &status))
+        fail_msg("%s", status.text);
+    char *text = memory_zeroed(1 << 20, 1);
+    FILE *file = fopen(screen, "r"); /* may have been replaced */
+    assert_true(file && fread(text, 1, (1 << 20) - 1, file) > 0);
+    fclose(file);
+    close(script_fd);
+    close(screen_fd);
+    unlink(script);
+    unlink(screen);
+    return text;
+}
+
+static void assert_has(const char *screen, const char *part)
+{
+    if (!strstr(screen, part))
+        fail_msg("no \"%s\" on\n%s", part, screen);
+}
+
+static void assert_has_not(const char *screen, const char *part)
+{
+    if (strstr(screen, part))
+        fail_msg("\"%s\" on\n%s", part, screen);
+}
+
+static int count_of(const char *screen, const char *part)
+{
+    int count = 0;
+    for (; (screen = strstr(screen, part)); screen++)
+        count++;
+    return count;
+}
+
+static void test_table(void **state)
+{
+    (void)state;
+    char *screen = screen_after("", 40, 150);
+    assert_has(screen, "waiting in all_reduce(data, 65,536 x f32) at decoder.1.mlp for 4.5 s, for "
+                       "ranks 2,6");
+    assert_has(screen, "running step 1, 44 matmul  fw a = b, c  decoder.1.mlp");
+    assert_has(screen, "killed by signal 11, SIGSEGV");
+    assert_has(screen, "4006");
+    assert_has(screen, "7.0 MiB");
+    /* what is worst is first */
+    assert_true(strstr(screen, "killed") < strstr(screen, "waiting"));
+    assert_has(screen, "rank 0:  parameters 1.0 MiB");
+    free(screen);
+}
+
+static void test_merged(void **state)
+{
+    (void)state;
+    char *screen = screen_after("", 40, 100);
+    assert_has(screen, "output, merged  240 lines  following");
+    assert_has(screen, "   2! ^[[2Jnan in step 29"); /* visible, and not acting */
+    assert_has(screen, "   7| step 29");
+    assert_has(screen, "   5| 50%"); /* not ended yet */
+    assert_has(screen, "7.250 ");    /* seconds since the first */
+    free(screen);
+    screen = screen_after("T", 40, 100);
+    assert_has_not(screen, "7.250 ");
+    free(screen);
+    /* Only standard error: three lines. */
+    screen = screen_after("o o", 40, 100);
+    assert_has(screen, "only stderr");
+    assert_int_equal(count_of(screen, "nan in step"), 3);
+    assert_has_not(screen, "| step");
+    free(screen);
+    screen = screen_after(":ranks only 0-1,7\n:ranks filter /step 2.$/", 40, 100);
+    assert_has(screen, "only rank 0-1,7 /step 2.$/");
+    assert_has(screen, "   7| step 29");
+    assert_has(screen, "   0| step 26");
+    assert_has_not(screen, "   3| ");
+    assert_has_not(screen, "step 19");
+    free(screen);
+    screen = screen_after(":ranks filter /(/", 40, 100);
+    assert_has(screen, "/(/: ");
+    assert_has(screen, "   7| step 29"); /* the wrong filter is gone */
+    free(screen);
+}
+
+static void test_one_and_split(void **state)
+{
+    (void)state;
+    char *screen = screen_after("j enter", 40, 100); /* rank 1 */
+    assert_has(screen, "output, one rank");
+    assert_has(screen, "Ranks  8  rank 1 ");
+    assert_int_equal(count_of(screen, "| step 29"), 1);
+    assert_int_equal(count_of(screen, "| step 20"), 1);
+    assert_has_not(screen, "nan in step");
+    free(screen);
+    screen = screen_after("i", 40, 130); /* three columns, from the selected rank on */
+    assert_has(screen, "rank 0 ");
+    assert_has(screen, "rank 2 ");
+    assert_has_not(screen, "rank 3 ");
+    assert_int_equal(count_of(screen, "step 28"), 3);
+    free(screen);
+}
+
+static void test_moving(void **state)
+{
+    (void)state;
+    char *screen = screen_after("space g", 40, 100); /* the first line */
+    assert_has(screen, "| step 0");
+    assert_has_not(screen, "step 29");
+    assert_has_not(screen, "following");
+    free(screen);
+    screen = screen_after("space g page-down page-down page-down F", 40, 100);
+    assert_has(screen, "step 29");
+    assert_has(screen, "following");
+    free(screen);
+    /* Finds go forward and around. */
+    screen = screen_after("space g\n:filter nan in\n", 40, 100);
+    assert_has(screen, "nan in step 9");
+    assert_has_not(screen, "nan in step 19");
+    free(screen);
+    screen = screen_after("space g\n:filter nan in\n' '", 40, 100);
+    assert_has(screen, "nan in step 29");
+    assert_has_not(screen, "step 9 ");
+    free(screen);
+    screen = screen_after("space g\n:filter nan in\nN", 40, 100);
+    assert_has(screen, "nan in step 29");
+    free(screen);
+    screen = screen_after(":filter nowhere", 40, 100);
+    assert_has(screen, "no \"nowhere\" here");
+    free(screen);
+}
+
+/* Nothing breaks where there is no room. */
+static void test_sizes(void **state)
+{
+    (void)state;
+    for (int rows = 5; rows < 30; rows += 3)
+        for (int cols = 28; cols < 140; cols += 37) {
+            char *screen = screen_after("j enter page-up k right left i i i space z", rows, cols);
+            int lines = count_of(screen, "\n");
+            assert_int_equal(lines, rows);
+            free(screen);
+        }
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_table),         cmocka_unit_test(test_merged),
+        cmocka_unit_test(test_one_and_split), cmocka_unit_test(test_moving),
+        cmocka_unit_test(test_sizes),
+    };
+    setlocale(LC_ALL, "C.UTF-8");
+    setenv("XDG_CONFIG_HOME", "/nonexistent", 1);
+    unsetenv("NO_COLOR");
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
