@@ -1,13 +1,19 @@
 #include "bench/synthetic.h"
+#include "bench/synthetic_name.h"
 
 #include "engine/base/memory.h"
+#include "engine/base/text.h"
+#include "engine/session/output.h"
 #include "engine/session/pictures.h"
 #include "engine/session/snapshot.h"
 
 #include <math.h>
+#include <pthread.h>
+#include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <time.h>
 
 struct made_up {
     struct synthetic what;
@@ -16,6 +22,9 @@ struct made_up {
     uint64_t version;
     bool loaded;
     int next;
+    pthread_t printing; /* the ranks: from "continue" to the end */
+    bool prints;
+    atomic_bool stop;
 };
 
 /* splitmix64, https://prng.di.unimi.it/splitmix64.c */
@@ -40,17 +49,6 @@ static double fraction_of(const struct made_up *made, uint64_t index)
     if (made->what.bytes && number % 8 == 0)
         return odd[number / 8 % 7];
     return (double)(number >> 11) * 0x1p-53;
-}
-
-char *synthetic_name(int64_t index)
-{
-    static const char *const layers[] = {"mixer.query", "mixer.key", "mixer.dense", "mlp.layer_1",
-                                         "mlp.layer_2", "norm_1",    "norm_2",      "output"};
-    const char *layer = layers[index % 8];
-    int64_t decoder = index / 8 % 128, batch = index / 1024;
-    if (batch % 2)
-        return memory_format("bw decoder.%d.%s mb=%d/1024", (int)decoder, layer, (int)batch);
-    return memory_format("fw decoder.%d.%s mb=%d/1024", (int)decoder, layer, (int)batch);
 }
 
 /* The next text of the bytes: a length, and so many of them. */
@@ -304,6 +302,42 @@ static struct metrics_picture *make_metrics(const struct made_up *made)
     return picture;
 }
 
+static struct ranks_picture *make_ranks(struct made_up *made)
+{
+    struct ranks_picture *picture = memory_zeroed(1, sizeof(*picture));
+    picture->rank_count = made->what.ranks > 0 ? made->what.ranks : 4;
+    picture->ranks = memory_zeroed((size_t)picture->rank_count, sizeof(*picture->ranks));
+    for (int i = 0; i < picture->rank_count; i++) {
+        struct rank_picture *rank = &picture->ranks[i];
+        *rank = (struct rank_picture){
+            .situation = (enum rank_situation)(number_of(made, (uint64_t)i) % SITUATION_COUNT),
+            .next = made->next,
+            .instructions = instruction_count(made),
+            .text = next_text(made, i),
+            .place = next_text(made, i),
+            .exit_status = -1,
+            .signal = -1,
+            .pid = 1000 + i,
+            .host = made->what.bytes ? next_text(made, i) : NULL,
+            .reason = made->what.bytes ? next_text(made, i) : NULL,
+            .memory_total = 1000000};
+        rank->wait = (struct rank_wait){.operation = op_name(OP_MATMUL), .seconds = 1};
+    }
+    return picture;
+}
+
+static void take_output(struct made_up *made, struct picture *picture)
+{
+    struct status status = STATUS_NONE;
+    picture->output = memory_zeroed(1, sizeof(*picture->output));
+    if (made->sink.output &&
+        rank_output_fetch(made->sink.output, &picture->request.output, picture->output, &status))
+        return;
+    free(picture->output);
+    picture->output = NULL;
+    picture->output_problem = memory_string(status.text);
+}
+
 static struct picture *take(void *state, const struct picture_request *request)
 {
     struct made_up *made = state;
@@ -322,6 +356,10 @@ static struct picture *take(void *state, const struct picture_request *request)
         picture->memory = make_memory(made);
     else if (request->kind == PICTURE_METRICS)
         picture->metrics = make_metrics(made);
+    else if (request->kind == PICTURE_RANKS)
+        picture->ranks = make_ranks(made);
+    else if (request->kind == PICTURE_OUTPUT)
+        take_output(made, picture);
     return picture;
 }
 
@@ -362,8 +400,48 @@ static void say(struct made_up *made, enum event_kind kind, const char *fallback
     free(text);
 }
 
+/* ---- ranks that print ---- */
+
+static int64_t nanoseconds_now(void)
+{
+    struct timespec now;
+    clock_gettime(CLOCK_MONOTONIC, &now);
+    return (int64_t)now.tv_sec * 1000000000 + now.tv_nsec;
+}
+
+/* All ranks print in turns, each as many lines as are due. */
+static void *print(void *context)
+{
+    enum { BLOCK = 100 };
+    struct made_up *made = context;
+    struct text block = {0};
+    struct timespec pause = {.tv_nsec = 1000000};
+    int64_t begun = nanoseconds_now(), printed = 0;
+    for (int i = 0; i < BLOCK; i++)
+        text_format(&block, "step %d: loss 3.14159 gradient norm 1.4142, made up\n", i);
+    while (!atomic_load(&made->stop)) {
+        int64_t now = nanoseconds_now();
+        int64_t due = (int64_t)((double)(now - begun) * 1e-9 * made->what.lines);
+        for (; printed + BLOCK <= due && !atomic_load(&made->stop); printed += BLOCK)
+            for (int rank = 0; rank < made->what.ranks; rank++)
+                rank_output_append(made->sink.output, rank, RANK_STDOUT, block.data, block.length,
+                                   now);
+        nanosleep(&pause, NULL);
+    }
+    text_free(&block);
+    return NULL;
+}
+
 static void keep_going(struct made_up *made)
 {
+    if (made->what.ranks > 0 && !made->prints)
+        made->prints = pthread_create(&made->printing, NULL, print, made) == 0;
+    for (int i = 0; made->what.bytes && made->sink.output && i < 8; i++) {
+        char *text = next_text(made, i);
+        rank_output_append(made->sink.output, i % 3, (enum rank_stream)(i % RANK_STREAM_COUNT),
+                           text, strlen(text), i);
+        free(text);
+    }
     made->sink.emit(made->sink.context, EVENT_RUNNING, NULL);
     publish(made, RUN_RUNNING);
     publish(made, RUN_STOPPED);
@@ -395,10 +473,19 @@ static bool execute(void *state, const char *line, bool *quit, struct status *st
     return true;
 }
 
+static void end(void *state)
+{
+    struct made_up *made = state;
+    atomic_store(&made->stop, true);
+    if (made->prints)
+        pthread_join(made->printing, NULL);
+    free(made);
+}
+
 struct session_engine synthetic_engine(const struct synthetic *what)
 {
     struct made_up *made = memory_zeroed(1, sizeof(*made));
     made->what = *what;
     return (struct session_engine){
-        .state = made, .start = start, .execute = execute, .picture = take, .free = free};
+        .state = made, .start = start, .execute = execute, .picture = take, .free = end};
 }

@@ -19,11 +19,8 @@ struct synthetic {
     size_t size;
 };
 
-/* Commands: "file ..." loads, "continue" lets the ranks print until it is interrupted (without
- * ranks it stops at once), "fail ..." fails, any other one says something. */
+/* Commands: "file ..." loads, "continue" lets the ranks print from then on, while the run stands
+ * still, "fail ..." fails, any other one says something. */
 struct session_engine synthetic_engine(const struct synthetic *what);
-
-/* Name number `index` of an ordinary program; free with free(). */
-char *synthetic_name(int64_t index);
 
 #endif

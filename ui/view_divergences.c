@@ -2,6 +2,7 @@
  * groups, and a map of layers and passes. */
 #include "ui/divergence_map.h"
 #include "ui/filter.h"
+#include "ui/result_order.h"
 #include "ui/state.h"
 
 #include "engine/base/memory.h"
@@ -12,19 +13,12 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum sorting { SORT_PROGRAM, SORT_WORST, SORT_ERROR, SORT_MAX, SORT_COSINE, SORT_NAME, SORT_COUNT };
 enum grouping { GROUP_NOTHING, GROUP_LAYER, GROUP_WHAT, GROUP_MAP, GROUPING_COUNT };
 
 static const char *const sorting_names[] = {"program order", "worst of limit", "rms/scale",
                                             "max/scale",     "cosine",         "name"};
 
 static const char *const grouping_names[] = {"nothing", "layer", "what", "map"};
-
-/* A row of the list: a result, or a heading when result is -1. */
-struct row {
-    int result;
-    int group; /* index into groups */
-};
 
 struct group {
     char *name;
@@ -33,12 +27,11 @@ struct group {
 
 struct divergences {
     bool all; /* also what is within limits */
-    enum sorting sorting;
-    bool reversed;
+    struct result_order order;
     enum grouping grouping;
     struct filter filter;
     struct list list;
-    struct row *rows;
+    struct result_row *rows; /* result -1: the heading of a group */
     int row_count, row_capacity;
     struct group *groups;
     int group_count, group_capacity;
@@ -69,63 +62,12 @@ static void destroy(void *state)
     clear_groups(view);
     filter_free(&view->filter);
     free(view->groups);
+    result_order_free(&view->order);
     free(view->rows);
     free(view);
 }
 
 /* ---- rows ---- */
-
-/* What a row is sorted by; the largest first. */
-static double key_of(const struct picture_result *result, enum sorting sorting)
-{
-    double key = sorting == SORT_WORST   ? result->worst
-                 : sorting == SORT_ERROR ? result->error
-                 : sorting == SORT_MAX   ? (result->measured ? result->verdict.max_relative : NAN)
-                 : sorting == SORT_COSINE && result->measured ? -result->metrics.cosine
-                                                              : NAN;
-    return isnan(key) ? (result->status == MARK_NAN ? INFINITY : -INFINITY) : key;
-}
-
-struct comparing {
-    const struct divergences *view;
-    const struct state_picture *state;
-    const struct program_picture *program;
-};
-
-static int compare_rows(const struct comparing *with, const struct row *a, const struct row *b)
-{
-    const struct picture_result *one = &with->state->results[a->result];
-    const struct picture_result *two = &with->state->results[b->result];
-    int order = 0;
-    if (a->group != b->group)
-        return a->group - b->group;
-    if (with->view->sorting == SORT_NAME) {
-        order =
-            strcmp(with->program->values[one->value].name, with->program->values[two->value].name);
-    } else if (with->view->sorting != SORT_PROGRAM) {
-        double first = key_of(one, with->view->sorting), second = key_of(two, with->view->sorting);
-        order = first > second ? -1 : first < second;
-    }
-    if (order == 0)
-        order = a->result - b->result;
-    return with->view->reversed ? -order : order;
-}
-
-/* Merge sort: stable, and the order takes a context. */
-static void sort_rows(const struct comparing *with, struct row *rows, struct row *spare, int count)
-{
-    if (count < 2)
-        return;
-    int half = count / 2, left = 0, right = half;
-    sort_rows(with, rows, spare, half);
-    sort_rows(with, rows + half, spare, count - half);
-    for (int i = 0; i < count; i++) {
-        bool take_left =
-            right >= count || (left < half && compare_rows(with, &rows[left], &rows[right]) <= 0);
-        spare[i] = take_left ? rows[left++] : rows[right++];
-    }
-    memcpy(rows, spare, (size_t)count * sizeof(*rows));
-}
 
 static const char *layer_of(const struct program_picture *program, int value)
 {
@@ -139,6 +81,10 @@ static int find_group(struct divergences *view, const struct program_picture *pr
     const char *name = view->grouping == GROUP_LAYER  ? layer_of(program, value)
                        : view->grouping == GROUP_WHAT ? what_name(program->values[value].what)
                                                       : "";
+    /* most often the group of the row before */
+    int last = view->row_count > 0 ? view->rows[view->row_count - 1].group : 0;
+    if (last < view->group_count && strcmp(view->groups[last].name, name) == 0)
+        return last;
     for (int g = 0; g < view->group_count; g++)
         if (strcmp(view->groups[g].name, name) == 0)
             return g;
@@ -152,32 +98,37 @@ static bool is_headed(const struct divergences *view)
     return view->grouping == GROUP_LAYER || view->grouping == GROUP_WHAT;
 }
 
-static void collect(struct divergences *view, const struct program_picture *program,
-                    const struct state_picture *state)
+/* Gives the result of the value `keep`, -1 if there is none. */
+static int collect(struct divergences *view, const struct program_picture *program,
+                   const struct state_picture *state, int keep)
 {
+    int kept = -1;
     for (int r = 0; r < state->result_count; r++) {
         const struct picture_result *result = &state->results[r];
         bool failed = result->status >= MARK_DIVERGED;
         view->failed += failed;
+        if (result->value == keep)
+            kept = r;
         if ((!failed && !view->all) || !filter_passes(&view->filter, program, result, state->step))
             continue;
-        struct row row = {.result = r, .group = find_group(view, program, result->value)};
+        struct result_row row = {.result = r, .group = find_group(view, program, result->value)};
         ARRAY_PUSH(view->rows, view->row_count, view->row_capacity, row);
         view->groups[row.group].results++;
         view->groups[row.group].failed += failed;
     }
     view->shown = view->row_count;
+    return kept;
 }
 
 /* Puts a heading before each group. */
 static void add_headings(struct divergences *view)
 {
     int total = view->row_count + view->group_count;
-    struct row *rows = memory_zeroed((size_t)total, sizeof(*rows));
+    struct result_row *rows = memory_zeroed((size_t)total, sizeof(*rows));
     int count = 0;
     for (int i = 0; i < view->row_count; i++) {
         if (i == 0 || view->rows[i].group != view->rows[i - 1].group)
-            rows[count++] = (struct row){.result = -1, .group = view->rows[i].group};
+            rows[count++] = (struct result_row){.result = -1, .group = view->rows[i].group};
         rows[count++] = view->rows[i];
     }
     free(view->rows);
@@ -202,23 +153,20 @@ static void rebuild_around(struct ui *ui, struct divergences *view, int keep)
 {
     const struct program_picture *program = ui_program(ui);
     const struct state_picture *state = ui_state(ui);
+    int kept = -1;
     clear_groups(view);
     view->row_count = view->shown = view->failed = 0;
     if (program && state) {
-        struct comparing with = {view, state, program};
-        collect(view, program, state);
-        struct row *spare = memory_zeroed((size_t)view->row_count, sizeof(*spare));
-        sort_rows(&with, view->rows, spare, view->row_count);
-        free(spare);
+        kept = collect(view, program, state, keep >= 0 ? keep : view->wanted);
+        result_order_sort(&view->order, program, state, view->rows, view->row_count);
         if (is_headed(view))
             add_headings(view);
     }
     list_resize(&view->list, view->row_count);
-    keep = keep >= 0 ? keep : view->wanted;
-    for (int i = 0; i < view->row_count && keep >= 0; i++)
-        if (view->rows[i].result >= 0 && state->results[view->rows[i].result].value == keep) {
+    for (int i = 0; i < view->row_count && kept >= 0; i++)
+        if (view->rows[i].result == kept) {
             list_reveal(&view->list, i);
-            view->wanted = -1;
+            view->wanted = kept = -1;
         }
 }
 
@@ -232,6 +180,8 @@ static void picture(struct ui *ui, void *context, const struct picture *picture)
     struct divergences *view = context;
     if (picture->request.kind > PICTURE_STATE)
         return;
+    if (picture->program)
+        result_order_program(&view->order, picture->program);
     /* The rows are of the picture before: the value that was selected is to be found again. */
     bool stopped = ui->focus_value >= 0 && ui->focus_value != view->focus;
     view->focus = ui->focus_value;
@@ -330,7 +280,7 @@ static void draw_table(struct ui *ui, struct divergences *view, struct layout_re
     }
     view->selected = selected_value(ui, view);
     for (int i = 1; i < box.rows && view->list.top + i - 1 < view->row_count; i++) {
-        const struct row *row = &view->rows[view->list.top + i - 1];
+        const struct result_row *row = &view->rows[view->list.top + i - 1];
         bool selected = view->list.top + i - 1 == view->list.selected;
         pen_line(&pen, i, !selected ? -1 : focus ? THEME_SELECTION : THEME_CURRENT);
         if (row->result < 0)
@@ -365,9 +315,9 @@ static void subtitle(struct ui *ui, void *context, struct text *out)
         text_add(out, ", all shown");
     if (view->grouping == GROUP_MAP)
         text_add(out, ", layers x passes");
-    else if (view->sorting != SORT_PROGRAM || view->reversed)
-        text_format(out, ", by %s%s", sorting_names[view->sorting],
-                    view->reversed ? " reversed" : "");
+    else if (view->order.sorting != SORT_PROGRAM || view->order.reversed)
+        text_format(out, ", by %s%s", sorting_names[view->order.sorting],
+                    view->order.reversed ? " reversed" : "");
     if (view->filter.text)
         text_format(out, ", /%s", view->filter.text);
 }
@@ -405,9 +355,9 @@ static bool act(struct ui *ui, void *context, const char *command, bool key)
         rebuild(ui, view);
     } else if (command_is(command, "sort", &rest)) {
         if (strcmp(rest, "reverse") == 0)
-            view->reversed = !view->reversed;
+            view->order.reversed = !view->order.reversed;
         else
-            view->sorting = (view->sorting + 1) % SORT_COUNT;
+            view->order.sorting = (view->order.sorting + 1) % SORT_COUNT;
         rebuild(ui, view);
     } else if (command_is(command, "group", NULL)) {
         view->grouping = (view->grouping + 1) % GROUPING_COUNT;
@@ -470,9 +420,9 @@ static json_t *remember(struct ui *ui, void *context)
     const struct program_picture *program = ui_program(ui);
     int selected = selected_value(ui, view);
     selected = selected >= 0 ? selected : view->wanted;
-    json_t *json =
-        json_pack("{s:b, s:s, s:b, s:s}", "all", view->all, "sort", sorting_names[view->sorting],
-                  "reversed", view->reversed, "group", grouping_names[view->grouping]);
+    json_t *json = json_pack("{s:b, s:s, s:b, s:s}", "all", view->all, "sort",
+                             sorting_names[view->order.sorting], "reversed", view->order.reversed,
+                             "group", grouping_names[view->grouping]);
     if (view->filter.text)
         json_object_set_new(json, "filter", json_string(view->filter.text));
     if (selected >= 0 && selected < program->value_count)
@@ -487,8 +437,8 @@ static void restore(struct ui *ui, void *context, const json_t *json)
     const char *selected = json_string_value(json_object_get(json, "selected"));
     struct status ignored = STATUS_NONE;
     view->all = json_is_true(json_object_get(json, "all"));
-    view->reversed = json_is_true(json_object_get(json, "reversed"));
-    view->sorting = (enum sorting)remember_choice(json, "sort", sorting_names, SORT_COUNT, 0);
+    view->order.reversed = json_is_true(json_object_get(json, "reversed"));
+    view->order.sorting = (enum sorting)remember_choice(json, "sort", sorting_names, SORT_COUNT, 0);
     view->grouping =
         (enum grouping)remember_choice(json, "group", grouping_names, GROUPING_COUNT, 0);
     filter_set(&view->filter, filter ? filter : "", &ignored);

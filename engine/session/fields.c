@@ -132,7 +132,14 @@ static bool first_of(const struct field *field, const void *object, const char *
         *first = *(const char *const *)*first;
         return *first != NULL;
     }
-    return !is_zero(*first, field->size * (size_t)*length);
+    /* what lies between the members of a struct may be anything */
+    return field->kind == FIELD_STRUCT || !is_zero(*first, field->size * (size_t)*length);
+}
+
+static void truncate_text(struct text *out, size_t length)
+{
+    out->length = length;
+    out->data[length] = '\0';
 }
 
 void fields_write(struct text *out, const struct field *fields, const void *object)
@@ -142,8 +149,8 @@ void fields_write(struct text *out, const struct field *fields, const void *obje
     for (const struct field *field = fields; field->name; field++) {
         if (!first_of(field, object, &first, &length))
             continue;
+        size_t before = out->length;
         text_format(out, "%s\"%s\":", separator, field->name);
-        separator = ",";
         bool one = field->times == TIMES_ONE || field->kind == FIELD_BUFFER;
         if (!one)
             text_add(out, "[");
@@ -154,6 +161,10 @@ void fields_write(struct text *out, const struct field *fields, const void *obje
         }
         if (!one)
             text_add(out, "]");
+        if (one && strcmp(out->data + out->length - 2, "{}") == 0)
+            truncate_text(out, before);
+        else
+            separator = ",";
     }
     text_add(out, separator[0] == '{' ? "{}" : "}");
 }

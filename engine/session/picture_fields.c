@@ -527,6 +527,8 @@ static bool check_tensor(const struct tensor_picture *tensor)
 {
     bool named = tensor->name && (tensor->producer || !tensor->name[0]);
     bool map = !tensor->heat || (tensor->heat_rows > 0 && tensor->heat_columns > 0);
+    for (int i = 0; i < tensor->follow_count; i++)
+        named = named && tensor->follows[i].name;
     return named && map && tensor->rows >= 0 && tensor->columns >= 0 && tensor->bins >= 0;
 }
 

@@ -124,15 +124,19 @@ void metrics_picture_free(struct metrics_picture *picture)
 
 /* ---- all of them ---- */
 
-/* Places of a program do not move while it is loaded; another run is another program. */
-static uint64_t identity_of(const struct debugger *debugger)
+/* Places of a program do not move while it is loaded; another run is another program. Hashed once:
+ * a large program takes longer than a picture of where it stands. */
+static uint64_t identity_of(struct target *target)
 {
-    uint64_t hash = program_hash(debugger_program(debugger));
-    for (const char *c = debugger->target->name; *c; c++)
+    if (target->identity != 0)
+        return target->identity;
+    uint64_t hash = program_hash(target->pair->test->program);
+    for (const char *c = target->name; *c; c++)
         hash = (hash ^ (unsigned char)*c) * 0x100000001b3u;
-    for (const char *c = debugger->target->fault; c && *c; c++)
+    for (const char *c = target->fault; c && *c; c++)
         hash = (hash ^ (unsigned char)*c) * 0x100000001b3u;
-    return hash;
+    target->identity = hash ? hash : 1;
+    return target->identity;
 }
 
 static struct tensor_picture *tensor_with_follows(struct debugger *debugger,
@@ -165,7 +169,7 @@ struct picture *picture_take(struct debugger *debugger, const struct picture_req
     if (!debugger->target)
         return picture;
     struct pair *pair = debugger->target->pair;
-    picture->identity = identity_of(debugger);
+    picture->identity = identity_of(debugger->target);
     if (request->kind == PICTURE_PROGRAM)
         picture->program = picture_of_program(pair->test->program);
     else if (request->kind == PICTURE_STATE)

@@ -1,0 +1,138 @@
+/* How long a trace of many tensors takes to open, and what memory it takes:
+ *   lockstep_bench_trace FOLDER [TENSORS [STEPS]]
+ * writes a sampled trace there if there is none, opens it a few times, each in a process of its
+ * own, and prints one JSON object. Times are user + system time: they mean something on a machine
+ * that does other things too. */
+#include "bench/synthetic_name.h"
+
+#include "engine/base/memory.h"
+#include "engine/trace/trace.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/resource.h>
+#include <sys/wait.h>
+#include <time.h>
+#include <unistd.h>
+
+enum { ROUNDS = 7 };
+
+static double seconds_now(void)
+{
+    struct timespec now;
+    clock_gettime(CLOCK_MONOTONIC, &now);
+    return (double)now.tv_sec + (double)now.tv_nsec * 1e-9;
+}
+
+static double seconds_of(struct timeval time)
+{
+    return (double)time.tv_sec + (double)time.tv_usec * 1e-6;
+}
+
+static bool write_trace(const char *folder, int tensors, int steps, struct status *status)
+{
+    float numbers[4] = {1, 2, 3, 4};
+    struct tensor tensor = tensor_of(numbers, DTYPE_F32, shape_of2(2, 2));
+    struct trace_description what = {.run = "made-up"};
+    struct trace_writer *writer = trace_create(folder, &what, status);
+    bool ok = writer != NULL;
+    for (int step = 0; ok && step < steps; step++) {
+        char name[32];
+        int count = tensors / steps;
+        snprintf(name, sizeof(name), "train_%d", step + 1);
+        for (int i = 0; ok && i < count; i++) {
+            char *tensor_name = synthetic_name(i);
+            ok = trace_add_samples(writer, tensor_name, &tensor, status);
+            free(tensor_name);
+        }
+        ok = ok && trace_finish_step(writer, name, status);
+    }
+    return writer ? trace_finish(writer, status) && ok : false;
+}
+
+/* What one opening took. */
+struct opening {
+    double wall, cpu;
+    double megabytes; /* resident more than before, while it is open */
+    int tensors;
+};
+
+static double resident(void)
+{
+    long pages = 0;
+    FILE *file = fopen("/proc/self/statm", "r");
+    if (file && fscanf(file, "%*s %ld", &pages) != 1)
+        pages = 0;
+    if (file)
+        fclose(file);
+    return (double)pages * (double)sysconf(_SC_PAGESIZE) / 0x1p20;
+}
+
+static bool open_once(const char *folder, struct opening *opening, struct status *status)
+{
+    struct rusage before, after;
+    double start = seconds_now(), there = resident();
+    getrusage(RUSAGE_SELF, &before);
+    struct trace *trace = trace_open(folder, status);
+    if (!trace)
+        return false;
+    opening->wall = seconds_now() - start;
+    getrusage(RUSAGE_SELF, &after);
+    opening->cpu = seconds_of(after.ru_utime) - seconds_of(before.ru_utime) +
+                   seconds_of(after.ru_stime) - seconds_of(before.ru_stime);
+    opening->megabytes = resident() - there;
+    for (int i = 0; i < trace->step_count; i++)
+        opening->tensors += trace->steps[i].count;
+    trace_close(trace);
+    return true;
+}
+
+/* In a process of its own, so that memory is counted from nothing. */
+static bool open_apart(const char *folder, struct opening *opening)
+{
+    int ends[2], code = 1;
+    if (pipe(ends) != 0)
+        return false;
+    pid_t child = fork();
+    if (child == 0) {
+        struct status status = STATUS_NONE;
+        struct opening mine = {0};
+        bool ok = open_once(folder, &mine, &status) &&
+                  write(ends[1], &mine, sizeof(mine)) == sizeof(mine);
+        if (!ok)
+            fprintf(stderr, "%s\n", status.text);
+        _exit(!ok);
+    }
+    close(ends[1]);
+    bool ok = read(ends[0], opening, sizeof(*opening)) == sizeof(*opening);
+    close(ends[0]);
+    return waitpid(child, &code, 0) == child && code == 0 && ok;
+}
+
+int main(int count, char **words)
+{
+    struct status status = STATUS_NONE;
+    int tensors = count > 2 ? atoi(words[2]) : 1000000, steps = count > 3 ? atoi(words[3]) : 1;
+    char *manifest = memory_format("%s/manifest.json", count > 1 ? words[1] : "");
+    bool there = access(manifest, R_OK) == 0;
+    free(manifest);
+    if (count < 2 || tensors < 1 || steps < 1 ||
+        (!there && !write_trace(words[1], tensors, steps, &status))) {
+        fprintf(stderr, "usage: lockstep_bench_trace FOLDER [TENSORS [STEPS]]   %s\n", status.text);
+        return 2;
+    }
+    struct opening best = {.wall = 1e9, .cpu = 1e9};
+    for (int i = 0; i < ROUNDS; i++) {
+        struct opening one;
+        if (!open_apart(words[1], &one))
+            return 1;
+        best.tensors = one.tensors;
+        best.wall = one.wall < best.wall ? one.wall : best.wall;
+        best.cpu = one.cpu < best.cpu ? one.cpu : best.cpu;
+        best.megabytes = one.megabytes > best.megabytes ? one.megabytes : best.megabytes;
+    }
+    printf("{\"tensors\": %d, \"wall_s\": %.4f, \"cpu_s\": %.4f, \"resident_mib\": %.1f}\n",
+           best.tensors, best.wall, best.cpu, best.megabytes);
+    return 0;
+}
