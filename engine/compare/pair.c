@@ -206,6 +206,12 @@ static bool compare_sides(struct pair *pair, int value, const struct interrupt *
 {
     struct pair_sides sides;
     bool ok = true;
+    if (!pair_compare_on_device(pair, value, &result->compared, &result->metrics, status))
+        return false;
+    if (result->compared) {
+        result->verdict = metrics_judge(&result->metrics, result->limits);
+        return true;
+    }
     if (!pair_view(pair, value, &sides, status))
         return false;
     if (sides.has_reference) {

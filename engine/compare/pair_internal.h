@@ -24,6 +24,9 @@ bool pair_is_part(const struct value *value);
 bool pair_view_whole_reference(struct pair *pair, int value, struct pair_sides *sides,
                                struct status *status);
 bool pair_cut_reference(const struct value *of, struct pair_sides *sides, struct status *status);
+/* Compares two whole tensors in the memory of a device that can do that; `done` tells whether. */
+bool pair_compare_on_device(struct pair *pair, int value, bool *done, struct metrics *metrics,
+                            struct status *status);
 /* Both sides become the recorded samples that lie in the rank's part. */
 bool pair_sample_part(const struct value *of, struct pair_sides *sides,
                       const struct trace_tensor *recorded, struct status *status);

@@ -8,7 +8,7 @@
 
 /* What a process has of "its GPU". */
 static struct {
-    size_t used;
+    size_t used, fetched;
     cudaError_t sticky, last;
 } gpu;
 
@@ -36,6 +36,11 @@ static cudaError_t result(cudaError_t error)
 void emulator_set_sticky(cudaError_t error)
 {
     gpu.sticky = gpu.last = error;
+}
+
+size_t emulator_fetched(void)
+{
+    return gpu.fetched;
 }
 
 cudaError_t cudaDriverGetVersion(int *version)
@@ -152,8 +157,8 @@ cudaError_t cudaFreeHost(void *memory)
 cudaError_t cudaMemcpyAsync(void *to, const void *from, size_t bytes, enum cudaMemcpyKind kind,
                             cudaStream_t stream)
 {
-    (void)kind;
     (void)stream;
+    gpu.fetched += kind == cudaMemcpyDeviceToHost ? bytes : 0;
     if (!gpu.sticky && bytes)
         memmove(to, from, bytes);
     return result(cudaSuccess);

@@ -79,6 +79,8 @@ const char *cudaGetErrorName(cudaError_t error);
 void emulator_set_sticky(cudaError_t error);
 /* The text of what the emulator found wrong in a kernel, or "". */
 const char *emulator_finding(void);
+/* Bytes that were copied to the host. */
+size_t emulator_fetched(void);
 void emulator_clear(void); /* forgets finding and sticky error: for tests of the emulator */
 
 #ifdef __cplusplus
