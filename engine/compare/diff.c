@@ -2,6 +2,7 @@
 
 #include "engine/base/memory.h"
 
+#include <math.h>
 #include <stdlib.h>
 
 /* One step of both traces. */
@@ -129,6 +130,10 @@ static void compare_tensors(const struct step_pair *pair, const struct trace_ten
     metrics_compute(&reference_view, &test_view, scale, 0, &result.metrics);
     add_recorded_counts(reference, test, &result.metrics);
     result.verdict = metrics_judge(&result.metrics, &result.limits);
+    if (!result.limits.ignore_duplicates && (reference->times > 1 || test->times > 1)) {
+        result.verdict.failures |= FAILURE_DUPLICATE;
+        result.verdict.worst = INFINITY;
+    }
     if (result.verdict.failures) {
         result.worst_count =
             metrics_worst(&reference_view, &test_view, scale, worst, DIFF_WORST_ELEMENTS);

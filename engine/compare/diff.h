@@ -17,7 +17,9 @@ struct diff {
  * tensors that the tolerances ignore are as if they did not exist, on both sides. A tensor that is
  * whole on one side and sampled on the other is compared at the sampled places. A NaN or infinity
  * that the trace has counted fails the tensor even where it was not sampled. Host only, any thread
- * that owns the traces. NULL only when a trace has data that cannot be read. Free with diff_free.
+ * that owns the traces. A name that a trace recorded several times in a step fails, unless the
+ * limits ignore duplicates; its last tensor is compared all the same. NULL only when a trace has
+ * data that cannot be read. Free with diff_free.
  */
 struct diff *diff_traces(const struct trace *reference, const struct trace *test,
                          const struct tolerances *tolerances, struct status *status);

@@ -113,7 +113,7 @@ static bool check_samples(const struct reader *reader, const struct trace_tensor
 
 static bool read_fields(const struct reader *reader, struct trace_tensor *tensor)
 {
-    int64_t order = tensor->order;
+    int64_t order = tensor->order, times = tensor->times;
     bool done = read_shape(reader, &tensor->shape) && read_dtype(reader, &tensor->dtype) &&
                 read_integer(reader, "sampling_step", INT64_MAX, &tensor->sampling_step) &&
                 read_number(reader, "mean", &tensor->mean) &&
@@ -122,8 +122,10 @@ static bool read_fields(const struct reader *reader, struct trace_tensor *tensor
                 read_number(reader, "maximum", &tensor->maximum) &&
                 read_integer(reader, "nan_count", INT64_MAX, &tensor->nan_count) &&
                 read_integer(reader, "infinity_count", INT64_MAX, &tensor->infinity_count) &&
-                read_integer(reader, "order", INT32_MAX, &order);
+                read_integer(reader, "order", INT32_MAX, &order) &&
+                read_integer(reader, "times", INT32_MAX, &times);
     tensor->order = (int)order;
+    tensor->times = (int)times;
     return done && check_samples(reader, tensor);
 }
 
@@ -152,7 +154,8 @@ static struct trace_tensor whole_tensor(const struct safetensors_entry *entry, i
                                   .maximum = NAN,
                                   .nan_count = -1,
                                   .infinity_count = -1,
-                                  .order = order};
+                                  .order = order,
+                                  .times = 1};
     int64_t elements = shape_elements(entry->tensor.shape);
     tensor.samples = tensor_of(entry->tensor.data, entry->tensor.dtype, shape_of1(elements));
     return tensor;

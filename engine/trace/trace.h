@@ -21,6 +21,8 @@ struct trace_tensor {
     double mean, deviation, minimum, maximum;
     int64_t nan_count, infinity_count;
     int order; /* position in the run; equal to the position in the file unless given */
+    int times; /* how often the name was recorded in the step; the last one is kept. 1 unless given
+                */
 };
 
 struct trace_step {
@@ -57,7 +59,7 @@ struct trace_writer;
 struct trace_writer *trace_create(const char *directory, const struct trace_description *what,
                                   struct status *status);
 /* Records a host tensor of the current step: samples and statistics are taken now. A name that was
- * recorded before in this step replaces it (the last one counts). */
+ * recorded before in this step replaces it: the last one counts, and the trace says how often. */
 bool trace_add(struct trace_writer *writer, const char *name, const struct tensor *tensor,
                struct status *status);
 /* The same without statistics, which need a pass over the whole tensor: for the many inner values,

@@ -19,6 +19,7 @@
 struct record {
     struct tensor data; /* contiguous, owned: what goes into the file */
     char *metadata;
+    int times; /* recorded in this step, under this name */
 };
 
 struct trace_writer {
@@ -49,7 +50,7 @@ static void add_statistics(struct text *text, const struct tensor *tensor)
                 found.infinities);
 }
 
-static char *describe(const struct tensor *tensor, int64_t sampling_step, int order,
+static char *describe(const struct tensor *tensor, int64_t sampling_step, int order, int times,
                       bool statistics)
 {
     struct text text = {0};
@@ -60,6 +61,8 @@ static char *describe(const struct tensor *tensor, int64_t sampling_step, int or
                 sampling_step);
     if (statistics)
         add_statistics(&text, tensor);
+    if (times > 1)
+        text_format(&text, ",\"times\":%d", times);
     text_format(&text, ",\"order\":%d}", order);
     return text_take(&text);
 }
@@ -110,8 +113,9 @@ static bool add(struct trace_writer *writer, const char *name, const struct tens
     if (!take_samples(writer, name, tensor, &record, status))
         return false;
     int64_t step = writer->full_tensors ? 0 : trace_sampling_step(tensor->shape);
-    record.metadata = describe(tensor, step, writer->order++, statistics);
     int position = names_find(&writer->names, name);
+    record.times = position >= 0 ? writer->records[position].times + 1 : 1;
+    record.metadata = describe(tensor, step, writer->order++, record.times, statistics);
     if (position >= 0) {
         free_record(&writer->records[position]);
         writer->records[position] = record;

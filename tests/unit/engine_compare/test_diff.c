@@ -16,11 +16,12 @@
 static char word_init[] = "init", word_fw[] = "fw", word_gradient[] = "gradient",
             word_state[] = "state";
 
-/* init exact; fw and gradient with limits; state ignored; all else exact. */
+/* init exact; fw and gradient with limits, gradients may come several times; state ignored; all
+ * else exact. */
 static struct tolerance_rule rules[] = {
     {.step = word_init, .limits = {.scale = 1}},
     {.name = word_fw, .limits = {1e-3, 1e-4, 1e-2, 1e-3, 1e-5, 1, false, false}},
-    {.name = word_gradient, .limits = {3e-3, 1e30, 3e-2, 1e30, 3e-6, 4, false, false}},
+    {.name = word_gradient, .limits = {3e-3, 1e30, 3e-2, 1e30, 3e-6, 4, false, true}},
     {.name = word_state, .limits = {.scale = 1, .ignore = true}},
 };
 
@@ -314,6 +315,41 @@ static void test_nan_between_samples(void **state)
     diff_free(diff);
 }
 
+/* A name that was recorded twice: its last tensor is compared, and it fails where that is not
+ * allowed, on either side. */
+static void test_duplicates(void **state)
+{
+    struct place *place = *state;
+    struct shape shape = shape_of2(3, 5);
+    struct text text = {0};
+    start(place, false, true);
+    add(place, TEST, "fw twice in the test", DTYPE_F32, shape, 1, -1);
+    add(place, REFERENCE, "fw twice in the reference", DTYPE_F32, shape, 1, -1);
+    add(place, REFERENCE, "gradient several", DTYPE_F32, shape, 1, -1);
+    add(place, TEST, "gradient several", DTYPE_F32, shape, 1, -1);
+    add(place, TEST, "gradient several", DTYPE_F32, shape, 1, -1);
+    add(place, BOTH, "fw twice in the test", DTYPE_F32, shape, 1, -1);
+    add(place, BOTH, "fw twice in the reference", DTYPE_F32, shape, 1, -1);
+    add(place, BOTH, "gradient several", DTYPE_F32, shape, 4, -1);
+    add(place, BOTH, "fw once", DTYPE_F32, shape, 1, -1);
+    finish_step(place, BOTH, "train_1");
+    struct diff *diff = diff_of(place);
+    assert_int_equal(trace_find(&place->traces[1]->steps[0], "gradient several")->times, 3);
+    assert_int_equal(trace_find(&place->traces[1]->steps[0], "fw once")->times, 1);
+    assert_int_equal(diff->log.count, 4);
+    assert_int_equal(diff->log.failed, 2);
+    for (int i = 0; i < diff->log.count; i++) {
+        const struct tensor_result *result = &diff->log.results[i];
+        bool wrong = strstr(result->name, "twice") != NULL;
+        assert_int_equal(result->verdict.failures, wrong ? FAILURE_DUPLICATE : 0);
+        assert_int_equal(result->metrics.count, 15);
+        assert_int_equal(result->metrics.different, 0);
+    }
+    assert_says(report_of(diff, &text), "recorded more than once in one step");
+    text_free(&text);
+    diff_free(diff);
+}
+
 static void test_json(void **state)
 {
     struct place *place = *state;
@@ -380,6 +416,7 @@ int main(void)
         WITH_TRACES(test_shapes_and_sampling),
         WITH_TRACES(test_whole_against_samples),
         WITH_TRACES(test_nan_between_samples),
+        WITH_TRACES(test_duplicates),
         WITH_TRACES(test_json),
         cmocka_unit_test(test_log_cut),
     };
