@@ -126,15 +126,16 @@ bool attention_pack_keys(const struct attention *attention, int group, int64_t k
 {
     int64_t column = (int64_t)(values ? attention->groups + group : group) * attention->size;
     const struct tensor *kv = attention->kv;
+    const struct kernels *kernels = attention->context->kernels;
     int padded = attention->padded;
-    attention->context->kernels->pack_rows(rows, padded, cpu_at(kv, key, column), kv->dtype,
-                                           kv->row_stride, attention->size, count);
-    if (columns)
-        for (int c = 0; c < attention->size; c++) {
-            for (int j = 0; j < count; j++)
-                columns[c * ATTENTION_KEYS + j] = rows[(int64_t)j * padded + c];
-            for (int j = count; j < ATTENTION_KEYS; j++)
-                columns[c * ATTENTION_KEYS + j] = 0;
-        }
-    return attention->context->kernels->all_finite(rows, (int64_t)count * padded);
+    kernels->pack_rows(rows, padded, cpu_at(kv, key, column), kv->dtype, kv->row_stride,
+                       attention->size, count);
+    if (columns) {
+        kernels->pack_transposed(columns, ATTENTION_KEYS, rows, DTYPE_F32, padded, attention->size,
+                                 count);
+        for (int c = 0; c < attention->size && count < ATTENTION_KEYS; c++)
+            memset(columns + c * ATTENTION_KEYS + count, 0,
+                   (size_t)(ATTENTION_KEYS - count) * sizeof(float));
+    }
+    return kernels->all_finite(rows, (int64_t)count * padded);
 }
