@@ -5,12 +5,19 @@
 
 #include <string.h>
 
-void tensor_copy(struct ui *ui, const struct tensor_picture *tensor, const struct tensor_view *view,
+void tensor_copy(struct ui *ui, const struct tensor_picture *tensor, struct tensor_view *view,
                  const char *what)
 {
     struct status status = STATUS_NONE;
     struct text text = {0};
     bool number = !what[0] || strcmp(what, "value") == 0;
+    bool on_its_way = ui->stale[PICTURE_TENSOR] || ui->asked[PICTURE_TENSOR] > 0;
+    view->copy_waits = false;
+    if (tensor && number && on_its_way && ui_is_open(ui, LAYOUT_TENSOR)) {
+        view->copy_waits = true;
+        ui_say(ui, THEME_DIM, "copied when the number is there");
+        return;
+    }
     bool good = tensor != NULL;
     if (!good)
         status_fail(&status, STATUS_NOT_FOUND, "no tensor is shown: there is nothing to copy");

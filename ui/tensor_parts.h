@@ -34,6 +34,7 @@ struct tensor_view {
     int window_rows, window_columns, heat_rows, heat_columns, bins; /* what the screen shows */
     int worst;                                                      /* the one that was jumped to */
     bool worst_shown;
+    bool copy_waits; /* the number at the cursor is to be copied when its picture is there */
     int follow;      /* which of the followed elements; beyond the last: that one */
     int follow_back; /* rows that the table is moved back from the newest */
     int follow_page; /* rows of the table on the screen */
@@ -85,8 +86,9 @@ const char *tensor_place(const struct tensor_picture *tensor, int64_t index, cha
 struct ui;
 
 /* The command "copy value" (also "") or "copy numpy": into the terminal's clipboard; the log has it
- * too, where it can be selected. `tensor` may be NULL. */
-void tensor_copy(struct ui *ui, const struct tensor_picture *tensor, const struct tensor_view *view,
+ * too, where it can be selected. `tensor` may be NULL. While a newer picture is on its way the
+ * number waits for it: copy_waits. */
+void tensor_copy(struct ui *ui, const struct tensor_picture *tensor, struct tensor_view *view,
                  const char *what);
 
 #endif

@@ -17,6 +17,7 @@ struct program_view {
     bool no_details;
     int64_t place; /* where the run stood at the last picture */
     int opened[2]; /* nodes that following the run unfolded, -1 */
+    int followed;  /* instruction that following the run selected, -1 */
 };
 
 static void *create(struct ui *ui)
@@ -24,7 +25,7 @@ static void *create(struct ui *ui)
     struct program_view *view = memory_zeroed(1, sizeof(*view));
     (void)ui;
     view->place = -1;
-    view->opened[0] = view->opened[1] = -1;
+    view->opened[0] = view->opened[1] = view->followed = -1;
     return view;
 }
 
@@ -101,6 +102,7 @@ static void follow(struct program_view *view, int instruction)
     view->opened[0] = view->tree.nodes[layer].folded ? layer : -1;
     view->opened[1] = view->tree.nodes[pass].folded ? pass : -1;
     go_to(view, instruction);
+    view->followed = instruction;
 }
 
 /* The instruction to look at: the one that wrote what the run stopped for, else the next. */
@@ -474,7 +476,9 @@ static json_t *remember(struct ui *ui, void *context)
             json_array_append_new(unfolded, json_of_node(node));
     }
     json_t *json = json_pack("{s:o, s:b}", "unfolded", unfolded, "operands", !view->no_details);
-    if (selected)
+    bool led = selected && selected->level == TREE_INSTRUCTION && /* there by the run itself */
+               selected->first == view->followed;
+    if (selected && !led)
         json_object_set_new(json, "selected", json_of_node(selected));
     return json;
 }

@@ -378,6 +378,8 @@ static void picture(struct ui *ui, void *context, const struct picture *picture)
     if (picture->tensor->value != view->drawn)
         view->worst_shown = false;
     view->drawn = picture->tensor->value;
+    if (view->copy_waits)
+        tensor_copy(ui, tensor_of_ui(ui), view, "value");
 }
 
 static void save(struct ui *ui, void *context, struct sheet *out)
