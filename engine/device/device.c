@@ -26,6 +26,29 @@ const char *memory_class_name(enum memory_class memory_class)
     return names[memory_class];
 }
 
+bool device_memory_limit(int64_t *bytes, struct status *status)
+{
+    const char *text = getenv("LOCKSTEP_GPU_MEMORY_LIMIT");
+    static const char units[] = "KMGT";
+    *bytes = 0;
+    if (!text || !*text)
+        return true;
+    char *end;
+    double number = strtod(text, &end);
+    const char *unit = *end ? strchr(units, *end) : NULL;
+    double factor = 1;
+    for (const char *u = units; unit && u <= unit; u++)
+        factor *= 1024;
+    if (unit)
+        end += end[1] == 'i' && end[2] == 'B' ? 3 : end[1] == 'B' ? 2 : 1;
+    if (end == text || *end || !(number * factor >= 1 && number * factor <= 0x1p60))
+        return status_fail(status, STATUS_INVALID,
+                           "LOCKSTEP_GPU_MEMORY_LIMIT is \"%s\", not a size such as 8G or 500M",
+                           text);
+    *bytes = (int64_t)(number * factor);
+    return true;
+}
+
 static struct device *open_ops(const struct device_ops *ops, const struct device_options *options,
                                struct status *status)
 {
@@ -35,7 +58,9 @@ static struct device *open_ops(const struct device_ops *ops, const struct device
         options = &defaults;
     device->ops = ops;
     device->memory_limit = options->memory_limit;
-    if (!ops->open(&device->context, options, status)) {
+    bool limited = device->memory_limit > 0 || ops->host_memory ||
+                   device_memory_limit(&device->memory_limit, status);
+    if (!limited || !ops->open(&device->context, options, status)) {
         free(device);
         return NULL;
     }

@@ -84,6 +84,11 @@ void device_close(struct device *device);
  * give, and is closed with it. */
 struct device *device_wrap(const struct device_ops *ops, void *context);
 
+/* The limit on a GPU's memory that the environment sets where the options set none, for the
+ * processes that a run starts as well: LOCKSTEP_GPU_MEMORY_LIMIT, in bytes or as 500M, 8G. 0 =
+ * none; false if it is no size. */
+bool device_memory_limit(int64_t *bytes, struct status *status);
+
 const char *device_name(const struct device *device);
 bool device_host_memory(const struct device *device);
 bool device_supports(struct device *device, const struct op_call *call);

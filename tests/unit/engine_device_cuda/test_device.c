@@ -91,6 +91,41 @@ static void test_out_of_memory(void **state)
     device_close(device);
 }
 
+static void test_limit(void **state)
+{
+    static const struct {
+        const char *text;
+        int64_t bytes; /* -1: refused */
+    } cases[] = {{"1000", 1000},
+                 {"3K", 3 << 10},
+                 {"1.5MiB", 3 << 19},
+                 {"2GB", (int64_t)2 << 30},
+                 {"lots", -1},
+                 {"5X", -1},
+                 {"0", -1},
+                 {"-3M", -1},
+                 {"1T", 1LL << 40},
+                 {"4MiBs", -1},
+                 {"", 0}};
+    (void)state;
+    for (int i = 0; i < (int)(sizeof(cases) / sizeof(cases[0])); i++) {
+        struct status status = STATUS_NONE;
+        int64_t bytes = -1;
+        setenv("LOCKSTEP_GPU_MEMORY_LIMIT", cases[i].text, 1);
+        bool good = device_memory_limit(&bytes, &status);
+        if (good != (cases[i].bytes >= 0) || (good && bytes != cases[i].bytes))
+            fail_msg("%s gave %lld", cases[i].text, (long long)bytes);
+    }
+    struct status status = STATUS_NONE;
+    void *memory = NULL;
+    setenv("LOCKSTEP_GPU_MEMORY_LIMIT", "1M", 1);
+    struct device *device = open_device();
+    unsetenv("LOCKSTEP_GPU_MEMORY_LIMIT");
+    assert_false(device_allocate(device, MEMORY_ACTIVATIONS, 2 << 20, &memory, &status));
+    assert_non_null(strstr(status.text, "limit of the cuda device 1.0 MiB"));
+    device_close(device);
+}
+
 static void *on_device(struct device *device, const void *host, size_t bytes)
 {
     struct status status = STATUS_NONE;
@@ -219,9 +254,10 @@ static void test_library_is_used(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_missing_parts), cmocka_unit_test(test_no_such_gpu),
-        cmocka_unit_test(test_out_of_memory), cmocka_unit_test(test_index_out_of_range),
-        cmocka_unit_test(test_sticky_error),  cmocka_unit_test(test_library_is_used),
+        cmocka_unit_test(test_missing_parts),      cmocka_unit_test(test_no_such_gpu),
+        cmocka_unit_test(test_out_of_memory),      cmocka_unit_test(test_limit),
+        cmocka_unit_test(test_index_out_of_range), cmocka_unit_test(test_sticky_error),
+        cmocka_unit_test(test_library_is_used),
     };
     if (!module_table())
         return module_is_emulated() ? 0 : 1;
