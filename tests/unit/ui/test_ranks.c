@@ -1,14 +1,9 @@
 /* The view of ranks on a session that is made up: eight ranks of which some wait, one was killed,
  * and what they print; by scripts of keys on a screen in memory. */
-#include "engine/base/memory.h"
-#include "engine/session/engine.h"
-#include "engine/session/output.h"
-#include "engine/session/pictures.h"
-#include "engine/session/snapshot.h"
-#include "ui/ui.h"
+#include "helper_made_up.h"
 
-#include <locale.h>
-#include <math.h>
+#include "engine/base/memory.h"
+
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -16,15 +11,10 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <unistd.h>
 
 #include <cmocka.h>
 
 enum { RANKS = 8, LINES = 30 };
-
-struct made_up {
-    struct debugger_sink sink;
-};
 
 static void print_lines(struct rank_output *output)
 {
@@ -37,25 +27,6 @@ static void print_lines(struct rank_output *output)
                                1000000000ll + i * 250000000ll);
         }
     rank_output_append(output, 5, RANK_STDOUT, "50%", 3, 9000000000ll);
-}
-
-static void start(void *state, const struct session_options *options,
-                  const struct debugger_sink *sink)
-{
-    struct made_up *made = state;
-    (void)options;
-    made->sink = *sink;
-    print_lines(sink->output);
-    sink->publish(sink->context, snapshot_of(&(struct snapshot){.state = RUN_STOPPED}));
-}
-
-static bool execute(void *state, const char *line, bool *quit, struct status *status)
-{
-    (void)state;
-    (void)line;
-    (void)quit;
-    (void)status;
-    return true;
 }
 
 static struct rank_picture rank_at(int rank)
@@ -83,77 +54,32 @@ static struct rank_picture rank_at(int rank)
     return picture;
 }
 
-static struct picture *take(void *state, const struct picture_request *request)
+static void fill(struct made_up *made, struct picture *picture)
 {
-    struct made_up *made = state;
-    struct picture *picture = memory_zeroed(1, sizeof(*picture));
     struct status status = STATUS_NONE;
-    picture->request = *request;
-    picture->identity = 1;
-    if (request->kind == PICTURE_PROGRAM) {
+    if (picture->request.kind == PICTURE_PROGRAM) {
         picture->program = memory_zeroed(1, sizeof(*picture->program));
-    } else if (request->kind == PICTURE_OUTPUT) {
+    } else if (picture->request.kind == PICTURE_OUTPUT) {
         picture->output = memory_zeroed(1, sizeof(*picture->output));
-        if (!rank_output_fetch(made->sink.output, &request->output, picture->output, &status))
+        if (!rank_output_fetch(made->output, &picture->request.output, picture->output, &status))
             picture->output_problem = memory_string(status.text);
-    } else if (request->kind == PICTURE_RANKS) {
+    } else if (picture->request.kind == PICTURE_RANKS) {
         picture->ranks = memory_zeroed(1, sizeof(*picture->ranks));
         picture->ranks->rank_count = RANKS;
         picture->ranks->ranks = memory_zeroed(RANKS, sizeof(*picture->ranks->ranks));
         for (int rank = 0; rank < RANKS; rank++)
             picture->ranks->ranks[rank] = rank_at(rank);
     }
-    return picture;
 }
 
-static void end(void *state)
-{
-    (void)state; /* the test's own */
-}
-
-/* Types the keys into the screens of the made-up session; the screen as text. */
 static char *screen_after(const char *keys, int rows, int cols)
 {
-    char script[] = "/tmp/lockstep-keys-XXXXXX", screen[] = "/tmp/lockstep-screen-XXXXXX";
-    struct made_up made = {{0}};
-    struct session_engine engine = {&made, start, execute, take, end};
-    struct status status = STATUS_NONE;
-    int script_fd = mkstemp(script), screen_fd = mkstemp(screen);
-    assert_true(script_fd >= 0 && screen_fd >= 0);
-    dprintf(script_fd, "6\nz\n%s\n:save-screen %s\n", keys, screen);
-    struct ui_options options = {
-        .device = "cpu", .engine = &engine, .script = script, .rows = rows, .cols = cols};
-    if (!ui_run(&options, &status))
-        fail_msg("%s", status.text);
-    char *text = memory_zeroed(1 << 20, 1);
-    FILE *file = fopen(screen, "r"); /* may have been replaced */
-    assert_true(file && fread(text, 1, (1 << 20) - 1, file) > 0);
-    fclose(file);
-    close(script_fd);
-    close(screen_fd);
-    unlink(script);
-    unlink(screen);
-    return text;
-}
-
-static void assert_has(const char *screen, const char *part)
-{
-    if (!strstr(screen, part))
-        fail_msg("no \"%s\" on\n%s", part, screen);
-}
-
-static void assert_has_not(const char *screen, const char *part)
-{
-    if (strstr(screen, part))
-        fail_msg("\"%s\" on\n%s", part, screen);
-}
-
-static int count_of(const char *screen, const char *part)
-{
-    int count = 0;
-    for (; (screen = strstr(screen, part)); screen++)
-        count++;
-    return count;
+    struct made_up made = {.fill = fill, .begin = print_lines};
+    char *script = memory_format("6\nz\n%s", keys);
+    char *screen = made_up_screen(&made, script, rows, cols);
+    free(made.posted);
+    free(script);
+    return screen;
 }
 
 static void test_table(void **state)
@@ -271,8 +197,5 @@ int main(void)
         cmocka_unit_test(test_one_and_split), cmocka_unit_test(test_moving),
         cmocka_unit_test(test_sizes),
     };
-    setlocale(LC_ALL, "C.UTF-8");
-    setenv("XDG_CONFIG_HOME", "/nonexistent", 1);
-    unsetenv("NO_COLOR");
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
