@@ -34,6 +34,7 @@ app_command app_diff;
 app_command app_config;
 app_command app_faults;
 app_command app_tui;
+app_command app_rank;
 app_command command_debug; /* may be missing from a build */
 
 /* Whether `stream` (a FILE) gets ANSI colours: --color, then NO_COLOR, then a terminal. */

@@ -13,15 +13,17 @@
 /* Left out of builds without its source. */
 #pragma weak command_debug
 
+enum { COMMANDS = 10 };
+
 struct command {
     const char *name;
     app_command *run; /* NULL: not in this build */
     bool computes;
-    const char *help;
+    const char *help; /* NULL: not for users, and not listed */
 };
 
 /* Fills the table of subcommands; returns how many there are. */
-static int list_commands(struct command commands[9])
+static int list_commands(struct command commands[COMMANDS])
 {
     const struct command all[] = {
         {"list", app_list, false, "models, groups, variants, tests"},
@@ -32,6 +34,7 @@ static int list_commands(struct command commands[9])
         {"tui", app_tui, true, "the screens: the same, with keys and panes"},
         {"config", app_config, false, "show or check configurations"},
         {"faults", app_faults, false, "faults that can be put into a run, for practice"},
+        {"rank", app_rank, true, NULL},
     };
     int count = 0;
     for (size_t i = 0; i < sizeof(all) / sizeof(all[0]); i++)
@@ -81,13 +84,14 @@ static void limit_spinning(char **argv)
 
 static void print_help(const struct argument *shared, int count)
 {
-    struct command commands[9];
+    struct command commands[COMMANDS];
     int command_count = list_commands(commands);
     printf("lockstep %s, a debugger for model test runs\n\n"
            "Usage: lockstep COMMAND [arguments]\n\nCommands (lockstep COMMAND --help):\n",
            LOCKSTEP_VERSION);
     for (int i = 0; i < command_count; i++)
-        printf("  %-12s %s\n", commands[i].name, commands[i].help);
+        if (commands[i].help)
+            printf("  %-12s %s\n", commands[i].name, commands[i].help);
     printf("\nOptions of every command:\n");
     arguments_print(stdout, shared, count);
     printf("  %-27s %s\n", "--version", "print the version");
@@ -96,8 +100,8 @@ static void print_help(const struct argument *shared, int count)
 /* `original`: argv before the shared options were taken out. */
 static int run_command(int argc, char **argv, char **original, const struct app_options *options)
 {
-    struct command commands[9];
-    const char *names[9];
+    struct command commands[COMMANDS];
+    const char *names[COMMANDS];
     int count = list_commands(commands);
     for (int i = 0; i < count; i++) {
         names[i] = commands[i].name;

@@ -1,0 +1,43 @@
+/* Starting the processes of a pool: by mpirun, by a launcher of the user's ("srun -n 4"), or, when
+ * there is only one, directly. One thread: the launched processes end with the thread that launched
+ * them. Internal to engine/ranks. */
+#ifndef ENGINE_RANKS_LAUNCH_H
+#define ENGINE_RANKS_LAUNCH_H
+
+#include "engine/base/status.h"
+
+#include <sys/types.h>
+
+/* What tells a rank process where the engine is. */
+#define LAUNCH_ADDRESS "LOCKSTEP_RANK_ENGINE"
+#define LAUNCH_TOKEN "LOCKSTEP_RANK_TOKEN"
+#define LAUNCH_RANK "LOCKSTEP_RANK"
+
+struct launch_options {
+    int size;
+    const char *program;  /* path of the executable whose command `rank` runs a rank */
+    const char *launcher; /* words separated by blanks; NULL: mpirun */
+    const char *hostfile; /* for mpirun, or NULL */
+    const char *address, *token;
+    bool remote; /* there may be ranks on other machines */
+};
+
+struct launch {
+    pid_t pid;       /* 0: none; it leads a process group of its own */
+    int descriptor;  /* readable when it has ended */
+    int output;      /* of the launcher itself and of what it starts before that redirects */
+    int wait_status; /* valid when `ended` */
+    bool ended;
+};
+
+bool launch_start(struct launch *launch, const struct launch_options *options,
+                  struct status *status);
+/* Whether it has ended: takes its exit status then. Does not wait. */
+bool launch_has_ended(struct launch *launch);
+/* Ends it (asks, waits a moment, kills its group) and frees everything. */
+void launch_stop(struct launch *launch);
+
+/* "ended with exit status 3", "was killed by signal 11 (Segmentation fault)". Returns `buffer`. */
+const char *launch_status_text(int wait_status, char *buffer, int size);
+
+#endif

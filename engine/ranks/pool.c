@@ -1,0 +1,402 @@
+#include "engine/ranks/pool.h"
+
+#include "engine/base/memory.h"
+#include "engine/ranks/pool_internal.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <limits.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/epoll.h>
+#include <sys/random.h>
+#include <unistd.h>
+
+enum { QUIT_MILLISECONDS = 3000, ENDING_MILLISECONDS = 1000, DEFAULT_TIMEOUT = 30 };
+
+static double now(void)
+{
+    return (double)board_nanoseconds() * 1e-9;
+}
+
+int rank_pool_size(const struct rank_pool *pool)
+{
+    return pool->options.size;
+}
+
+int rank_pool_descriptor(const struct rank_pool *pool)
+{
+    return pool->epoll;
+}
+
+/* ---- talking ---- */
+
+bool pool_has_lost(const struct rank_pool *pool, int rank)
+{
+    return pool->processes[rank].ended || pool->processes[rank].control_closed;
+}
+
+void pool_send(struct rank_pool *pool, int rank, enum frame_kind kind, const struct text *body,
+               const int *descriptors, int count)
+{
+    struct pool_process *process = &pool->processes[rank];
+    if (process->control.fd >= 0 &&
+        !channel_send(&process->control, kind, body, descriptors, count, POOL_SEND_SECONDS, NULL))
+        process->control_closed = true;
+}
+
+void pool_tell(struct rank_pool *pool, int rank)
+{
+    struct board_rank *page = &pool->board.page->ranks[rank];
+    if (pool->shared) {
+        /* the rank says that it is idle before it looks for the last time */
+        uint32_t state = atomic_load(&page->state);
+        if (state == BOARD_WAITING)
+            board_ring(&pool->board, rank);
+        else if (state != BOARD_RUNNING && state != BOARD_MOVING)
+            pool_send(pool, rank, FRAME_RUN, NULL, NULL, 0);
+        return;
+    }
+    struct text body = {0};
+    struct order order = {atomic_load(&page->command), atomic_load(&page->generation),
+                          atomic_load(&page->cancelled), atomic_load(&page->step)};
+    order_write(&body, &order);
+    pool_send(pool, rank, FRAME_RUN, &body, NULL, 0);
+    text_free(&body);
+}
+
+bool pool_read_memory(void *context, const struct extent *extent, void *bytes,
+                      struct status *status)
+{
+    const struct pool_memory *memory = context;
+    struct pool_process *process = &memory->pool->processes[memory->rank];
+    double deadline = now() + memory->pool->timeout;
+    struct text body = {0};
+    process->has_data = false;
+    extent_write(&body, extent);
+    pool_send(memory->pool, memory->rank, FRAME_READ, &body, NULL, 0);
+    text_free(&body);
+    while (!process->has_data && !pool_has_lost(memory->pool, memory->rank) && now() < deadline)
+        pool_pump(memory->pool, 100);
+    if (!process->has_data || process->data.length != extent->bytes)
+        return status_fail(status, STATUS_IO, "the memory of rank %d cannot be read", memory->rank);
+    memcpy(bytes, process->data.data, (size_t)extent->bytes);
+    text_free(&process->data);
+    return true;
+}
+
+bool pool_write_memory(void *context, const struct extent *extent, const void *bytes,
+                       struct status *status)
+{
+    const struct pool_memory *memory = context;
+    struct text body = {0};
+    extent_write(&body, extent);
+    text_add_part(&body, bytes, (size_t)extent->bytes);
+    pool_send(memory->pool, memory->rank, FRAME_WRITE, &body, NULL, 0);
+    text_free(&body);
+    return !pool_has_lost(memory->pool, memory->rank) ||
+           status_fail(status, STATUS_IO, "the memory of rank %d cannot be written", memory->rank);
+}
+
+const char *pool_ending_text(struct rank_pool *pool, int rank, char *buffer, int size)
+{
+    struct pool_process *process = &pool->processes[rank];
+    double deadline = now() + ENDING_MILLISECONDS * 1e-3;
+    while (!process->ended && now() < deadline)
+        pool_pump(pool, 50);
+    for (int rounds = 0; rounds < 64 && (process->output[0] >= 0 || process->output[1] >= 0) &&
+                         process->ended && now() < deadline;
+         rounds++)
+        pool_pump(pool, 50); /* its last words */
+    if (process->ended && process->wait_status >= 0)
+        return launch_status_text(process->wait_status, buffer, size);
+    snprintf(buffer, (size_t)size, "%s",
+             process->ended ? "is gone" : "has broken its connection with the engine");
+    return buffer;
+}
+
+/* ---- launching ---- */
+
+static void make_token(struct rank_pool *pool)
+{
+    unsigned char bytes[PROTOCOL_TOKEN / 2] = {0};
+    size_t got = 0;
+    while (got < sizeof(bytes)) {
+        ssize_t count = getrandom(bytes + got, sizeof(bytes) - got, 0);
+        got += count > 0 ? (size_t)count : 0;
+    }
+    for (size_t i = 0; i < sizeof(bytes); i++)
+        snprintf(pool->token + 2 * i, 3, "%02x", bytes[i]);
+}
+
+static bool listen_for_ranks(struct rank_pool *pool, struct status *status)
+{
+    const char *address = pool->options.address;
+    char host[HOST_NAME_MAX + 1] = "";
+    if (pool->shared)
+        return listener_open_local(&pool->listener, status);
+    if (!address)
+        gethostname(host, sizeof(host) - 1);
+    return listener_open_remote(&pool->listener, address ? address : host, status);
+}
+
+static void open_log(struct rank_pool *pool, int rank)
+{
+    if (!pool->options.output_folder)
+        return;
+    char *path = memory_format("%s/logs_rank_%d.txt", pool->options.output_folder, rank);
+    pool->processes[rank].log = open(path, O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC, 0666);
+    if (pool->processes[rank].log < 0)
+        pool->log_error = errno;
+    free(path);
+}
+
+static void reset_processes(struct rank_pool *pool)
+{
+    for (int rank = 0; rank < pool->options.size; rank++) {
+        pool->processes[rank] = (struct pool_process){.control = {.fd = -1},
+                                                      .guardian = {.fd = -1},
+                                                      .output = {-1, -1},
+                                                      .wait_status = -1,
+                                                      .log = -1};
+        open_log(pool, rank);
+    }
+    pool->launcher_tail_length = 0;
+    pool->launcher_tail[0] = '\0';
+}
+
+static bool begin(struct rank_pool *pool, struct status *status)
+{
+    if (!board_create(&pool->board, pool->options.size, status) || !listen_for_ranks(pool, status))
+        return false;
+    pool->epoll = epoll_create1(EPOLL_CLOEXEC);
+    if (pool->epoll < 0)
+        return status_fail(status, STATUS_IO, "no epoll: %s", strerror(errno));
+    struct launch_options options = {.size = pool->options.size,
+                                     .program = pool->options.program,
+                                     .launcher = pool->options.launcher,
+                                     .hostfile = pool->options.hostfile,
+                                     .address = pool->listener.address,
+                                     .token = pool->token,
+                                     .remote = !pool->shared};
+    pool_watch(pool, pool->listener.fd, SOURCE_LISTENER, 0, 0);
+    pool_watch(pool, pool->board.wake, SOURCE_WAKE, 0, 0);
+    if (!launch_start(&pool->launch, &options, status))
+        return false;
+    pool_watch(pool, pool->launch.descriptor, SOURCE_LAUNCHER, 0, 0);
+    pool_watch(pool, pool->launch.output, SOURCE_LAUNCH_OUTPUT, 0, 0);
+    return true;
+}
+
+/* ---- waiting for all to be there ---- */
+
+static bool is_there(const struct rank_pool *pool, int rank)
+{
+    const struct pool_process *process = &pool->processes[rank];
+    return process->control.fd >= 0 && process->guardian.fd >= 0 && process->output[0] >= 0 &&
+           process->output[1] >= 0 &&
+           atomic_load(&pool->board.page->ranks[rank].state) == BOARD_IDLE;
+}
+
+/* The last lines that were printed, without the line end. */
+static const char *last_words(const char *tail, size_t length, char *buffer, size_t size)
+{
+    while (length > 0 && tail[length - 1] == '\n')
+        length--;
+    size_t first = length >= size ? length - size + 1 : 0;
+    snprintf(buffer, size, "%.*s", (int)(length - first), tail + first);
+    return buffer;
+}
+
+/* Whether a rank could not start. */
+static bool has_failed(struct rank_pool *pool, struct status *status)
+{
+    char text[160], words[600];
+    for (int rank = 0; rank < pool->options.size; rank++) {
+        struct pool_process *process = &pool->processes[rank];
+        if (process->has_failed)
+            return !status_fail(status, STATUS_UNSUPPORTED, "rank %d: %s", rank,
+                                process->failure.reason);
+        if (pool_has_lost(pool, rank)) {
+            pool_ending_text(pool, rank, text, sizeof(text));
+            return !status_fail(
+                status, STATUS_IO, "rank %d %s while it started%s%s", rank, text,
+                process->tail_length ? ": " : "",
+                last_words(process->tail, process->tail_length, words, sizeof(words)));
+        }
+    }
+    if (pool->launch.ended) {
+        for (int i = 0; i < 8; i++)
+            pool_pump(pool, 0);
+        return !status_fail(
+            status, STATUS_IO, "the launcher %s before all ranks had come%s%s",
+            launch_status_text(pool->launch.wait_status, text, sizeof(text)),
+            pool->launcher_tail_length ? ": " : "",
+            last_words(pool->launcher_tail, pool->launcher_tail_length, words, sizeof(words)));
+    }
+    return false;
+}
+
+static bool wait_for_all(struct rank_pool *pool, struct status *status)
+{
+    double deadline = now() + pool->timeout;
+    char words[600];
+    for (;;) {
+        int there = 0, missing = -1;
+        atomic_store(&pool->board.page->engine_sleeps, 1);
+        for (int rank = 0; rank < pool->options.size; rank++) {
+            there += is_there(pool, rank);
+            missing = missing < 0 && !is_there(pool, rank) ? rank : missing;
+        }
+        if (there == pool->options.size)
+            break;
+        if (has_failed(pool, status))
+            return false;
+        if (now() > deadline)
+            return status_fail(
+                status, STATUS_IO, "%d of %d ranks came within %g s, rank %d is missing%s%s", there,
+                pool->options.size, pool->timeout, missing, pool->launcher_tail_length ? ": " : "",
+                last_words(pool->launcher_tail, pool->launcher_tail_length, words, sizeof(words)));
+        pool_pump(pool, 200);
+    }
+    pool_close_pending(pool);
+    listener_close(&pool->listener); /* nobody else may come, and its name is gone */
+    return true;
+}
+
+static bool all_ended(const struct rank_pool *pool)
+{
+    for (int rank = 0; rank < pool->options.size; rank++)
+        if (!pool->processes[rank].ended)
+            return false;
+    return true;
+}
+
+/* A guardian whose connection closes kills its rank. */
+static void stop(struct rank_pool *pool)
+{
+    double deadline = now() + QUIT_MILLISECONDS * 1e-3;
+    bool sound = rank_pool_is_sound(pool);
+    pool->started = false;
+    for (int rank = 0; sound && rank < pool->options.size; rank++)
+        pool_send(pool, rank, FRAME_QUIT, NULL, NULL, 0);
+    while (sound && !(all_ended(pool) && launch_has_ended(&pool->launch)) && now() < deadline)
+        pool_pump(pool, 100);
+    for (int rank = 0; rank < pool->options.size; rank++)
+        pool_close_process(pool, rank);
+    pool_close_pending(pool);
+    launch_stop(&pool->launch);
+    listener_close(&pool->listener);
+    board_close(&pool->board);
+    if (pool->epoll >= 0)
+        close(pool->epoll);
+    pool->epoll = -1;
+    reset_processes(pool);
+}
+
+static bool start(struct rank_pool *pool, struct status *status)
+{
+    pool->started = begin(pool, status) && wait_for_all(pool, status);
+    if (!pool->started)
+        stop(pool);
+    return pool->started;
+}
+
+/* ---- the pool ---- */
+
+static char *own_program(struct status *status)
+{
+    char path[PATH_MAX];
+    ssize_t length = readlink("/proc/self/exe", path, sizeof(path) - 1);
+    if (length > 0)
+        return memory_string_part(path, (size_t)length);
+    status_fail(status, STATUS_IO, "/proc/self/exe: %s", strerror(errno));
+    return NULL;
+}
+
+static void copy_strings(struct rank_pool_options *options)
+{
+    options->launcher = memory_string(options->launcher);
+    options->hostfile = memory_string(options->hostfile);
+    options->address = memory_string(options->address);
+    options->output_folder = memory_string(options->output_folder);
+}
+
+struct rank_pool *rank_pool_create(const struct rank_pool_options *options, struct status *status)
+{
+    if (options->size < 1 || options->size > MESH_MAX_RANKS) {
+        status_fail(status, STATUS_INVALID, "%d ranks: there can be 1 to %d", options->size,
+                    MESH_MAX_RANKS);
+        return NULL;
+    }
+    char *program = options->program ? memory_string(options->program) : own_program(status);
+    if (!program)
+        return NULL;
+    struct rank_pool *pool = memory_zeroed(1, sizeof(*pool));
+    pool->options = *options;
+    copy_strings(&pool->options);
+    pool->options.program = program;
+    pool->timeout = options->timeout > 0 ? options->timeout : DEFAULT_TIMEOUT;
+    pool->shared = !options->launcher && !options->hostfile && !options->address;
+    pool->listener.fd = pool->epoll = pool->board.fd = pool->board.wake = -1;
+    pool->launch = (struct launch){.descriptor = -1, .output = -1};
+    pool->processes = memory_zeroed((size_t)options->size, sizeof(*pool->processes));
+    reset_processes(pool);
+    make_token(pool);
+    if (start(pool, status))
+        return pool;
+    rank_pool_free(pool);
+    return NULL;
+}
+
+void rank_pool_free(struct rank_pool *pool)
+{
+    if (!pool)
+        return;
+    stop(pool);
+    for (int rank = 0; rank < pool->options.size; rank++)
+        pool_close_process(pool, rank);
+    free(pool->processes);
+    free((char *)pool->options.program);
+    free((char *)pool->options.launcher);
+    free((char *)pool->options.hostfile);
+    free((char *)pool->options.address);
+    free((char *)pool->options.output_folder);
+    free(pool);
+}
+
+bool rank_pool_is_sound(const struct rank_pool *pool)
+{
+    for (int rank = 0; rank < pool->options.size; rank++)
+        if (pool_has_lost(pool, rank) || pool->processes[rank].broken ||
+            pool->processes[rank].stopped_by)
+            return false;
+    return pool->started && !pool->launch.ended;
+}
+
+bool rank_pool_restart(struct rank_pool *pool, struct status *status)
+{
+    stop(pool);
+    make_token(pool);
+    return start(pool, status);
+}
+
+void rank_pool_poll(struct rank_pool *pool, double seconds)
+{
+    pool_pump(pool, (int)(seconds * 1000));
+}
+
+void rank_pool_describe(const struct rank_pool *pool, int rank,
+                        struct rank_process_state *description)
+{
+    const struct pool_process *process = &pool->processes[rank];
+    *description = (struct rank_process_state){
+        .pid = process->pid,
+        .host = process->host,
+        .ended = process->ended,
+        .wait_status = process->wait_status,
+        .stopped_by = process->stopped_by,
+        .printed = {process->printed[0], process->printed[1]},
+    };
+}

@@ -1,0 +1,369 @@
+/* What comes from the processes of a pool, taken in one place. */
+#include "engine/base/memory.h"
+#include "engine/ranks/pool_internal.h"
+
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/epoll.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+enum { MOST_EVENTS = 64, OUTPUT_BYTES = 1 << 16, MOST_PENDING = 4 * MESH_MAX_RANKS };
+
+/* A source in 64 bits: 16 for what it is, 16 for the stream, 32 for the rank or the descriptor. */
+static uint64_t pack(enum pool_source source, int number, int stream)
+{
+    return (uint64_t)source << 48 | (uint64_t)stream << 32 | (uint32_t)number;
+}
+
+void pool_watch(struct rank_pool *pool, int fd, enum pool_source source, int rank, int stream)
+{
+    struct epoll_event event = {.events = EPOLLIN};
+    event.data.u64 = pack(source, source == SOURCE_PENDING ? fd : rank, stream);
+    if (epoll_ctl(pool->epoll, EPOLL_CTL_ADD, fd, &event) != 0)
+        epoll_ctl(pool->epoll, EPOLL_CTL_MOD, fd, &event); /* it is there as something else */
+}
+
+/* ---- output ---- */
+
+static void keep_tail(char *tail, size_t *length, const char *bytes, size_t count)
+{
+    if (count >= POOL_TAIL) {
+        bytes += count - POOL_TAIL;
+        count = POOL_TAIL;
+    }
+    size_t keep = *length + count > POOL_TAIL ? POOL_TAIL - count : *length;
+    memmove(tail, tail + *length - keep, keep);
+    memcpy(tail + keep, bytes, count);
+    *length = keep + count;
+    tail[*length] = '\0';
+}
+
+static void write_log(struct rank_pool *pool, struct pool_process *process, const char *bytes,
+                      size_t count)
+{
+    while (process->log >= 0 && count > 0) {
+        ssize_t written = write(process->log, bytes, count);
+        if (written < 0 && errno == EINTR)
+            continue;
+        if (written <= 0) { /* a full disk: the run goes on without its log */
+            pool->log_error = errno ? errno : ENOSPC;
+            close(process->log);
+            process->log = -1;
+            return;
+        }
+        bytes += written;
+        count -= (size_t)written;
+    }
+}
+
+static void take_output(struct rank_pool *pool, int rank, int stream)
+{
+    struct pool_process *process = &pool->processes[rank];
+    char bytes[OUTPUT_BYTES];
+    ssize_t count = recv(process->output[stream], bytes, sizeof(bytes), MSG_DONTWAIT);
+    if (count < 0 && (errno == EAGAIN || errno == EINTR))
+        return;
+    if (count <= 0) {
+        close(process->output[stream]);
+        process->output[stream] = -1;
+        return;
+    }
+    process->printed[stream] += count;
+    keep_tail(process->tail, &process->tail_length, bytes, (size_t)count);
+    write_log(pool, process, bytes, (size_t)count);
+    if (pool->options.on_output)
+        pool->options.on_output(pool->options.output_context, rank, stream, bytes, (size_t)count,
+                                board_nanoseconds());
+}
+
+static void take_launcher_output(struct rank_pool *pool)
+{
+    char bytes[4096];
+    ssize_t count = read(pool->launch.output, bytes, sizeof(bytes));
+    if (count > 0)
+        keep_tail(pool->launcher_tail, &pool->launcher_tail_length, bytes, (size_t)count);
+    else if (count == 0)
+        epoll_ctl(pool->epoll, EPOLL_CTL_DEL, pool->launch.output, NULL);
+}
+
+/* ---- frames ---- */
+
+/* Frames of a rank that keeps its page by messages: its words are written here, and the others are
+ * told where it has arrived. */
+static void take_update(struct rank_pool *pool, int rank, const struct frame *frame)
+{
+    struct update update;
+    struct board_rank *own = &pool->board.page->ranks[rank];
+    if (!update_read(frame->body, frame->length, pool->options.size, &update) ||
+        update.rank != rank)
+        return;
+    if (update.record.sequence > 0) {
+        own->records[(update.record.sequence - 1) % BOARD_RECORDS] = update.record;
+        atomic_store(&own->recorded, update.record.sequence);
+    }
+    if (update.state == BOARD_WAITING && atomic_load(&own->state) != BOARD_WAITING)
+        atomic_store(&own->waiting_since, (uint64_t)board_nanoseconds()); /* by our clock */
+    atomic_store(&own->busy, update.busy);
+    atomic_store(&own->position, update.position);
+    atomic_store(&own->state, update.state);
+    if (update.group < 0)
+        return;
+    struct text body = {0};
+    update_write(&body, &update);
+    for (int other = 0; other < pool->options.size; other++)
+        if (other != rank && !pool_has_lost(pool, other))
+            pool_send(pool, other, FRAME_ARRIVED, &body, NULL, 0);
+    text_free(&body);
+}
+
+static bool take_answer(struct pool_process *process, const struct frame *frame)
+{
+    switch (frame->kind) {
+    case FRAME_READY:
+        process->has_ready = ready_read(frame->body, frame->length, &process->ready);
+        return process->has_ready;
+    case FRAME_FAILED:
+        process->has_failed = failure_read(frame->body, frame->length, &process->failure);
+        process->broken |= process->has_failed && process->failure.broken;
+        return process->has_failed;
+    case FRAME_DATA:
+        text_clear(&process->data);
+        text_add_part(&process->data, frame->body, frame->length);
+        process->has_data = true;
+        return true;
+    default:
+        return false;
+    }
+}
+
+static void take_control(struct rank_pool *pool, int rank)
+{
+    struct pool_process *process = &pool->processes[rank];
+    struct frame frame;
+    enum channel_result result;
+    while ((result = channel_next(&process->control, false, &frame)) == CHANNEL_FRAME) {
+        if (frame.kind == FRAME_UPDATE && !pool->shared)
+            take_update(pool, rank, &frame);
+        else if (!take_answer(process, &frame))
+            break;
+    }
+    if (result == CHANNEL_NOTHING)
+        return;
+    channel_close(&process->control); /* its end, or nonsense */
+    process->control_closed = true;
+}
+
+static void take_guardian(struct rank_pool *pool, int rank)
+{
+    struct pool_process *process = &pool->processes[rank];
+    struct frame frame;
+    enum channel_result result;
+    uint32_t number;
+    while ((result = channel_next(&process->guardian, false, &frame)) == CHANNEL_FRAME) {
+        if (!number_read(frame.body, frame.length, &number))
+            break;
+        if (frame.kind == FRAME_EXITED) {
+            process->ended = true;
+            process->wait_status = (int)number;
+        } else if (frame.kind == FRAME_HALTED) {
+            process->stopped_by = (int)number;
+        }
+    }
+    if (result == CHANNEL_NOTHING)
+        return;
+    channel_close(&process->guardian);
+    process->ended = true;
+}
+
+/* ---- connections ---- */
+
+static struct pending *take_pending(struct rank_pool *pool, int fd)
+{
+    for (struct pending **place = &pool->pending; *place; place = &(*place)->next)
+        if ((*place)->channel.fd == fd) {
+            struct pending *found = *place;
+            *place = found->next;
+            return found;
+        }
+    return NULL;
+}
+
+static void refuse(struct pending *pending)
+{
+    channel_close(&pending->channel);
+    free(pending);
+}
+
+static bool same_token(const char *a, const char *b)
+{
+    unsigned difference = strlen(a) != PROTOCOL_TOKEN;
+    for (int i = 0; i < PROTOCOL_TOKEN && !difference; i++)
+        difference |= (unsigned char)a[i] ^ (unsigned char)b[i];
+    return difference == 0;
+}
+
+static void welcome(struct rank_pool *pool, int rank)
+{
+    struct text body = {0};
+    struct welcome greeting = {pool->options.size, pool->shared};
+    int descriptors[] = {pool->board.fd, pool->board.wake};
+    welcome_write(&body, &greeting);
+    pool_send(pool, rank, FRAME_WELCOME, &body, descriptors, pool->shared ? 2 : 0);
+    text_free(&body);
+}
+
+/* Output that came right behind the hello is in the channel's buffer. */
+static void begin_output(struct rank_pool *pool, const struct hello *hello, struct pending *pending)
+{
+    struct pool_process *process = &pool->processes[hello->rank];
+    int stream = hello->role == ROLE_STDERR;
+    struct channel *channel = &pending->channel;
+    process->output[stream] = channel->fd;
+    pool_watch(pool, channel->fd, SOURCE_OUTPUT, hello->rank, stream);
+    size_t count = channel->in_end - channel->in_first;
+    if (count > 0 && pool->options.on_output)
+        pool->options.on_output(pool->options.output_context, hello->rank, stream,
+                                channel->in + channel->in_first, count, board_nanoseconds());
+    process->printed[stream] += (int64_t)count;
+    channel->fd = -1;
+    refuse(pending);
+}
+
+static bool is_taken(const struct pool_process *process, enum hello_role role)
+{
+    switch (role) {
+    case ROLE_GUARDIAN:
+        return process->guardian.fd >= 0;
+    case ROLE_CONTROL:
+        return process->control.fd >= 0 || process->control_closed;
+    default:
+        return process->output[role == ROLE_STDERR] >= 0;
+    }
+}
+
+static void admit(struct rank_pool *pool, const struct hello *hello, struct pending *pending)
+{
+    struct pool_process *process = &pool->processes[hello->rank];
+    if (hello->role == ROLE_STDOUT || hello->role == ROLE_STDERR) {
+        begin_output(pool, hello, pending);
+        return;
+    }
+    bool control = hello->role == ROLE_CONTROL;
+    struct channel *channel = control ? &process->control : &process->guardian;
+    *channel = pending->channel;
+    channel->most = PROTOCOL_MOST_BODY;
+    pool_watch(pool, channel->fd, control ? SOURCE_CONTROL : SOURCE_GUARDIAN, hello->rank, 0);
+    free(pending);
+    if (!control)
+        return;
+    process->pid = hello->pid;
+    snprintf(process->host, sizeof(process->host), "%s", hello->host);
+    welcome(pool, hello->rank);
+}
+
+static void take_hello(struct rank_pool *pool, int fd)
+{
+    struct pending *pending = take_pending(pool, fd);
+    struct frame frame;
+    struct hello hello;
+    if (!pending)
+        return;
+    enum channel_result result = channel_next(&pending->channel, false, &frame);
+    if (result == CHANNEL_NOTHING) {
+        pending->next = pool->pending;
+        pool->pending = pending;
+        return;
+    }
+    if (result != CHANNEL_FRAME || frame.kind != FRAME_HELLO ||
+        !hello_read(frame.body, frame.length, &hello) || !same_token(hello.token, pool->token) ||
+        hello.rank >= pool->options.size || is_taken(&pool->processes[hello.rank], hello.role))
+        refuse(pending);
+    else
+        admit(pool, &hello, pending);
+}
+
+static void take_connection(struct rank_pool *pool)
+{
+    int fd = listener_accept(&pool->listener), count = 0;
+    for (struct pending *one = pool->pending; one; one = one->next)
+        count++;
+    if (fd < 0)
+        return;
+    if (count >= MOST_PENDING) { /* somebody knocks without end */
+        close(fd);
+        return;
+    }
+    struct pending *pending = memory_zeroed(1, sizeof(*pending));
+    pending->channel.fd = fd;
+    pending->next = pool->pending;
+    pool->pending = pending;
+    pool_watch(pool, fd, SOURCE_PENDING, 0, 0);
+}
+
+void pool_close_pending(struct rank_pool *pool)
+{
+    while (pool->pending) {
+        struct pending *pending = pool->pending;
+        pool->pending = pending->next;
+        refuse(pending);
+    }
+}
+
+void pool_close_process(struct rank_pool *pool, int rank)
+{
+    struct pool_process *process = &pool->processes[rank];
+    channel_close(&process->control);
+    channel_close(&process->guardian);
+    for (int stream = 0; stream < 2; stream++)
+        if (process->output[stream] >= 0)
+            close(process->output[stream]);
+    if (process->log >= 0)
+        close(process->log);
+    text_free(&process->data);
+}
+
+static void take(struct rank_pool *pool, uint64_t packed)
+{
+    int number = (int)(uint32_t)packed, stream = (int)(packed >> 32 & 0xffff);
+    uint64_t count;
+    switch ((enum pool_source)(packed >> 48)) {
+    case SOURCE_LISTENER:
+        take_connection(pool);
+        break;
+    case SOURCE_LAUNCHER:
+        if (launch_has_ended(&pool->launch))
+            epoll_ctl(pool->epoll, EPOLL_CTL_DEL, pool->launch.descriptor, NULL);
+        break;
+    case SOURCE_LAUNCH_OUTPUT:
+        take_launcher_output(pool);
+        break;
+    case SOURCE_WAKE:
+        if (read(pool->board.wake, &count, sizeof(count)) < 0)
+            break; /* somebody else's event took it */
+        break;
+    case SOURCE_PENDING:
+        take_hello(pool, number);
+        break;
+    case SOURCE_CONTROL:
+        take_control(pool, number);
+        break;
+    case SOURCE_GUARDIAN:
+        take_guardian(pool, number);
+        break;
+    case SOURCE_OUTPUT:
+        if (pool->processes[number].output[stream] >= 0)
+            take_output(pool, number, stream);
+        break;
+    }
+}
+
+void pool_pump(struct rank_pool *pool, int milliseconds)
+{
+    struct epoll_event events[MOST_EVENTS];
+    int count = epoll_wait(pool->epoll, events, MOST_EVENTS, milliseconds);
+    for (int i = 0; i < count; i++)
+        take(pool, events[i].data.u64);
+}

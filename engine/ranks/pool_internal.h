@@ -1,0 +1,95 @@
+/* Internal to pool*.c. */
+#ifndef ENGINE_RANKS_POOL_INTERNAL_H
+#define ENGINE_RANKS_POOL_INTERNAL_H
+
+#include "engine/ranks/channel.h"
+#include "engine/ranks/launch.h"
+#include "engine/ranks/pool.h"
+
+enum { POOL_TAIL = 2048, POOL_SEND_SECONDS = 30 };
+
+struct pool_process {
+    struct channel control, guardian;
+    int output[2]; /* -1: not connected, or ended */
+    int64_t pid;
+    char host[65];
+    bool control_closed, ended;
+    int wait_status; /* -1: not known */
+    int stopped_by;
+    int log; /* file of its output, -1 */
+    int64_t printed[2];
+    char tail[POOL_TAIL + 1]; /* the last it printed */
+    size_t tail_length;
+    /* answers */
+    bool has_ready, has_failed, has_data, broken;
+    struct ready ready;
+    struct failure failure; /* the newest */
+    struct text data;
+};
+
+/* A connection that has not said what it is for. */
+struct pending {
+    struct channel channel;
+    struct pending *next;
+};
+
+struct rank_pool {
+    struct rank_pool_options options; /* strings owned */
+    double timeout;
+    bool started;
+    bool shared; /* ranks are on this machine: they map control page and memory */
+    char token[PROTOCOL_TOKEN + 1];
+    struct listener listener;
+    struct launch launch;
+    struct board board;
+    struct pool_process *processes; /* [options.size] */
+    struct pending *pending;
+    int epoll;
+    uint32_t epoch, generation; /* the last ones used; they never come again */
+    char launcher_tail[POOL_TAIL + 1];
+    size_t launcher_tail_length;
+    int log_error;       /* errno of a log that could not be written, told once */
+    struct world *world; /* that uses the processes, or NULL */
+};
+
+/* Handles what is there, waiting up to so many milliseconds for something (-1: for ever). */
+void pool_pump(struct rank_pool *pool, int milliseconds);
+/* Whether the rank's process is gone or its connection is. */
+bool pool_has_lost(const struct rank_pool *pool, int rank);
+/* "was killed by signal 9 (Killed)", after waiting a moment for its guardian to tell. */
+const char *pool_ending_text(struct rank_pool *pool, int rank, char *buffer, int size);
+/* Sends a frame; failing, the rank counts as lost. */
+void pool_send(struct rank_pool *pool, int rank, enum frame_kind kind, const struct text *body,
+               const int *descriptors, int count);
+/* Makes a rank look at its control page (sends it, where it has one of its own). */
+void pool_tell(struct rank_pool *pool, int rank);
+/* Reads or writes memory of a rank on another machine: struct memory_link; the context is a struct
+ * pool_memory. */
+struct pool_memory {
+    struct rank_pool *pool;
+    int rank;
+};
+bool pool_read_memory(void *context, const struct extent *extent, void *bytes,
+                      struct status *status);
+bool pool_write_memory(void *context, const struct extent *extent, const void *bytes,
+                       struct status *status);
+
+/* ---- pool_events.c: what comes over the connections ---- */
+
+enum pool_source {
+    SOURCE_LISTENER,
+    SOURCE_LAUNCHER,
+    SOURCE_LAUNCH_OUTPUT,
+    SOURCE_WAKE,
+    SOURCE_PENDING,
+    SOURCE_CONTROL,
+    SOURCE_GUARDIAN,
+    SOURCE_OUTPUT
+};
+
+/* Adds a descriptor to what pool_pump looks at. */
+void pool_watch(struct rank_pool *pool, int fd, enum pool_source source, int rank, int stream);
+void pool_close_process(struct rank_pool *pool, int rank);
+void pool_close_pending(struct rank_pool *pool);
+
+#endif

@@ -1,0 +1,58 @@
+/* The parts of a rank process. Internal to rank*.c. */
+#ifndef ENGINE_RANKS_RANK_INTERNAL_H
+#define ENGINE_RANKS_RANK_INTERNAL_H
+
+#include "engine/program/executor.h"
+#include "engine/ranks/channel.h"
+#include "engine/ranks/rank_memory.h"
+
+enum { RANK_SEND_SECONDS = 60 };
+
+struct rank_process {
+    struct channel control;
+    struct hello hello;
+    struct welcome welcome;
+    struct board board;
+    struct board_link link;     /* on another machine than the engine */
+    struct comm_engine *engine; /* NULL: a pool of one rank */
+    /* of the present run */
+    struct setup setup;
+    struct config *config;
+    struct device *device; /* what computes; kept from run to run while it is the same */
+    char *device_name;
+    int device_threads;
+    struct rank_memory memory;
+    struct device *memory_device;
+    struct program *program;
+    struct comm *comm;     /* of the run's mesh */
+    struct comm *recorded; /* the same, with records and states: what the executor calls */
+    struct comm_hooks hooks;
+    struct executor *executor;
+    uint64_t meetings[COMM_GROUP_COUNT]; /* how often each group has met */
+    uint32_t epoch, generation;
+    uint64_t busy;
+    bool halted; /* failed, or gave up: runs no more in this epoch */
+    bool told;   /* an idle rank has said so */
+};
+
+/* Makes everything for a run, and says that it is ready; or says why not. */
+void rank_set_up(struct rank_process *rank, const struct frame *frame);
+/* Frees it all but the device. */
+void rank_tear_down(struct rank_process *rank);
+
+/* A communicator that records what goes through it in the control page. */
+struct comm *rank_recorded_comm(struct rank_process *rank);
+/* Meetings and waiting of the mesh's communicator. */
+struct comm_hooks rank_hooks(struct rank_process *rank);
+
+/* On another machine: the page is kept by messages. */
+struct board_link rank_link(struct rank_process *rank);
+
+/* Does what a frame asks for. Ends the process on FRAME_QUIT. */
+void rank_handle(struct rank_process *rank, const struct frame *frame);
+void rank_send(struct rank_process *rank, enum frame_kind kind, const struct text *body);
+void rank_send_failure(struct rank_process *rank, bool broken, const char *reason);
+/* The engine is gone. */
+void rank_leave(void) __attribute__((noreturn));
+
+#endif

@@ -1,0 +1,495 @@
+/* A world of rank processes: twins in this process stand where the ranks stand. */
+#include "engine/ranks/world_pool.h"
+
+#include "engine/base/memory.h"
+
+#include <math.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+static double now(void)
+{
+    return (double)board_nanoseconds() * 1e-9;
+}
+
+static struct pool_world *context_of(const struct world *world)
+{
+    return world->context;
+}
+
+struct board_rank *world_pool_page(const struct world *world, int rank)
+{
+    return &context_of(world)->pool->board.page->ranks[rank];
+}
+
+static bool at_end(const struct run *run)
+{
+    return run->executor->next >= run->program->instruction_count;
+}
+
+static bool has_ended(const struct world *world, int rank)
+{
+    return world->ranks[rank].state == RANK_FAILED || world->ranks[rank].state == RANK_LOST;
+}
+
+/* How many instructions of its present step the rank has run. */
+static int done_by(const struct world *world, int rank)
+{
+    uint64_t position = atomic_load(&world_pool_page(world, rank)->position);
+    return board_epoch(position) == context_of(world)->ranks[rank].epoch ? board_number(position)
+                                                                         : 0;
+}
+
+static void command(struct world *world, int rank, int limit)
+{
+    struct pool_world *context = context_of(world);
+    atomic_store(&world_pool_page(world, rank)->command,
+                 board_pair(context->ranks[rank].epoch, (uint32_t)limit));
+    pool_tell(context->pool, rank);
+}
+
+void world_pool_begin_epoch(struct world *world, int rank)
+{
+    struct pool_world *context = context_of(world);
+    struct board_rank *page = world_pool_page(world, rank);
+    context->ranks[rank].epoch = ++context->pool->epoch;
+    context->ranks[rank].busy = 0;
+    context->ranks[rank].moved = now();
+    atomic_store(&page->step, (uint32_t)world->ranks[rank].run->step);
+    atomic_store(&page->cancelled, 0);
+}
+
+static bool pool_allow(struct world *world, int index, int limit, struct status *status)
+{
+    struct world_rank *rank = &world->ranks[index];
+    if (has_ended(world, index))
+        return status_fail(status, STATUS_INVALID, "rank %d %s: %s", index,
+                           rank->state == RANK_LOST ? "was lost" : "failed", rank->reason);
+    bool next_step = at_end(rank->run);
+    if (!run_prepare(rank->run, status))
+        return false;
+    if (next_step)
+        world_pool_begin_epoch(world, index);
+    rank->allowed = limit;
+    context_of(world)->ranks[index].moved = now();
+    command(world, index, limit);
+    return true;
+}
+
+static void pool_hold(struct world *world, int index)
+{
+    struct world_rank *rank = &world->ranks[index];
+    if (has_ended(world, index) || at_end(rank->run))
+        return;
+    /* nothing that has begun can be taken back: the rank looks before its next instruction */
+    int next = done_by(world, index);
+    bool waits = atomic_load(&world_pool_page(world, index)->state) == BOARD_WAITING;
+    rank->allowed = next + waits;
+    command(world, index, rank->allowed);
+}
+
+/* ---- what the ranks have done ---- */
+
+static void count_sent(const struct program *program, int from, int to, enum op op, int peer,
+                       int *count)
+{
+    for (int i = from; i < to; i++)
+        *count +=
+            program->instructions[i].op == op && program->instructions[i].parameters.peer == peer;
+}
+
+/* Messages between two ranks are received in the order in which they were sent, within the step. */
+static bool pool_has_message(const struct world *world, int index)
+{
+    const struct run *run = world->ranks[index].run;
+    int peer = world_standing(world, index)->parameters.peer, sent = 0, received = 0;
+    const struct run *other = world->ranks[peer].run;
+    if (other->step != run->step)
+        return other->step > run->step;
+    count_sent(other->program, 0, other->executor->next, OP_SEND, index, &sent);
+    count_sent(run->program, 0, run->executor->next, OP_RECEIVE, peer, &received);
+    return sent > received;
+}
+
+/* The state of a rank whose twin stands where it stands. A rank that has arrived and moves data is
+ * running: others may be through already, and wait in the next collective. */
+static void settle(struct world *world, int index)
+{
+    struct world_rank *rank = &world->ranks[index];
+    struct board_rank *page = world_pool_page(world, index);
+    if (has_ended(world, index))
+        return;
+    enum board_state state = (enum board_state)atomic_load(&page->state);
+    if (done_by(world, index) > rank->run->executor->next)
+        state = BOARD_RUNNING; /* what was just read is of a later instruction */
+    bool may = !at_end(rank->run) && rank->run->executor->next < rank->allowed;
+    switch (state) {
+    case BOARD_WAITING:
+        rank->state = RANK_WAITING;
+        rank->waiting_since = (double)atomic_load(&page->waiting_since) * 1e-9;
+        break;
+    case BOARD_RUNNING:
+    case BOARD_MOVING:
+        rank->state = RANK_RUNNING;
+        break;
+    default:
+        rank->state = may ? RANK_RUNNING : RANK_STOPPED;
+    }
+}
+
+static void give(const struct world *world, int index, enum world_event_kind kind,
+                 struct world_event *event)
+{
+    const struct run *run = world->ranks[index].run;
+    *event = (struct world_event){kind, index, run->step, run->executor->next};
+}
+
+/* Moves the twin on by one instruction that the rank has run. */
+static void count_one(struct world *world, int index, struct world_event *event)
+{
+    struct world_rank *rank = &world->ranks[index];
+    struct pool_rank_run *own = &context_of(world)->ranks[index];
+    struct status status = STATUS_NONE;
+    uint64_t busy = atomic_load(&world_pool_page(world, index)->busy);
+    give(world, index, WORLD_DONE, event);
+    if (!run_complete(rank->run, (double)(busy - own->busy) * 1e-9, &status)) {
+        event->kind = WORLD_FAILED;
+        rank->state = RANK_FAILED;
+        snprintf(rank->reason, sizeof(rank->reason), "%s", status.text);
+    }
+    own->busy = busy;
+}
+
+static bool is_behind(const struct run *a, const struct run *b)
+{
+    return a->step != b->step ? a->step < b->step : a->executor->next < b->executor->next;
+}
+
+static bool take_done(struct world *world, struct world_event *event)
+{
+    int chosen = -1;
+    for (int rank = 0; rank < world->size; rank++) {
+        const struct run *run = world->ranks[rank].run;
+        bool news = !has_ended(world, rank) && done_by(world, rank) > run->executor->next;
+        if (news && (chosen < 0 || is_behind(run, world->ranks[chosen].run)))
+            chosen = rank;
+    }
+    if (chosen >= 0)
+        count_one(world, chosen, event);
+    for (int rank = 0; rank < world->size; rank++)
+        settle(world, rank);
+    return chosen >= 0;
+}
+
+/* ---- ends ---- */
+
+static void add_last_words(const struct pool_process *process, char *reason, size_t size)
+{
+    size_t used = strlen(reason), length = process->tail_length;
+    while (length > 0 && process->tail[length - 1] == '\n')
+        length--;
+    if (length == 0 || size - used < 40)
+        return;
+    size_t room = size - used - 20, first = length > room ? length - room : 0;
+    snprintf(reason + used, size - used, "; it printed: %.*s", (int)(length - first),
+             process->tail + first);
+}
+
+/* Whether the instruction that it stands before may have been begun. */
+static void mark_torn(struct world *world, int index)
+{
+    struct run *run = world->ranks[index].run;
+    run->executor->torn = !at_end(run);
+}
+
+static void lose(struct world *world, int index, const char *what, struct world_event *event)
+{
+    struct world_rank *rank = &world->ranks[index];
+    struct rank_pool *pool = context_of(world)->pool;
+    char place[160] = "the end of its step";
+    if (!at_end(rank->run))
+        program_instruction_text(rank->run->program, rank->run->executor->next, place,
+                                 sizeof(place));
+    snprintf(rank->reason, sizeof(rank->reason), "process %lld of rank %d %s, at %s",
+             (long long)pool->processes[index].pid, index, what, place);
+    add_last_words(&pool->processes[index], rank->reason, sizeof(rank->reason));
+    rank->state = RANK_LOST;
+    mark_torn(world, index);
+    give(world, index, WORLD_LOST, event);
+}
+
+static bool take_lost(struct world *world, struct world_event *event)
+{
+    struct rank_pool *pool = context_of(world)->pool;
+    char text[160];
+    for (int rank = 0; rank < world->size; rank++)
+        if (!has_ended(world, rank) && pool_has_lost(pool, rank)) {
+            pool_ending_text(pool, rank, text, sizeof(text));
+            if (done_by(world, rank) > world->ranks[rank].run->executor->next)
+                return take_done(world, event); /* what it did before comes first */
+            lose(world, rank, text, event);
+            return true;
+        }
+    return false;
+}
+
+static bool take_failed(struct world *world, struct world_event *event)
+{
+    struct pool_world *context = context_of(world);
+    for (int index = 0; index < world->size; index++) {
+        struct pool_process *process = &context->pool->processes[index];
+        if (!process->has_failed || has_ended(world, index))
+            continue;
+        process->has_failed = false;
+        if (process->failure.epoch != context->ranks[index].epoch)
+            continue; /* of something that is over */
+        struct world_rank *rank = &world->ranks[index];
+        snprintf(rank->reason, sizeof(rank->reason), "%.399s", process->failure.reason);
+        rank->state = RANK_FAILED;
+        mark_torn(world, index);
+        give(world, index, WORLD_FAILED, event);
+        return true;
+    }
+    return false;
+}
+
+static bool take_mismatch(struct world *world, struct world_event *event)
+{
+    for (int rank = 0; rank < world->size; rank++) {
+        struct pool_rank_run *own = &context_of(world)->ranks[rank];
+        bool differs = world->ranks[rank].state == RANK_WAITING && world_disagrees(world, rank);
+        bool news = differs && !own->told_mismatch;
+        own->told_mismatch = differs;
+        if (news) {
+            give(world, rank, WORLD_MISMATCH, event);
+            return true;
+        }
+    }
+    return false;
+}
+
+/* Whether it should be moving on by itself. A rank that waits for others does not count. */
+static bool should_move(const struct world *world, int index)
+{
+    const struct world_rank *rank = &world->ranks[index];
+    enum board_state state = (enum board_state)atomic_load(&world_pool_page(world, index)->state);
+    return state == BOARD_RUNNING || state == BOARD_MOVING ||
+           (state == BOARD_IDLE && !at_end(rank->run) && rank->run->executor->next < rank->allowed);
+}
+
+/* A rank that computes for too long, hangs, or was stopped. One that waits for data of another is
+ * only blamed when all others that move data do, too. */
+static bool take_stuck(struct world *world, struct world_event *event)
+{
+    struct pool_world *context = context_of(world);
+    int stuck = -1;
+    for (int rank = 0; rank < world->size; rank++) {
+        struct pool_rank_run *own = &context->ranks[rank];
+        struct board_rank *page = world_pool_page(world, rank);
+        uint64_t position = atomic_load(&page->position);
+        uint32_t state = atomic_load(&page->state);
+        if (position != own->seen_position || state != own->seen_state || has_ended(world, rank) ||
+            !should_move(world, rank))
+            own->moved = now();
+        own->seen_position = position;
+        own->seen_state = state;
+        if (now() - own->moved < context->pool->timeout)
+            continue;
+        bool guilty = context->pool->processes[rank].stopped_by || state != BOARD_MOVING;
+        if (stuck < 0 || guilty)
+            stuck = rank;
+        if (guilty)
+            break;
+    }
+    if (stuck < 0)
+        return false;
+    char text[120], by[60] = "";
+    if (context->pool->processes[stuck].stopped_by)
+        snprintf(by, sizeof(by), " and was stopped by signal %d (%s)",
+                 context->pool->processes[stuck].stopped_by,
+                 strsignal(context->pool->processes[stuck].stopped_by));
+    snprintf(text, sizeof(text), "does not answer for %g s%s", context->pool->timeout, by);
+    context->pool->processes[stuck].broken = true;
+    lose(world, stuck, text, event);
+    return true;
+}
+
+/* ---- events ---- */
+
+static bool take_event(struct world *world, struct world_event *event)
+{
+    return take_done(world, event) || take_failed(world, event) || take_lost(world, event) ||
+           take_mismatch(world, event) || take_stuck(world, event);
+}
+
+static bool pool_next(struct world *world, double seconds, struct world_event *event)
+{
+    struct rank_pool *pool = context_of(world)->pool;
+    double deadline = now() + seconds;
+    if (take_done(world, event))
+        return true;
+    for (;;) {
+        pool_pump(pool, 0);
+        if (take_event(world, event))
+            return true;
+        double left = deadline - now();
+        if (left <= 0)
+            return false;
+        /* said before the last look, so that nothing done meanwhile is slept over */
+        atomic_store(&pool->board.page->engine_sleeps, 1);
+        bool got = take_event(world, event);
+        if (!got)
+            pool_pump(pool, left < 0.25 ? (int)ceil(left * 1000) : 250);
+        atomic_store(&pool->board.page->engine_sleeps, 0);
+        if (got)
+            return true;
+    }
+}
+
+static bool pool_is_quiet(const struct world *world)
+{
+    for (int rank = 0; rank < world->size; rank++) {
+        if (has_ended(world, rank))
+            continue;
+        enum board_state state =
+            (enum board_state)atomic_load(&world_pool_page(world, rank)->state);
+        bool waits = state == BOARD_WAITING;
+        if (done_by(world, rank) > world->ranks[rank].run->executor->next ||
+            pool_has_lost(context_of(world)->pool, rank) || (!waits && should_move(world, rank)) ||
+            (waits && (world->ranks[rank].state != RANK_WAITING ||
+                       (world_is_complete(world, rank) && !world_disagrees(world, rank)))))
+            return false;
+    }
+    return true;
+}
+
+/* ---- stopping and going back ---- */
+
+static bool is_idle(const struct world *world, int rank)
+{
+    uint32_t state = atomic_load(&world_pool_page(world, rank)->state);
+    return state == BOARD_IDLE || state == BOARD_FAILED || state == BOARD_STARTING;
+}
+
+bool world_pool_stop(struct world *world, struct status *status)
+{
+    struct rank_pool *pool = context_of(world)->pool;
+    double deadline = now() + pool->timeout;
+    for (int rank = 0; rank < world->size; rank++) {
+        uint32_t epoch = context_of(world)->ranks[rank].epoch;
+        atomic_store(&world_pool_page(world, rank)->cancelled, epoch);
+        world->ranks[rank].allowed = 0;
+        command(world, rank, 0);
+    }
+    for (int rank = 0; rank < world->size; rank++)
+        while (!is_idle(world, rank) || pool_has_lost(pool, rank)) {
+            if (pool_has_lost(pool, rank))
+                return status_fail(status, STATUS_IO, "rank %d was lost", rank);
+            if (now() > deadline)
+                return status_fail(status, STATUS_IO, "rank %d does not stop", rank);
+            atomic_store(&pool->board.page->engine_sleeps, 1);
+            if (!is_idle(world, rank))
+                pool_pump(pool, 50);
+            board_ring(&pool->board, rank); /* it may just have gone to sleep */
+        }
+    return true;
+}
+
+/* The last step at or before `step` whose beginning all ranks can restore. */
+static int common_point(const struct world *world, int step)
+{
+    for (int rank = 0; rank < world->size; rank++) {
+        int before = run_point_before(world->ranks[rank].run, step);
+        if (before < step) {
+            step = before;
+            rank = -1;
+        }
+    }
+    return step;
+}
+
+/* Runs all ranks to the end of their step. */
+static bool finish_step(struct world *world, struct status *status)
+{
+    struct world_event event;
+    char text[600];
+    for (int rank = 0; rank < world->size; rank++)
+        if (!pool_allow(world, rank, world->ranks[rank].run->program->instruction_count, status))
+            return false;
+    for (bool ended = false; !ended;) {
+        ended = true;
+        for (int rank = 0; rank < world->size; rank++)
+            ended = ended && at_end(world->ranks[rank].run);
+        if (ended)
+            break;
+        bool got = pool_next(world, 0.5, &event);
+        if (got && event.kind != WORLD_DONE)
+            return status_fail(status, STATUS_INTERNAL, "%s",
+                               event.kind == WORLD_MISMATCH
+                                   ? world_waiting_text(world, event.rank, text, sizeof(text))
+                                   : world->ranks[event.rank].reason);
+        if (!got && pool_is_quiet(world))
+            return status_fail(status, STATUS_INTERNAL, "no rank can go on");
+    }
+    return true;
+}
+
+static bool restore(struct world *world, int step, struct status *status)
+{
+    for (int index = 0; index < world->size; index++) {
+        struct world_rank *rank = &world->ranks[index];
+        rank->state = RANK_STOPPED;
+        rank->allowed = 0;
+        rank->reason[0] = '\0';
+        context_of(world)->ranks[index].told_mismatch = false;
+        if (!run_restore(rank->run, step, status))
+            return false;
+        world_pool_begin_epoch(world, index);
+    }
+    board_begin_anew(&context_of(world)->pool->board, ++context_of(world)->pool->generation);
+    for (int rank = 0; rank < world->size; rank++)
+        command(world, rank, 0);
+    return true;
+}
+
+static bool pool_go_to_step(struct world *world, int step, struct status *status)
+{
+    for (int rank = 0; rank < world->size; rank++)
+        if (world->ranks[rank].state == RANK_LOST)
+            return status_fail(status, STATUS_INVALID, "rank %d was lost: %s", rank,
+                               world->ranks[rank].reason);
+    int from = common_point(world, step);
+    if (!world_pool_stop(world, status) || !restore(world, from, status))
+        return false;
+    for (; from < step; from++)
+        if (!finish_step(world, status))
+            return false;
+    for (int index = 0; index < world->size; index++) {
+        bool next_step = at_end(world->ranks[index].run);
+        if (!run_prepare(world->ranks[index].run, status))
+            return false;
+        if (next_step)
+            world_pool_begin_epoch(world, index);
+        world->ranks[index].allowed = 0;
+        command(world, index, 0);
+        settle(world, index);
+    }
+    return true;
+}
+
+static void pool_world_free(struct world *world)
+{
+    world_pool_release(world);
+}
+
+const struct world_ops world_pool_ops = {
+    .name = "processes",
+    .free = pool_world_free,
+    .allow = pool_allow,
+    .hold = pool_hold,
+    .next = pool_next,
+    .is_quiet = pool_is_quiet,
+    .go_to_step = pool_go_to_step,
+    .has_message = pool_has_message,
+};

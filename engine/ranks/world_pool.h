@@ -1,0 +1,38 @@
+/* A world whose ranks are the processes of a pool. Internal to world_pool*.c. */
+#ifndef ENGINE_RANKS_WORLD_POOL_H
+#define ENGINE_RANKS_WORLD_POOL_H
+
+#include "engine/ranks/pool_internal.h"
+#include "engine/ranks/rank_memory.h"
+#include "engine/ranks/world_internal.h"
+
+/* The engine's side of one rank. */
+struct pool_rank_run {
+    struct pool_memory link;
+    struct rank_memory memory;
+    struct device *device; /* on which the twin was made */
+    uint32_t epoch;        /* of the step that it is in */
+    uint64_t busy;         /* nanoseconds of it that the twin has counted */
+    bool told_mismatch;
+    uint64_t seen_position; /* when it was last seen to move, and where */
+    uint32_t seen_state;
+    double moved;
+};
+
+struct pool_world {
+    struct rank_pool *pool;
+    struct device *device; /* borrowed: answers for sizes */
+    struct pool_rank_run *ranks;
+};
+
+extern const struct world_ops world_pool_ops;
+
+struct board_rank *world_pool_page(const struct world *world, int rank);
+/* Begins an epoch: the rank stands before the first instruction of its twin's step. */
+void world_pool_begin_epoch(struct world *world, int rank);
+/* Gives ranks back to the pool, which is not sound when one of them does not stop. */
+void world_pool_release(struct world *world);
+/* Stops all ranks, also those that wait for others. False: one was lost, or does not stop. */
+bool world_pool_stop(struct world *world, struct status *status);
+
+#endif

@@ -1,0 +1,584 @@
+/* Rank processes: they give the bits of the same ranks in one process, whatever happens to one of
+ * them is told, and nothing is left of them. This executable is also the rank: "test_pool rank". */
+/* labels: threads */
+#include "helper_world.h"
+
+#include "engine/base/memory.h"
+#include "engine/program/faults.h"
+#include "engine/ranks/pool.h"
+#include "engine/ranks/rank.h"
+#include "engine/ranks/world_internal.h"
+
+#include <dirent.h>
+#include <errno.h>
+#include <setjmp.h>
+#include <signal.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/wait.h>
+#include <time.h>
+#include <unistd.h>
+
+#include <cmocka.h>
+
+enum { FLOOD_BYTES = 256 << 20, PATIENCE_SECONDS = 60 };
+
+/* ---- in the rank ---- */
+
+/* 1: it ends itself; 2: it prints without end. */
+static void misbehave(int signal)
+{
+    static const char line[] = "all work and no play makes a rank a dull process, over and over\n";
+    if (signal == SIGUSR1)
+        _exit(42);
+    for (size_t printed = 0; printed < FLOOD_BYTES;) {
+        ssize_t count = write(STDERR_FILENO, line, sizeof(line) - 1);
+        printed += count > 0 ? (size_t)count : 0;
+    }
+}
+
+static int be_rank(void)
+{
+    struct status status = STATUS_NONE;
+    signal(SIGUSR1, misbehave);
+    signal(SIGUSR2, misbehave);
+    if (!rank_serve(&status))
+        fprintf(stderr, "%s\n", status.text);
+    return 1;
+}
+
+/* ---- in the tests ---- */
+
+struct printed {
+    int64_t bytes[16];
+    char last[256];
+};
+
+static void count_output(void *context, int rank, int stream, const char *bytes, size_t length,
+                         int64_t nanoseconds)
+{
+    struct printed *printed = context;
+    (void)stream, (void)nanoseconds;
+    printed->bytes[rank] += (int64_t)length;
+    snprintf(printed->last, sizeof(printed->last), "%.*s", (int)length, bytes);
+}
+
+struct fixture {
+    struct rank_pool *pool;
+    struct config *config;
+    struct device *device;
+    struct printed printed;
+    const char *overrides[8];
+    struct config_search search;
+};
+
+static const char *const directories[] = {LOCKSTEP_SOURCE_DIR "/configs"};
+
+static double now(void)
+{
+    struct timespec time;
+    clock_gettime(CLOCK_MONOTONIC, &time);
+    return (double)time.tv_sec + 1e-9 * (double)time.tv_nsec;
+}
+
+static void prepare_environment(void)
+{
+    char folder[512], options[512];
+    snprintf(folder, sizeof(folder), "%s", LOCKSTEP_BINARY);
+    *strrchr(folder, '/') = '\0';
+    setenv("LOCKSTEP_MODULE_PATH", folder, 1);
+    snprintf(options, sizeof(options), "%s:detect_leaks=0:handle_segv=0",
+             getenv("ASAN_OPTIONS") ? getenv("ASAN_OPTIONS") : "");
+    setenv("ASAN_OPTIONS", options, 1); /* MPI leaks; and signals are to be seen as they are */
+}
+
+static void need_mpirun(void)
+{
+    if (system("command -v mpirun >/dev/null") == 0)
+        return;
+    print_message("no mpirun: runs of several rank processes are not tested\n");
+    skip();
+}
+
+static struct rank_pool *start_pool(struct fixture *it, int size, double timeout)
+{
+    struct status status = STATUS_NONE;
+    struct rank_pool_options options = {.size = size,
+                                        .timeout = timeout,
+                                        .threads = 1,
+                                        .on_output = count_output,
+                                        .output_context = &it->printed};
+    struct rank_pool *pool = rank_pool_create(&options, &status);
+    if (!pool)
+        fail_msg("%s", status.text);
+    return pool;
+}
+
+static void load(struct fixture *it, const char *name, int tokens)
+{
+    static char size[64];
+    struct status status = STATUS_NONE;
+    snprintf(size, sizeof(size), "data.micro_batch_size=%d", tokens);
+    const char *overrides[] = {
+        size,
+        "base_model.hidden_size=32",
+        "base_model.decoder.block.mixer.head_size=8",
+        "base_model.decoder.block.mlp.intermediate_size=48",
+        "data.maximum_document_length=24",
+        "training.train_iters=3",
+    };
+    memcpy(it->overrides, overrides, sizeof(overrides));
+    it->search = (struct config_search){directories, 1, it->overrides, ARRAY_LENGTH(overrides)};
+    config_free(it->config);
+    it->config = config_load(&it->search, name, &status);
+    if (!it->config)
+        fail_msg("%s", status.text);
+}
+
+static void begin(struct fixture *it, int ranks, double timeout)
+{
+    struct status status = STATUS_NONE;
+    *it = (struct fixture){0};
+    need_mpirun();
+    it->pool = start_pool(it, ranks, timeout);
+    it->device = device_open("cpu", &(struct device_options){.threads = 1}, &status);
+    assert_non_null(it->device);
+}
+
+static void end(struct fixture *it)
+{
+    rank_pool_free(it->pool);
+    config_free(it->config);
+    device_close(it->device);
+}
+
+static struct world *make_world(struct fixture *it, const struct run_options *options)
+{
+    struct status status = STATUS_NONE;
+    struct world *world =
+        world_create_in_pool(it->pool, it->config, &it->search, it->device, options, &status);
+    if (!world)
+        fail_msg("%s", status.text);
+    return world;
+}
+
+static void allow_all(struct world *world)
+{
+    struct status status = STATUS_NONE;
+    for (int rank = 0; rank < world->size; rank++)
+        if (!world_allow(world, rank, world->ranks[rank].run->program->instruction_count, &status))
+            fail_msg("%s", status.text);
+}
+
+static bool all_at_end(const struct world *world)
+{
+    for (int rank = 0; rank < world->size; rank++)
+        if (run_next(world->ranks[rank].run) < world->ranks[rank].run->program->instruction_count)
+            return false;
+    return true;
+}
+
+/* Takes events until one is not WORLD_DONE, or all ranks are at the end of their step. */
+static enum world_event_kind run_on(struct world *world, struct world_event *event)
+{
+    double deadline = now() + PATIENCE_SECONDS;
+    while (!all_at_end(world) && now() < deadline) {
+        if (!world_next(world, 0.2, event))
+            continue;
+        if (event->kind != WORLD_DONE)
+            return event->kind;
+    }
+    if (!all_at_end(world))
+        fail_msg("nothing happens any more");
+    return WORLD_DONE;
+}
+
+static void run_step_of(struct world *world)
+{
+    struct world_event event;
+    allow_all(world);
+    if (run_on(world, &event) != WORLD_DONE)
+        fail_msg("rank %d: %s", event.rank, world->ranks[event.rank].reason);
+}
+
+/* ---- the same bits ---- */
+
+static void check_same_bits(struct fixture *it, const char *name, int tokens, int steps)
+{
+    struct status status = STATUS_NONE;
+    struct run_options options = {.plan = PLAN_KEEP, .keep_points = true};
+    char text[600];
+    load(it, name, tokens);
+    struct world *here = world_create(it->config, it->device, &options, &status);
+    struct world *there = make_world(it, &options);
+    assert_non_null(here);
+    for (int step = 0; step < steps; step++) {
+        struct step_report ours, theirs;
+        if (!world_finish_step(here, text))
+            fail_msg("%s", text);
+        run_step_of(there);
+        assert_true(world_is_quiet(there));
+        if (world_bits(here) != world_bits(there))
+            fail_msg("%s: other bits in processes, step %d", name, step + 1);
+        assert_true(world_report(here, step, &ours) && world_report(there, step, &theirs));
+        assert_memory_equal(&ours.loss, &theirs.loss, sizeof(ours.loss));
+        assert_memory_equal(&ours.gradient_norm, &theirs.gradient_norm, sizeof(double));
+    }
+    /* half a step on, then back to a saved step, and there again */
+    uint64_t bits = world_bits(there);
+    if (steps > 1) {
+        for (int rank = 0; rank < there->size; rank++)
+            assert_true(world_allow(there, rank, 40 + 7 * rank, &status));
+        struct world_event event;
+        while (world_next(there, 0, &event))
+            assert_int_equal(event.kind, WORLD_DONE);
+        if (!world_go_to_step(there, steps - 1, &status))
+            fail_msg("%s", status.text);
+        run_step_of(there);
+        if (world_bits(there) != bits)
+            fail_msg("%s: other bits after going back", name);
+    }
+    world_free(here);
+    world_free(there);
+}
+
+static void test_bits(void **state)
+{
+    struct fixture it;
+    (void)state;
+    begin(&it, 8, 0);
+    check_same_bits(&it, "llama/dp2", 64, 2);
+    check_same_bits(&it, "llama/pp2s1_bf4", 64, 2);
+    check_same_bits(&it, "gpt_2/stp2", 64, 1);
+    check_same_bits(&it, "llama/dp2_stp2_pp2s2_bf4", 64, 2);
+    end(&it);
+}
+
+/* ---- standing, waiting, going on ---- */
+
+static void test_waiting(void **state)
+{
+    struct fixture it;
+    struct run_options options = {.plan = PLAN_KEEP};
+    struct status status = STATUS_NONE;
+    struct world_event event;
+    bool missing[2];
+    char text[600];
+    (void)state;
+    begin(&it, 2, 0);
+    load(&it, "llama/tp2", 64);
+    struct world *world = make_world(&it, &options);
+    /* rank 0 alone, one instruction at a time, until it has to wait for rank 1 */
+    assert_true(world_is_quiet(world));
+    double deadline = now() + PATIENCE_SECONDS;
+    int done = 0;
+    while (now() < deadline && !world_is_meeting(world, 0)) {
+        assert_true(world_allow(world, 0, done + 1, &status));
+        while (!world_next(world, 0.2, &event))
+            assert_true(now() < deadline);
+        assert_int_equal(event.kind, WORLD_DONE);
+        assert_int_equal(event.rank, 0);
+        assert_int_equal(event.instruction, done++);
+        assert_int_equal(run_next(world->ranks[0].run), done);
+    }
+    assert_true(done > 0);
+    assert_true(world_allow(world, 0, done + 1, &status));
+    while (world->ranks[0].state != RANK_WAITING && now() < deadline)
+        assert_false(world_next(world, 0.01, &event));
+    assert_true(world_is_quiet(world));
+    assert_int_equal(world_waits_for(world, 0, missing), 1);
+    assert_true(missing[1]);
+    world_waiting_text(world, 0, text, sizeof(text));
+    assert_non_null(strstr(text, "rank 0 waits in "));
+    assert_true(world->ranks[0].waiting_since > now() - PATIENCE_SECONDS);
+    /* a rank that waits gives up when all go back, and nothing is broken by it */
+    assert_true(world_go_to_step(world, 0, &status));
+    assert_int_equal(run_next(world->ranks[0].run), 0);
+    run_step_of(world);
+    /* a rank is held before its next instruction */
+    allow_all(world);
+    world_hold(world, 0);
+    world_hold(world, 1);
+    while (!world_is_quiet(world))
+        world_next(world, 0.05, &event);
+    int stands = run_next(world->ranks[0].run);
+    assert_true(stands < world->ranks[0].run->program->instruction_count);
+    run_step_of(world);
+    world_free(world);
+    assert_true(rank_pool_is_sound(it.pool));
+    end(&it);
+}
+
+static bool change(const char *fault, struct run_options *options)
+{
+    options->change = faults_change;
+    options->change_context = (void *)fault;
+    return faults_check(fault, NULL);
+}
+
+/* A rank that comes to another collective is found at once, by all who meet there. */
+static void test_mismatch(void **state)
+{
+    struct fixture it;
+    struct run_options options = {.plan = PLAN_KEEP};
+    struct world_event event;
+    char text[600];
+    (void)state;
+    begin(&it, 2, 0);
+    load(&it, "llama/tp2", 64);
+    assert_true(change("drop:rank=1,op=all_reduce,nth=1", &options));
+    struct world *world = make_world(&it, &options);
+    allow_all(world);
+    enum world_event_kind kind = run_on(world, &event);
+    world_waiting_text(world, event.rank, text, sizeof(text));
+    print_message("%s\n", text);
+    assert_int_equal(kind, WORLD_MISMATCH);
+    assert_non_null(strstr(text, "but rank"));
+    world_free(world);
+    assert_true(rank_pool_is_sound(it.pool)); /* nothing had moved */
+    options.change = NULL;
+    world = make_world(&it, &options);
+    run_step_of(world);
+    world_free(world);
+    end(&it);
+}
+
+/* ---- what happens to ranks ---- */
+
+/* Rank 1 is struck in the middle of a step; what it had computed can be read, the next run works.
+ */
+static void strike(struct fixture *it, int signal, const char *expected)
+{
+    struct run_options options = {.plan = PLAN_KEEP};
+    struct world_event event;
+    struct rank_process_state victim;
+    struct status status = STATUS_NONE;
+    struct world *world = make_world(it, &options);
+    const struct run *run = world->ranks[1].run;
+    int before = run->program->instruction_count / 4;
+    while (before > 0 && (op_is_collective(run->program->instructions[before].op) ||
+                          op_is_collective(run->program->instructions[before - 1].op)))
+        before--;
+    for (int rank = 0; rank < 2; rank++)
+        assert_true(world_allow(world, rank, before, &status));
+    double deadline = now() + PATIENCE_SECONDS;
+    while (run_next(run) < before && now() < deadline)
+        world_next(world, 0.1, &event);
+    assert_int_equal(run_next(run), before);
+    rank_pool_describe(it->pool, 1, &victim);
+    assert_true(victim.pid > 0 && !victim.ended);
+    assert_int_equal(kill((pid_t)victim.pid, signal), 0);
+    allow_all(world);
+    assert_int_equal(run_on(world, &event), WORLD_LOST);
+    assert_int_equal(event.rank, 1);
+    assert_int_equal(world->ranks[1].state, RANK_LOST);
+    print_message("%s\n", world->ranks[1].reason);
+    assert_non_null(strstr(world->ranks[1].reason, expected));
+    assert_false(world_allow(world, 1, before + 1, &status));
+    /* the last thing that it has surely computed */
+    int value = run->program->instructions[before - 1].outputs[0], elements = 0;
+    assert_true(executor_holds(run->executor, value));
+    struct tensor tensor = executor_tensor(run->executor, value);
+    for (int64_t i = 0; i < shape_elements(tensor.shape); i++)
+        elements += tensor_load(&tensor, i) != 0;
+    assert_true(elements > 0);
+    /* the other one waits for it, or is through */
+    while (!world_is_quiet(world) && now() < deadline)
+        world_next(world, 0.1, &event);
+    assert_true(world_is_quiet(world));
+    assert_int_not_equal(world->ranks[0].state, RANK_LOST);
+    world_free(world);
+    assert_false(rank_pool_is_sound(it->pool));
+    world = make_world(it, &options);
+    run_step_of(world);
+    world_free(world);
+    assert_true(rank_pool_is_sound(it->pool));
+}
+
+static void test_strikes(void **state)
+{
+    struct fixture it;
+    (void)state;
+    begin(&it, 2, 2);
+    load(&it, "llama/tp2", 64);
+    strike(&it, SIGKILL, "was killed by signal 9");
+    strike(&it, SIGSEGV, "was killed by signal 11");
+    strike(&it, SIGUSR1, "ended with exit status 42");
+    strike(&it, SIGSTOP, "was stopped by signal 19");
+    end(&it);
+}
+
+static void test_flood(void **state)
+{
+    struct fixture it;
+    struct run_options options = {.plan = PLAN_KEEP};
+    struct rank_process_state talker;
+    (void)state;
+    begin(&it, 2, 0);
+    load(&it, "llama/dp2", 64);
+    struct world *world = make_world(&it, &options);
+    rank_pool_describe(it.pool, 1, &talker);
+    assert_int_equal(kill((pid_t)talker.pid, SIGUSR2), 0);
+    run_step_of(world);
+    double deadline = now() + PATIENCE_SECONDS;
+    while (it.printed.bytes[1] < FLOOD_BYTES && now() < deadline)
+        rank_pool_poll(it.pool, 0.1);
+    assert_true(it.printed.bytes[1] >= FLOOD_BYTES);
+    assert_non_null(strstr(it.printed.last, "a dull process"));
+    rank_pool_describe(it.pool, 1, &talker);
+    assert_true(talker.printed[1] == it.printed.bytes[1] && it.printed.bytes[0] == 0);
+    run_step_of(world);
+    world_free(world);
+    end(&it);
+}
+
+/* ---- beginning and ending ---- */
+
+static int count_descriptors(void)
+{
+    DIR *folder = opendir("/proc/self/fd");
+    int count = 0;
+    while (readdir(folder))
+        count++;
+    closedir(folder);
+    return count;
+}
+
+/* Processes, of whatever parent, that were started with the token of this test in their
+ * environment. */
+static int count_relatives(void)
+{
+    DIR *folder = opendir("/proc");
+    int count = 0;
+    for (struct dirent *entry; (entry = readdir(folder));) {
+        char path[300], buffer[65536];
+        snprintf(path, sizeof(path), "/proc/%s/environ", entry->d_name);
+        FILE *file = strspn(entry->d_name, "0123456789") == strlen(entry->d_name) &&
+                             atoi(entry->d_name) != getpid()
+                         ? fopen(path, "r")
+                         : NULL;
+        size_t length = file ? fread(buffer, 1, sizeof(buffer), file) : 0;
+        if (file)
+            fclose(file);
+        count += memmem(buffer, length, getenv("LOCKSTEP_TEST_FAMILY"),
+                        strlen(getenv("LOCKSTEP_TEST_FAMILY"))) != NULL;
+    }
+    closedir(folder);
+    return count;
+}
+
+static bool wait_for_no_relatives(void)
+{
+    double deadline = now() + PATIENCE_SECONDS;
+    while (count_relatives() > 0 && now() < deadline)
+        nanosleep(&(struct timespec){.tv_nsec = 10000000}, NULL);
+    return count_relatives() == 0;
+}
+
+static void test_nothing_left(void **state)
+{
+    struct fixture it;
+    (void)state;
+    begin(&it, 3, 0);
+    rank_pool_free(it.pool);
+    assert_true(wait_for_no_relatives());
+    int descriptors = count_descriptors();
+    it.pool = start_pool(&it, 3, 0);
+    assert_true(count_relatives() >= 6);
+    for (int rank = 0; rank < 3; rank++) {
+        struct rank_process_state description;
+        rank_pool_describe(it.pool, rank, &description);
+        assert_true(description.pid > 0 && description.host[0] && !description.ended);
+    }
+    rank_pool_free(it.pool);
+    it.pool = NULL;
+    assert_int_equal(count_descriptors(), descriptors);
+    assert_true(wait_for_no_relatives());
+    end(&it);
+}
+
+/* An engine that is killed takes everything with it. */
+static void test_engine_killed(void **state)
+{
+    int ready[2];
+    char byte;
+    struct fixture it = {0};
+    (void)state;
+    need_mpirun();
+    assert_int_equal(pipe(ready), 0);
+    pid_t engine = fork();
+    if (engine == 0) {
+        struct rank_pool *pool = start_pool(&it, 3, 0);
+        if (!pool || write(ready[1], "x", 1) != 1)
+            _exit(1);
+        for (;;)
+            pause();
+    }
+    assert_int_equal(read(ready[0], &byte, 1), 1);
+    close(ready[0]);
+    close(ready[1]);
+    assert_true(count_relatives() >= 6);
+    kill(engine, SIGKILL);
+    waitpid(engine, NULL, 0);
+    assert_true(wait_for_no_relatives());
+}
+
+static void expect_no_pool(struct rank_pool_options options, const char *expected)
+{
+    struct status status = STATUS_NONE;
+    int descriptors = count_descriptors();
+    assert_null(rank_pool_create(&options, &status));
+    print_message("%s\n", status.text);
+    assert_non_null(strstr(status.text, expected));
+    assert_int_equal(count_descriptors(), descriptors);
+    assert_true(wait_for_no_relatives());
+}
+
+static void test_launcher_fails(void **state)
+{
+    (void)state;
+    expect_no_pool((struct rank_pool_options){.size = 2, .launcher = "sh -c 'exit'"},
+                   "the launcher");
+    expect_no_pool((struct rank_pool_options){.size = 2, .launcher = "no-such-launcher -n 2"},
+                   "no-such-launcher is not installed");
+    expect_no_pool((struct rank_pool_options){.size = 0}, "0 ranks");
+    expect_no_pool((struct rank_pool_options){.size = 2, .program = "/bin/true"}, "");
+    expect_no_pool((struct rank_pool_options){.size = 2, .launcher = "sleep 60 ", .timeout = 0.5},
+                   "the launcher");
+}
+
+/* One rank needs neither a launcher nor MPI. */
+static void test_alone(void **state)
+{
+    struct fixture it = {0};
+    struct status status = STATUS_NONE;
+    (void)state;
+    it.pool = start_pool(&it, 1, 0);
+    it.device = device_open("cpu", &(struct device_options){.threads = 1}, &status);
+    check_same_bits(&it, "llama/simple", 64, 2);
+    end(&it);
+}
+
+int main(int argc, char **argv)
+{
+    if (argc > 1 && strcmp(argv[1], "rank") == 0)
+        return be_rank();
+    if (argc > 1)
+        cmocka_set_test_filter(argv[1]);
+    char family[64];
+    snprintf(family, sizeof(family), "family-%d-%d", (int)getpid(), (int)time(NULL));
+    setenv("LOCKSTEP_TEST_FAMILY", family, 1);
+    prepare_environment();
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_alone),          cmocka_unit_test(test_nothing_left),
+        cmocka_unit_test(test_bits),           cmocka_unit_test(test_waiting),
+        cmocka_unit_test(test_mismatch),       cmocka_unit_test(test_strikes),
+        cmocka_unit_test(test_flood),          cmocka_unit_test(test_engine_killed),
+        cmocka_unit_test(test_launcher_fails),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
