@@ -39,4 +39,10 @@ int program_tree_row(const struct program_tree *tree, int node);
 /* The first instruction after (direction 1) or before (-1) `from` that is diverged or NaN; -1. */
 int program_tree_divergence(const struct program_tree *tree, int from, int direction);
 
+struct json_t;
+/* A node as a new JSON object, and the node that such an object is about: -1 when the program has
+ * no such row, or the object is something else. */
+struct json_t *program_tree_json(const struct program_tree *tree, int index);
+int program_tree_find(const struct program_tree *tree, const struct json_t *json);
+
 #endif

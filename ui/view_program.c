@@ -438,31 +438,6 @@ static void save(struct ui *ui, void *context, struct sheet *out)
 
 /* ---- remembering ---- */
 
-static const char *const level_names[] = {"pass", "layer", "instruction"};
-
-static json_t *json_of_node(const struct tree_node *node)
-{
-    return json_pack("{s:s, s:i, s:s}", "level", level_names[node->level], "first", node->first,
-                     "label", node->level == TREE_INSTRUCTION ? "" : node->label);
-}
-
-/* -1: the program has no such row any more. */
-static int find_node(const struct program_tree *tree, const json_t *json)
-{
-    json_int_t first = json_integer_value(json_object_get(json, "first"));
-    const char *label = json_string_value(json_object_get(json, "label"));
-    int level = remember_choice(json, "level", level_names, ARRAY_LENGTH(level_names), -1);
-    if (level < 0 || !label || first < 0 || first >= tree->instruction_count)
-        return -1;
-    int node = tree->leaves[first];
-    while (node >= 0 && (int)tree->nodes[node].level != level)
-        node = tree->nodes[node].parent;
-    if (node < 0 || tree->nodes[node].first != first ||
-        (level != TREE_INSTRUCTION && strcmp(tree->nodes[node].label, label) != 0))
-        return -1;
-    return node;
-}
-
 static json_t *remember(struct ui *ui, void *context)
 {
     struct program_view *view = context;
@@ -473,13 +448,14 @@ static json_t *remember(struct ui *ui, void *context)
         const struct tree_node *node = &view->tree.nodes[n];
         bool followed = n == view->opened[0] || n == view->opened[1]; /* not by the user */
         if (node->level != TREE_INSTRUCTION && !node->folded && !followed)
-            json_array_append_new(unfolded, json_of_node(node));
+            json_array_append_new(unfolded, program_tree_json(&view->tree, n));
     }
     json_t *json = json_pack("{s:o, s:b}", "unfolded", unfolded, "operands", !view->no_details);
     bool led = selected && selected->level == TREE_INSTRUCTION && /* there by the run itself */
                selected->first == view->followed;
     if (selected && !led)
-        json_object_set_new(json, "selected", json_of_node(selected));
+        json_object_set_new(json, "selected",
+                            program_tree_json(&view->tree, (int)(selected - view->tree.nodes)));
     return json;
 }
 
@@ -487,12 +463,12 @@ static void restore(struct ui *ui, void *context, const json_t *json)
 {
     struct program_view *view = context;
     const json_t *unfolded = json_object_get(json, "unfolded");
-    int selected = find_node(&view->tree, json_object_get(json, "selected"));
+    int selected = program_tree_find(&view->tree, json_object_get(json, "selected"));
     (void)ui;
     view->no_details = json_is_false(json_object_get(json, "operands"));
     fold_opened(view);
     for (size_t i = 0; i < json_array_size(unfolded); i++) {
-        int node = find_node(&view->tree, json_array_get(unfolded, i));
+        int node = program_tree_find(&view->tree, json_array_get(unfolded, i));
         if (node >= 0)
             program_tree_fold(&view->tree, node, false);
     }

@@ -52,7 +52,7 @@ void page_free(struct page *page)
     free(page);
 }
 
-static char *formatted(const char *format, va_list arguments)
+__attribute__((format(printf, 1, 0))) static char *formatted(const char *format, va_list arguments)
 {
     char *text = NULL;
     return vasprintf(&text, format, arguments) < 0 ? memory_string("") : text;

@@ -225,7 +225,8 @@ void chart_heat(const struct page_view *view, const struct page_row *row, struct
             while ((i + run) % columns != 0 &&
                    level_of(view->heat[i + run], least, view->heat_most) == level)
                 run++;
-            text_format(out, any ? "" : "<path class=\"h%d\" d=\"", level);
+            if (!any)
+                text_format(out, "<path class=\"h%d\" d=\"", level);
             text_format(out, "M%" PRId64 " %" PRId64 "h%" PRId64 "v1h-%" PRId64 "z", i % columns,
                         i / columns, run, run);
             any = true;
