@@ -129,6 +129,19 @@ void screen_row(struct screen *screen, int row, char *text, size_t size)
     text[length] = '\0';
 }
 
+static unsigned rgb_of(struct screen *screen, VTermColor color)
+{
+    vterm_screen_convert_color_to_rgb(screen->cells, &color);
+    return (unsigned)color.rgb.red << 16 | (unsigned)color.rgb.green << 8 | color.rgb.blue;
+}
+
+struct screen_cell screen_cell_at(struct screen *screen, int row, int col)
+{
+    VTermScreenCell cell;
+    vterm_screen_get_cell(screen->cells, (VTermPos){.row = row, .col = col}, &cell);
+    return (struct screen_cell){cell.chars[0], rgb_of(screen, cell.fg), rgb_of(screen, cell.bg)};
+}
+
 /* The emulator knows no clipboard: its sequence is picked out of the bytes. */
 static void pick_copied(struct screen *screen, const char *bytes, size_t count)
 {

@@ -6,6 +6,7 @@
 
 #include <stdbool.h>
 #include <stddef.h>
+#include <stdint.h>
 #include <sys/types.h>
 
 struct screen {
@@ -44,6 +45,12 @@ int screen_wait_status(struct screen *screen);
 
 /* The row as UTF-8, blanks at its end cut. */
 void screen_row(struct screen *screen, int row, char *text, size_t size);
+/* One cell: its character, and its colours as 0xRRGGBB. */
+struct screen_cell {
+    uint32_t character; /* 0: none */
+    unsigned foreground, background;
+};
+struct screen_cell screen_cell_at(struct screen *screen, int row, int col);
 /* The terminal is as a shell expects it: main screen, cursor, line mode with echo, no mouse. */
 bool screen_is_restored(struct screen *screen);
 void screen_end(struct screen *screen);

@@ -6,6 +6,7 @@
 #include "ui/ui.h"
 
 #include <locale.h>
+#include <pthread.h>
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -194,11 +195,120 @@ static void test_choose_a_test(void **state)
     leave(&screen);
 }
 
+/* ---- maps ---- */
+
+static int map_program(void *context)
+{
+    setenv("TERM", context, 1);
+    unsetenv("NO_COLOR");
+    return faulty_run(NULL);
+}
+
+/* Opens the map of the tensor that diverged and finds its legend: the row, and the columns of the
+ * two ramps' ends. */
+static int find_legend(struct screen *screen, int *blue, int *red)
+{
+    screen_wait_text(screen, "STOPPED: loaded");
+    screen_type(screen, "c");
+    screen_wait_text(screen, "DIVERGED   f32 [48,32]");
+    screen_type(screen, ":tensor show map\r");
+    screen_wait_text(screen, "! NaN, inf");
+    for (int row = 0; row < screen->rows; row++) {
+        *blue = *red = -1;
+        for (int col = 0; col < screen->cols; col++) {
+            uint32_t character = screen_cell_at(screen, row, col).character;
+            bool ramp = character == 0x2580 || character == 0x2588;
+            if (ramp && *blue < 0)
+                *blue = col;
+            if (ramp)
+                *red = col;
+            if (character == '!' && *red >= 0)
+                return row;
+        }
+    }
+    fail_msg("no legend");
+    return -1;
+}
+
+/* Half blocks in any two colours where there are 256; shades in blue and red where there are 8. */
+static void test_colors_of_maps(void **state)
+{
+    static const char *const terminals[] = {"xterm-256color", "xterm"};
+    (void)state;
+    for (int i = 0; i < 2; i++) {
+        struct screen screen;
+        int blue = -1, red = -1, both = 0;
+        screen_start(&screen, 40, 120, map_program, (void *)(uintptr_t)terminals[i]);
+        int legend = find_legend(&screen, &blue, &red);
+        struct screen_cell below = screen_cell_at(&screen, legend, blue);
+        struct screen_cell above = screen_cell_at(&screen, legend, red);
+        assert_int_equal(below.character, i ? 0x2588 : 0x2580);
+        if (i == 0) /* the darkest blue, and the shades of the ramp end in red */
+            assert_int_equal(below.foreground, 0x0000ff);
+        assert_true((below.foreground & 0xff) > below.foreground >> 16);
+        assert_true((above.foreground & 0xff) < above.foreground >> 16);
+        for (int row = 0; row < legend; row++)
+            for (int col = 0; col < screen.cols; col++) {
+                struct screen_cell cell = screen_cell_at(&screen, row, col);
+                both += cell.character == 0x2580 && cell.foreground != cell.background;
+            }
+        assert_true(i ? both == 0 : both > 100);
+        screen_type(&screen, "q");
+        leave(&screen);
+    }
+}
+
+/* ---- output ---- */
+
+static void *print_once(void *context)
+{
+    (void)context;
+    while (isatty(STDOUT_FILENO) || isatty(STDERR_FILENO))
+        usleep(1000); /* until the screens have taken both */
+    printf("hello from outside\n");
+    fprintf(stderr, "bad \033[31mred\n");
+    return NULL;
+}
+
+static int noisy_run(void *context)
+{
+    pthread_t thread;
+    pthread_create(&thread, NULL, print_once, NULL);
+    int code = long_run(context);
+    pthread_join(thread, NULL);
+    return code;
+}
+
+/* What libraries print is the output of rank 0, its two streams told apart. */
+static void test_captured_output(void **state)
+{
+    struct screen screen;
+    (void)state;
+    screen_start(&screen, 24, 80, noisy_run, NULL);
+    screen_wait_text(&screen, "STOPPED: loaded");
+    screen_type(&screen, "c");
+    screen_wait_text(&screen, "RUNNING");
+    screen_type(&screen, "6T");
+    screen_wait_text(&screen, "| hello from outside");
+    screen_wait_text(&screen, "! bad ^[[31mred");
+    screen_type(&screen, "o"); /* standard output alone */
+    screen_wait_text(&screen, "only stdout");
+    screen_wait_text(&screen, "| hello from outside");
+    screen_type(&screen, "\003");
+    screen_wait_text(&screen, "STOPPED: interrupted");
+    screen_type(&screen, ":output stderr\r");
+    screen_wait_text(&screen, "! bad ^[[31mred");
+    screen_type(&screen, "q");
+    int status = screen_wait_status(&screen);
+    assert_true(WIFEXITED(status) && WEXITSTATUS(status) == 0);
+    screen_end(&screen);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_find_the_fault),
-        cmocka_unit_test(test_stop_a_run),
+        cmocka_unit_test(test_colors_of_maps), cmocka_unit_test(test_captured_output),
+        cmocka_unit_test(test_find_the_fault), cmocka_unit_test(test_stop_a_run),
         cmocka_unit_test(test_choose_a_test),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
