@@ -61,6 +61,10 @@ static void add_facts(struct page *page, const struct debugger *debugger)
               target->variant->compare_factor * target->test->compare_factor);
     page_fact(page, "device", "%s", device_name(debugger->device));
     page_fact(page, "seed", "%" PRIu64, (uint64_t)target->test->distributed.seed);
+    if (target->team) {
+        page_fact(page, "rank", "%d of %d", debugger->rank, target->team->world->size);
+        page_note(page, "This page is about the tensors of rank %d.", debugger->rank);
+    }
     debugger_place(debugger, &step, &next);
     page_fact(page, "stands at", "step %d of %d, instruction %d", step + 1, pair->test->steps,
               next);
