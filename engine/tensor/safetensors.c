@@ -128,6 +128,18 @@ static bool check_layout(struct safetensors *file, uint64_t data_size, struct st
     return true;
 }
 
+/* Whether pair i of the metadata is that of entry i, under the same copy of the name: then the
+ * index of the entries finds both. */
+static bool metadata_follow(const struct safetensors *file)
+{
+    if (file->metadata_count > file->count)
+        return false;
+    for (int i = 0; i < file->metadata_count; i++)
+        if (file->metadata[2 * (size_t)i] != file->entries[i].name)
+            return false;
+    return true;
+}
+
 static bool build_indices(struct safetensors *file, struct status *status)
 {
     struct safetensors_index *index = file->index;
@@ -136,7 +148,9 @@ static bool build_indices(struct safetensors *file, struct status *status)
     if (twice >= 0)
         return status_fail(status, STATUS_INVALID, "%s: tensor \"%s\" is given twice", file->path,
                            safetensors_printable(file->entries[twice].name, name));
-    int key = twice == -2 ? -2 : string_index_build(&index->metadata, metadata_keys(file));
+    int key = twice == -2 ? -2 : -1;
+    if (key == -1 && !metadata_follow(file))
+        key = string_index_build(&index->metadata, metadata_keys(file));
     if (key >= 0)
         return status_fail(status, STATUS_INVALID, "%s: key \"%s\" of __metadata__ is given twice",
                            file->path,
@@ -278,6 +292,9 @@ const struct safetensors_entry *safetensors_find(const struct safetensors *file,
 const char *safetensors_metadata(const struct safetensors *file, const char *key)
 {
     const struct safetensors_index *index = file->index;
-    int found = string_index_find(&index->metadata, metadata_keys(file), key);
-    return found < 0 ? NULL : file->metadata[2 * (size_t)found + 1];
+    int found = index->metadata.slots
+                    ? string_index_find(&index->metadata, metadata_keys(file), key)
+                    : string_index_find(&index->names, entry_names(file), key);
+    return found < 0 || found >= file->metadata_count ? NULL
+                                                      : file->metadata[2 * (size_t)found + 1];
 }

@@ -16,6 +16,7 @@ struct header_parser {
     uint64_t data_size;
     const char *forgotten; /* pages of the mapped header before this were given back */
     int capacity, metadata_capacity;
+    int shared; /* tensors whose names are keys of the metadata */
     struct status *status;
 };
 
@@ -434,6 +435,21 @@ static bool parse_metadata(struct header_parser *parser)
     return false;
 }
 
+/* A trace has metadata for each tensor, under its name and in the same order: one copy of the name
+ * is enough. (Only from the first tensor on without a gap: addresses of names are in the order of
+ * the header, see compare_entries().) */
+static char *share_key(struct header_parser *parser, char *name)
+{
+    struct safetensors *file = parser->file;
+    bool all = parser->shared == file->count && file->count < file->metadata_count;
+    char *key = all ? file->metadata[2 * (size_t)file->count] : NULL;
+    if (!all || strcmp(key, name) != 0)
+        return name;
+    parser->shared++;
+    parser->strings = name; /* free again */
+    return key;
+}
+
 static bool parse_named(struct header_parser *parser)
 {
     struct safetensors *file = parser->file;
@@ -447,6 +463,7 @@ static bool parse_named(struct header_parser *parser)
         return false;
     if (strcmp(name, "__metadata__") == 0)
         return parse_metadata(parser);
+    name = share_key(parser, name);
     struct safetensors_entry entry = {.name = name};
     parser->tensor = name;
     if (!parse_entry(parser, &entry.tensor))

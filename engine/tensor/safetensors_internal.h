@@ -21,7 +21,7 @@ struct string_index {
 /* What hangs on safetensors.index. */
 struct safetensors_index {
     struct string_index names;    /* over entries */
-    struct string_index metadata; /* over the pairs of metadata */
+    struct string_index metadata; /* over the pairs of metadata; empty: as the entries */
     char *strings;                /* all names, keys and values */
     void *copies;                 /* data of tensors that were not aligned in the file */
 };

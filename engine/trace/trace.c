@@ -131,6 +131,8 @@ static bool read_fields(const struct reader *reader, struct trace_tensor *tensor
 
 static bool read_metadata(struct reader *reader, const char *text, struct trace_tensor *tensor)
 {
+    if (trace_metadata_quick(text, tensor))
+        return check_samples(reader, tensor);
     json_error_t error;
     json_t *object = json_loads(text, JSON_REJECT_DUPLICATES, &error);
     if (!object)
@@ -170,23 +172,44 @@ static int compare_order(const void *left, const void *right)
     return strcmp(a->name, b->name);
 }
 
+/* The metadata of entry i. Most files have them in the order of the entries. */
+static const char *metadata_of(const struct safetensors *file, int i)
+{
+    const char *name = file->entries[i].name;
+    if (i < file->metadata_count && strcmp(file->metadata[2 * (size_t)i], name) == 0)
+        return file->metadata[2 * (size_t)i + 1];
+    return safetensors_metadata(file, name);
+}
+
+/* In the order of the run; where that is another one than in the file, with an index from there. */
+static void order_tensors(struct trace_step *step)
+{
+    struct safetensors *file = step->file;
+    bool sorted = true;
+    for (int i = 1; i < step->count && sorted; i++)
+        sorted = compare_order(&step->tensors[i - 1], &step->tensors[i]) <= 0;
+    if (sorted)
+        return;
+    qsort(step->tensors, (size_t)step->count, sizeof *step->tensors, compare_order);
+    int *positions = memory_zeroed((size_t)file->count, sizeof *positions);
+    for (int i = 0; i < step->count; i++)
+        positions[safetensors_find(file, step->tensors[i].name) - file->entries] = i;
+    step->index = positions;
+}
+
 static bool read_tensors(struct trace_step *step, struct status *status)
 {
     struct safetensors *file = step->file;
     step->tensors = memory_zeroed((size_t)file->count, sizeof *step->tensors);
     step->count = file->count;
     for (int i = 0; i < file->count; i++) {
-        const char *text = safetensors_metadata(file, file->entries[i].name);
+        const char *text = metadata_of(file, i);
         struct reader reader = {file->path, &file->entries[i], NULL, status};
         step->tensors[i] = whole_tensor(&file->entries[i], i);
         if (text && !read_metadata(&reader, text, &step->tensors[i]))
             return false;
     }
-    qsort(step->tensors, (size_t)step->count, sizeof *step->tensors, compare_order);
-    int *positions = memory_zeroed((size_t)file->count, sizeof *positions);
-    for (int i = 0; i < step->count; i++)
-        positions[safetensors_find(file, step->tensors[i].name) - file->entries] = i;
-    step->index = positions;
+    order_tensors(step);
     return true;
 }
 
@@ -321,5 +344,8 @@ const struct trace_tensor *trace_find(const struct trace_step *step, const char 
 {
     const struct safetensors_entry *entry = safetensors_find(step->file, name);
     const int *positions = step->index;
-    return entry ? &step->tensors[positions[entry - step->file->entries]] : NULL;
+    if (!entry)
+        return NULL;
+    int i = (int)(entry - step->file->entries);
+    return &step->tensors[positions ? positions[i] : i];
 }

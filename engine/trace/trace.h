@@ -30,7 +30,7 @@ struct trace_step {
     struct safetensors *file;
     struct trace_tensor *tensors; /* in program order */
     int count;
-    void *index; /* name lookup, internal */
+    void *index; /* name lookup, internal; NULL: as in the file */
 };
 
 struct trace {

@@ -12,6 +12,10 @@ enum { TRACE_VERSION = 1, TRACE_SAMPLES = 1024 };
  * beginning with a '.'. */
 bool trace_step_name_is_valid(const char *name);
 
+/* Reads a tensor's metadata in its usual form into what it says of `tensor`. False, and nothing
+ * changed, for any other form, right or wrong. */
+bool trace_metadata_quick(const char *text, struct trace_tensor *tensor);
+
 /* Reads DIR/manifest.json and checks format and version. `text` is NULL if there is none; both
  * results are owned by the caller (free(), json_decref()). */
 struct json_t;
