@@ -202,9 +202,24 @@ static void find_stages(const struct program *program, int *stages)
     }
 }
 
+/* The last micro-batch of a sum that ends with `micro_batch`, if it is a sum over the first ones;
+ * else -1. Order of the schedule: depth 0 of all breadths, then depth 1. */
+static int last_of_sum(const struct scheduler *scheduler, int micro_batch)
+{
+    int depth = scheduler->config->schedule.depth_first_micro_batches;
+    int breadth = scheduler->config->schedule.breadth_first_micro_batches;
+    int before = micro_batch % depth * breadth + micro_batch / depth, last = 0;
+    for (int i = 0; i <= before; i++) {
+        int other = i % breadth * depth + i / breadth;
+        last = other > last ? other : last;
+    }
+    return last == before ? last : -1;
+}
+
 /* The last partial sum of each parameter and micro-batch is named after the micro-batch, so that
  * it meets the same sum of another schedule. What is a summand over ranks too meets nothing, nor
- * does a tied weight's sum over all micro-batches of one stage and some of another. */
+ * does a sum over micro-batches that are not the first ones, or a tied weight's over all
+ * micro-batches of one stage and some of another. */
 static void name_partial_gradients(struct scheduler *scheduler)
 {
     struct program *program = scheduler->program;
@@ -220,6 +235,9 @@ static void name_partial_gradients(struct scheduler *scheduler)
             continue;
         struct origin origin = value->origin;
         origin.micro_sequences = 1;
+        origin.micro_batch = last_of_sum(scheduler, origin.micro_batch);
+        if (origin.micro_batch < 0)
+            continue;
         const struct parameter *parameter = &program->parameters[value->gradient_of];
         program_name_value(program, v, WHAT_GRADIENT, program->values[parameter->value].path,
                            &origin);

@@ -10,6 +10,7 @@ struct two_runs {
     struct comm *comm;
     struct world *world;
     struct run *baseline;
+    double looseness; /* factor of all limits; 1 is for float32 */
     /* counted by two_runs_compare */
     int compared, unmatched, wrong, uncovered;
     double worst; /* largest error in units of the limit */
@@ -19,9 +20,13 @@ struct two_runs {
 /* Small enough to run in a blink: narrow layers, one token for every 32 of the variant.
  * `more` are further overrides; NULL-terminated. */
 struct config *load_small(const char *model, const char *variant, const char *const *more);
-/* The variant, and the single-process variant at the end of its chain of references. */
+/* Both configurations are freed by two_runs_end. */
+void two_runs_open(struct two_runs *it, struct config *config, struct config *baseline,
+                   const struct run_options *options);
+/* The variant, and the first variant of one rank in its chain of references. `more` are overrides
+ * of both. */
 void two_runs_start(struct two_runs *it, const char *model, const char *variant,
-                    const struct run_options *options);
+                    const char *const *more, const struct run_options *options);
 void two_runs_end(struct two_runs *it);
 /* Runs both to the end of the step (from 0). False, with text, if a rank fails or all wait. */
 bool two_runs_step(struct two_runs *it, char text[600]);
