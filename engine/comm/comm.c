@@ -131,7 +131,8 @@ static bool self_run(void *context, const struct op_call *call, struct status *s
     return true;
 }
 
-static const struct comm_ops self_ops = {"self", self_close, self_size, self_rank, self_run, NULL};
+static const struct comm_ops self_ops = {"self",   self_close, self_size, self_rank,
+                                         self_run, NULL,       NULL};
 
 struct comm *comm_self(void)
 {
@@ -170,4 +171,9 @@ void comm_begin_anew(struct comm *comm, int generation)
 {
     if (comm->ops->begin_anew)
         comm->ops->begin_anew(comm->context, generation);
+}
+
+bool comm_carry_on(struct comm *comm)
+{
+    return comm->ops->carry_on && comm->ops->carry_on(comm->context);
 }

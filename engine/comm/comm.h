@@ -35,6 +35,9 @@ struct comm_ops {
     /* What was sent and not received is void; all ranks say so with the same number, another one
      * than the last 2000. NULL: nothing is ever under way. */
     void (*begin_anew)(void *context, int generation);
+    /* Carries on with what was sent and has not left yet: whoever waits outside of the
+     * communicator calls it about every millisecond while it says true. NULL: there is none. */
+    bool (*carry_on)(void *context);
 };
 
 /* How whoever owns the ranks takes part in what they do together. */
@@ -91,5 +94,7 @@ int comm_rank(const struct comm *comm, enum comm_group group);
 bool comm_run(struct comm *comm, const struct op_call *call, struct status *status);
 /* Forgets messages that were sent and not received, on all ranks: see comm_ops. */
 void comm_begin_anew(struct comm *comm, int generation);
+/* Whether messages have not left yet, after carrying on with them: see comm_ops. */
+bool comm_carry_on(struct comm *comm);
 
 #endif

@@ -144,9 +144,11 @@ static bool all_there(const struct board *board, const struct comm_descriptor *w
 
 static void sleep_on(struct board *board, _Atomic uint32_t *bell, uint32_t heard)
 {
-    struct timespec timeout = {.tv_nsec = SLEEP_MILLISECONDS * 1000000L};
+    bool busy = board->meanwhile && board->meanwhile(board->meanwhile_context);
+    int milliseconds = busy ? 1 : SLEEP_MILLISECONDS;
+    struct timespec timeout = {.tv_nsec = milliseconds * 1000000L};
     if (board->link)
-        board->link->listen(board->link->context, SLEEP_MILLISECONDS);
+        board->link->listen(board->link->context, milliseconds);
     else
         futex(bell, FUTEX_WAIT, heard, &timeout);
 }

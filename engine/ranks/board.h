@@ -70,6 +70,10 @@ struct board {
     int wake; /* event descriptor of the engine; -1: none */
     /* The page is this rank's own: what it does is told to the others by messages. */
     const struct board_link *link;
+    /* Called while a rank waits in a meeting: true as long as it wants to be called every
+     * millisecond. NULL: never. */
+    bool (*meanwhile)(void *context);
+    void *meanwhile_context;
 };
 
 /* How a rank on another machine keeps its page up to date. */

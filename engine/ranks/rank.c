@@ -75,6 +75,7 @@ static void run_instruction(struct rank_process *rank)
     struct status status = STATUS_NONE;
     int64_t start = board_nanoseconds();
     set_state(rank, BOARD_RUNNING);
+    rank_carry_on(rank);
     bool ok = executor_run_one(rank->executor, &status) &&
               device_synchronize(rank->memory_device, &status);
     rank->busy += (uint64_t)(board_nanoseconds() - start);
@@ -123,6 +124,8 @@ static void serve(struct rank_process *rank)
         if (atomic_load(&own_page(rank)->state) != BOARD_FAILED)
             set_state(rank, BOARD_IDLE);
         if (may_run(rank))
+            continue;
+        while (rank_carry_on(rank) && !channel_wait(&rank->control, 1))
             continue;
         if (channel_next(&rank->control, true, &frame) != CHANNEL_FRAME)
             rank_leave();
@@ -325,6 +328,8 @@ bool rank_serve(struct status *status)
         rank_send_failure(&rank, true, status->text);
         return false;
     }
+    rank.board.meanwhile = rank_carry_on;
+    rank.board.meanwhile_context = &rank;
     serve(&rank);
     return true;
 }

@@ -32,6 +32,12 @@ struct comm_hooks rank_hooks(struct rank_process *rank)
     return (struct comm_hooks){.meet = meet, .cancelled = cancelled, .context = rank};
 }
 
+bool rank_carry_on(void *context)
+{
+    struct rank_process *rank = context;
+    return rank->comm && comm_carry_on(rank->comm);
+}
+
 /* ---- records ---- */
 
 static void recorded_close(void *context)

@@ -44,6 +44,9 @@ void rank_tear_down(struct rank_process *rank);
 struct comm *rank_recorded_comm(struct rank_process *rank);
 /* Meetings and waiting of the mesh's communicator. */
 struct comm_hooks rank_hooks(struct rank_process *rank);
+/* Carries on with what this rank has sent; whether some of it has not left. The context is the
+ * struct rank_process. */
+bool rank_carry_on(void *context);
 
 /* On another machine: the page is kept by messages. */
 struct board_link rank_link(struct rank_process *rank);

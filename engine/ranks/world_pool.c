@@ -8,6 +8,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+#define CHECK_SECONDS 0.1 /* how often ranks are looked at that do not move */
+
 static double now(void)
 {
     return (double)board_nanoseconds() * 1e-9;
@@ -274,44 +276,67 @@ static bool should_move(const struct world *world, int index)
 {
     const struct world_rank *rank = &world->ranks[index];
     enum board_state state = (enum board_state)atomic_load(&world_pool_page(world, index)->state);
+    if (at_end(rank->run))
+        return false; /* whatever it still says */
     return state == BOARD_RUNNING || state == BOARD_MOVING ||
-           (state == BOARD_IDLE && !at_end(rank->run) && rank->run->executor->next < rank->allowed);
+           (state == BOARD_IDLE && rank->run->executor->next < rank->allowed);
 }
 
-/* A rank that computes for too long, hangs, or was stopped. One that waits for data of another is
- * only blamed when all others that move data do, too. */
+/* Whether a rank has stood still for too long, though nothing that it waits for is missing. */
+static bool is_overdue(struct world *world, int index, double time)
+{
+    struct pool_rank_run *own = &context_of(world)->ranks[index];
+    struct board_rank *page = world_pool_page(world, index);
+    uint64_t position = atomic_load(&page->position);
+    uint32_t state = atomic_load(&page->state);
+    bool moved = position != own->seen_position || state != own->seen_state;
+    bool meets = world->ranks[index].state == RANK_WAITING && world_is_complete(world, index) &&
+                 !world_disagrees(world, index);
+    if (moved || has_ended(world, index) || !(meets || should_move(world, index)))
+        own->moved = time;
+    own->seen_position = position;
+    own->seen_state = state;
+    return time - own->moved >= context_of(world)->pool->timeout;
+}
+
+/* Whom to blame when ranks do not move: one that was stopped (the others wait for its data), else
+ * one that computes, else the first. */
+static int find_culprit(const struct world *world, const bool *overdue)
+{
+    const struct pool_process *processes = context_of(world)->pool->processes;
+    int computes = -1, first = -1;
+    for (int rank = world->size - 1; rank >= 0; rank--) {
+        uint32_t state = atomic_load(&world_pool_page(world, rank)->state);
+        if (processes[rank].stopped_by && !has_ended(world, rank))
+            return rank;
+        first = overdue[rank] ? rank : first;
+        computes = overdue[rank] && state == BOARD_RUNNING ? rank : computes;
+    }
+    return computes >= 0 ? computes : first;
+}
+
+/* A rank that computes for too long, hangs, or was stopped. */
 static bool take_stuck(struct world *world, struct world_event *event)
 {
     struct pool_world *context = context_of(world);
-    int stuck = -1;
-    for (int rank = 0; rank < world->size; rank++) {
-        struct pool_rank_run *own = &context->ranks[rank];
-        struct board_rank *page = world_pool_page(world, rank);
-        uint64_t position = atomic_load(&page->position);
-        uint32_t state = atomic_load(&page->state);
-        if (position != own->seen_position || state != own->seen_state || has_ended(world, rank) ||
-            !should_move(world, rank))
-            own->moved = now();
-        own->seen_position = position;
-        own->seen_state = state;
-        if (now() - own->moved < context->pool->timeout)
-            continue;
-        bool guilty = context->pool->processes[rank].stopped_by || state != BOARD_MOVING;
-        if (stuck < 0 || guilty)
-            stuck = rank;
-        if (guilty)
-            break;
-    }
-    if (stuck < 0)
+    double time = now();
+    if (time < context->next_check)
+        return false;
+    context->next_check = time + CHECK_SECONDS;
+    bool *overdue = memory_zeroed((size_t)world->size, sizeof(bool)), any = false;
+    for (int rank = 0; rank < world->size; rank++)
+        any |= overdue[rank] = is_overdue(world, rank, time);
+    int culprit = any ? find_culprit(world, overdue) : -1;
+    free(overdue);
+    if (culprit < 0)
         return false;
     char text[120], by[60] = "";
-    if (context->pool->processes[stuck].stopped_by)
-        snprintf(by, sizeof(by), " and was stopped by signal %d (%s)",
-                 context->pool->processes[stuck].stopped_by,
-                 strsignal(context->pool->processes[stuck].stopped_by));
+    int signal = context->pool->processes[culprit].stopped_by;
+    if (signal)
+        snprintf(by, sizeof(by), " and was stopped by signal %d (%s)", signal, strsignal(signal));
     snprintf(text, sizeof(text), "does not answer for %g s%s", context->pool->timeout, by);
-    context->pool->processes[stuck].broken = true;
-    lose(world, stuck, text, event);
+    context->pool->processes[culprit].broken = true;
+    lose(world, culprit, text, event);
     return true;
 }
 

@@ -23,6 +23,7 @@ struct pool_world {
     struct rank_pool *pool;
     struct device *device; /* borrowed: answers for sizes */
     struct pool_rank_run *ranks;
+    double next_check; /* for ranks that do not move */
 };
 
 extern const struct world_ops world_pool_ops;

@@ -248,7 +248,10 @@ struct world *world_create_in_pool(struct rank_pool *pool, const struct config *
     struct pool_world *context = memory_zeroed(1, sizeof(*context));
     struct world *world = world_start(config, &world_pool_ops, context);
     *context = (struct pool_world){
-        pool, device, memory_zeroed((size_t)world->size, sizeof(struct pool_rank_run))};
+        .pool = pool,
+        .device = device,
+        .ranks = memory_zeroed((size_t)world->size, sizeof(struct pool_rank_run)),
+    };
     pool->world = world;
     if (set_up(world, search, options, status))
         return world;

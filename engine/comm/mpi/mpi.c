@@ -219,6 +219,14 @@ static void mpi_begin_anew(void *context, int generation)
     ((struct mesh_comm *)context)->generation = generation;
 }
 
+static bool mpi_carry_on(void *context)
+{
+    struct processes *processes = ((struct mesh_comm *)context)->processes;
+    if (processes->posted_count > 0)
+        mpi_collect_posted(processes);
+    return processes->posted_count > 0;
+}
+
 static int mpi_size(void *context, enum comm_group group)
 {
     return ((struct mesh_comm *)context)->groups[group].count;
@@ -237,5 +245,5 @@ const struct comm_module comm_mpi = {
     .rank = mpi_processes_rank,
     .size = mpi_processes_size,
     .open = mpi_open,
-    .ops = {"mpi", mpi_close, mpi_size, mpi_rank, mpi_run, mpi_begin_anew},
+    .ops = {"mpi", mpi_close, mpi_size, mpi_rank, mpi_run, mpi_begin_anew, mpi_carry_on},
 };

@@ -1,6 +1,5 @@
 /* Rank processes: they give the bits of the same ranks in one process, whatever happens to one of
  * them is told, and nothing is left of them. This executable is also the rank: "test_pool rank". */
-/* labels: threads */
 #include "helper_world.h"
 
 #include "engine/base/memory.h"
@@ -547,8 +546,16 @@ static void test_launcher_fails(void **state)
                    "no-such-launcher is not installed");
     expect_no_pool((struct rank_pool_options){.size = 0}, "0 ranks");
     expect_no_pool((struct rank_pool_options){.size = 2, .program = "/bin/true"}, "");
-    expect_no_pool((struct rank_pool_options){.size = 2, .launcher = "sleep 60 ", .timeout = 0.5},
-                   "the launcher");
+    /* one that starts nothing, and stays */
+    char script[] = "/tmp/lockstep-launcher-XXXXXX", words[64];
+    static const char text[] = "echo no nodes\nexec sleep 600\n";
+    int fd = mkstemp(script);
+    assert_int_equal(write(fd, text, sizeof(text) - 1), sizeof(text) - 1);
+    close(fd);
+    snprintf(words, sizeof(words), "sh %s", script);
+    expect_no_pool((struct rank_pool_options){.size = 2, .launcher = words, .timeout = 0.5},
+                   "0 of 2 ranks came within 0.5 s, rank 0 is missing: no nodes");
+    unlink(script);
 }
 
 /* One rank needs neither a launcher nor MPI. */
