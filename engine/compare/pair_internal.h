@@ -21,14 +21,23 @@ void pair_judge_shapes(struct pair_result *result);
  * tensor, and the slice of it (in sides) that belongs to the value. */
 struct shape pair_whole_shape(const struct value *value);
 bool pair_is_part(const struct value *value);
+/* Micro-sequences: whether the value is rows of the tensor of shape `whole` that the reference has
+ * under pair_whole_name. Its place there goes to *place: these rows, and the rank's part of them.
+ */
+bool pair_is_rows_of(const struct program *program, const struct value *value, struct shape whole,
+                     struct shard *place);
+/* "fw X" of "fw X ms=1/4"; NULL if the name is not one of a micro-sequence. The caller frees it. */
+char *pair_whole_name(const struct value *value);
 bool pair_view_whole_reference(struct pair *pair, int value, struct pair_sides *sides,
                                struct status *status);
-bool pair_cut_reference(const struct value *of, struct pair_sides *sides, struct status *status);
+bool pair_cut_reference(const struct value *of, const struct shard *place, struct pair_sides *sides,
+                        struct status *status);
 /* Compares two whole tensors in the memory of a device that can do that; `done` tells whether. */
 bool pair_compare_on_device(struct pair *pair, int value, bool *done, struct metrics *metrics,
                             struct status *status);
-/* Both sides become the recorded samples that lie in the rank's part. */
-bool pair_sample_part(const struct value *of, struct pair_sides *sides,
+/* Both sides become the recorded samples that lie at `place`; there may be none: STATUS_NOT_FOUND.
+ */
+bool pair_sample_part(const struct value *of, const struct shard *place, struct pair_sides *sides,
                       const struct trace_tensor *recorded, struct status *status);
 /* The factor by which a value of the test is scaled: see pair_sides. */
 double pair_scale_of(const struct pair *pair, int value);

@@ -1,6 +1,7 @@
 /* Which values of the two programs are the same tensor. */
 #include "engine/base/memory.h"
 #include "engine/compare/pair_internal.h"
+#include "engine/tensor/shard.h"
 
 #include <stdlib.h>
 #include <string.h>
@@ -17,28 +18,43 @@ static bool rows_are_tokens(const struct program *program, const struct value *v
     return true;
 }
 
+char *pair_whole_name(const struct value *value)
+{
+    const char *suffix = strstr(value->name, " ms=");
+    return suffix ? memory_string_part(value->name, (size_t)(suffix - value->name)) : NULL;
+}
+
+bool pair_is_rows_of(const struct program *program, const struct value *value, struct shape whole,
+                     struct shard *place)
+{
+    if ((value->what != WHAT_FW && value->what != WHAT_BW) || !rows_are_tokens(program, value))
+        return false;
+    *place = shard_whole(whole);
+    if (!shard_cut(place, 0, 1, value->origin.micro_sequences, value->origin.micro_sequence) ||
+        !shape_equal(shard_local_shape(place), pair_whole_shape(value)))
+        return false;
+    for (int i = 0; i < value->shard.cut_count; i++) {
+        const struct shard_cut *cut = &value->shard.cuts[i];
+        if (!shard_cut(place, cut->dimension, cut->parts, cut->pieces, cut->index))
+            return false;
+    }
+    return true;
+}
+
 /* A micro-sequence ("fw X ms=1/4") has its rows in the whole tensor ("fw X"), if the reference does
  * not split it: tokens are rows, and micro-sequences are equal parts in order. */
 static void match_rows(struct pair *pair, int value)
 {
     const struct value *of = &pair->test->program->values[value];
-    const char *suffix = strstr(of->name, " ms=");
-    if (!suffix || (of->what != WHAT_FW && of->what != WHAT_BW) ||
-        !rows_are_tokens(pair->test->program, of))
-        return;
-    char *name = memory_string_part(of->name, (size_t)(suffix - of->name));
-    int other = program_find(pair->reference_program, name);
+    char *name = pair_whole_name(of);
+    int other = name ? program_find(pair->reference_program, name) : -1;
+    struct shard place;
     free(name);
-    if (other < 0)
-        return;
-    struct shape whole = pair->reference_program->values[other].shape;
-    whole.dims[0] /= of->origin.micro_sequences;
-    if (!shape_equal(whole, pair_whole_shape(of)) ||
-        whole.dims[0] * of->origin.micro_sequences !=
-            pair->reference_program->values[other].shape.dims[0])
+    if (other < 0 || !pair_is_rows_of(pair->test->program, of,
+                                      pair->reference_program->values[other].shape, &place))
         return;
     pair->reference_value[value] = other;
-    pair->reference_row[value] = of->origin.micro_sequence * whole.dims[0];
+    pair->reference_row[value] = of->origin.micro_sequence * pair_whole_shape(of).dims[0];
     pair->test_value[other] = value;
 }
 

@@ -1,4 +1,5 @@
-/* A rank's part of a tensor against its slice of the reference's whole tensor. */
+/* A part of a tensor, of a rank or of a micro-sequence, against its slice of the reference's whole
+ * tensor. */
 #include "engine/base/memory.h"
 #include "engine/compare/pair_internal.h"
 #include "engine/tensor/shard.h"
@@ -16,12 +17,11 @@ bool pair_is_part(const struct value *value)
     return value->shard.global.rank > 0 && !shard_is_whole(&value->shard);
 }
 
-bool pair_cut_reference(const struct value *of, struct pair_sides *sides, struct status *status)
+bool pair_cut_reference(const struct value *of, const struct shard *place, struct pair_sides *sides,
+                        struct status *status)
 {
     struct tensor view;
-    if (!pair_is_part(of))
-        return true;
-    if (shard_view(&of->shard, &sides->reference, &view)) {
+    if (shard_view(place, &sides->reference, &view)) {
         sides->reference = view;
         return true;
     }
@@ -31,14 +31,14 @@ bool pair_cut_reference(const struct value *of, struct pair_sides *sides, struct
         return status_fail(status, STATUS_MEMORY, "no memory for the reference's part of %s",
                            of->name);
     struct tensor local = tensor_of(slice, dtype, of->shape);
-    shard_copy_out(&of->shard, &sides->reference, &local);
+    shard_copy_out(place, &sides->reference, &local);
     free(sides->reference_buffer);
     sides->reference_buffer = slice;
     sides->reference = local;
     return true;
 }
 
-bool pair_sample_part(const struct value *of, struct pair_sides *sides,
+bool pair_sample_part(const struct value *of, const struct shard *place, struct pair_sides *sides,
                       const struct trace_tensor *recorded, struct status *status)
 {
     int64_t step = recorded->sampling_step > 0 ? recorded->sampling_step : 1;
@@ -51,12 +51,18 @@ bool pair_sample_part(const struct value *of, struct pair_sides *sides,
         return status_fail(status, STATUS_MEMORY, "no memory for the samples of %s", of->name);
     }
     for (int64_t i = 0; i < all; i++) {
-        int64_t local = shard_local_flat(&of->shard, i * step);
+        int64_t local = shard_local_flat(place, i * step);
         if (local < 0)
             continue;
         memcpy(test + (size_t)count * here, (char *)sides->test.data + (size_t)local * here, here);
         memcpy(reference + (size_t)count++ * there,
                (char *)recorded->samples.data + (size_t)i * there, there);
+    }
+    if (count == 0) {
+        free(test);
+        free(reference);
+        return status_fail(status, STATUS_NOT_FOUND, "none of the recorded samples lies in %s",
+                           of->name);
     }
     free(sides->test_buffer);
     free(sides->reference_buffer);

@@ -6,6 +6,7 @@
 #include "engine/compare/check.h"
 
 #include <math.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -116,7 +117,8 @@ static bool check_structure(struct team *team, int rank, int instruction, struct
 
 /* The first node that a check accuses; -1: none. What the program shows comes before what numbers
  * show, and a collective before the kernels behind it. */
-static int find_guilty(struct team *team, const struct region *region, struct suspect *suspect)
+static int find_guilty(struct team *team, const struct region *region, bool diverged,
+                       struct suspect *suspect)
 {
     static check *const checks[] = {check_layout, check_structure, team_check_collective,
                                     team_check_kernel};
@@ -128,7 +130,13 @@ static int find_guilty(struct team *team, const struct region *region, struct su
             if (checks[c](team, node->rank, producer, suspect))
                 return n;
         }
-    *suspect = (struct suspect){.counterpart = -1};
+    *suspect = (struct suspect){.rank = region->nodes[0].rank, .counterpart = -1};
+    suspect->instruction = program_of(team, suspect->rank)->values[region->nodes[0].value].producer;
+    suspect->suspicion = diverged ? SUSPICION_PLACE : SUSPICION_NONE;
+    snprintf(suspect->why, sizeof(suspect->why),
+             "%s; layouts, structure and kernels behind it raise no suspicion",
+             region->count == 1 ? "all that it computes from is within limits"
+                                : "the compared values that it comes from are within limits");
     return -1;
 }
 
@@ -163,7 +171,9 @@ bool team_blame_walk(struct team *team, int rank, int value, struct team_blame *
         add_link(team, blame, rank, value);
         struct region region = region_behind(team, rank, value);
         bool inherited = region.worst.value >= 0;
-        int n = inherited ? region.worst.parent : find_guilty(team, &region, &blame->guilty);
+        int n = inherited ? region.worst.parent
+                          : find_guilty(team, &region, blame->links[blame->count - 1].diverged,
+                                        &blame->guilty);
         add_path(team, blame, &region, n);
         rank = region.worst.rank;
         value = region.worst.value;

@@ -24,9 +24,16 @@ static bool accuse(struct suspect *suspect, int rank, int instruction, enum susp
 
 /* ---- layouts ---- */
 
+/* A summand over the data ranks is one over the sequence-data ranks among them. */
+static unsigned summed_over(const struct layout *layout)
+{
+    bool data = layout->partial >> COMM_DATA & 1;
+    return layout->partial & ~(data ? 1u << COMM_SEQUENCE_DATA : 0);
+}
+
 static bool layouts_equal(const struct layout *a, const struct layout *b)
 {
-    if (a->cut_count != b->cut_count || a->partial != b->partial)
+    if (a->cut_count != b->cut_count || summed_over(a) != summed_over(b))
         return false;
     for (int i = 0; i < a->cut_count; i++)
         if (a->cuts[i].dimension != b->cuts[i].dimension || a->cuts[i].parts != b->cuts[i].parts ||
@@ -44,6 +51,13 @@ static bool is_own_rows(const struct program *program, const struct instruction 
            x->layout.partial == y->layout.partial &&
            in->parameters.first_row ==
                shard_global_index(&y->shard, 0, 0) - shard_global_index(&x->shard, 0, 0);
+}
+
+/* Operands do not tell the layout of the result. */
+static bool needs_expectation(enum op op)
+{
+    return op == OP_FILL || op == OP_RECEIVE || op == OP_EMBEDDING_GRADIENT ||
+           op == OP_GATHER_ROWS_GRADIENT;
 }
 
 bool team_check_layout(const struct team *team, int rank, int instruction, struct suspect *suspect)
@@ -64,7 +78,8 @@ bool team_check_layout(const struct team *team, int rank, int instruction, struc
     }
     for (int i = 0; i < in->output_count; i++) {
         call.output_shapes[i] = program->values[in->outputs[i]].shape;
-        call.expected[i] = &program->values[in->outputs[i]].layout;
+        if (needs_expectation(in->op))
+            call.expected[i] = &program->values[in->outputs[i]].layout;
     }
     if (!layout_infer(&call, outputs, &status)) {
         snprintf(suspect->why, sizeof(suspect->why), "%.*s", 280, status.text);
@@ -72,6 +87,10 @@ bool team_check_layout(const struct team *team, int rank, int instruction, struc
     }
     for (int i = 0; i < in->output_count; i++) {
         const struct layout *declared = &program->values[in->outputs[i]].layout;
+        /* What one batch-data rank computes from its own micro-batch, or one end of the
+         * pipeline for a tied weight, is a summand where it becomes a gradient. */
+        if (in->origin.phase == PHASE_BACKWARD && !op_is_collective(in->op))
+            outputs[i].partial |= declared->partial & (layout_covers(COMM_DATA) | 1u << COMM_TIED);
         if (layouts_equal(&outputs[i], declared) || is_own_rows(program, in))
             continue;
         snprintf(suspect->why, sizeof(suspect->why), "the result is %s, but taken for %s",
@@ -206,12 +225,34 @@ static bool judge_collective(struct team *team, int rank, int instruction,
     return accuse(suspect, rank, instruction, SUSPICION_COLLECTIVE);
 }
 
+/* A message must be the tensor that the receiver takes it for. */
+static bool check_message(const struct team *team, int rank, int instruction,
+                          struct suspect *suspect)
+{
+    const struct program *mine = program_of(team, rank);
+    const struct instruction *in = &mine->instructions[instruction];
+    int sender = in->parameters.peer, there = team_meeting(team, rank, instruction, sender);
+    const struct program *theirs = program_of(team, sender);
+    if (there < 0)
+        return false;
+    const struct value *sent = &theirs->values[theirs->instructions[there].inputs[0]];
+    const struct value *taken = &mine->values[in->outputs[0]];
+    if (!sent->name[0] || !taken->name[0] || strcmp(sent->name, taken->name) == 0 ||
+        program_find(theirs, taken->name) == sent->id)
+        return false;
+    snprintf(suspect->why, sizeof(suspect->why), "it sends %.100s, which rank %d takes for %.100s",
+             sent->name, rank, taken->name);
+    return accuse(suspect, sender, there, SUSPICION_DIFFERENT);
+}
+
 bool team_check_collective(struct team *team, int rank, int instruction, struct suspect *suspect)
 {
     const struct program *program = program_of(team, rank);
     const struct instruction *in = &program->instructions[instruction];
     if (!op_is_collective(in->op) || in->op == OP_SEND || in->output_count == 0)
         return false;
+    if (in->op == OP_RECEIVE && check_message(team, rank, instruction, suspect))
+        return true;
     struct shape shape = program->values[in->outputs[0]].shape;
     int *members = memory_zeroed((size_t)team->world->size, sizeof(*members));
     int count = team_members(team, rank, instruction, members);

@@ -15,6 +15,7 @@ enum suspicion {
     SUSPICION_COLLECTIVE, /* what its members brought is right when put together, and what it gave
                              is not */
     SUSPICION_KERNEL,     /* float64 of the same inputs is something else */
+    SUSPICION_PLACE, /* what it computes from was right, and its result is not: no more is known */
 };
 
 /* An instruction of the team: `why` says in one sentence what is wrong with it. */

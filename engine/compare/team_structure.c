@@ -61,10 +61,12 @@ static int counterpart_of(const struct sides *sides, int instruction)
 }
 
 /* Kinds that layouts bring in. */
-static bool is_of_layouts(enum op op)
+static bool is_of_layouts(const struct instruction *in)
 {
-    return op_is_collective(op) || op == OP_ADD_BIAS || op == OP_SLICE_ROWS ||
-           op == OP_WRITE_ROWS || op == OP_COPY || op == OP_FILL || family(op) == OP_CROSS_ENTROPY;
+    enum op op = in->op;
+    return (op == OP_ACCUMULATE && in->origin.phase == PHASE_REDUCE) || op_is_collective(op) ||
+           op == OP_ADD_BIAS || op == OP_SLICE_ROWS || op == OP_WRITE_ROWS || op == OP_COPY ||
+           op == OP_FILL || family(op) == OP_CROSS_ENTROPY;
 }
 
 /* An instruction of the reference at the place that the test has too few of; -1: none. */
@@ -189,9 +191,23 @@ static bool accuse(struct suspect *suspect, int rank, int instruction, int count
     return true;
 }
 
-static bool check_operands(const struct sides *sides, const struct instruction *in,
-                           const struct instruction *there, struct suspect *suspect)
+/* The instruction that reads the wrong operand: `in` itself, or the collective that spread it. */
+static int reader_of(const struct program *program, int instruction, int operand)
 {
+    int value = program->instructions[instruction].inputs[operand];
+    int source = source_of(program, value);
+    while (value != source) {
+        instruction = program->values[value].producer;
+        value = program->instructions[instruction].inputs[0];
+    }
+    return instruction;
+}
+
+/* The instruction that reads another operand than the reference does; -1: none. */
+static int check_operands(const struct sides *sides, int instruction,
+                          const struct instruction *there, struct suspect *suspect)
+{
+    const struct instruction *in = &sides->test->instructions[instruction];
     int count = in->input_count < there->input_count ? in->input_count : there->input_count;
     char here[200], other[200];
     for (int i = 0; i < count; i++) {
@@ -201,10 +217,25 @@ static bool check_operands(const struct sides *sides, const struct instruction *
         program_value_text(sides->reference, source_of(sides->reference, there->inputs[i]), other,
                            sizeof(other));
         snprintf(suspect->why, sizeof(suspect->why),
-                 "operand %d is %.100s, where the reference has %.100s", i, here, other);
-        return true;
+                 "it reads %.100s, where the reference has %.100s", here, other);
+        return reader_of(sides->test, instruction, i);
     }
-    return false;
+    return -1;
+}
+
+/* One of several chunks of the logits, or of a micro-batch, which the reference computes whole; and
+ * what adds them up. */
+static bool is_of_chunks(const struct team *team, const struct sides *sides,
+                         const struct instruction *in)
+{
+    const struct config *test = team->options.test, *reference = team->options.reference;
+    bool finer =
+        reference &&
+        (test->base_model.cross_entropy_splits > reference->base_model.cross_entropy_splits ||
+         test->schedule.micro_batch_splits > reference->schedule.micro_batch_splits);
+    return finer && (in->op == OP_ACCUMULATE || in->op == OP_ADD ||
+                     count_there(sides->reference, &in->origin, family(in->op),
+                                 sides->reference->instruction_count) > 0);
 }
 
 bool team_check_structure(const struct team *team, int rank, int instruction,
@@ -222,11 +253,11 @@ bool team_check_structure(const struct team *team, int rank, int instruction,
         if (parameter)
             snprintf(suspect->why, sizeof(suspect->why), "its %s is not the reference's",
                      parameter);
-        return (parameter || check_operands(&sides, in, there, suspect)) &&
-               accuse(suspect, rank, instruction, other);
+        int reader = parameter ? instruction : check_operands(&sides, instruction, there, suspect);
+        return reader >= 0 && accuse(suspect, rank, reader, other);
     }
     other = missing_there(&sides, &in->origin);
-    if (other < 0 && is_of_layouts(in->op))
+    if (other < 0 && (is_of_layouts(in) || is_of_chunks(team, &sides, in)))
         return false;
     if (other >= 0)
         snprintf(suspect->why, sizeof(suspect->why), "the reference has `%s` here, the test `%s`",

@@ -36,6 +36,8 @@ struct fault_ready {
 
 /* All ready faults, `*count` of them. */
 const struct fault_ready *faults_ready(int *count);
+/* Whether it is one of a run of several ranks: of a variant with parallel layouts. */
+bool fault_has_ranks(const struct fault_ready *fault);
 const struct fault_ready *faults_find(const char *name); /* NULL if there is none */
 
 #endif

@@ -6,7 +6,7 @@
 #include <stddef.h>
 #include <string.h>
 
-enum kind { KIND_DOUBLE, KIND_LONG, KIND_INT, KIND_BOOL, KIND_ACTIVATION };
+enum kind { KIND_DOUBLE, KIND_LONG, KIND_INT, KIND_BOOL, KIND_ACTIVATION, KIND_GROUP };
 
 struct entry {
     const char *name;
@@ -28,7 +28,7 @@ static const struct entry entries[] = {
     ENTRY(KIND_BOOL, causal),           ENTRY(KIND_BOOL, transpose_a),
     ENTRY(KIND_BOOL, transpose_b),      ENTRY(KIND_BOOL, inverse),
     ENTRY(KIND_BOOL, dynamic),          ENTRY(KIND_BOOL, average),
-    ENTRY(KIND_ACTIVATION, activation),
+    ENTRY(KIND_ACTIVATION, activation), ENTRY(KIND_GROUP, group),
 #undef ENTRY
 };
 
@@ -60,6 +60,7 @@ static double read_entry(const struct op_parameters *parameters, const struct en
     case KIND_LONG:
         return (double)*(const int64_t *)(const void *)at;
     case KIND_INT:
+    case KIND_GROUP:
         return *(const int *)(const void *)at;
     case KIND_BOOL:
         return *(const bool *)(const void *)at;
@@ -79,6 +80,7 @@ static void write_entry(struct op_parameters *parameters, const struct entry *en
         *(int64_t *)(void *)at = (int64_t)value;
         break;
     case KIND_INT:
+    case KIND_GROUP:
         *(int *)(void *)at = (int)value;
         break;
     case KIND_BOOL:
@@ -101,6 +103,18 @@ static bool read_activation(const char *text, double *value, struct status *stat
                        text);
 }
 
+static bool read_group(const char *text, double *value, struct status *status)
+{
+    for (int group = 0; group < COMM_GROUP_COUNT; group++)
+        if (strcmp(comm_group_name((enum comm_group)group), text) == 0) {
+            *value = group;
+            return true;
+        }
+    return status_fail(status, STATUS_INVALID,
+                       "value=%s: expected world, data, sequence data, tensor, pipeline or tied",
+                       text);
+}
+
 static bool read_value(struct fault_change *change, const struct entry *entry, double *value)
 {
     const char *text = fault_text(change->clause, "value");
@@ -109,6 +123,8 @@ static bool read_value(struct fault_change *change, const struct entry *entry, d
         return status_fail(change->status, STATUS_INVALID, "set needs param=KEY and value=NUMBER");
     if (entry->kind == KIND_ACTIVATION)
         return read_activation(text, value, change->status);
+    if (entry->kind == KIND_GROUP)
+        return read_group(text, value, change->status);
     if (entry->kind == KIND_DOUBLE)
         return fault_number(change->clause, "value", 0, value, change->status);
     if (!fault_integer(change->clause, "value", 0, &whole, change->status))
