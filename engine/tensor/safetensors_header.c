@@ -25,19 +25,6 @@ struct entry_fields {
     uint64_t begin, end; /* data_offsets */
 };
 
-const char *safetensors_printable(const char *text, char buffer[128])
-{
-    size_t length = 0;
-    for (; text[length] && length < 120; length++) {
-        unsigned char byte = (unsigned char)text[length];
-        buffer[length] = byte < 0x20 || byte == 0x7f ? '?' : text[length];
-    }
-    while (text[length] && length && ((unsigned char)text[length] & 0xc0) == 0x80)
-        length--; /* never half a character */
-    strcpy(buffer + length, text[length] ? "..." : "");
-    return buffer;
-}
-
 static bool fail_code(struct header_parser *parser, enum status_code code, const char *format, ...)
     __attribute__((format(printf, 3, 4)));
 
@@ -83,25 +70,6 @@ static bool expect(struct header_parser *parser, char wanted, const char *where)
     if (!found)
         return FAIL(parser, "the header ends where '%c' should follow %s", wanted, where);
     return FAIL(parser, "'%c' expected %s at byte %zu of the header", wanted, where, offset);
-}
-
-size_t utf8_sequence(const char *text, size_t length)
-{
-    const unsigned char *byte = (const unsigned char *)text;
-    if (length == 0)
-        return 0;
-    if (byte[0] < 0x80)
-        return 1;
-    size_t size = byte[0] >= 0xf0 ? 4 : byte[0] >= 0xe0 ? 3 : 2;
-    if (byte[0] < 0xc2 || byte[0] > 0xf4 || length < size)
-        return 0;
-    for (size_t i = 1; i < size; i++)
-        if ((byte[i] & 0xc0) != 0x80)
-            return 0;
-    bool overlong = (byte[0] == 0xe0 && byte[1] < 0xa0) || (byte[0] == 0xf0 && byte[1] < 0x90);
-    bool surrogate = byte[0] == 0xed && byte[1] >= 0xa0;
-    bool too_large = byte[0] == 0xf4 && byte[1] >= 0x90;
-    return overlong || surrogate || too_large ? 0 : size;
 }
 
 static bool hex4(struct header_parser *parser, uint32_t *code)
@@ -168,6 +136,10 @@ static char *unescape(struct header_parser *parser, char *out)
     if (parser->at >= parser->end)
         return NULL;
     char kind = *parser->at++;
+    if (kind == '"') { /* by far the most: JSON inside of a string */
+        *out++ = kind;
+        return out;
+    }
     if (kind == 'u')
         return unescape_unicode(parser, out);
     const char *found = kind ? strchr(from, kind) : NULL;
@@ -181,6 +153,36 @@ static bool is_plain(char letter)
 {
     return (unsigned char)letter >= 0x20 && (unsigned char)letter < 0x80 && letter != '"' &&
            letter != '\\';
+}
+
+/* Whether eight characters at once are plain, by the arithmetic that finds a zero byte in a word.
+ */
+static bool are_plain(uint64_t letters)
+{
+    const uint64_t ones = 0x0101010101010101u, tops = ones * 0x80;
+    uint64_t quotes = letters ^ ones * '"', backslashes = letters ^ ones * '\\';
+    uint64_t found = letters | ((letters - ones * 0x20) & ~letters) | ((quotes - ones) & ~quotes) |
+                     ((backslashes - ones) & ~backslashes);
+    return (found & tops) == 0;
+}
+
+/* Copies plain characters, eight at a time while there are as many. */
+static char *copy_plain(struct header_parser *parser, char *out)
+{
+    const char *from = parser->at;
+    uint64_t letters;
+    while (parser->end - from >= (ptrdiff_t)sizeof letters) {
+        memcpy(&letters, from, sizeof letters);
+        if (!are_plain(letters))
+            break;
+        memcpy(out, &letters, sizeof letters);
+        from += sizeof letters;
+        out += sizeof letters;
+    }
+    while (from < parser->end && is_plain(*from))
+        *out++ = *from++;
+    parser->at = from;
+    return out;
 }
 
 /* An escape or a character of several bytes. NULL if it is malformed. */
@@ -205,10 +207,8 @@ static char *parse_string(struct header_parser *parser, const char *where)
         return NULL;
     char *text = parser->strings, *out = text;
     while (parser->at < parser->end && out) {
+        out = copy_plain(parser, out);
         const char *from = parser->at;
-        while (from < parser->end && is_plain(*from))
-            *out++ = *from++;
-        parser->at = from;
         if (from < parser->end && *from == '"') {
             parser->at++;
             *out++ = 0;
