@@ -221,7 +221,7 @@ bool launch_start(struct launch *launch, const struct launch_options *options,
     if (output[0] >= 0)
         fcntl(output[0], F_SETFL, O_NONBLOCK);
     if (!ok)
-        launch_stop(launch);
+        launch_stop(launch, 0);
     free(path);
     free_words(&command);
     free_words(&environment);
@@ -244,9 +244,9 @@ static bool wait_for_end(struct launch *launch, int milliseconds)
     return launch_has_ended(launch);
 }
 
-void launch_stop(struct launch *launch)
+void launch_stop(struct launch *launch, int milliseconds)
 {
-    if (launch->pid > 0 && !wait_for_end(launch, 0)) {
+    if (launch->pid > 0 && !wait_for_end(launch, milliseconds)) {
         kill(launch->pid, SIGTERM);
         if (!wait_for_end(launch, PATIENCE_MILLISECONDS)) {
             kill(-launch->pid, SIGKILL);

@@ -34,8 +34,8 @@ bool launch_start(struct launch *launch, const struct launch_options *options,
                   struct status *status);
 /* Whether it has ended: takes its exit status then. Does not wait. */
 bool launch_has_ended(struct launch *launch);
-/* Ends it (asks, waits a moment, kills its group) and frees everything. */
-void launch_stop(struct launch *launch);
+/* Ends it and frees everything: waits so long for it to end by itself, asks, kills its group. */
+void launch_stop(struct launch *launch, int milliseconds);
 
 /* "ended with exit status 3", "was killed by signal 11 (Segmentation fault)". Returns `buffer`. */
 const char *launch_status_text(int wait_status, char *buffer, int size);

@@ -13,7 +13,12 @@
 #include <sys/random.h>
 #include <unistd.h>
 
-enum { QUIT_MILLISECONDS = 3000, ENDING_MILLISECONDS = 1000, DEFAULT_TIMEOUT = 30 };
+enum {
+    QUIT_MILLISECONDS = 3000,
+    LAUNCHER_MILLISECONDS = 1000,
+    ENDING_MILLISECONDS = 1000,
+    DEFAULT_TIMEOUT = 30
+};
 
 static double now(void)
 {
@@ -277,7 +282,7 @@ static bool all_ended(const struct rank_pool *pool)
 static void stop(struct rank_pool *pool)
 {
     double deadline = now() + QUIT_MILLISECONDS * 1e-3;
-    bool sound = rank_pool_is_sound(pool);
+    bool all_came = pool->started, sound = rank_pool_is_sound(pool);
     pool->started = false;
     for (int rank = 0; sound && rank < pool->options.size; rank++)
         pool_send(pool, rank, FRAME_QUIT, NULL, NULL, 0);
@@ -286,7 +291,8 @@ static void stop(struct rank_pool *pool)
     for (int rank = 0; rank < pool->options.size; rank++)
         pool_close_process(pool, rank);
     pool_close_pending(pool);
-    launch_stop(&pool->launch);
+    /* mpirun ends when its processes have; asked to, it takes two seconds */
+    launch_stop(&pool->launch, all_came ? LAUNCHER_MILLISECONDS : 0);
     listener_close(&pool->listener);
     board_close(&pool->board);
     if (pool->epoll >= 0)

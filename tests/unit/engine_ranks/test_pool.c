@@ -18,24 +18,28 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/resource.h>
 #include <sys/wait.h>
 #include <time.h>
 #include <unistd.h>
 
 #include <cmocka.h>
 
-enum { FLOOD_BYTES = 256 << 20, PATIENCE_SECONDS = 60 };
+enum { FLOOD_BYTES = 512 << 20, PATIENCE_SECONDS = 60 };
 
 /* ---- in the rank ---- */
 
 /* 1: it ends itself; 2: it prints without end. */
 static void misbehave(int signal)
 {
-    static const char line[] = "all work and no play makes a rank a dull process, over and over\n";
+    static const char words[] = "all work and no play makes a rank a dull process\n";
+    char lines[300 * (sizeof(words) - 1)];
     if (signal == SIGUSR1)
         _exit(42);
+    for (size_t i = 0; i < sizeof(lines); i++)
+        lines[i] = words[i % (sizeof(words) - 1)];
     for (size_t printed = 0; printed < FLOOD_BYTES;) {
-        ssize_t count = write(STDERR_FILENO, line, sizeof(line) - 1);
+        ssize_t count = write(STDERR_FILENO, lines, sizeof(lines));
         printed += count > 0 ? (size_t)count : 0;
     }
 }
@@ -411,6 +415,13 @@ static void test_strikes(void **state)
     end(&it);
 }
 
+static long resident_kilobytes(void)
+{
+    struct rusage usage;
+    getrusage(RUSAGE_SELF, &usage);
+    return usage.ru_maxrss;
+}
+
 static void test_flood(void **state)
 {
     struct fixture it;
@@ -422,11 +433,13 @@ static void test_flood(void **state)
     struct world *world = make_world(&it, &options);
     rank_pool_describe(it.pool, 1, &talker);
     assert_int_equal(kill((pid_t)talker.pid, SIGUSR2), 0);
+    long before = resident_kilobytes();
     run_step_of(world);
     double deadline = now() + PATIENCE_SECONDS;
     while (it.printed.bytes[1] < FLOOD_BYTES && now() < deadline)
         rank_pool_poll(it.pool, 0.1);
     assert_true(it.printed.bytes[1] >= FLOOD_BYTES);
+    assert_true(resident_kilobytes() - before < FLOOD_BYTES / 1024 / 8);
     assert_non_null(strstr(it.printed.last, "a dull process"));
     rank_pool_describe(it.pool, 1, &talker);
     assert_true(talker.printed[1] == it.printed.bytes[1] && it.printed.bytes[0] == 0);
