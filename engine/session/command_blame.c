@@ -293,6 +293,8 @@ static bool walk(struct debugger *debugger, int value, struct status *status)
     int64_t before = debugger_position(debugger);
     if (!value_error_of(debugger->target->pair, value).diverged)
         say(debugger, "It has not diverged in this step; the chain behind it:\n");
+    if (debugger->target->team)
+        return blame_ranks(debugger, value, status);
     if (!blame_walk(debugger->target->pair, value, &blame, status)) {
         blame_free(&blame);
         motion_after_failure(debugger, before, status);

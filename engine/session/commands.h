@@ -95,6 +95,9 @@ bool command_follow(struct debugger *debugger, const char *arguments, struct sta
 bool command_unfollow(struct debugger *debugger, const char *arguments, struct status *status);
 bool command_output(struct debugger *debugger, const char *arguments, struct status *status);
 
+/* command_blame_ranks.c: command_blame of a run of several ranks. */
+bool blame_ranks(struct debugger *debugger, int value, struct status *status);
+
 /* command_rank.c */
 bool command_rank(struct debugger *debugger, const char *arguments, struct status *status);
 /* command_report.c */
