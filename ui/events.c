@@ -224,6 +224,8 @@ static bool may_ask(struct ui *ui, enum picture_kind kind)
         return true;
     if (kind == PICTURE_OUTPUT) /* one at a time, and the run need not stand for it */
         return true;
+    if (kind == PICTURE_PROGRAM) /* once for each program, and nothing is shown without it */
+        return true;
     int64_t now = ui_milliseconds(ui);
     if ((kind != PICTURE_STATE && kind != PICTURE_RANKS) || now - ui->asked_ms[kind] < ASK_MS)
         return false;

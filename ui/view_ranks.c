@@ -125,7 +125,8 @@ static void draw(struct ui *ui, void *context, struct layout_rectangle box, bool
     struct rank_group *groups = NULL;
     if (!ranks || ranks->rank_count == 0) {
         struct pen pen = pen_at(box, 0);
-        pen_put(&pen, THEME_DIM, " no run is open");
+        bool none = !ui->snapshot || ui->snapshot->state == RUN_NONE;
+        pen_put(&pen, THEME_DIM, none ? " no run is open" : ""); /* else the picture is coming */
         return;
     }
     if (view->selected >= ranks->rank_count)
