@@ -19,7 +19,7 @@ enum { SCALE = 32, MOST_OVERRIDES = 32 };
 /* Else updates of weights whose gradient is nothing but rounding are random. */
 static const char *const always[] = {
     "base_model.hidden_size=32", "base_model.decoder.block.mixer.head_size=8",
-    "base_model.decoder.block.mlp.intermediate_size=48", "data.maximum_document_length=24",
+    "base_model.decoder.block.mlp.intermediate_size=48", "data.maximum_document_length=100",
     "optimizer.epsilon=0.00001"};
 
 static struct config *load(const char *model, const char *variant, const char *tokens,

@@ -121,12 +121,16 @@ static void check_layout(const char *model, const char *variant, const char *con
     two_runs_end(&it);
 }
 
+/* The text has masked labels, but only tokens of the first half of the vocabulary. */
+static const char *const random_data[] = {"data.type=random", NULL};
+
 static void test_model(void **state)
 {
+    bool text = strcmp(*state, "gpt_2") == 0 || strcmp(*state, "mixtral") == 0;
     const char *only = getenv("LOCKSTEP_TEST_VARIANT");
     for (int i = 0; i < ARRAY_LENGTH(variants); i++)
         if (!only || strcmp(only, variants[i]) == 0)
-            check_layout(*state, variants[i], NULL, 1);
+            check_layout(*state, variants[i], text ? NULL : random_data, 1);
 }
 
 /* Two of four experts: which ones is the same on all ranks. (Not with parts of sequences, whose
@@ -136,7 +140,7 @@ static void test_routing(void **state)
     static const char *const routed[] = {"dp2_z2_df4", "stp2", "tp2_df4", "stp2_pp2s1_bf4"};
     (void)state;
     for (int i = 0; i < ARRAY_LENGTH(routed); i++)
-        check_layout("mixtral_top2", routed[i], NULL, 1);
+        check_layout("mixtral_top2", routed[i], random_data, 1);
 }
 
 /* Sums of 16-bit summands are rounded once more for each rank. */
