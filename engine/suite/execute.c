@@ -183,6 +183,17 @@ void comparison_free(struct comparison *comparison)
     free(comparison->title);
 }
 
+/* The table that ignores layers is for tensors that are cut differently. In one process these are
+ * micro-sequences and chunks of the loss, and here they are compared with their rows of the whole.
+ */
+static const char *table_of(const struct variant_config *variant)
+{
+    if (!variant->tolerances)
+        return "default";
+    bool rows = variant->ranks <= 1 && strcmp(variant->tolerances, "layer_mismatch") == 0;
+    return rows ? "layer_match" : variant->tolerances;
+}
+
 bool comparison_load(const struct execution *execution, struct comparison *comparison,
                      struct status *status)
 {
@@ -193,8 +204,7 @@ bool comparison_load(const struct execution *execution, struct comparison *compa
         !(comparison->reference = load(execution, test->reference, status)) ||
         !(comparison->variant = variant_load(environment->search, test->variant, status)))
         return false;
-    const char *table =
-        comparison->variant->tolerances ? comparison->variant->tolerances : "default";
+    const char *table = table_of(comparison->variant);
     comparison->tolerances = tolerances_load(environment->search, table, device, status);
     if (!comparison->tolerances)
         return false;

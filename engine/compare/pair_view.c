@@ -1,0 +1,154 @@
+/* Where the two sides of a value are. */
+#include "engine/base/memory.h"
+#include "engine/compare/pair_internal.h"
+#include "engine/tensor/shard.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+
+/* The recorded tensor, or the one whose rows the value is. */
+static const struct trace_tensor *find_recorded(const struct pair *pair, const struct value *of,
+                                                struct shard *place)
+{
+    const struct trace_tensor *recorded =
+        pair->trace_step ? trace_find(pair->trace_step, of->name) : NULL;
+    *place = of->shard;
+    if (recorded || !pair->trace_step)
+        return recorded;
+    char *name = pair_whole_name(of);
+    recorded = name ? trace_find(pair->trace_step, name) : NULL;
+    free(name);
+    bool rows = recorded && pair_is_rows_of(pair->test->program, of, recorded->shape, place);
+    return rows ? recorded : NULL;
+}
+
+static bool view_trace(struct pair *pair, int value, struct pair_sides *sides,
+                       struct status *status)
+{
+    const struct value *of = &pair->test->program->values[value];
+    struct shard place;
+    const struct trace_tensor *recorded = find_recorded(pair, of, &place);
+    char here[80], there[80];
+    if (!recorded)
+        return status_fail(status, STATUS_NOT_FOUND, "%s is not in the trace", of->name);
+    bool part = place.cut_count > 0;
+    struct shape whole = part ? place.global : of->shape;
+    if (!shape_equal(recorded->shape, whole))
+        return status_fail(status, STATUS_INVALID, "%s is %s here, but %s in the trace", of->name,
+                           shape_text(whole, here), shape_text(recorded->shape, there));
+    sides->reference = recorded->samples;
+    if (recorded->sampling_step > 0)
+        return part ? pair_sample_part(of, &place, sides, recorded, status)
+                    : pair_sample_test(sides, recorded, status);
+    if (!part)
+        return true;
+    sides->reference = tensor_of(recorded->samples.data, recorded->samples.dtype, whole);
+    return pair_cut_reference(of, &place, sides, status);
+}
+
+static const char *reference_name(const struct pair *pair)
+{
+    return pair->reference ? pair->reference->config->name : pair->options.recording->config->name;
+}
+
+/* Where the reference's tensor is: held, recorded, or still in the memory of its run. */
+static bool find_reference(struct pair *pair, int other, struct pair_sides *sides,
+                           struct status *status)
+{
+    const struct value *there = &pair->reference_program->values[other];
+    if (pair->held && pair->held[other].data) {
+        sides->reference = tensor_of(pair->held[other].data, there->dtype, there->shape);
+        return true;
+    }
+    int step = there->kind == VALUE_STATE ? -1 : pair->test->step;
+    if (pair->options.recording)
+        return recording_tensor(pair->options.recording, step, other, &sides->reference) ||
+               status_fail(status, STATUS_NOT_FOUND, "%s was not recorded of %s", there->name,
+                           reference_name(pair));
+    if (!executor_holds(pair->reference->executor, other))
+        return status_fail(status, STATUS_NOT_FOUND,
+                           "%s is not at hand in %s (not computed yet, or its memory was given on)",
+                           there->name, reference_name(pair));
+    return executor_view(pair->reference->executor, other, &sides->reference_buffer,
+                         &sides->reference, status);
+}
+
+bool pair_shapes_differ(const struct pair *pair, int value)
+{
+    int other = pair->reference_value[value];
+    return other >= 0 && pair->reference_row[value] < 0 &&
+           !shape_equal(pair_whole_shape(&pair->test->program->values[value]),
+                        pair->reference_program->values[other].shape);
+}
+
+static struct tensor rows_of(const struct tensor *whole, int64_t row, struct shape shape)
+{
+    struct tensor rows = *whole;
+    rows.data = (char *)whole->data + (size_t)(row * whole->row_stride) * dtype_size(whole->dtype);
+    rows.shape = shape;
+    return rows;
+}
+
+bool pair_view_whole_reference(struct pair *pair, int value, struct pair_sides *sides,
+                               struct status *status)
+{
+    int other = pair->reference_value[value];
+    const struct value *of = &pair->test->program->values[value];
+    if (other < 0)
+        return status_fail(status, STATUS_NOT_FOUND, "%s has no counterpart in %s", of->name,
+                           reference_name(pair));
+    const struct value *there = &pair->reference_program->values[other];
+    char a[80], b[80];
+    if (pair_shapes_differ(pair, value))
+        return status_fail(status, STATUS_INVALID, "%s is %s here, but %s in %s", of->name,
+                           shape_text(pair_whole_shape(of), a), shape_text(there->shape, b),
+                           reference_name(pair));
+    if (!find_reference(pair, other, sides, status))
+        return false;
+    if (pair->reference_row[value] >= 0)
+        sides->reference =
+            rows_of(&sides->reference, pair->reference_row[value], pair_whole_shape(of));
+    return true;
+}
+
+/* This rank's part of it. */
+static bool cut_part(const struct value *of, struct pair_sides *sides, struct status *status)
+{
+    return !pair_is_part(of) || pair_cut_reference(of, &of->shard, sides, status);
+}
+
+static bool view_reference(struct pair *pair, int value, struct pair_sides *sides,
+                           struct status *status)
+{
+    return pair_view_whole_reference(pair, value, sides, status) &&
+           cut_part(&pair->test->program->values[value], sides, status);
+}
+
+bool pair_view(struct pair *pair, int value, struct pair_sides *sides, struct status *status)
+{
+    *sides = (struct pair_sides){.scale = pair_scale_of(pair, value)};
+    const struct value *of = &pair->test->program->values[value];
+    char name[256];
+    if (!executor_holds(pair->test->executor, value))
+        return status_fail(status, STATUS_NOT_FOUND,
+                           "%s is not at hand (not computed yet, or its memory was given on)",
+                           program_value_text(pair->test->program, value, name, sizeof(name)));
+    if (!executor_view(pair->test->executor, value, &sides->test_buffer, &sides->test, status))
+        return false;
+    struct status reason = STATUS_NONE;
+    if (pair->reference_program)
+        sides->has_reference = view_reference(pair, value, sides, &reason);
+    else if (pair->options.trace && of->name[0])
+        sides->has_reference = view_trace(pair, value, sides, &reason);
+    if (!sides->has_reference)
+        snprintf(sides->reason, sizeof(sides->reason), "%.199s",
+                 reason.code != STATUS_OK ? reason.text : "there is no reference");
+    return true;
+}
+
+void pair_sides_free(struct pair_sides *sides)
+{
+    free(sides->test_buffer);
+    free(sides->reference_buffer);
+    sides->test_buffer = sides->reference_buffer = NULL;
+}
