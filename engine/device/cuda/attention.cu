@@ -28,15 +28,16 @@ __device__ inline float update_row(const struct attention &it, const struct sigh
 template <int MOST> static __global__ void attention_kernel(struct attention it)
 {
     int size = it.size, row = (int)threadIdx.x / PER_ROW, part = (int)threadIdx.x % PER_ROW;
-    float *query = (float *)(void *)shared_memory(), *key = query + TILE * (size + 1);
-    float *value = key + TILE * (size + 1), *scores = value + TILE * (size + 1);
+    int stride = tile_stride(size), tile = TILE * stride;
+    float *query = (float *)(void *)shared_memory(), *key = query + tile, *value = key + tile;
+    float *scores = value + tile;
     int64_t first_token = (int64_t)blockIdx.x * TILE, token = first_token + row;
     int head = (int)blockIdx.y, group = head / (it.heads / it.groups);
     struct sight sight = sight_of(it, token);
     int64_t start =
         first_key_of(it, sight, token, (int32_t *)(void *)(scores + TILE * SCORE_STRIDE));
     int64_t end = end_key_of(it, first_token);
-    float sums[MOST / PER_ROW] = {0}, maximum = -INFINITY, sum = 0;
+    float sums[MOST / PER_ROW] = {0}, dots[MINE], maximum = -INFINITY, sum = 0;
     float *mine = scores + row * SCORE_STRIDE;
     tile_load(query, it.q, first_token, it.tokens, (int64_t)head * size, size);
     for (int64_t first = start; first < end; first += TILE) {
@@ -44,10 +45,9 @@ template <int MOST> static __global__ void attention_kernel(struct attention it)
         tile_load(key, it.kv, first, it.keys, (int64_t)group * size, size);
         tile_load(value, it.kv, first, it.keys, (int64_t)(it.groups + group) * size, size);
         __syncthreads();
-        for (int i = 0; i < MINE; i++) {
-            int j = part + i * PER_ROW;
-            mine[j] = it.scale * row_dot(query + row * (size + 1), key + j * (size + 1), size);
-        }
+        row_dots(query + row * stride, key, size, part, dots);
+        for (int i = 0; i < MINE; i++)
+            mine[part + i * PER_ROW] = it.scale * dots[i];
         float factor = update_row(it, sight, mine, part, first, &maximum, &sum);
         __syncwarp();
         for (int i = 0; i < MOST / PER_ROW; i++)

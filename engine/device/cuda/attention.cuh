@@ -27,10 +27,18 @@ struct attention {
     struct cuda_fault *fault;
 };
 
+/* Floats between the rows of a tile: a multiple of four, so that they are read four at a time, and
+ * such that eight neighbouring rows begin in different banks. Zeros fill up the last four. */
+__host__ __device__ static inline int tile_stride(int size)
+{
+    return (size + 3) / 4 * 4 + 4;
+}
+
 /* Bytes of `tiles` tiles of rows of a head, and of tiles of scores and vectors of numbers. */
 static inline size_t attention_shared(int size, int tiles, int scores, int vectors)
 {
-    return (size_t)(tiles * TILE * (size + 1) + scores * TILE * SCORE_STRIDE + vectors * TILE) *
+    return (size_t)(tiles * TILE * tile_stride(size) + scores * TILE * SCORE_STRIDE +
+                    vectors * TILE) *
            sizeof(float);
 }
 
@@ -38,19 +46,32 @@ static inline size_t attention_shared(int size, int tiles, int scores, int vecto
 __device__ inline void tile_load(float *tile, const struct operand &from, int64_t first,
                                  int64_t end, int64_t column, int size)
 {
-    int lane = (int)(threadIdx.x % WARP);
-    for (int row = (int)(threadIdx.x / WARP); row < TILE; row += ATTENTION_THREADS / WARP)
-        for (int i = lane; i < size; i += WARP)
-            tile[row * (size + 1) + i] =
-                first + row < end ? operand_load(from, first + row, column + i) : 0.0f;
+    int quads = (size + 3) / 4, stride = tile_stride(size);
+    for (int i = (int)threadIdx.x; i < TILE * quads; i += ATTENTION_THREADS) {
+        int row = i / quads, at = i % quads * 4, count = size - at < 4 ? size - at : 4;
+        struct quad quad = {{0, 0, 0, 0}};
+        if (first + row < end)
+            quad = quad_load(from, first + row, column + at, count);
+        *(float4 *)(void *)&tile[row * stride + at] = float4_of(quad);
+    }
 }
 
-__device__ inline float row_dot(const float *a, const float *b, int size)
+/* dots[i] = row . others[part + 4 i]: this thread's part of a row of scores. */
+__device__ inline void row_dots(const float *row, const float *others, int size, int part,
+                                float dots[MINE])
 {
-    float sum = 0;
-    for (int i = 0; i < size; i++)
-        sum += a[i] * b[i];
-    return sum;
+    int stride = tile_stride(size);
+    for (int i = 0; i < MINE; i++)
+        dots[i] = 0;
+    for (int at = 0; at < size; at += 4) {
+        float4 a = *(const float4 *)(const void *)&row[at];
+#pragma unroll
+        for (int i = 0; i < MINE; i++) {
+            const float *other = &others[(part + i * PER_ROW) * stride + at];
+            float4 b = *(const float4 *)(const void *)other;
+            dots[i] += a.x * b.x + a.y * b.y + a.z * b.z + a.w * b.w;
+        }
+    }
 }
 
 /* Over the four threads of a row; they are neighbours in one warp. */
@@ -66,21 +87,33 @@ __device__ inline float row_maximum(float number)
     return fmaxf(number, __shfl_xor_sync(0xffffffffu, number, 2));
 }
 
-/* sums[i] += sum over the tile's rows j of weights[j] * rows[j][column], this thread's columns
- * being every fourth. What has no weight is not looked at: it may be infinite. */
+/* Columns of a row of results that a thread has: four neighbours of each sixteen. */
+__device__ inline int my_column(int part, int i)
+{
+    return part * 4 + i * 4 * PER_ROW;
+}
+
+/* sums += sum over the tile's rows j of weights[j] * rows[j], for this thread's columns. What has
+ * no weight is not looked at: it may be infinite. */
 template <int MOST>
 __device__ inline void row_accumulate(float sums[MOST / PER_ROW], const float *weights,
                                       const float *rows, int size, int part)
 {
+    int stride = tile_stride(size);
     for (int j = 0; j < TILE; j++) {
         float weight = weights[j];
         if (weight == 0)
             continue;
-        const float *row = rows + j * (size + 1);
 #pragma unroll
-        for (int i = 0; i < MOST / PER_ROW; i++)
-            if (part + i * PER_ROW < size)
-                sums[i] += weight * row[part + i * PER_ROW];
+        for (int i = 0; i < MOST / PER_ROW / 4; i++) {
+            if (my_column(part, i) >= size)
+                continue;
+            float4 four = *(const float4 *)(const void *)&rows[j * stride + my_column(part, i)];
+            sums[4 * i] += weight * four.x;
+            sums[4 * i + 1] += weight * four.y;
+            sums[4 * i + 2] += weight * four.z;
+            sums[4 * i + 3] += weight * four.w;
+        }
     }
 }
 
@@ -89,9 +122,13 @@ __device__ inline void row_store(const struct operand &to, int64_t row, int64_t 
                                  const float sums[MOST / PER_ROW], float factor, int size, int part)
 {
 #pragma unroll
-    for (int i = 0; i < MOST / PER_ROW; i++)
-        if (part + i * PER_ROW < size)
-            operand_store(to, row, column + part + i * PER_ROW, sums[i] * factor);
+    for (int i = 0; i < MOST / PER_ROW / 4; i++) {
+        int at = my_column(part, i), count = size - at < 4 ? size - at : 4;
+        struct quad quad = {{sums[4 * i] * factor, sums[4 * i + 1] * factor,
+                             sums[4 * i + 2] * factor, sums[4 * i + 3] * factor}};
+        if (count > 0)
+            quad_store(to, row, column + at, count, quad);
+    }
 }
 
 /* The keys that a query may see: low <= key <= high and, without `causal`, of its document. */

@@ -30,7 +30,7 @@ __device__ inline void slope_of(const struct attention &it, bool seen, float sco
 template <int MOST> static __global__ void query_gradient_kernel(struct attention it)
 {
     int size = it.size, row = (int)threadIdx.x / PER_ROW, part = (int)threadIdx.x % PER_ROW;
-    int tile = TILE * (size + 1);
+    int stride = tile_stride(size), tile = TILE * stride;
     float *query = (float *)(void *)shared_memory(), *output = query + tile, *key = output + tile;
     float *value = key + tile, *slopes = value + tile;
     int64_t first_token = (int64_t)blockIdx.x * TILE, token = first_token + row;
@@ -42,7 +42,7 @@ template <int MOST> static __global__ void query_gradient_kernel(struct attentio
     bool there = token < it.tokens;
     float lse = there ? operand_load(it.lse, token, head) : 0.0f;
     float delta = there ? it.delta[token * it.heads + head] : 0.0f, weight;
-    float sums[MOST / PER_ROW] = {0};
+    float sums[MOST / PER_ROW] = {0}, dots[MINE], products[MINE];
     tile_load(query, it.q, first_token, it.tokens, (int64_t)head * size, size);
     tile_load(output, it.d_o, first_token, it.tokens, (int64_t)head * size, size);
     for (int64_t first = start; first < end; first += TILE) {
@@ -50,11 +50,11 @@ template <int MOST> static __global__ void query_gradient_kernel(struct attentio
         tile_load(key, it.kv, first, it.keys, (int64_t)group * size, size);
         tile_load(value, it.kv, first, it.keys, (int64_t)(it.groups + group) * size, size);
         __syncthreads();
+        row_dots(query + row * stride, key, size, part, dots);
+        row_dots(output + row * stride, value, size, part, products);
         for (int i = 0; i < MINE; i++) {
-            int j = part + i * PER_ROW, at = j * (size + 1);
-            float score = row_dot(query + row * (size + 1), key + at, size);
-            float product = row_dot(output + row * (size + 1), value + at, size);
-            slope_of(it, sees(it, sight, first + j), score, lse, product, delta, &weight,
+            int j = part + i * PER_ROW;
+            slope_of(it, sees(it, sight, first + j), dots[i], lse, products[i], delta, &weight,
                      &slopes[row * SCORE_STRIDE + j]);
         }
         __syncwarp();
@@ -79,7 +79,8 @@ __device__ inline bool tile_seen(const struct attention &it, int64_t first_token
 template <int MOST> static __global__ void key_gradient_kernel(struct attention it)
 {
     int size = it.size, row = (int)threadIdx.x / PER_ROW, part = (int)threadIdx.x % PER_ROW;
-    int tile = TILE * (size + 1), per_group = it.heads / it.groups, group = (int)blockIdx.y;
+    int stride = tile_stride(size), tile = TILE * stride, per_group = it.heads / it.groups,
+        group = (int)blockIdx.y;
     float *key = (float *)(void *)shared_memory(), *value = key + tile, *query = value + tile;
     float *output = query + tile, *weights = output + tile;
     float *slopes = weights + TILE * SCORE_STRIDE, *lses = slopes + TILE * SCORE_STRIDE;
@@ -88,6 +89,7 @@ template <int MOST> static __global__ void key_gradient_kernel(struct attention 
     int64_t column = (int64_t)group * size, value_column = (int64_t)(it.groups + group) * size;
     int64_t before = it.causal && first_key > it.first_row ? first_key - it.first_row : 0;
     float key_sums[MOST / PER_ROW] = {0}, value_sums[MOST / PER_ROW] = {0};
+    float dots[MINE], products[MINE];
     tile_load(key, it.kv, first_key, it.keys, column, size);
     tile_load(value, it.kv, first_key, it.keys, value_column, size);
     for (int64_t first = before; first < it.tokens; first += TILE) {
@@ -104,12 +106,12 @@ template <int MOST> static __global__ void key_gradient_kernel(struct attention 
                 deltas[threadIdx.x] = there ? it.delta[at * it.heads + head] : 0.0f;
             }
             __syncthreads();
+            row_dots(key + row * stride, query, size, part, dots);
+            row_dots(value + row * stride, output, size, part, products);
             for (int i = 0; i < MINE; i++) {
-                int j = part + i * PER_ROW, at = j * (size + 1);
+                int j = part + i * PER_ROW;
                 bool seen = mine < it.keys && sees(it, sight_of(it, first + j), mine);
-                float score = row_dot(query + at, key + row * (size + 1), size);
-                float product = row_dot(output + at, value + row * (size + 1), size);
-                slope_of(it, seen, score, lses[j], product, deltas[j],
+                slope_of(it, seen, dots[i], lses[j], products[i], deltas[j],
                          &weights[row * SCORE_STRIDE + j], &slopes[row * SCORE_STRIDE + j]);
             }
             __syncwarp();

@@ -49,12 +49,22 @@ __device__ inline bool is_labelled(const struct entropy &it, int64_t row)
 __device__ inline float log_sum_exp(const struct entropy &it, int64_t row, float *shared)
 {
     float factor = (float)it.factor, largest = -INFINITY, sum = 0;
-    for (int64_t i = threadIdx.x; i < it.columns; i += blockDim.x)
-        largest = fmaxf(largest, factor * operand_load(it.logits, row, i));
+    for (int64_t i = 4 * threadIdx.x; i < it.columns; i += 4 * ENTROPY_THREADS) {
+        int count = quad_width(it.columns, i);
+        struct quad piece = quad_load(it.logits, row, i, count);
+        for (int j = 0; j < 4; j++)
+            if (j < count)
+                largest = fmaxf(largest, factor * piece.at[j]);
+    }
     largest = block_maximum(largest, shared);
     float shift = largest > -INFINITY ? largest : 0.0f;
-    for (int64_t i = threadIdx.x; i < it.columns; i += blockDim.x)
-        sum += expf(factor * operand_load(it.logits, row, i) - shift);
+    for (int64_t i = 4 * threadIdx.x; i < it.columns; i += 4 * ENTROPY_THREADS) {
+        int count = quad_width(it.columns, i);
+        struct quad piece = quad_load(it.logits, row, i, count);
+        for (int j = 0; j < 4; j++)
+            if (j < count)
+                sum += expf(factor * piece.at[j] - shift);
+    }
     return shift + logf(block_sum(sum, shared));
 }
 

@@ -10,25 +10,38 @@ struct norm {
     float epsilon;
 };
 
+/* Sum of the row, or of the squares of its distances from `center`. */
+__device__ inline float row_sum(const struct norm &norm, int64_t row, float center, bool squares,
+                                float *shared)
+{
+    float sum = 0;
+    for (int64_t i = 4 * threadIdx.x; i < norm.columns; i += 4 * NORM_THREADS) {
+        int count = quad_width(norm.columns, i);
+        struct quad x = quad_load(norm.x, row, i, count);
+        for (int j = 0; j < 4; j++)
+            if (j < count)
+                sum += squares ? (x.at[j] - center) * (x.at[j] - center) : x.at[j];
+    }
+    return block_sum(sum, shared);
+}
+
 static __global__ void norm_kernel(struct norm norm)
 {
     float *shared = (float *)(void *)shared_memory();
     for (int64_t row = blockIdx.x; row < norm.rows; row += gridDim.x) {
-        float sum = 0, squares = 0, mean = 0;
-        if (norm.mean) {
-            for (int64_t i = threadIdx.x; i < norm.columns; i += blockDim.x)
-                sum += operand_load(norm.x, row, i);
-            mean = block_sum(sum, shared) / (float)norm.columns;
-        }
-        for (int64_t i = threadIdx.x; i < norm.columns; i += blockDim.x) {
-            float centered = operand_load(norm.x, row, i) - mean;
-            squares += centered * centered;
-        }
-        float inverse =
-            1.0f / sqrtf(block_sum(squares, shared) / (float)norm.columns + norm.epsilon);
-        for (int64_t i = threadIdx.x; i < norm.columns; i += blockDim.x) {
-            float y = (operand_load(norm.x, row, i) - mean) * inverse * operand_load(norm.w, 0, i);
-            operand_store(norm.y, row, i, norm.mean ? y + operand_load(norm.b, 0, i) : y);
+        float width = (float)norm.columns;
+        float mean = norm.mean ? row_sum(norm, row, 0, false, shared) / width : 0.0f;
+        float variance = row_sum(norm, row, mean, true, shared) / width;
+        float inverse = 1.0f / sqrtf(variance + norm.epsilon);
+        for (int64_t i = 4 * threadIdx.x; i < norm.columns; i += 4 * NORM_THREADS) {
+            int count = quad_width(norm.columns, i);
+            struct quad y = quad_load(norm.x, row, i, count), w = quad_load(norm.w, 0, i, count);
+            struct quad b = {{0, 0, 0, 0}};
+            if (norm.mean)
+                b = quad_load(norm.b, 0, i, count);
+            for (int j = 0; j < 4; j++)
+                y.at[j] = (y.at[j] - mean) * inverse * w.at[j] + b.at[j];
+            quad_store(norm.y, row, i, count, y);
         }
         if (threadIdx.x == 0) {
             norm.inverse[row] = inverse;
@@ -87,22 +100,42 @@ __device__ inline float normalized(const struct norm_gradient &norm, int64_t row
     return (norm.mean ? x - norm.mean[row] : x) * norm.inverse[row];
 }
 
+/* g = dy w and n of four neighbours. */
+__device__ inline int gradient_parts(const struct norm_gradient &norm, int64_t row, int64_t column,
+                                     struct quad *g, struct quad *n)
+{
+    int count = quad_width(norm.columns, column);
+    float mean = norm.mean ? norm.mean[row] : 0.0f, inverse = norm.inverse[row];
+    struct quad w = quad_load(norm.w, 0, column, count);
+    *g = quad_load(norm.dy, row, column, count);
+    *n = quad_load(norm.x, row, column, count);
+    for (int j = 0; j < 4; j++) {
+        g->at[j] *= w.at[j];
+        n->at[j] = (n->at[j] - mean) * inverse;
+    }
+    return count;
+}
+
 static __global__ void norm_gradient_kernel(struct norm_gradient norm)
 {
     float *shared = (float *)(void *)shared_memory();
     for (int64_t row = blockIdx.x; row < norm.rows; row += gridDim.x) {
         float g_sum = 0, gn_sum = 0;
-        for (int64_t i = threadIdx.x; i < norm.columns; i += blockDim.x) {
-            float g = operand_load(norm.dy, row, i) * operand_load(norm.w, 0, i);
-            g_sum += g;
-            gn_sum += g * normalized(norm, row, i);
+        struct quad g, n;
+        for (int64_t i = 4 * threadIdx.x; i < norm.columns; i += 4 * NORM_THREADS) {
+            int count = gradient_parts(norm, row, i, &g, &n);
+            for (int j = 0; j < 4; j++) {
+                g_sum += j < count ? g.at[j] : 0.0f;
+                gn_sum += j < count ? g.at[j] * n.at[j] : 0.0f;
+            }
         }
         float gn_mean = block_sum(gn_sum, shared) / (float)norm.columns;
         float g_mean = norm.mean ? block_sum(g_sum, shared) / (float)norm.columns : 0.0f;
-        for (int64_t i = threadIdx.x; i < norm.columns; i += blockDim.x) {
-            float g = operand_load(norm.dy, row, i) * operand_load(norm.w, 0, i);
-            operand_store(norm.dx, row, i,
-                          norm.inverse[row] * (g - g_mean - normalized(norm, row, i) * gn_mean));
+        for (int64_t i = 4 * threadIdx.x; i < norm.columns; i += 4 * NORM_THREADS) {
+            int count = gradient_parts(norm, row, i, &g, &n);
+            for (int j = 0; j < 4; j++)
+                g.at[j] = norm.inverse[row] * (g.at[j] - g_mean - n.at[j] * gn_mean);
+            quad_store(norm.dx, row, i, count, g);
         }
     }
 }

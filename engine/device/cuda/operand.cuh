@@ -91,10 +91,27 @@ __device__ inline void operand_store(const struct operand &to, int64_t row, int6
     put_float(operand_at(to, row, column), to.dtype, number);
 }
 
-/* Four neighbours, or fewer at the end of a row: one wide access where the address allows it. */
+/* Four neighbours, or fewer at the end of a row: one wide access where the address allows it. Loops
+ * over them run to four, so that they stay in registers. */
 struct quad {
     float at[4];
 };
+
+/* How many of the four neighbours from `column` on there are. */
+__device__ inline int quad_width(int64_t columns, int64_t column)
+{
+    return columns - column < 4 ? (int)(columns - column) : 4;
+}
+
+__device__ inline float4 float4_of(const struct quad &quad)
+{
+    float4 four;
+    four.x = quad.at[0];
+    four.y = quad.at[1];
+    four.z = quad.at[2];
+    four.w = quad.at[3];
+    return four;
+}
 
 __device__ inline struct quad quad_load(const struct operand &from, int64_t row, int64_t column,
                                         int count)
@@ -102,8 +119,9 @@ __device__ inline struct quad quad_load(const struct operand &from, int64_t row,
     const char *at = operand_at(from, row, column);
     struct quad quad = {{0, 0, 0, 0}};
     if (count < 4 || ((uintptr_t)at & (uintptr_t)(4 * from.size - 1)) != 0) {
-        for (int i = 0; i < count; i++)
-            quad.at[i] = float_at(at + i * from.size, from.dtype);
+        for (int i = 0; i < 4; i++)
+            if (i < count)
+                quad.at[i] = float_at(at + i * from.size, from.dtype);
     } else if (from.dtype == DTYPE_F32) {
         float4 four = *(const float4 *)(const void *)at;
         quad.at[0] = four.x;
@@ -125,15 +143,11 @@ __device__ inline void quad_store(const struct operand &to, int64_t row, int64_t
 {
     char *at = operand_at(to, row, column);
     if (count < 4 || ((uintptr_t)at & (uintptr_t)(4 * to.size - 1)) != 0) {
-        for (int i = 0; i < count; i++)
-            put_float(at + i * to.size, to.dtype, quad.at[i]);
+        for (int i = 0; i < 4; i++)
+            if (i < count)
+                put_float(at + i * to.size, to.dtype, quad.at[i]);
     } else if (to.dtype == DTYPE_F32) {
-        float4 four;
-        four.x = quad.at[0];
-        four.y = quad.at[1];
-        four.z = quad.at[2];
-        four.w = quad.at[3];
-        *(float4 *)(void *)at = four;
+        *(float4 *)(void *)at = float4_of(quad);
     } else {
         unsigned bits[4];
         for (int i = 0; i < 4; i++)
@@ -151,7 +165,7 @@ template <typename F> static __global__ void pointwise_kernel(F f, int64_t rows,
     int64_t start = 4 * ((int64_t)blockIdx.x * blockDim.x + threadIdx.x);
     int64_t step = 4 * (int64_t)gridDim.x * blockDim.x;
     for (int64_t column = start; column < columns; column += step) {
-        int count = columns - column < 4 ? (int)(columns - column) : 4;
+        int count = quad_width(columns, column);
         for (int64_t row = (int64_t)blockIdx.y * blockDim.y + threadIdx.y; row < rows;
              row += (int64_t)gridDim.y * blockDim.y)
             f(row, column, count);

@@ -5,8 +5,8 @@
 enum {
     PRODUCT_TILE = 64, /* of C: 256 threads with 4 x 4 elements each */
     PRODUCT_DEPTH = 16,
-    PRODUCT_SIDE = 16, /* threads in a row of the block */
-    PRODUCT_EACH = PRODUCT_TILE / PRODUCT_SIDE,
+    PRODUCT_SIDE = 16,                          /* threads in a row of the block */
+    PRODUCT_EACH = PRODUCT_TILE / PRODUCT_SIDE, /* neighbouring rows and columns of a thread */
     PRODUCT_STRIDE = PRODUCT_TILE + 4,
 };
 
@@ -89,6 +89,41 @@ __device__ inline void load_tiles(const struct product &it, const struct share &
     }
 }
 
+/* sums += a b^T of four neighbours each. */
+__device__ inline void add_products(const float *a, const float *b,
+                                    float sums[PRODUCT_EACH][PRODUCT_EACH])
+{
+    float4 left = *(const float4 *)(const void *)a, right = *(const float4 *)(const void *)b;
+    float rows[PRODUCT_EACH] = {left.x, left.y, left.z, left.w};
+#pragma unroll
+    for (int i = 0; i < PRODUCT_EACH; i++) {
+        sums[i][0] += rows[i] * right.x;
+        sums[i][1] += rows[i] * right.y;
+        sums[i][2] += rows[i] * right.z;
+        sums[i][3] += rows[i] * right.w;
+    }
+}
+
+__device__ inline void store_rows(const struct product &it, const struct share &share,
+                                  int64_t column, float sums[PRODUCT_EACH][PRODUCT_EACH])
+{
+    int64_t left = it.columns - column;
+    int count = left < PRODUCT_EACH ? (int)left : (int)PRODUCT_EACH;
+    struct quad bias = {{0, 0, 0, 0}};
+    if (count <= 0)
+        return;
+    if (it.has_bias)
+        bias = quad_load(it.bias, 0, column, count);
+    for (int i = 0; i < PRODUCT_EACH; i++) {
+        int64_t row = share.first_row + threadIdx.y * PRODUCT_EACH + i;
+        struct quad quad;
+        for (int j = 0; j < PRODUCT_EACH; j++)
+            quad.at[j] = sums[i][j] + bias.at[j];
+        if (row < share.end_row)
+            quad_store(it.out, share.out_row + row, column, count, quad);
+    }
+}
+
 static __global__ void product_kernel(struct product it)
 {
     float *a = (float *)(void *)shared_memory(), *b = a + PRODUCT_DEPTH * PRODUCT_STRIDE;
@@ -101,21 +136,11 @@ static __global__ void product_kernel(struct product it)
         load_tiles(it, share, depth, first_column, a, b);
         __syncthreads();
         for (int k = 0; k < PRODUCT_DEPTH; k++)
-            for (int i = 0; i < PRODUCT_EACH; i++)
-                for (int j = 0; j < PRODUCT_EACH; j++)
-                    sums[i][j] += a[k * PRODUCT_STRIDE + threadIdx.y + i * PRODUCT_SIDE] *
-                                  b[k * PRODUCT_STRIDE + threadIdx.x + j * PRODUCT_SIDE];
+            add_products(a + k * PRODUCT_STRIDE + threadIdx.y * PRODUCT_EACH,
+                         b + k * PRODUCT_STRIDE + threadIdx.x * PRODUCT_EACH, sums);
         __syncthreads();
     }
-    for (int i = 0; i < PRODUCT_EACH; i++)
-        for (int j = 0; j < PRODUCT_EACH; j++) {
-            int64_t row = share.first_row + threadIdx.y + i * PRODUCT_SIDE;
-            int64_t column = first_column + threadIdx.x + j * PRODUCT_SIDE;
-            if (row >= share.end_row || column >= it.columns)
-                continue;
-            float bias = it.has_bias ? operand_load(it.bias, 0, column) : 0.0f;
-            operand_store(it.out, share.out_row + row, column, sums[i][j] + bias);
-        }
+    store_rows(it, share, first_column + threadIdx.x * PRODUCT_EACH, sums);
 }
 
 static struct operand matrix_of(const void *data, enum dtype dtype, int64_t stride)
