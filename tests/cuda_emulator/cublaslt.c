@@ -237,7 +237,7 @@ cublasStatus_t cublasLtMatmul(cublasLtHandle_t handle, cublasLtMatmulDesc_t oper
         *(const float *)beta != 0 || !shapes_fit(operation, a_layout, b_layout, d_layout, &k) ||
         by.m != (uint64_t)m || by.n != (uint64_t)n || by.k != (uint64_t)k ||
         !is_aligned(a, by.align_a) || !is_aligned(b, by.align_b) || !is_aligned(d, by.align_d) ||
-        workspace_bytes < by.workspace)
+        (operation->bias && !is_aligned(operation->bias, 16)) || workspace_bytes < by.workspace)
         return CUBLAS_STATUS_INVALID_VALUE;
     if (cudaPeekAtLastError() != cudaSuccess)
         return CUBLAS_STATUS_EXECUTION_FAILED;

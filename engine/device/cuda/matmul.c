@@ -19,7 +19,7 @@ struct matmul_key {
     int64_t rows, columns, depth, a_stride, b_stride, out_stride;
     int dtype, out_dtype;
     int transpose_a, transpose_b, bias;
-    int a_align, b_align, out_align, bias_align;
+    int a_align, b_align, out_align;
 };
 
 struct matmul_plan {
@@ -119,8 +119,8 @@ static bool key_of(const struct cuda_product *product, bool planning, struct mat
     key->a_align = planning ? ALIGNED : alignment_of(product->a);
     key->b_align = planning ? ALIGNED : alignment_of(product->b);
     key->out_align = planning ? ALIGNED : alignment_of(product->out);
-    key->bias_align = planning ? ALIGNED : alignment_of(product->bias);
-    return true;
+    /* The library asks for no alignment of the bias, so it expects its usual one. */
+    return planning || alignment_of(product->bias) == ALIGNED;
 }
 
 static cublasStatus_t describe(const struct cuda_context *context, struct matmul_plan *plan)
@@ -171,8 +171,7 @@ static cublasStatus_t choose(struct matmul_plans *plans, struct matmul_plan *pla
 {
     const struct matmul_key *key = &plan->key;
     cublasLtMatmulPreference_t preference = plans->preference;
-    bool aligned = key->a_align == ALIGNED && key->b_align == ALIGNED &&
-                   key->out_align == ALIGNED && key->bias_align == ALIGNED;
+    bool aligned = key->a_align == ALIGNED && key->b_align == ALIGNED && key->out_align == ALIGNED;
     cublasLtMatmulHeuristicResult_t found;
     int count = 0;
     cublasStatus_t error = prefer(preference, CUBLASLT_MATMUL_PREF_MAX_WORKSPACE_BYTES,

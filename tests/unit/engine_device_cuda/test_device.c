@@ -178,6 +178,30 @@ static void test_index_out_of_range(void **state)
     device_close(device);
 }
 
+/* With LOCKSTEP_CUDA_BLOCKING the call itself fails. */
+static void test_blocking(void **state)
+{
+    (void)state;
+    setenv("LOCKSTEP_CUDA_BLOCKING", "1", 1);
+    struct device *device = open_device();
+    unsetenv("LOCKSTEP_CUDA_BLOCKING");
+    struct status status = STATUS_NONE;
+    int32_t rows[2] = {0, 9};
+    float numbers[2] = {1, 2};
+    struct op_call call = {.op = OP_GATHER_ROWS, .input_count = 2, .output_count = 1};
+    call.inputs[0] =
+        tensor_of(on_device(device, numbers, sizeof(numbers)), DTYPE_F32, shape_of2(2, 1));
+    call.inputs[1] = tensor_of(on_device(device, rows, sizeof(rows)), DTYPE_I32, shape_of1(2));
+    call.outputs[0] =
+        tensor_of(on_device(device, numbers, sizeof(numbers)), DTYPE_F32, shape_of2(2, 1));
+    assert_false(device_run(device, &call, &status));
+    assert_string_equal(status.text, "gather_rows: index 9 of row 1 is not within 0 to 1");
+    for (int i = 0; i < 2; i++)
+        device_release(device, MEMORY_INPUTS, call.inputs[i].data, 0);
+    device_release(device, MEMORY_INPUTS, call.outputs[0].data, 0);
+    device_close(device);
+}
+
 static struct op_call fill_call(struct device *device, float *host)
 {
     struct op_call call = {.op = OP_FILL, .output_count = 1};
@@ -256,8 +280,8 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_missing_parts),      cmocka_unit_test(test_no_such_gpu),
         cmocka_unit_test(test_out_of_memory),      cmocka_unit_test(test_limit),
-        cmocka_unit_test(test_index_out_of_range), cmocka_unit_test(test_sticky_error),
-        cmocka_unit_test(test_library_is_used),
+        cmocka_unit_test(test_index_out_of_range), cmocka_unit_test(test_blocking),
+        cmocka_unit_test(test_sticky_error),       cmocka_unit_test(test_library_is_used),
     };
     if (!module_table())
         return module_is_emulated() ? 0 : 1;
