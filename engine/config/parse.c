@@ -16,6 +16,8 @@ struct expansion {
     struct tree_pool *pool;
     yaml_document_t *document;
     const char *file;
+    const char *text; /* that is parsed */
+    size_t length;
     int line, column; /* added to positions */
     int nodes, depth;
     struct status *status;
@@ -159,9 +161,26 @@ static struct node *expand(struct expansion *expansion, int index)
     return node;
 }
 
+/* Bytes that are no characters are found before lines are counted: the library only knows which
+ * byte it is. */
+static yaml_mark_t mark_of_byte(const struct expansion *expansion, size_t offset)
+{
+    yaml_mark_t mark = {0};
+    for (size_t i = 0; i < offset && i < expansion->length; i++)
+        if (expansion->text[i] == '\n') {
+            mark.line++;
+            mark.column = 0;
+        } else {
+            mark.column++;
+        }
+    return mark;
+}
+
 static bool fail_syntax(const struct expansion *expansion, const yaml_parser_t *parser)
 {
-    yaml_mark_t mark = parser->problem_mark;
+    yaml_mark_t mark = parser->error == YAML_READER_ERROR
+                           ? mark_of_byte(expansion, parser->problem_offset)
+                           : parser->problem_mark;
     if (expansion->column)
         mark.line = mark.column = 0; /* in an argument: the end would be on a line of its own */
     return status_fail(expansion->status, STATUS_INVALID, "%s:%d:%d: not YAML: %s%s%s",
@@ -193,6 +212,8 @@ static struct node *parse(struct expansion *expansion, const char *text, size_t 
         status_fail(expansion->status, STATUS_MEMORY, "%s: no memory to parse", expansion->file);
         return NULL;
     }
+    expansion->text = text;
+    expansion->length = length;
     yaml_parser_set_input_string(&parser, (const unsigned char *)text, length);
     struct node *node = NULL;
     if (!yaml_parser_load(&parser, &document)) {

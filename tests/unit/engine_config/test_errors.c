@@ -26,6 +26,10 @@ static const struct bad bad_documents[] = {
     {"extends: llama\n\tdata: {}\n",
      "my.yaml:2:1: not YAML: found a tab character that violates indentation while scanning a "
      "plain scalar"},
+    {"extends: llama\ndata:\n  se\xff: 1\n", "my.yaml:3:5: not YAML: invalid leading UTF-8 octet"},
+    {"extends: llama\noptimizer:\n  learning_rate:\n    decay_style: cosine\n",
+     "my.yaml:4:18: a rate that decays needs decay_iterations, which is 0; expected more than "
+     "warmup_iterations, which is 0"},
     {"extends: llama\n--- \nextends: llama\n", "my.yaml:3:1: a second document; expected one"},
     {"extends: llama\n? [a]\n: 1\n", "my.yaml:2:3: a key is a list or a mapping; expected a word"},
     {"extends: llama\ndata:\n  seed: 1\n  shuffle: true\n  seed: 2\n",
