@@ -3,6 +3,7 @@
 #define APP_APP_H
 
 #include "engine/config/config.h"
+#include "engine/ranks/pool.h"
 
 enum exit_code {
     EXIT_DONE = 0,
@@ -14,13 +15,14 @@ enum exit_code {
 enum color_choice { COLOR_AUTO = 0, COLOR_ALWAYS, COLOR_NEVER };
 
 /* Options that every subcommand takes, wherever they stand on the command line: --config-dir,
- * --set, --device, --threads, --color. */
+ * --set, --device, --threads, --color, and how ranks are started. */
 struct app_options {
     struct config_search search; /* of --config-dir and --set */
     const char *device;          /* "auto" unless --device */
     int threads;                 /* 0 = all cores */
     enum color_choice color;
-    const char *program_path; /* argv[0] */
+    struct rank_launch launch; /* --in-process, --launcher, --hostfile, --rank-timeout */
+    const char *program_path;  /* argv[0] */
 };
 
 /* A subcommand: argv[0] is its name, the shared options are already taken out. Returns the exit

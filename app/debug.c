@@ -234,6 +234,7 @@ static int run_prompt(struct prompt *prompt, const struct app_options *options)
     struct session_options session = {.search = options->search,
                                       .device = options->device,
                                       .threads = options->threads,
+                                      .launch = options->launch,
                                       .keep_limit = -1};
     setlocale(LC_ALL, "");
     prompt->guard = term_guard_begin(prompt->interactive ? STDIN_FILENO : -1, true, &status);

@@ -170,6 +170,13 @@ int main(int argc, char **argv)
         {"--threads", NULL, ARGUMENT_INTEGER, &options.threads, "N",
          "threads of the CPU device (default: all cores)"},
         {"--color", NULL, ARGUMENT_TEXT, &color, "WHEN", "auto (default), always or never"},
+        {"--in-process", NULL, ARGUMENT_FLAG, &options.launch.in_process, NULL,
+         "ranks of a distributed run inside of this process, without MPI"},
+        {"--launcher", NULL, ARGUMENT_TEXT, &options.launch.launcher, "COMMAND",
+         "starts rank processes, e.g. \"srun -N 2\" (default: mpirun)"},
+        {"--hostfile", NULL, ARGUMENT_TEXT, &options.launch.hostfile, "FILE", "hosts for mpirun"},
+        {"--rank-timeout", NULL, ARGUMENT_INTEGER, &options.launch.timeout, "SECONDS",
+         "that a rank may take to start, or for one instruction (default 30)"},
     };
     int shared_count = (int)(sizeof(shared) / sizeof(shared[0]));
     struct status status = STATUS_NONE;

@@ -53,6 +53,7 @@ int app_tui(int argc, char **argv, const struct app_options *app)
     struct ui_options options = {.search = app->search,
                                  .device = app->device,
                                  .threads = app->threads,
+                                 .launch = app->launch,
                                  .program_path = app->program_path};
     const struct argument arguments[] = {
         {"--fault", NULL, ARGUMENT_TEXT, &options.fault, "SPEC", "put a fault into the run"},

@@ -233,6 +233,7 @@ static bool start_session(struct ui *ui, struct status *status)
     struct session_options options = {.search = ui->options->search,
                                       .device = ui->options->device,
                                       .threads = ui->options->threads,
+                                      .launch = ui->options->launch,
                                       .keep_limit = -1,
                                       .record = ui->options->record,
                                       .replay = ui->options->replay,

@@ -4,6 +4,7 @@
 
 #include "engine/base/status.h"
 #include "engine/config/config.h"
+#include "engine/ranks/pool.h"
 
 #include <stdbool.h>
 #include <stdint.h>
@@ -14,6 +15,7 @@ struct ui_options {
     struct config_search search; /* borrowed until ui_run returns */
     const char *device;          /* as in session_options */
     int threads;
+    struct rank_launch launch;
     const char *run;     /* MODEL[/VARIANT] to open, NULL: the list of tests */
     const char *against; /* reference, NULL: as the variant says */
     const char *fault;   /* NULL: none */

@@ -27,6 +27,14 @@ struct rank_pool_options {
         *output_folder; /* existing; what rank 3 prints is added to logs_rank_3.txt; or NULL */
 };
 
+/* How a user wants the ranks of a run to be started: the same options of every command. */
+struct rank_launch {
+    bool in_process;      /* no processes: all ranks inside of this one */
+    const char *launcher; /* as in rank_pool_options; borrowed, or NULL */
+    const char *hostfile;
+    int timeout; /* seconds; 0: the default */
+};
+
 struct rank_pool;
 
 /* Launches the processes and waits until all are there. Strings are copied. NULL on failure. */

@@ -271,8 +271,12 @@ static void say_blame(struct debugger *debugger, const struct blame *blame)
             blame->check.introduced_relative, blame->check.expected_relative,
             computes_elsewise(debugger, link->value, text, sizeof(text)));
     say_difference(debugger, blame);
+    /* What the reference does not have cannot be grafted: then what came of it. */
+    int graft = link->value;
+    for (int i = blame->guilty; i >= 0 && debugger->target->pair->reference_value[graft] < 0; i--)
+        graft = blame->links[i].value;
     say(debugger, "next: goto %d:%d, list %d, graft %s\n", link->step + 1, link->instruction,
-        link->instruction, program_value_text(program, link->value, name, sizeof(name)));
+        link->instruction, program_value_text(program, graft, name, sizeof(name)));
 }
 
 static void say_chain(struct debugger *debugger, const struct blame *blame)

@@ -93,6 +93,13 @@ static bool asks_to_stop(const void *debugger)
     return debugger_cancelled(debugger);
 }
 
+static void unload(struct debugger *debugger)
+{
+    ranks_free(debugger);
+    target_free(debugger->target);
+    debugger->target = NULL;
+}
+
 bool command_file(struct debugger *debugger, const char *arguments, struct status *status)
 {
     struct file_arguments parsed;
@@ -108,12 +115,13 @@ bool command_file(struct debugger *debugger, const char *arguments, struct statu
                                      .threads = debugger->threads,
                                      .keep_limit = debugger->keep_limit < 0 ? half_of_free_memory()
                                                                             : debugger->keep_limit,
-                                     .interrupt = {asks_to_stop, debugger}};
+                                     .interrupt = {asks_to_stop, debugger},
+                                     .processes = ranks_processes,
+                                     .processes_context = debugger};
     struct target *target = target_load(&request, status);
     if (!target)
-        return false; /* what was loaded before stays */
-    ranks_free(debugger);
-    target_free(debugger->target);
+        return false; /* what was loaded before stays, but for a run in the same processes */
+    unload(debugger);
     debugger->target = target;
     ranks_start(debugger);
     debugger->target_overrides = debugger->override_count;

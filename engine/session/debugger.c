@@ -24,6 +24,7 @@ struct debugger *debugger_create(const struct session_options *options,
                    memory_string(search->overrides[i]));
     debugger->device_name = memory_string(options->device ? options->device : "auto");
     debugger->threads = options->threads;
+    debugger->launch = options->launch;
     debugger->keep_limit = options->keep_limit;
     debugger->sink = *sink;
     debugger->display =
@@ -39,6 +40,7 @@ void debugger_free(struct debugger *debugger)
         return;
     ranks_free(debugger);
     target_free(debugger->target);
+    rank_pool_free(debugger->pool);
     if (debugger->device)
         device_close(debugger->device);
     comm_close(debugger->comm);

@@ -34,8 +34,10 @@ struct debugger {
     /* what is loaded */
     struct device *device; /* opened by the first `file` */
     struct comm *comm;
-    struct target *target; /* NULL before `file` */
-    int target_overrides;  /* how many of the overrides it was loaded with */
+    struct rank_launch launch;
+    struct rank_pool *pool; /* started by the first run of several ranks; NULL without */
+    struct target *target;  /* NULL before `file` */
+    int target_overrides;   /* how many of the overrides it was loaded with */
     struct record record;
     struct breakpoints breakpoints;
     bool stop_on_divergence, stop_on_not_finite;

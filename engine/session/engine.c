@@ -32,6 +32,14 @@ static struct picture *take(void *state, const struct picture_request *request)
     return picture_take(((struct holder *)state)->debugger, request);
 }
 
+/* Ranks may print, or die, while they stand still. */
+static void idle(void *state)
+{
+    struct debugger *debugger = ((struct holder *)state)->debugger;
+    if (debugger->pool)
+        rank_pool_poll(debugger->pool, 0);
+}
+
 static void end(void *state)
 {
     debugger_free(((struct holder *)state)->debugger);
@@ -44,5 +52,6 @@ struct session_engine debugger_engine(void)
                                    .start = start,
                                    .execute = execute,
                                    .picture = take,
-                                   .free = end};
+                                   .free = end,
+                                   .idle = idle};
 }

@@ -34,6 +34,8 @@ struct session_engine {
     /* As picture_take() in pictures.h. While a command runs: only from inside of `publish`. */
     struct picture *(*picture)(void *state, const struct picture_request *request);
     void (*free)(void *state);
+    /* Some times a second while no command runs; NULL: nothing to do. */
+    void (*idle)(void *state);
 };
 
 /* The debugger as an engine. */

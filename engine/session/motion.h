@@ -23,7 +23,7 @@ struct stops {
     int diverged;   /* value, -1 = none */
     int not_finite; /* value, -1 = none */
     bool interrupted, ended, goal;
-    bool switched;  /* another rank stopped, and is selected now */
+    bool switched; /* another rank stopped, and is selected now */
 };
 
 void stops_clear(struct stops *stops);

@@ -8,6 +8,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/wait.h>
 #include <time.h>
 
 static enum rank_situation situation_of(enum run_state state)
@@ -102,6 +103,24 @@ static void fill_rank_of_world(const struct world *world, int index, struct rank
         rank->reason = memory_string(of->reason);
 }
 
+/* What the pool knows of the rank's process. */
+static void fill_process(const struct rank_pool *pool, int index, struct rank_picture *rank)
+{
+    struct rank_process_state process;
+    rank_pool_describe(pool, index, &process);
+    rank->pid = process.pid;
+    rank->host = process.host && process.host[0] ? memory_string(process.host) : NULL;
+    if (!process.ended || process.wait_status == -1)
+        return;
+    if (WIFSIGNALED(process.wait_status)) {
+        rank->situation = SITUATION_KILLED;
+        rank->signal = WTERMSIG(process.wait_status);
+    } else if (WIFEXITED(process.wait_status)) {
+        rank->situation = SITUATION_EXITED;
+        rank->exit_status = WEXITSTATUS(process.wait_status);
+    }
+}
+
 /* A run in this process: its rank has no process of its own, and it waits for nobody. */
 static void fill_rank(const struct debugger *debugger, struct rank_picture *rank)
 {
@@ -139,6 +158,8 @@ struct ranks_picture *picture_of_ranks(const struct debugger *debugger)
         fill_rank(debugger, &picture->ranks[0]);
     for (int rank = 0; team && rank < picture->rank_count; rank++)
         fill_rank_of_world(team->world, rank, &picture->ranks[rank]);
+    for (int rank = 0; debugger->pool && team && rank < picture->rank_count; rank++)
+        fill_process(debugger->pool, rank, &picture->ranks[rank]);
     count_lines(debugger->sink.output, picture);
     return picture;
 }

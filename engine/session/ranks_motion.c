@@ -3,6 +3,7 @@
 #include "engine/base/memory.h"
 #include "engine/compare/team.h"
 #include "engine/session/motion.h"
+#include "engine/session/output.h"
 
 #include <stdlib.h>
 #include <string.h>
@@ -44,6 +45,56 @@ void ranks_free(struct debugger *debugger)
     }
     free(debugger->seats);
     debugger->seats = NULL;
+}
+
+static void take_output(void *context, int rank, int stream, const char *bytes, size_t length,
+                        int64_t nanoseconds)
+{
+    struct debugger *debugger = context;
+    if (debugger->sink.output)
+        rank_output_append(debugger->sink.output, rank, stream ? RANK_STDERR : RANK_STDOUT, bytes,
+                           length, nanoseconds);
+}
+
+/* A pool runs one world at a time: the run that is there gives way. */
+static void give_way(struct debugger *debugger)
+{
+    if (!debugger->target || !debugger->target->team)
+        return;
+    ranks_free(debugger);
+    target_free(debugger->target);
+    debugger->target = NULL;
+}
+
+bool ranks_processes(void *context, int ranks, struct rank_pool **pool, struct status *status)
+{
+    struct debugger *debugger = context;
+    const struct rank_launch *launch = &debugger->launch;
+    bool chosen = launch->launcher || launch->hostfile;
+    struct rank_pool_options options = {.size = ranks,
+                                        .launcher = launch->launcher,
+                                        .hostfile = launch->hostfile,
+                                        .timeout = launch->timeout,
+                                        .threads = debugger->threads,
+                                        .on_output = take_output,
+                                        .output_context = debugger};
+    *pool = NULL;
+    if (launch->in_process)
+        return true;
+    give_way(debugger);
+    if (debugger->pool && rank_pool_size(debugger->pool) < ranks) {
+        rank_pool_free(debugger->pool);
+        debugger->pool = NULL;
+    }
+    if (!debugger->pool)
+        debugger->pool = rank_pool_create(&options, status);
+    *pool = debugger->pool;
+    if (!*pool && !chosen) {
+        say(debugger, "Ranks run inside of this process: %s\n", status->text);
+        *status = STATUS_NONE;
+        return true;
+    }
+    return *pool != NULL;
 }
 
 static void swap_record(struct debugger *debugger, int rank)

@@ -15,6 +15,8 @@ struct rank_seat {
 /* After a target with several ranks was loaded, and before it is freed. */
 void ranks_start(struct debugger *debugger);
 void ranks_free(struct debugger *debugger);
+/* As target_request.processes, of a debugger: the pool, started or grown. */
+bool ranks_processes(void *debugger, int ranks, struct rank_pool **pool, struct status *status);
 int ranks_count(const struct debugger *debugger); /* 1 without a team */
 
 /* Makes another rank the one that commands are about. */

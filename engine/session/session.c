@@ -21,6 +21,7 @@
 #include <stdatomic.h>
 #include <stdlib.h>
 #include <string.h>
+#include <time.h>
 #include <unistd.h>
 
 struct queued_command {
@@ -134,6 +135,26 @@ static void sink_loaded(void *context, struct words *words)
     words_release(old);
 }
 
+/* With the mutex held. The engine may have something to look after meanwhile. */
+static void wait_for_work(struct session *session)
+{
+    enum { IDLE_NANOSECONDS = 100000000 };
+    struct timespec until;
+    if (!session->engine.idle) {
+        pthread_cond_wait(&session->arrived, &session->mutex);
+        return;
+    }
+    clock_gettime(CLOCK_REALTIME, &until);
+    until.tv_nsec += IDLE_NANOSECONDS;
+    until.tv_sec += until.tv_nsec / 1000000000;
+    until.tv_nsec %= 1000000000;
+    if (pthread_cond_timedwait(&session->arrived, &session->mutex, &until) != ETIMEDOUT)
+        return;
+    pthread_mutex_unlock(&session->mutex);
+    session->engine.idle(session->engine.state);
+    pthread_mutex_lock(&session->mutex);
+}
+
 /* The next command; NULL when the session ends. Takes the pictures that were asked for first. */
 static struct queued_command *take_command(struct session *session)
 {
@@ -144,7 +165,7 @@ static struct queued_command *take_command(struct session *session)
             serve_requests(session);
             pthread_mutex_lock(&session->mutex);
         } else {
-            pthread_cond_wait(&session->arrived, &session->mutex);
+            wait_for_work(session);
         }
     }
     struct queued_command *command = session->stopping ? NULL : session->first_command;

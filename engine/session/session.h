@@ -9,6 +9,7 @@
 
 #include "engine/base/status.h"
 #include "engine/config/config.h"
+#include "engine/ranks/pool.h"
 
 #include <stddef.h>
 #include <stdint.h>
@@ -23,6 +24,7 @@ struct session_options {
     struct config_search search; /* copied */
     const char *device;          /* "auto", "cpu", "cuda" */
     int threads;                 /* for kernels and comparisons, 0 = all cores */
+    struct rank_launch launch;   /* strings are borrowed as long as the session */
     int64_t keep_limit;          /* bytes that two runs may take to keep every value; -1: half of
                                     the free memory */
     const char *record; /* a file to write all that the front end is told into; NULL: none */

@@ -161,7 +161,14 @@ static bool create_team(struct target *target, const struct target_request *requ
                                    .inner_values = true,
                                    .threads = request->threads};
     set_run_options(target, request, &run_options, &options.reference_options);
-    struct world *world = world_create(target->test, request->device, &run_options, status);
+    struct rank_pool *pool = NULL;
+    if (request->processes &&
+        !request->processes(request->processes_context, target->test->distributed.world_size, &pool,
+                            status))
+        return false;
+    struct world *world = pool ? world_create_in_pool(pool, target->test, request->search,
+                                                      request->device, &run_options, status)
+                               : world_create(target->test, request->device, &run_options, status);
     target->team = world ? team_create(&options, world, status) : NULL;
     if (!target->team || !check_fault(target, status))
         return false;

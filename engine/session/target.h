@@ -3,6 +3,7 @@
 #define ENGINE_SESSION_TARGET_H
 
 #include "engine/compare/team.h"
+#include "engine/ranks/pool.h"
 
 struct target {
     char *name;           /* "llama/bf4" */
@@ -13,8 +14,8 @@ struct target {
     struct trace *trace;
     struct tolerances *tolerances;
     struct interrupt interrupt; /* of the pair */
-    struct team *team; /* several ranks: owns all pairs; NULL with one */
-    struct pair *pair; /* of the selected rank */
+    struct team *team;          /* several ranks: owns all pairs; NULL with one */
+    struct pair *pair;          /* of the selected rank */
     uint64_t identity; /* of the program and what it is a run of, for pictures; 0: not known yet */
 };
 
@@ -28,6 +29,10 @@ struct target_request {
     struct comm *comm;
     int threads;
     int64_t keep_limit; /* bytes */
+    /* For a run of several ranks: processes for at least so many, or NULL for ranks in this process
+     * (false: it cannot be run). */
+    bool (*processes)(void *context, int ranks, struct rank_pool **pool, struct status *status);
+    void *processes_context;
     struct interrupt interrupt;
 };
 
