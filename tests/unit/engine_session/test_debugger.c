@@ -8,6 +8,7 @@
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
+#include <stdlib.h>
 #include <string.h>
 
 #include <cmocka.h>
@@ -369,6 +370,24 @@ static void test_interrupt(void **state)
     bench_close(&bench);
 }
 
+/* The instruction that is guilty writes what only the test has: what came of it can be grafted. */
+static void test_blame_suggests_what_works(void **state)
+{
+    (void)state;
+    struct bench bench;
+    open_run(&bench, "file llama/ms4 fault lost-keys");
+    bench_do(&bench, "stop on divergence");
+    bench_do(&bench, "run");
+    const char *text = bench_do(&bench, "blame");
+    must_contain(text, "introduced it: fw decoder.0.mixer.key_value_history ms=1/4");
+    char *suggested = memory_string(strstr(text, "graft fw"));
+    must_contain(suggested, "graft fw decoder.0.mixer.context ms=1/4");
+    suggested[strcspn(suggested, "\n")] = '\0';
+    must_contain(bench_do(&bench, suggested), "is now the reference's");
+    free(suggested);
+    bench_close(&bench);
+}
+
 /* Commands that go elsewhere and come back, interrupted at random places: they say where the run
  * stands and how to return; there everything is as before. */
 static void test_interrupt_of_journeys(void **state)
@@ -504,6 +523,7 @@ int main(void)
                                        cmocka_unit_test(test_saved_points),
                                        cmocka_unit_test(test_interrupt),
                                        cmocka_unit_test(test_interrupt_of_journeys),
+                                       cmocka_unit_test(test_blame_suggests_what_works),
                                        cmocka_unit_test(test_interrupt_of_the_reference),
                                        cmocka_unit_test(test_other_references),
                                        cmocka_unit_test(test_errors)};
