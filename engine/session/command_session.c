@@ -88,6 +88,26 @@ static void say_loaded(struct debugger *debugger)
     say(debugger, " Type help.\n");
 }
 
+/* Parameters that differ before the first step: all that follows will differ, too. */
+static void say_initial(struct debugger *debugger)
+{
+    const struct pair *pair = debugger->target->pair;
+    const struct program *program = pair->test->program;
+    int failed = 0, first = -1;
+    for (int p = program->parameter_count - 1; p >= 0; p--)
+        if (pair->initial[p].verdict.failures) {
+            failed++;
+            first = p;
+        }
+    if (failed == 0)
+        return;
+    bool shape = pair->initial[first].verdict.failures & FAILURE_SHAPE;
+    const char *name = program->values[program->parameters[first].value].name;
+    say(debugger, "%d of %d initial parameters are not those of the reference, first %s%s.\n",
+        failed, program->parameter_count, name, shape ? ": shapes differ" : "");
+    say(debugger, "next: diff %s\n", name);
+}
+
 static bool asks_to_stop(const void *debugger)
 {
     return debugger_cancelled(debugger);
@@ -130,6 +150,7 @@ bool command_file(struct debugger *debugger, const char *arguments, struct statu
     breakpoints_rebind(&debugger->breakpoints, target->pair->test->program);
     debugger->sink.loaded(debugger->sink.context, words_of_program(target->pair->test->program));
     say_loaded(debugger);
+    say_initial(debugger);
     debugger_set_state(debugger, RUN_STOPPED, "loaded");
     return true;
 }

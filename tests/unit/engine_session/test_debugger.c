@@ -466,6 +466,11 @@ static void test_other_references(void **state)
     must_contain(bench_do(&bench, "file llama/basic/bf16"), "reference llama/simple");
     must_contain(bench_do(&bench, "info breakpoints"), "* breakpoint 1, decoder.1");
     must_contain(bench_do(&bench, "file llama/df2 against df4"), "reference llama/df4");
+    must_contain(bench_do(&bench, "file llama against gpt_2/simple"),
+                 "2 of 17 initial parameters are not those of the reference, first param "
+                 "decoder.0.mlp.layer_1.weight: shapes differ");
+    must_contain(bench_do(&bench, "file llama/df2 against df4"), "reference llama/df4");
+    assert_null(strstr(bench.output.data, "initial"));
     must_contain(bench_fail(&bench, "file llama/bf5"), "did you mean");
     must_contain(bench_do(&bench, "info run"), "llama/df2"); /* the old one stays */
     must_contain(bench_fail(&bench, "file llama/bf4 fault nonsense"), "nonsense");
