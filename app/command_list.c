@@ -24,7 +24,7 @@ static int list_groups(void)
     };
     for (int group = 0; group < GROUP_COUNT; group++)
         printf("%-12s %s%s\n", test_group_name((enum test_group)group), meaning[group],
-               group == GROUP_BASIC ? "" : " (not implemented yet)");
+               group == GROUP_BASIC || group == GROUP_DISTRIBUTED ? "" : " (not implemented yet)");
     return EXIT_DONE;
 }
 
@@ -92,6 +92,8 @@ static void print_test(const struct test_list *list, int test)
         text_add(&line, "not implemented yet");
     else if (of->unsupported)
         text_add(&line, "not supported by the model");
+    else if (of->kind == TEST_DISTRIBUTED)
+        text_format(&line, "%d ranks, compared with %s", of->ranks, of->reference);
     else if (of->kind == TEST_COMPARISON)
         text_format(&line, "compared with %s", of->reference);
     else

@@ -21,7 +21,7 @@ struct test_options {
     bool skip_slow, run_extra_slow, show_skipped, show_dependencies, no_distributed_capture;
     bool first_failure;
     int maximum_failures, memory_rows, duration_rows, workers, verbose, time_limit;
-    const char *junit, *json, *fault;
+    const char *junit, *json, *fault, *results;
 };
 
 /* Set by the first Ctrl-C; the second one ends the program as usual. */
@@ -66,7 +66,9 @@ static enum arguments_result parse(int argc, char **argv, struct test_options *o
         {"--show-dependencies", NULL, ARGUMENT_FLAG, &options->show_dependencies, NULL,
          "list what tests depend on (-vv: all tests)"},
         {"--no-distributed-capture", NULL, ARGUMENT_FLAG, &options->no_distributed_capture, NULL,
-         "distributed tests (not implemented yet) print directly"},
+         "what ranks print is shown at once, with [rank 3] before each line"},
+        {"--results", NULL, ARGUMENT_TEXT, &options->results, "DIR",
+         "folder for what ranks print (default: $LOCKSTEP_TEST_RESULTS)"},
         {"--workers", "-n", ARGUMENT_INTEGER, &options->workers, "N", "worker processes"},
         {"--exitfirst", "-x", ARGUMENT_FLAG, &options->first_failure, NULL,
          "stop after the first failure"},
@@ -81,7 +83,8 @@ static enum arguments_result parse(int argc, char **argv, struct test_options *o
         {"--verbose", "-v", ARGUMENT_COUNT, &options->verbose, NULL, "tell more (-vv: all)"},
     };
     int count = ARRAY_LENGTH(arguments);
-    *options = (struct test_options){.memory_rows = -1, .time_limit = 600};
+    *options = (struct test_options){
+        .memory_rows = -1, .time_limit = 600, .results = getenv("LOCKSTEP_TEST_RESULTS")};
     return arguments_parse(argc, argv, &usage, arguments, count, &options->patterns, status);
 }
 
@@ -94,7 +97,23 @@ static void options_free(struct test_options *options)
 
 static void on_report(void *context, int test, const struct outcome *outcome, int done)
 {
-    report_progress(context, test, outcome, done);
+    struct report *report = context;
+    report_progress(report, test, outcome, done);
+    if (outcome->remark && !report->remarked) /* every worker process has the same to say */
+        app_complain(0, "%s", outcome->remark);
+    report->remarked = report->remarked || outcome->remark;
+}
+
+/* The most that a distributed test among those that run needs. */
+static int most_ranks(const struct report *report)
+{
+    int most = 0;
+    for (int i = 0; i < report->count; i++) {
+        const struct test_case *test = &report->list->tests[report->order[i]];
+        if (test->kind == TEST_DISTRIBUTED && !test->unsupported && test->ranks > most)
+            most = test->ranks;
+    }
+    return most;
 }
 
 /* Width of the longest id among the tests that run. */
@@ -116,6 +135,10 @@ static bool run_tests(const struct app_options *app, const struct test_options *
                                       .threads = app->threads,
                                       .fault = options->fault,
                                       .choices = report->choices,
+                                      .launch = app->launch,
+                                      .ranks = most_ranks(report),
+                                      .results = options->results,
+                                      .no_capture = options->no_distributed_capture,
                                       .interrupted = &interrupted};
     int workers = options->workers < report->count ? options->workers : report->count;
     struct worker_context context = {&environment, report->list, workers};
@@ -201,6 +224,7 @@ static int select_and_run(const struct app_options *app, const struct test_optio
                                 .stream = stdout,
                                 .color = app_wants_color(app, stdout),
                                 .verbose = options->verbose > 0,
+                                .replay = options->verbose > 1,
                                 .show_skipped = options->show_skipped,
                                 .memory_rows = options->memory_rows,
                                 .duration_rows = options->duration_rows};

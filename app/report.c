@@ -112,6 +112,15 @@ void report_progress(const struct report *report, int test, const struct outcome
     text_free(&line);
 }
 
+/* What the ranks of a distributed test printed and took (facts, 6.7). */
+static void print_ranks(const struct report *report, int test)
+{
+    if (report->outcomes[test].output)
+        fputs(report->outcomes[test].output, report->stream);
+    if (report->outcomes[test].rank_count > 0)
+        report_usage_of_ranks(report, test);
+}
+
 static void print_failure(const struct report *report, int test)
 {
     const struct outcome *outcome = &report->outcomes[test];
@@ -125,6 +134,7 @@ static void print_failure(const struct report *report, int test)
         print_colored(report, BOLD, outcome->debug);
         fputc('\n', report->stream);
     }
+    print_ranks(report, test);
 }
 
 static void print_failures(const struct report *report)
@@ -133,6 +143,18 @@ static void print_failures(const struct report *report)
     for (int i = 0; i < report->count; i++)
         if (report->outcomes[report->order[i]].kind == OUTCOME_FAILED)
             print_failure(report, report->order[i]);
+}
+
+static void print_replays(const struct report *report)
+{
+    for (int i = 0; i < report->count; i++) {
+        int test = report->order[i];
+        const struct outcome *outcome = &report->outcomes[test];
+        if (outcome->kind == OUTCOME_FAILED || outcome->rank_count == 0)
+            continue;
+        report_rule(report, '_', BOLD, report->list->tests[test].id);
+        print_ranks(report, test);
+    }
 }
 
 static void print_reason(const struct report *report, int test, const char *word, const char *code,
@@ -197,6 +219,8 @@ void report_summary(const struct report *report)
     struct report_counts counts = report_count(report);
     if (counts.failed > 0)
         print_failures(report);
+    if (report->replay)
+        print_replays(report);
     report_tables(report);
     print_reasons(report, &counts);
     print_last_line(report, &counts);

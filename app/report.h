@@ -17,10 +17,12 @@ struct report {
     double seconds;
     FILE *stream;
     bool color, verbose, show_skipped;
+    bool replay;       /* show what ranks printed also of tests that passed */
     int memory_rows;   /* of the table of memory; -1: 10 on a GPU, none elsewhere */
     int duration_rows; /* of the table of durations; 0 = none */
     int id_width;      /* of the column of test ids */
     bool interrupted;
+    bool remarked; /* a remark of an outcome has been shown */
 };
 
 struct report_counts {
@@ -36,6 +38,8 @@ void report_progress(const struct report *report, int test, const struct outcome
 void report_summary(const struct report *report);
 /* "Highest gpu memory usage" and "Highest durations", if asked for. */
 void report_tables(const struct report *report);
+/* What each rank of a distributed test took, and the most that one of them did. */
+void report_usage_of_ranks(const struct report *report, int test);
 /* "===== title =====" over the width of the terminal; `code` is an ANSI colour. */
 void report_rule(const struct report *report, char mark, const char *code, const char *title);
 /* "groups" and dependencies of every test that runs (all tests with `everything`). */

@@ -34,12 +34,25 @@ static json_t *steps_of(const struct outcome *outcome)
     return steps;
 }
 
-static json_t *resources_of(const struct outcome *outcome)
+static json_t *resources_of(const struct resources *resources)
 {
-    const struct resources *resources = &outcome->resources;
     return json_pack("{s:o, s:o, s:o, s:o}", "reserved", number(resources->reserved), "allocated",
                      number(resources->allocated), "max_reserved", number(resources->max_reserved),
                      "max_allocated", number(resources->max_allocated));
+}
+
+static json_t *ranks_of(const struct outcome *outcome)
+{
+    json_t *ranks = json_array();
+    for (int i = 0; i < outcome->rank_count; i++) {
+        const struct rank_usage *usage = &outcome->ranks[i];
+        json_array_append_new(ranks, json_pack("{s:i, s:o, s:o, s:I, s:I}", "rank", i, "seconds",
+                                               number(usage->seconds), "resource_usage",
+                                               resources_of(&usage->resources), "stdout_bytes",
+                                               (json_int_t)usage->printed[0], "stderr_bytes",
+                                               (json_int_t)usage->printed[1]));
+    }
+    return ranks;
 }
 
 static json_t *dependencies_of(const struct report *report, int test)
@@ -80,7 +93,9 @@ static json_t *describe(const struct report *report, int test)
     json_object_set_new(json, "debug", string(outcome->debug));
     json_object_set_new(json, "device", string(outcome->device));
     json_object_set_new(json, "seconds", number(outcome->seconds));
-    json_object_set_new(json, "resource_usage", resources_of(outcome));
+    json_object_set_new(json, "resource_usage", resources_of(&outcome->resources));
+    json_object_set_new(json, "ranks", ranks_of(outcome));
+    json_object_set_new(json, "output", string(outcome->output));
     json_object_set_new(json, "steps", steps_of(outcome));
     json_object_set_new(json, "comparison", comparison ? comparison : json_null());
     return json;
@@ -145,6 +160,15 @@ static void add_escaped(struct text *text, const char *string_to_add)
     }
 }
 
+static void add_rank_properties(const struct outcome *outcome, struct text *text)
+{
+    text_format(text, "<properties><property name=\"ranks\" value=\"%d\"/>", outcome->rank_count);
+    for (int i = 0; i < outcome->rank_count; i++)
+        text_format(text, "<property name=\"rank_%d_max_reserved\" value=\"%.0f\"/>", i,
+                    outcome->ranks[i].resources.max_reserved);
+    text_add(text, "</properties>");
+}
+
 static void add_case(const struct report *report, int test, struct text *text)
 {
     const struct test_case *of = &report->list->tests[test];
@@ -154,6 +178,8 @@ static void add_case(const struct report *report, int test, struct text *text)
     text_format(text, ".%s\" name=\"", test_group_name(of->group));
     add_escaped(text, of->name);
     text_format(text, "\" time=\"%.3f\">", outcome->seconds);
+    if (outcome->rank_count > 0)
+        add_rank_properties(outcome, text);
     if (outcome->kind == OUTCOME_SKIPPED || outcome->kind == OUTCOME_NONE) {
         text_add(text, "<skipped message=\"");
         add_escaped(text, outcome->reason ? outcome->reason : "not run");
@@ -167,6 +193,11 @@ static void add_case(const struct report *report, int test, struct text *text)
             text_add(text, "debug it: ");
         add_escaped(text, outcome->debug);
         text_add(text, "</failure>");
+    }
+    if (outcome->output) {
+        text_add(text, "<system-out>");
+        add_escaped(text, outcome->output);
+        text_add(text, "</system-out>");
     }
     text_add(text, "</testcase>\n");
 }

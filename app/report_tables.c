@@ -29,19 +29,49 @@ static void add_memory(struct text *line, int width, const char *title, double b
     text_format(line, "%-*s", width, cell);
 }
 
-static void print_row(const struct report *report, int test)
+/* Two lines. `ranks`: how many, 0 for one process, or for one rank of several. */
+static void print_usage(const struct report *report, const char *title,
+                        const struct resources *resources, double seconds, int ranks, bool gpu)
 {
-    const struct outcome *outcome = &report->outcomes[test];
-    const struct resources *resources = &outcome->resources;
     struct text line = {0};
-    text_format(&line, "%s:\n    ", report->list->tests[test].id);
+    char duration[32];
+    text_format(&line, "%s:\n    ", title);
     add_memory(&line, 22, "Max Reserved", resources->max_reserved);
     add_memory(&line, 26, "| Max Allocated", resources->max_allocated);
     add_memory(&line, 25, "| End Reserved", resources->reserved);
     add_memory(&line, 26, "| End Allocated", resources->allocated);
-    text_format(&line, "| Duration: %.2f", outcome->seconds);
+    snprintf(duration, sizeof(duration), "| Duration: %.2f", seconds);
+    text_format(&line, ranks > 0 ? "%-18s" : "%s", duration);
+    if (ranks > 0)
+        text_format(&line, "| %s: %d", gpu ? "GPUs" : "Ranks", ranks);
     fprintf(report->stream, "%s\n", line.data);
     text_free(&line);
+}
+
+static bool ran_on_gpu(const struct outcome *outcome)
+{
+    return outcome->device && strcmp(outcome->device, "cuda") == 0;
+}
+
+static void print_row(const struct report *report, int test)
+{
+    const struct outcome *outcome = &report->outcomes[test];
+    print_usage(report, report->list->tests[test].id, &outcome->resources, outcome->seconds,
+                outcome->rank_count, ran_on_gpu(outcome));
+}
+
+void report_usage_of_ranks(const struct report *report, int test)
+{
+    const struct outcome *outcome = &report->outcomes[test];
+    char title[32];
+    report_rule(report, '-', "0", "Resource usage");
+    for (int rank = 0; rank < outcome->rank_count; rank++) {
+        const struct rank_usage *usage = &outcome->ranks[rank];
+        snprintf(title, sizeof(title), "rank %d", rank);
+        print_usage(report, title, &usage->resources, usage->seconds, 0, false);
+    }
+    print_usage(report, "global", &outcome->resources, outcome->seconds, outcome->rank_count,
+                ran_on_gpu(outcome));
 }
 
 static bool was_run(const struct outcome *outcome)
@@ -70,11 +100,9 @@ static void print_table(const struct report *report, const char *title, int rows
 /* Whether any test ran on a GPU. */
 static bool used_gpu(const struct report *report)
 {
-    for (int i = 0; i < report->count; i++) {
-        const char *device = report->outcomes[report->order[i]].device;
-        if (device && strcmp(device, "cuda") == 0)
+    for (int i = 0; i < report->count; i++)
+        if (ran_on_gpu(&report->outcomes[report->order[i]]))
             return true;
-    }
     return false;
 }
 

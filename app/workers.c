@@ -27,7 +27,7 @@ static void serve(const struct worker_context *context, int socket)
 bool worker_start(void *context, struct worker_process *worker, struct status *status)
 {
     int sockets[2];
-    if (socketpair(AF_UNIX, SOCK_STREAM, 0, sockets) != 0)
+    if (socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, sockets) != 0)
         return status_fail(status, STATUS_IO, "no socket for a worker: %s", strerror(errno));
     fflush(NULL);
     pid_t pid = fork();

@@ -19,10 +19,14 @@ static double now(void)
 void environment_close(struct environment *environment)
 {
     references_free(&environment->references);
+    rank_pool_free(environment->pool);
+    capture_free(environment->capture);
     comm_close(environment->comm);
     device_close(environment->device);
     environment->comm = NULL;
     environment->device = NULL;
+    environment->pool = NULL;
+    environment->capture = NULL;
 }
 
 static bool environment_open(struct environment *environment, struct status *status)
@@ -183,15 +187,18 @@ void comparison_free(struct comparison *comparison)
     free(comparison->title);
 }
 
-/* The table that ignores layers is for tensors that are cut differently. In one process these are
- * micro-sequences and chunks of the loss, and here they are compared with their rows of the whole.
+/* Tables that ignore layers are for logs whose tensors are cut differently, or are named after
+ * another micro-batch. Here tensors have one name in every layout and are compared as wholes, and
+ * micro-sequences, micro-batches of one rank and chunks of the loss with their rows of the whole.
  */
 static const char *table_of(const struct variant_config *variant)
 {
-    if (!variant->tolerances)
-        return "default";
-    bool rows = variant->ranks <= 1 && strcmp(variant->tolerances, "layer_mismatch") == 0;
-    return rows ? "layer_match" : variant->tolerances;
+    static const char *const of_logs[] = {"layer_mismatch", "mismatch_duplicate_gradients",
+                                          "pp_tied_weight"};
+    for (int i = 0; variant->tolerances && i < ARRAY_LENGTH(of_logs); i++)
+        if (strcmp(variant->tolerances, of_logs[i]) == 0)
+            return "layer_match";
+    return variant->tolerances ? variant->tolerances : "default";
 }
 
 bool comparison_load(const struct execution *execution, struct comparison *comparison,

@@ -1,5 +1,6 @@
 /* A distributed test: all ranks of the run against a single-process baseline. */
 #include "engine/base/memory.h"
+#include "engine/base/text.h"
 #include "engine/compare/team.h"
 #include "engine/suite/execute_internal.h"
 
@@ -113,29 +114,113 @@ static void take_steps(struct execution *execution, const struct team *team)
     outcome_judge_steps(outcome, run->steps);
 }
 
-/* What the rank that needs most needs, as the facts, 8.4 have it. */
-static void take_memory(struct execution *execution, const struct team *team)
+static double seconds_of(const struct run *run)
 {
-    struct resources *resources = &execution->outcome->resources;
-    resources->max_allocated = resources->max_reserved = 0;
-    for (int rank = 0; rank < team->world->size; rank++) {
-        const struct memory_plan *plan = team->world->ranks[rank].run->executor->plan;
-        double reserved = (double)memory_plan_total(plan);
-        double allocated =
-            (double)(plan->persistent_bytes + plan->workspace_bytes + plan->live[plan->peak]);
-        if (reserved > resources->max_reserved)
-            resources->max_reserved = reserved;
-        if (allocated > resources->max_allocated)
-            resources->max_allocated = allocated;
+    double seconds = 0;
+    for (int i = 0; i < run->reported; i++)
+        seconds += run->reports[i].seconds;
+    return seconds;
+}
+
+static double larger(double a, double b)
+{
+    return isnan(a) || b > a ? b : a;
+}
+
+/* Of each rank, and the most that one of them needs (facts, 6.7). */
+static void take_usage(struct execution *execution, const struct team *team)
+{
+    struct outcome *outcome = execution->outcome;
+    const struct capture *capture = execution->environment->capture;
+    outcome->rank_count = team->world->size;
+    outcome->ranks = memory_zeroed((size_t)outcome->rank_count, sizeof(*outcome->ranks));
+    for (int rank = 0; rank < outcome->rank_count; rank++) {
+        const struct run *run = team->world->ranks[rank].run;
+        const struct memory_plan *plan = run->executor->plan;
+        struct rank_usage *usage = &outcome->ranks[rank];
+        double used = (double)(plan->persistent_bytes + plan->workspace_bytes);
+        usage->seconds = seconds_of(run);
+        usage->resources = (struct resources){NAN, NAN, (double)memory_plan_total(plan),
+                                              used + (double)plan->live[plan->peak]};
+        for (int stream = 0; stream < 2; stream++)
+            usage->printed[stream] = capture ? capture_printed(capture, rank, stream) : 0;
+        outcome->resources.max_reserved =
+            larger(outcome->resources.max_reserved, usage->resources.max_reserved);
+        outcome->resources.max_allocated =
+            larger(outcome->resources.max_allocated, usage->resources.max_allocated);
     }
+}
+
+/* ---- the processes of ranks ---- */
+
+static int processes_of(const struct environment *environment, int needed)
+{
+    return environment->ranks > needed ? environment->ranks : needed;
+}
+
+static bool begin_capture(struct execution *execution, struct status *status)
+{
+    struct environment *environment = execution->environment;
+    const struct test_case *test = &execution->list->tests[execution->test];
+    struct capture_options options = {.results = environment->results,
+                                      .direct = environment->no_capture,
+                                      .ranks = processes_of(environment, test->ranks)};
+    if (!environment->capture)
+        environment->capture = capture_create(&options);
+    return capture_begin(environment->capture, test_model_name(execution->list, execution->test),
+                         test->variant, test->ranks, status);
+}
+
+/* Starts them, if they are wanted and not there. Where there is no MPI, and nobody asked for a
+ * launcher, ranks run in this process: slower to fail, but with the same numbers. */
+static bool start_processes(struct execution *execution, struct status *status)
+{
+    struct environment *environment = execution->environment;
+    const struct rank_launch *launch = &environment->launch;
+    int size = processes_of(environment, execution->list->tests[execution->test].ranks);
+    struct rank_pool_options options = {.size = size,
+                                        .launcher = launch->launcher,
+                                        .hostfile = launch->hostfile,
+                                        .timeout = launch->timeout,
+                                        .threads = environment->threads,
+                                        .on_output = capture_take,
+                                        .output_context = environment->capture};
+    struct status reason = STATUS_NONE;
+    if (environment->pool && rank_pool_size(environment->pool) < size) {
+        rank_pool_free(environment->pool);
+        environment->pool = NULL;
+    }
+    if (launch->in_process || environment->pool)
+        return true;
+    if ((environment->pool = rank_pool_create(&options, &reason)))
+        return true;
+    if (reason.code != STATUS_UNSUPPORTED || launch->launcher || launch->hostfile)
+        return status_fail(status, reason.code, "%s", reason.text);
+    environment->launch.in_process = true;
+    execution->outcome->remark = memory_format("ranks run inside of one process: %s", reason.text);
+    return true;
+}
+
+static struct world *create_world(struct execution *execution, const struct config *config,
+                                  struct status *status)
+{
+    struct environment *environment = execution->environment;
+    struct run_options options = execution_options(execution);
+    if (!start_processes(execution, status))
+        return NULL;
+    if (!environment->pool)
+        return world_create(config, environment->device, &options, status);
+    /* they compute ahead, and values are compared later */
+    options.plan = PLAN_KEEP;
+    return world_create_in_pool(environment->pool, config, environment->search, environment->device,
+                                &options, status);
 }
 
 static struct team *create_team(struct execution *execution, const struct comparison *comparison,
                                 struct status *status)
 {
     struct environment *environment = execution->environment;
-    struct run_options run_options = execution_options(execution);
-    struct world *world = world_create(comparison->test, environment->device, &run_options, status);
+    struct world *world = create_world(execution, comparison->test, status);
     if (!world)
         return NULL;
     const struct recording *recording =
@@ -150,20 +235,60 @@ static struct team *create_team(struct execution *execution, const struct compar
     return team_create(&options, world, status);
 }
 
+/* ---- what is left of a test ---- */
+
+/* As the original system has it beside the output: facts, 6.2. */
+static void write_notes(const struct execution *execution, const struct team *team)
+{
+    struct capture *capture = execution->environment->capture;
+    const struct outcome *outcome = execution->outcome;
+    const double mebibyte = 1024.0 * 1024.0;
+    struct text text = {0};
+    for (int rank = 0; team && rank < outcome->rank_count; rank++) {
+        const struct rank_usage *usage = &outcome->ranks[rank];
+        text_clear(&text);
+        text_format(&text,
+                    "{\"max_reserved\": %.3f, \"max_allocated\": %.3f, \"duration\": %.3f}\n",
+                    usage->resources.max_reserved / mebibyte,
+                    usage->resources.max_allocated / mebibyte, usage->seconds);
+        capture_note(capture, "report", rank, text.data);
+        if (team->world->ranks[rank].reason[0])
+            capture_note(capture, "traceback", rank, team->world->ranks[rank].reason);
+    }
+    capture_note(capture, "success", -1, outcome->kind == OUTCOME_PASSED ? "1" : "0");
+    text_free(&text);
+}
+
+static void finish(struct execution *execution, const struct team *team, struct status *status)
+{
+    struct environment *environment = execution->environment;
+    enum { ROUNDS = 8 };
+    for (int i = 0; environment->pool && i < ROUNDS; i++)
+        rank_pool_poll(environment->pool, 0); /* what has been printed, but not come yet */
+    if (team)
+        take_usage(execution, team);
+    if (status->code != STATUS_OK && status->code != STATUS_CANCELLED)
+        outcome_set(execution->outcome, OUTCOME_FAILED, "%s", status->text);
+    execution->outcome->output = capture_replay(environment->capture);
+    write_notes(execution, team);
+    capture_end(environment->capture);
+}
+
 bool execute_distributed(struct execution *execution, struct status *status)
 {
     struct comparison comparison = {0};
     struct comparison_log log = {0};
     struct team *team = NULL;
+    if (!begin_capture(execution, status))
+        return false;
     if (comparison_load(execution, &comparison, status))
         team = create_team(execution, &comparison, status);
     bool ok = team && execution_run_team(execution, team, &log, status);
-    if (ok) {
+    if (ok)
         take_steps(execution, team);
-        take_memory(execution, team);
-    }
     if (team && status->code != STATUS_CANCELLED)
         execution_judge(execution, &comparison, &log);
+    finish(execution, team, status);
     team_free(team);
     comparison_log_free(&log);
     comparison_free(&comparison);

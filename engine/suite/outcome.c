@@ -23,6 +23,9 @@ void outcome_free(struct outcome *outcome)
     free(outcome->closest);
     free(outcome->device);
     free(outcome->steps);
+    free(outcome->ranks);
+    free(outcome->output);
+    free(outcome->remark);
     *outcome = (struct outcome){0};
 }
 
@@ -92,6 +95,35 @@ static struct step_report decode_step(const json_t *json)
     };
 }
 
+static json_t *encode_ranks(const struct outcome *outcome)
+{
+    json_t *ranks = json_array();
+    for (int i = 0; i < outcome->rank_count; i++) {
+        const struct rank_usage *rank = &outcome->ranks[i];
+        json_array_append_new(
+            ranks, json_pack("[o, o, o, I, I]", number(rank->resources.max_reserved),
+                             number(rank->resources.max_allocated), number(rank->seconds),
+                             (json_int_t)rank->printed[0], (json_int_t)rank->printed[1]));
+    }
+    return ranks;
+}
+
+static void decode_ranks(const json_t *ranks, struct outcome *outcome)
+{
+    outcome->rank_count = (int)json_array_size(ranks);
+    outcome->ranks = memory_zeroed((size_t)outcome->rank_count, sizeof(*outcome->ranks));
+    for (int i = 0; i < outcome->rank_count; i++) {
+        const json_t *from = json_array_get(ranks, (size_t)i);
+        outcome->ranks[i] = (struct rank_usage){
+            .resources = {NAN, NAN, to_number(json_array_get(from, 0)),
+                          to_number(json_array_get(from, 1))},
+            .seconds = to_number(json_array_get(from, 2)),
+            .printed = {json_integer_value(json_array_get(from, 3)),
+                        json_integer_value(json_array_get(from, 4))},
+        };
+    }
+}
+
 char *outcome_encode(const struct outcome *outcome, int test)
 {
     const struct resources *resources = &outcome->resources;
@@ -112,6 +144,9 @@ char *outcome_encode(const struct outcome *outcome, int test)
     set_string(json, "comparison", outcome->comparison);
     set_string(json, "closest", outcome->closest);
     set_string(json, "device", outcome->device);
+    set_string(json, "output", outcome->output);
+    set_string(json, "remark", outcome->remark);
+    json_object_set_new(json, "ranks", encode_ranks(outcome));
     char *line = json_dumps(json, JSON_COMPACT);
     json_decref(json);
     return line;
@@ -135,6 +170,8 @@ bool outcome_decode(const char *line, struct outcome *outcome, int *test)
         .comparison = take_string(json, "comparison"),
         .closest = take_string(json, "closest"),
         .device = take_string(json, "device"),
+        .output = take_string(json, "output"),
+        .remark = take_string(json, "remark"),
         .worst = to_number(json_object_get(json, "worst")),
         .tensors = json_integer_value(json_object_get(json, "tensors")),
         .elements = json_integer_value(json_object_get(json, "elements")),
@@ -149,6 +186,7 @@ bool outcome_decode(const char *line, struct outcome *outcome, int *test)
     outcome->steps = memory_zeroed((size_t)outcome->step_count, sizeof(*outcome->steps));
     for (int i = 0; i < outcome->step_count; i++)
         outcome->steps[i] = decode_step(json_array_get(steps, (size_t)i));
+    decode_ranks(json_object_get(json, "ranks"), outcome);
     json_decref(json);
     return true;
 }

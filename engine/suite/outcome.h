@@ -16,6 +16,13 @@ struct resources {
     double reserved, allocated, max_reserved, max_allocated;
 };
 
+/* One rank of a distributed test. */
+struct rank_usage {
+    struct resources resources; /* what was reserved and allocated at the end is not known */
+    double seconds;             /* in instructions */
+    int64_t printed[2];         /* bytes, to standard output and error */
+};
+
 /* Zero-initialise; strings are owned or NULL. */
 struct outcome {
     enum outcome_kind kind;
@@ -31,6 +38,10 @@ struct outcome {
     struct resources resources;
     struct step_report *steps; /* of the test's run, owned */
     int step_count;
+    struct rank_usage *ranks; /* of a distributed test, owned */
+    int rank_count;
+    char *output; /* the end of what the ranks printed, several lines */
+    char *remark; /* about all distributed tests, not this one alone */
 };
 
 /* Frees what it owns and zeroes it. */

@@ -110,7 +110,7 @@ static bool check_models(const struct selection *selection, const struct test_li
     return ok;
 }
 
-/* The closest of ids, MODEL/NAME and models, for a pattern that names nothing. */
+/* The closest of ids, their first parts and MODEL/NAME, for a pattern that names nothing. */
 static bool unknown_pattern(const struct test_list *list, const char *pattern,
                             struct status *status)
 {
@@ -121,6 +121,8 @@ static bool unknown_pattern(const struct test_list *list, const char *pattern,
     for (int i = 0; i < list->test_count; i++) {
         const struct test_case *of = &list->tests[i];
         ARRAY_PUSH(names, count, capacity, memory_string(of->id));
+        const char *last = strrchr(of->id, '/');
+        ARRAY_PUSH(names, count, capacity, memory_string_part(of->id, (size_t)(last - of->id)));
         if (of->name[0])
             ARRAY_PUSH(names, count, capacity,
                        memory_format("%s/%s", test_model_name(list, i), of->name));

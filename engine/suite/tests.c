@@ -66,6 +66,7 @@ static void add_variant_test(struct test_list *list, int model, const struct con
     struct test_case *test = add_test(list, model, variant->group, variant->name);
     test->variant = memory_string(variant->name);
     test->reference = memory_string(reference_of(variants, variant));
+    test->ranks = variant->ranks > 1 ? variant->ranks : 1;
     test->requires_cuda = test->requires_cuda || variant->requires_cuda;
     test->unsupported = config_skips_variant(config, variant->name);
     test->kind = variant->ranks > 1       ? TEST_DISTRIBUTED

@@ -31,6 +31,7 @@ struct test_case {
     enum test_group group; /* the one in its id */
     unsigned groups;       /* bits 1 << enum test_group: each must be enabled */
     enum test_kind kind;
+    int ranks; /* processes that it needs; 0: it is not about a variant */
     bool requires_cuda;
     bool unsupported;  /* the model's skip_tests name the variant */
     int *dependencies; /* indices of tests that must have passed before */
