@@ -4,6 +4,7 @@
 
 #include "engine/base/memory.h"
 #include "engine/base/names.h"
+#include "engine/device/device.h"
 
 #include <stdarg.h>
 #include <stdlib.h>
@@ -148,6 +149,15 @@ static bool is_device(const char *name)
     return false;
 }
 
+/* By the environment, so that workers and ranks have it, too. */
+static bool set_memory_limit(const char *size, struct status *status)
+{
+    int64_t bytes;
+    if (size)
+        setenv("LOCKSTEP_GPU_MEMORY_LIMIT", size, 1);
+    return !size || device_memory_limit(&bytes, status);
+}
+
 /* A pipe that nobody reads any more must end the program quietly, but not kill what it runs. */
 static int finish(int code)
 {
@@ -160,7 +170,7 @@ int main(int argc, char **argv)
 {
     struct app_options options = {.device = "auto", .program_path = argv[0]};
     struct word_list directories = {0}, overrides = {0};
-    const char *color = "auto";
+    const char *color = "auto", *memory_limit = NULL;
     const struct argument shared[] = {
         {"--config-dir", NULL, ARGUMENT_TEXTS, &directories, "DIR",
          "a folder of configurations that come before the built-in ones"},
@@ -169,6 +179,8 @@ int main(int argc, char **argv)
         {"--device", NULL, ARGUMENT_TEXT, &options.device, "NAME", "auto (default), cpu or cuda"},
         {"--threads", NULL, ARGUMENT_INTEGER, &options.threads, "N",
          "threads of the CPU device (default: all cores)"},
+        {"--gpu-memory-limit", NULL, ARGUMENT_TEXT, &memory_limit, "SIZE",
+         "most memory that a process takes on the GPU, e.g. 8G"},
         {"--color", NULL, ARGUMENT_TEXT, &color, "WHEN", "auto (default), always or never"},
         {"--in-process", NULL, ARGUMENT_FLAG, &options.launch.in_process, NULL,
          "ranks of a distributed run inside of this process, without MPI"},
@@ -190,6 +202,8 @@ int main(int argc, char **argv)
     } else if (!is_device(options.device)) {
         code = app_complain(EXIT_USAGE, "no device \"%s\" (there are auto, cpu and cuda)",
                             options.device);
+    } else if (!set_memory_limit(memory_limit, &status)) {
+        code = app_complain(EXIT_USAGE, "--gpu-memory-limit: %s", status.text);
     } else if (argc > 1 && strcmp(argv[1], "--version") == 0) {
         printf("lockstep %s\n", LOCKSTEP_VERSION);
         code = EXIT_DONE;
