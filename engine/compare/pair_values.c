@@ -150,9 +150,7 @@ bool pair_compare_parameters(struct pair *pair, struct status *status)
     return true;
 }
 
-/* Whether one side has as a whole what the other has in micro-sequences. Where these are not rows
- * (a loss is a sum over tokens), neither is compared, and neither is missing. */
-static bool is_split(const struct pair *pair, const struct value *value)
+bool pair_is_split(const struct pair *pair, const struct value *value)
 {
     int parts = pair->options.test->schedule.micro_batch_splits;
     char *whole = pair_whole_name(value);
@@ -168,7 +166,7 @@ static bool is_split(const struct pair *pair, const struct value *value)
  */
 static bool is_unmatched(const struct pair *pair, const struct value *value, bool matched)
 {
-    if (!value->log_point || matched || value->what == WHAT_PARAM || is_split(pair, value))
+    if (!value->log_point || matched || value->what == WHAT_PARAM || pair_is_split(pair, value))
         return false;
     const struct limits *limits = tolerances_find(pair->options.tolerances, "train_1", value->name);
     return limits && !limits->ignore;

@@ -147,9 +147,12 @@ static bool is_ignored(const struct team *team, const char *name)
 
 static bool matches_any_rank(const struct team *team, int reference)
 {
-    for (int rank = 0; rank < team->world->size; rank++)
-        if (team->pairs[rank]->test_value[reference] >= 0)
+    for (int rank = 0; rank < team->world->size; rank++) {
+        const struct pair *pair = team->pairs[rank];
+        if (pair->test_value[reference] >= 0 ||
+            pair_is_split(pair, &pair->reference_program->values[reference]))
             return true;
+    }
     return false;
 }
 
@@ -168,7 +171,9 @@ int team_unmatched(const struct team *team,
         return 0;
     for (int i = 0; i < team->tensor_count; i++) {
         const struct team_tensor *tensor = &team->tensors[i];
-        if (!tensor->log_point || is_ignored(team, tensor->name))
+        int first = first_rank(tensor);
+        if (!tensor->log_point || is_ignored(team, tensor->name) ||
+            pair_is_split(team->pairs[first], value_of(team, first, tensor->values[first])))
             continue;
         bool partly = covered(team, tensor) < shape_elements(tensor->global);
         if (partly || !has_reference(team, tensor)) {
