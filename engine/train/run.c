@@ -29,10 +29,9 @@ static bool create(struct run *run, struct comm *comm, const struct run_options 
 {
     int ranks = run->config->distributed.world_size;
     if (comm && comm_size(comm, COMM_WORLD) != ranks)
-        return status_fail(status, STATUS_UNSUPPORTED, "%s needs %d ranks, but there %s %d",
-                           run->config->name, ranks,
-                           comm_size(comm, COMM_WORLD) == 1 ? "is" : "are",
-                           comm_size(comm, COMM_WORLD));
+        return status_fail(
+            status, STATUS_UNSUPPORTED, "%s needs %d ranks, but there %s %d", run->config->name,
+            ranks, comm_size(comm, COMM_WORLD) == 1 ? "is" : "are", comm_size(comm, COMM_WORLD));
     run->program = schedule_compile_rank(run->config, options->rank, status);
     if (!run->program)
         return false;
