@@ -1,8 +1,11 @@
 #include "engine/ranks/board.h"
 
+#include "engine/base/memory.h"
+
 #include <errno.h>
 #include <limits.h>
 #include <linux/futex.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sys/eventfd.h>
 #include <sys/mman.h>
@@ -160,6 +163,7 @@ bool board_meet(struct board *board, int rank, const struct comm_descriptor *wha
     struct board_meeting *meeting = &own->meetings[what->group][number & 1];
     meeting->what = *what;
     atomic_store(&own->waiting_since, (uint64_t)board_nanoseconds());
+    atomic_store(&own->waiting_group, (int32_t)what->group);
     atomic_store(&meeting->sequence, number);
     atomic_store(&own->state, BOARD_WAITING);
     tell_engine(board, (int)what->group);
@@ -178,6 +182,24 @@ bool board_meet(struct board *board, int rank, const struct comm_descriptor *wha
         if (looks >= LOOKS_BEFORE_SLEEP)
             sleep_on(board, &own->bell, heard);
     }
+}
+
+bool board_is_stuck(const struct board *board, int rank, const struct mesh *mesh)
+{
+    const struct board_rank *own = &board->page->ranks[rank];
+    int group = atomic_load(&own->waiting_group);
+    if (atomic_load(&own->state) != BOARD_WAITING)
+        return false;
+    if (group < 0)
+        return true;
+    int *members = memory_zeroed((size_t)mesh_size(mesh), sizeof(int));
+    int count = mesh_members(mesh, rank, (enum comm_group)group, members);
+    uint64_t even = atomic_load(&own->meetings[group][0].sequence);
+    uint64_t odd = atomic_load(&own->meetings[group][1].sequence);
+    uint64_t number = even > odd ? even : odd;
+    bool there = all_there(board, &own->meetings[group][number & 1].what, number, members, count);
+    free(members);
+    return !there;
 }
 
 void board_begin_anew(struct board *board, uint32_t generation)

@@ -50,6 +50,7 @@ struct board_rank {
     _Atomic uint32_t state;                 /* enum board_state */
     _Atomic uint32_t bell;                  /* changes when others have done something */
     _Atomic uint64_t waiting_since;         /* nanoseconds; while BOARD_WAITING */
+    _Atomic int32_t waiting_group;          /* whose meeting; -1: for a message */
     _Atomic uint64_t busy;                  /* nanoseconds in instructions of this epoch */
     _Atomic uint64_t recorded;              /* how many records were written, ever */
     struct board_meeting meetings[COMM_GROUP_COUNT][2];
@@ -127,6 +128,11 @@ void board_record_leave(struct board *board, int rank, uint64_t record);
 
 /* Wakes a rank that waits in a meeting, so that it looks again. */
 void board_ring(struct board *board, int rank);
+/* Whether the rank waits for what cannot come by itself when all other ranks are at rest: some
+ * member has not come, or has come for something else. Only then may it be told to give up: one
+ * that does while others find it there would leave them alone with their data. A message is taken
+ * whole or not at all. */
+bool board_is_stuck(const struct board *board, int rank, const struct mesh *mesh);
 /* Forgets the meetings of all ranks (all idle) and begins another generation, in which messages of
  * earlier ones count for nothing. */
 void board_begin_anew(struct board *board, uint32_t generation);

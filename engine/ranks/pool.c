@@ -245,7 +245,7 @@ static bool has_failed(struct rank_pool *pool, struct status *status)
 
 static bool wait_for_all(struct rank_pool *pool, struct status *status)
 {
-    double deadline = now() + pool->timeout;
+    double start_timeout = pool->options.start_timeout, deadline = now() + start_timeout;
     char words[600];
     for (;;) {
         int there = 0, missing = -1;
@@ -261,7 +261,7 @@ static bool wait_for_all(struct rank_pool *pool, struct status *status)
         if (now() > deadline)
             return status_fail(
                 status, STATUS_IO, "%d of %d ranks came within %g s, rank %d is missing%s%s", there,
-                pool->options.size, pool->timeout, missing, pool->launcher_tail_length ? ": " : "",
+                pool->options.size, start_timeout, missing, pool->launcher_tail_length ? ": " : "",
                 last_words(pool->launcher_tail, pool->launcher_tail_length, words, sizeof(words)));
         pool_pump(pool, 200);
     }
@@ -344,6 +344,9 @@ struct rank_pool *rank_pool_create(const struct rank_pool_options *options, stru
     copy_strings(&pool->options);
     pool->options.program = program;
     pool->timeout = options->timeout > 0 ? options->timeout : DEFAULT_TIMEOUT;
+    if (options->start_timeout <= 0)
+        pool->options.start_timeout =
+            pool->timeout > DEFAULT_TIMEOUT ? pool->timeout : DEFAULT_TIMEOUT;
     pool->shared = !options->launcher && !options->hostfile && !options->address;
     pool->listener.fd = pool->epoll = pool->board.fd = pool->board.wake = -1;
     pool->launch = (struct launch){.descriptor = -1, .output = -1};

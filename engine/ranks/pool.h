@@ -19,7 +19,8 @@ struct rank_pool_options {
     const char *hostfile; /* for mpirun, or NULL */
     const char *address;  /* of this host, for ranks on others: they connect by TCP to it. NULL:
                              this host's name with a launcher or a hostfile, else AF_UNIX */
-    double timeout;       /* seconds that a rank may take to start, or for one instruction; 0: 30 */
+    double timeout;       /* seconds that a rank may take for one instruction; 0: 30 */
+    double start_timeout; /* until all must be there; 0: 30, or `timeout` if that is more */
     int threads;          /* of each rank; 0: an even share of the cores */
     rank_pool_output *on_output; /* called from pool and world functions; may be NULL */
     void *output_context;        /* borrowed */

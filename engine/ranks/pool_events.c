@@ -106,6 +106,12 @@ static void take_update(struct rank_pool *pool, int rank, const struct frame *fr
     }
     if (update.state == BOARD_WAITING && atomic_load(&own->state) != BOARD_WAITING)
         atomic_store(&own->waiting_since, (uint64_t)board_nanoseconds()); /* by our clock */
+    if (update.group >= 0) {
+        struct board_meeting *meeting = &own->meetings[update.group][update.meeting_sequence & 1];
+        meeting->what = update.meeting;
+        atomic_store(&meeting->sequence, update.meeting_sequence);
+    }
+    atomic_store(&own->waiting_group, update.waiting_group);
     atomic_store(&own->busy, update.busy);
     atomic_store(&own->position, update.position);
     atomic_store(&own->state, update.state);

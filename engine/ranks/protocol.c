@@ -122,6 +122,7 @@ void update_write(struct text *body, const struct update *update)
     const struct comm_record *record = &update->record;
     put_int(body, update->rank);
     put_int(body, update->group);
+    put_int(body, update->waiting_group);
     put(body, update->position, 8);
     put(body, update->meeting_sequence, 8);
     put(body, update->waiting_since, 8);
@@ -370,6 +371,7 @@ bool update_read(const void *body, size_t length, int size, struct update *updat
     struct comm_record *record = &update->record;
     update->rank = get_int(&reader, 0, size - 1);
     update->group = get_int(&reader, -1, COMM_GROUP_COUNT - 1);
+    update->waiting_group = get_int(&reader, -1, COMM_GROUP_COUNT - 1);
     update->position = get(&reader, 8);
     update->meeting_sequence = get(&reader, 8);
     update->waiting_since = get(&reader, 8);

@@ -87,7 +87,7 @@ struct order {
 
 /* A rank's words of the control page; of the meetings only that of `group` (-1: none). */
 struct update {
-    int rank, group;
+    int rank, group, waiting_group;
     uint64_t position, meeting_sequence, waiting_since, busy;
     uint32_t state;
     struct comm_descriptor meeting;

@@ -65,6 +65,7 @@ static bool recorded_run(void *context, const struct op_call *call, struct statu
         board_record_enter(&rank->board, rank->hello.rank, &what, step, rank->executor->next);
     if (what.op == OP_RECEIVE) {
         atomic_store(&own->waiting_since, (uint64_t)board_nanoseconds());
+        atomic_store(&own->waiting_group, -1);
         board_set_state(&rank->board, rank->hello.rank, BOARD_WAITING);
     }
     if (!comm_run(rank->comm, call, status))
@@ -98,6 +99,7 @@ static void publish(void *context, int group)
         .waiting_since = atomic_load(&own->waiting_since),
         .busy = atomic_load(&own->busy),
         .state = atomic_load(&own->state),
+        .waiting_group = atomic_load(&own->waiting_group),
     };
     if (recorded > 0)
         update.record = own->records[(recorded - 1) % BOARD_RECORDS];

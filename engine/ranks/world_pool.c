@@ -397,28 +397,51 @@ static bool is_idle(const struct world *world, int rank)
     return state == BOARD_IDLE || state == BOARD_FAILED || state == BOARD_STARTING;
 }
 
-bool world_pool_stop(struct world *world, struct status *status)
+static bool is_at_rest(const struct world *world, int rank)
+{
+    const struct run *run = world->ranks[rank].run;
+    return is_idle(world, rank) ||
+           (run && board_is_stuck(&context_of(world)->pool->board, rank, &run->program->seat.mesh));
+}
+
+/* Waits until `rests` holds for all ranks at once. */
+static bool wait_for_ranks(struct world *world, bool (*rests)(const struct world *, int),
+                           struct status *status)
 {
     struct rank_pool *pool = context_of(world)->pool;
     double deadline = now() + pool->timeout;
+    for (;;) {
+        int busy = -1;
+        atomic_store(&pool->board.page->engine_sleeps, 1);
+        for (int rank = 0; rank < world->size; rank++) {
+            if (pool_has_lost(pool, rank))
+                return status_fail(status, STATUS_IO, "rank %d was lost", rank);
+            busy = rests(world, rank) ? busy : rank;
+        }
+        if (busy < 0)
+            return true;
+        if (now() > deadline)
+            return status_fail(status, STATUS_IO, "rank %d does not stop", busy);
+        pool_pump(pool, 50);
+    }
+}
+
+/* First all come to rest, as nobody may begin anything; then those that wait for others are told to
+ * give up. In one go, a rank could give up that others have just found at their meeting. */
+bool world_pool_stop(struct world *world, struct status *status)
+{
     for (int rank = 0; rank < world->size; rank++) {
-        uint32_t epoch = context_of(world)->ranks[rank].epoch;
-        atomic_store(&world_pool_page(world, rank)->cancelled, epoch);
         world->ranks[rank].allowed = 0;
         command(world, rank, 0);
     }
-    for (int rank = 0; rank < world->size; rank++)
-        while (!is_idle(world, rank) || pool_has_lost(pool, rank)) {
-            if (pool_has_lost(pool, rank))
-                return status_fail(status, STATUS_IO, "rank %d was lost", rank);
-            if (now() > deadline)
-                return status_fail(status, STATUS_IO, "rank %d does not stop", rank);
-            atomic_store(&pool->board.page->engine_sleeps, 1);
-            if (!is_idle(world, rank))
-                pool_pump(pool, 50);
-            board_ring(&pool->board, rank); /* it may just have gone to sleep */
-        }
-    return true;
+    if (!wait_for_ranks(world, is_at_rest, status))
+        return false;
+    for (int rank = 0; rank < world->size; rank++) {
+        atomic_store(&world_pool_page(world, rank)->cancelled,
+                     context_of(world)->ranks[rank].epoch);
+        command(world, rank, 0);
+    }
+    return wait_for_ranks(world, is_idle, status);
 }
 
 /* The last step at or before `step` whose beginning all ranks can restore. */

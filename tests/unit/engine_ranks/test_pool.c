@@ -448,11 +448,13 @@ static void test_strikes(void **state)
 {
     struct fixture it;
     (void)state;
-    begin(&it, 2, 2);
+    begin(&it, 2, 0);
     load(&it, "llama/tp2", 64);
     strike(&it, SIGKILL, "was killed by signal 9");
     strike(&it, SIGSEGV, "was killed by signal 11");
     strike(&it, SIGUSR1, "ended with exit status 42");
+    rank_pool_free(it.pool);
+    it.pool = start_pool(&it, 2, 3);
     strike(&it, SIGSTOP, "was stopped by signal 19");
     end(&it);
 }
@@ -608,7 +610,7 @@ static void test_launcher_fails(void **state)
     assert_int_equal(write(fd, text, sizeof(text) - 1), sizeof(text) - 1);
     close(fd);
     snprintf(words, sizeof(words), "sh %s", script);
-    expect_no_pool((struct rank_pool_options){.size = 2, .launcher = words, .timeout = 0.5},
+    expect_no_pool((struct rank_pool_options){.size = 2, .launcher = words, .start_timeout = 0.5},
                    "0 of 2 ranks came within 0.5 s, rank 0 is missing: no nodes");
     unlink(script);
 }
