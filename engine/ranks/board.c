@@ -111,6 +111,23 @@ static void tell_engine(struct board *board, int group)
         return; /* full: it is awake */
 }
 
+uint32_t board_order(const struct board *board, int rank)
+{
+    return atomic_load(&board->page->ranks[rank].order);
+}
+
+void board_obey(struct board *board, int rank, uint32_t order)
+{
+    if (atomic_exchange(&board->page->ranks[rank].seen, order) != order)
+        tell_engine(board, -1);
+}
+
+bool board_has_seen(const struct board *board, int rank)
+{
+    const struct board_rank *own = &board->page->ranks[rank];
+    return atomic_load(&own->seen) == atomic_load(&own->order);
+}
+
 void board_set_state(struct board *board, int rank, enum board_state state)
 {
     atomic_store(&board->page->ranks[rank].state, (uint32_t)state);
@@ -172,6 +189,7 @@ bool board_meet(struct board *board, int rank, const struct comm_descriptor *wha
             board_ring(board, members[m]);
     for (int looks = 0;; looks++) {
         uint32_t heard = atomic_load(&own->bell);
+        board_obey(board, rank, board_order(board, rank));
         if (all_there(board, what, number, members, count)) {
             atomic_store(&own->state, BOARD_MOVING);
             tell_engine(board, -1);

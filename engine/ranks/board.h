@@ -45,14 +45,17 @@ struct board_rank {
     _Atomic uint32_t generation;           /* of messages and meetings: see board_begin_anew */
     _Atomic uint32_t cancelled;            /* the epoch whose waiting is to end; 0: none */
     _Atomic uint32_t step;                 /* of the training, for the records */
+    _Atomic uint32_t order;                /* counts commands: see `seen` */
     /* by the rank */
     _Alignas(64) _Atomic uint64_t position; /* epoch << 32 | the next instruction */
     _Atomic uint32_t state;                 /* enum board_state */
-    _Atomic uint32_t bell;                  /* changes when others have done something */
-    _Atomic uint64_t waiting_since;         /* nanoseconds; while BOARD_WAITING */
-    _Atomic int32_t waiting_group;          /* whose meeting; -1: for a message */
-    _Atomic uint64_t busy;                  /* nanoseconds in instructions of this epoch */
-    _Atomic uint64_t recorded;              /* how many records were written, ever */
+    _Atomic uint32_t seen; /* the last order that it obeys: once it has seen that it may run no
+                              further, it comes to no other meeting than the one that it is in */
+    _Atomic uint32_t bell; /* changes when others have done something */
+    _Atomic uint64_t waiting_since; /* nanoseconds; while BOARD_WAITING */
+    _Atomic int32_t waiting_group;  /* whose meeting; -1: for a message */
+    _Atomic uint64_t busy;          /* nanoseconds in instructions of this epoch */
+    _Atomic uint64_t recorded;      /* how many records were written, ever */
     struct board_meeting meetings[COMM_GROUP_COUNT][2];
     struct comm_record records[BOARD_RECORDS]; /* record n is at (n - 1) % BOARD_RECORDS */
 };
@@ -109,6 +112,9 @@ int64_t board_nanoseconds(void); /* CLOCK_MONOTONIC */
 
 /* ---- a rank's side ---- */
 
+/* The number of the last order, to be loaded before the command; and: it is obeyed now. */
+uint32_t board_order(const struct board *board, int rank);
+void board_obey(struct board *board, int rank, uint32_t order);
 /* Its state, and the engine is told. */
 void board_set_state(struct board *board, int rank, enum board_state state);
 void board_set_position(struct board *board, int rank, uint32_t epoch, int next);
@@ -128,6 +134,8 @@ void board_record_leave(struct board *board, int rank, uint64_t record);
 
 /* Wakes a rank that waits in a meeting, so that it looks again. */
 void board_ring(struct board *board, int rank);
+/* Whether the rank obeys the last order: see board_rank.seen. */
+bool board_has_seen(const struct board *board, int rank);
 /* Whether the rank waits for what cannot come by itself when all other ranks are at rest: some
  * member has not come, or has come for something else. Only then may it be told to give up: one
  * that does while others find it there would leave them alone with their data. A message is taken

@@ -54,6 +54,7 @@ void pool_send(struct rank_pool *pool, int rank, enum frame_kind kind, const str
 void pool_tell(struct rank_pool *pool, int rank)
 {
     struct board_rank *page = &pool->board.page->ranks[rank];
+    atomic_fetch_add(&page->order, 1);
     if (pool->shared) {
         /* the rank says that it is idle before it looks for the last time */
         uint32_t state = atomic_load(&page->state);
@@ -65,7 +66,8 @@ void pool_tell(struct rank_pool *pool, int rank)
     }
     struct text body = {0};
     struct order order = {atomic_load(&page->command), atomic_load(&page->generation),
-                          atomic_load(&page->cancelled), atomic_load(&page->step)};
+                          atomic_load(&page->cancelled), atomic_load(&page->step),
+                          atomic_load(&page->order)};
     order_write(&body, &order);
     pool_send(pool, rank, FRAME_RUN, &body, NULL, 0);
     text_free(&body);

@@ -115,6 +115,7 @@ static void take_update(struct rank_pool *pool, int rank, const struct frame *fr
     atomic_store(&own->busy, update.busy);
     atomic_store(&own->position, update.position);
     atomic_store(&own->state, update.state);
+    atomic_store(&own->seen, update.seen);
     if (update.group < 0)
         return;
     struct text body = {0};

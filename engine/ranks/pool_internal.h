@@ -61,7 +61,7 @@ const char *pool_ending_text(struct rank_pool *pool, int rank, char *buffer, int
 /* Sends a frame; failing, the rank counts as lost. */
 void pool_send(struct rank_pool *pool, int rank, enum frame_kind kind, const struct text *body,
                const int *descriptors, int count);
-/* Makes a rank look at its control page (sends it, where it has one of its own). */
+/* A new order: makes a rank look at its control page (sends it, where it has one of its own). */
 void pool_tell(struct rank_pool *pool, int rank);
 /* Reads or writes memory of a rank on another machine: struct memory_link; the context is a struct
  * pool_memory. */

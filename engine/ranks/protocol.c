@@ -115,6 +115,7 @@ void order_write(struct text *body, const struct order *order)
     put(body, order->generation, 4);
     put(body, order->cancelled, 4);
     put(body, order->step, 4);
+    put(body, order->number, 4);
 }
 
 void update_write(struct text *body, const struct update *update)
@@ -128,6 +129,7 @@ void update_write(struct text *body, const struct update *update)
     put(body, update->waiting_since, 8);
     put(body, update->busy, 8);
     put(body, update->state, 4);
+    put(body, update->seen, 4);
     put_descriptor(body, &update->meeting);
     put(body, record->sequence, 8);
     put_descriptor(body, &record->what);
@@ -362,6 +364,7 @@ bool order_read(const void *body, size_t length, struct order *order)
     order->generation = (uint32_t)get(&reader, 4);
     order->cancelled = (uint32_t)get(&reader, 4);
     order->step = (uint32_t)get(&reader, 4);
+    order->number = (uint32_t)get(&reader, 4);
     return reader_ends(&reader);
 }
 
@@ -377,6 +380,7 @@ bool update_read(const void *body, size_t length, int size, struct update *updat
     update->waiting_since = get(&reader, 8);
     update->busy = get(&reader, 8);
     update->state = (uint32_t)get_int(&reader, BOARD_STARTING, BOARD_FAILED);
+    update->seen = (uint32_t)get(&reader, 4);
     get_descriptor(&reader, &update->meeting);
     record->sequence = get(&reader, 8);
     get_descriptor(&reader, &record->what);

@@ -82,14 +82,14 @@ struct ready {
 /* To a rank on another machine: the engine's words of the control page. */
 struct order {
     uint64_t command;
-    uint32_t generation, cancelled, step;
+    uint32_t generation, cancelled, step, number;
 };
 
 /* A rank's words of the control page; of the meetings only that of `group` (-1: none). */
 struct update {
     int rank, group, waiting_group;
     uint64_t position, meeting_sequence, waiting_since, busy;
-    uint32_t state;
+    uint32_t state, seen;
     struct comm_descriptor meeting;
     struct comm_record record; /* the newest; sequence 0: none yet */
 };

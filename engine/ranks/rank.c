@@ -123,8 +123,10 @@ static void serve(struct rank_process *rank)
         /* said before the last look: the engine writes its word, then looks at the state */
         if (atomic_load(&own_page(rank)->state) != BOARD_FAILED)
             set_state(rank, BOARD_IDLE);
+        uint32_t order = board_order(&rank->board, rank->hello.rank);
         if (may_run(rank))
             continue;
+        board_obey(&rank->board, rank->hello.rank, order);
         while (rank_carry_on(rank) && !channel_wait(&rank->control, 1))
             continue;
         if (channel_next(&rank->control, true, &frame) != CHANNEL_FRAME)
@@ -146,6 +148,7 @@ static void take_order(struct rank_process *rank, const struct frame *frame)
     atomic_store(&own->cancelled, order.cancelled);
     atomic_store(&own->step, order.step);
     atomic_store(&own->command, order.command);
+    atomic_store(&own->order, order.number);
 }
 
 static void take_arrival(struct rank_process *rank, const struct frame *frame)

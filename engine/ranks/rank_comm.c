@@ -23,6 +23,7 @@ static bool cancelled(void *context)
     struct rank_process *rank = context;
     if (rank->board.link)
         rank->board.link->listen(rank->board.link->context, 0);
+    board_obey(&rank->board, rank->hello.rank, board_order(&rank->board, rank->hello.rank));
     return atomic_load(&own_page(rank)->state) == BOARD_WAITING &&
            board_is_cancelled(&rank->board, rank->hello.rank);
 }
@@ -100,6 +101,7 @@ static void publish(void *context, int group)
         .busy = atomic_load(&own->busy),
         .state = atomic_load(&own->state),
         .waiting_group = atomic_load(&own->waiting_group),
+        .seen = atomic_load(&own->seen),
     };
     if (recorded > 0)
         update.record = own->records[(recorded - 1) % BOARD_RECORDS];

@@ -381,7 +381,9 @@ static bool pool_is_quiet(const struct world *world)
             (enum board_state)atomic_load(&world_pool_page(world, rank)->state);
         bool waits = state == BOARD_WAITING;
         if (done_by(world, rank) > world->ranks[rank].run->executor->next ||
-            pool_has_lost(context_of(world)->pool, rank) || (!waits && should_move(world, rank)) ||
+            pool_has_lost(context_of(world)->pool, rank) ||
+            !board_has_seen(&context_of(world)->pool->board, rank) ||
+            (!waits && should_move(world, rank)) ||
             (waits && (world->ranks[rank].state != RANK_WAITING ||
                        (world_is_complete(world, rank) && !world_disagrees(world, rank)))))
             return false;
@@ -400,8 +402,10 @@ static bool is_idle(const struct world *world, int rank)
 static bool is_at_rest(const struct world *world, int rank)
 {
     const struct run *run = world->ranks[rank].run;
-    return is_idle(world, rank) ||
-           (run && board_is_stuck(&context_of(world)->pool->board, rank, &run->program->seat.mesh));
+    const struct board *board = &context_of(world)->pool->board;
+    if (!board_has_seen(board, rank))
+        return false;
+    return is_idle(world, rank) || (run && board_is_stuck(board, rank, &run->program->seat.mesh));
 }
 
 /* Waits until `rests` holds for all ranks at once. */
