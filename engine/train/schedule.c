@@ -4,6 +4,7 @@
 #include "engine/model/model.h"
 #include "engine/program/backward.h"
 #include "engine/train/pipeline.h"
+#include "engine/train/reduction.h"
 #include "engine/train/update.h"
 
 #include <stdio.h>
@@ -26,7 +27,7 @@ struct scheduler {
     int *outputs;       /* [micro_batches * splits][layers] */
     int *key_values;    /* [micro_batches][blocks] */
     struct unit *units; /* [stages][micro_batches * splits] */
-    int *reduced;       /* per parameter: gradient of earlier reductions (ZeRO 2), or -1 */
+    struct reduction reduction;
 };
 
 int schedule_micro_batches(const struct config *config)
@@ -188,154 +189,6 @@ static void backward(struct scheduler *scheduler, int stage, int micro_batch, in
     backward_emit(&scheduler->builder, unit->first, unit->last);
 }
 
-/* For each parameter the stage that its gradient comes from, -1 if there are several. */
-static void find_stages(const struct program *program, int *stages)
-{
-    for (int p = 0; p < program->parameter_count; p++)
-        stages[p] = -2;
-    for (int v = 0; v < program->value_count; v++) {
-        const struct value *value = &program->values[v];
-        if (value->gradient_of < 0 || value->origin.phase != PHASE_BACKWARD)
-            continue;
-        int *stage = &stages[value->gradient_of];
-        *stage = *stage == -2 || *stage == value->origin.stage ? value->origin.stage : -1;
-    }
-}
-
-/* The last micro-batch of a sum that ends with `micro_batch`, if it is a sum over the first ones;
- * else -1. Order of the schedule: depth 0 of all breadths, then depth 1. */
-static int last_of_sum(const struct scheduler *scheduler, int micro_batch)
-{
-    int depth = scheduler->config->schedule.depth_first_micro_batches;
-    int breadth = scheduler->config->schedule.breadth_first_micro_batches;
-    int before = micro_batch % depth * breadth + micro_batch / depth, last = 0;
-    for (int i = 0; i <= before; i++) {
-        int other = i % breadth * depth + i / breadth;
-        last = other > last ? other : last;
-    }
-    return last == before ? last : -1;
-}
-
-/* The last partial sum of each parameter and micro-batch is named after the micro-batch, so that
- * it meets the same sum of another schedule. What is a summand over ranks too meets nothing, nor
- * does a sum over micro-batches that are not the first ones, or a tied weight's over all
- * micro-batches of one stage and some of another. */
-static void name_partial_gradients(struct scheduler *scheduler)
-{
-    struct program *program = scheduler->program;
-    if (scheduler->micro_batches == 1 || scheduler->config->distributed.zero_stage >= 2)
-        return;
-    bool breadth = scheduler->config->schedule.breadth_first_micro_batches > 1;
-    int *stages = memory_zeroed((size_t)program->parameter_count, sizeof(int));
-    find_stages(program, stages);
-    for (int v = 0; v < program->value_count; v++) {
-        const struct value *value = &program->values[v];
-        if (value->gradient_of < 0 || value->origin.phase != PHASE_BACKWARD ||
-            value->layout.partial || (breadth && stages[value->gradient_of] < 0))
-            continue;
-        struct origin origin = value->origin;
-        origin.micro_sequences = 1;
-        origin.micro_batch = last_of_sum(scheduler, origin.micro_batch);
-        if (origin.micro_batch < 0)
-            continue;
-        const struct parameter *parameter = &program->parameters[value->gradient_of];
-        program_name_value(program, v, WHAT_GRADIENT, program->values[parameter->value].path,
-                           &origin);
-    }
-    free(stages);
-}
-
-/* The sum over the micro-batches so far, when the reductions are one for each. */
-static void name_running_total(struct scheduler *scheduler, int parameter, int depth)
-{
-    const struct schedule_config *schedule = &scheduler->config->schedule;
-    struct program *program = scheduler->program;
-    if (scheduler->config->distributed.zero_stage < 2 ||
-        schedule->breadth_first_micro_batches > 1 ||
-        program->values[scheduler->reduced[parameter]].layout.partial)
-        return;
-    int batches = seat_batches(&program->seat);
-    struct origin origin = {.micro_batch = depth * batches + batches - 1,
-                            .micro_batches = step_micro_batches(scheduler),
-                            .micro_sequence = -1};
-    program_name_value(program, scheduler->reduced[parameter], WHAT_GRADIENT,
-                       program->values[program->parameters[parameter].value].path, &origin);
-}
-
-/* The sum of the data ranks' summands: each has the rows of it whose master weights it has (facts,
- * 5.6). What differs between tensor ranks (gradients of what all have, from different tokens) is
- * summed before. */
-static int emit_reduction(struct scheduler *scheduler, int parameter, int gradient)
-{
-    struct builder *builder = &scheduler->builder;
-    const struct value *master =
-        builder_value(builder, scheduler->program->parameters[parameter].value);
-    bool cut = layout_is_cut(&master->layout, COMM_DATA);
-    gradient = emit_complete_over(builder, gradient, 1u << COMM_TENSOR, NULL);
-    return cut ? emit_reduce_scatter(builder, gradient, COMM_DATA, NULL)
-               : emit_complete_over(builder, gradient, 1u << COMM_DATA, NULL);
-}
-
-static void mark_gradient(struct scheduler *scheduler, int parameter, int value)
-{
-    scheduler->program->values[value].gradient_of = parameter;
-    scheduler->program->values[value].memory_class = MEMORY_GRADIENTS;
-    scheduler->program->values[value].needs_gradient = false;
-}
-
-static void reduce_parameter(struct scheduler *scheduler, int p, int gathered)
-{
-    struct builder *builder = &scheduler->builder;
-    struct program *program = scheduler->program;
-    int total = scheduler->reduced[p];
-    builder->origin.layer = "";
-    builder->origin.part =
-        program_intern(program, program->values[program->parameters[p].value].path);
-    gathered = emit_reduction(scheduler, p, gathered);
-    mark_gradient(scheduler, p, gathered);
-    if (total >= 0) {
-        struct output_spec output = {NULL, DTYPE_F32, builder_value(builder, total)->shape, NULL};
-        int index =
-            builder_emit(builder, OP_ACCUMULATE, NULL, (int[]){total, gathered}, 2, &output, 1);
-        gathered = program->instructions[index].outputs[0];
-        mark_gradient(scheduler, p, gathered);
-    }
-    scheduler->reduced[p] = gathered;
-}
-
-/* ZeRO 2 and 3 share gradient buffers between stages: before the buffer is used again, what it
- * holds is added to the shard that the rank owns (facts, 5.6). */
-static void reduce(struct scheduler *scheduler, int depth)
-{
-    struct builder *builder = &scheduler->builder;
-    struct program *program = scheduler->program;
-    builder->origin.phase = PHASE_REDUCE;
-    set_micro_sequence(scheduler, -1, -1);
-    for (int p = 0; p < program->parameter_count; p++) {
-        int gathered = builder->gradient[program->parameters[p].value];
-        if (gathered < 0)
-            continue;
-        reduce_parameter(scheduler, p, gathered);
-        builder->gradient[program->parameters[p].value] = -1;
-        name_running_total(scheduler, p, depth);
-    }
-}
-
-/* Copies of a tied weight on several pipeline ranks have a summand each (facts, 5.8). */
-static void reduce_tied(struct scheduler *scheduler)
-{
-    for (int p = 0; p < scheduler->program->parameter_count; p++) {
-        if (scheduler->reduced[p] < 0)
-            continue;
-        scheduler->builder.origin.part = program_intern(
-            scheduler->program,
-            builder_value(&scheduler->builder, scheduler->program->parameters[p].value)->path);
-        scheduler->reduced[p] =
-            emit_complete_over(&scheduler->builder, scheduler->reduced[p], 1u << COMM_TIED, NULL);
-        mark_gradient(scheduler, p, scheduler->reduced[p]);
-    }
-}
-
 /* What one stage does in one direction, for the micro-batches that go through it together. */
 static void emit_pass(struct scheduler *scheduler, int stage, int depth, bool forwards)
 {
@@ -363,27 +216,11 @@ static void emit_steps(struct scheduler *scheduler)
         for (int stage = scheduler->stage_count - 1; stage >= 0; stage--)
             emit_pass(scheduler, stage, d, false);
         if (scheduler->config->distributed.zero_stage >= 2)
-            reduce(scheduler, d);
+            reduction_run(&scheduler->reduction, d);
     }
     if (scheduler->config->distributed.zero_stage < 2)
-        reduce(scheduler, depth - 1);
-    reduce_tied(scheduler);
-}
-
-static void name_gradients(struct scheduler *scheduler)
-{
-    struct program *program = scheduler->program;
-    struct origin origin = {.micro_batch = -1, .micro_sequence = -1};
-    name_partial_gradients(scheduler);
-    for (int p = 0; p < program->parameter_count; p++) {
-        struct parameter *parameter = &program->parameters[p];
-        parameter->gradient = scheduler->reduced[p];
-        if (parameter->gradient < 0)
-            continue;
-        program_name_value(program, parameter->gradient, WHAT_GRADIENT,
-                           program->values[parameter->value].path, &origin);
-        program->values[parameter->gradient].log_point = true;
-    }
+        reduction_run(&scheduler->reduction, depth - 1);
+    reduction_finish(&scheduler->reduction);
 }
 
 /* Tensor and sequence-data ranks have the same losses: the first of them reports. */
@@ -417,7 +254,8 @@ static void allocate_tables(struct scheduler *scheduler)
         memory_zeroed(sequences * (size_t)scheduler->stage_count, sizeof(struct unit));
     scheduler->key_values =
         indices((size_t)(scheduler->micro_batches * scheduler->model->block_count));
-    scheduler->reduced = indices((size_t)scheduler->program->parameter_count);
+    scheduler->reduction = (struct reduction){&scheduler->builder,
+                                              indices((size_t)scheduler->program->parameter_count)};
 }
 
 static void free_tables(struct scheduler *scheduler)
@@ -427,7 +265,7 @@ static void free_tables(struct scheduler *scheduler)
     free(scheduler->stage_end);
     free(scheduler->units);
     free(scheduler->key_values);
-    free(scheduler->reduced);
+    free(scheduler->reduction.reduced);
     model_free(scheduler->model);
     builder_finish(&scheduler->builder);
 }
@@ -505,7 +343,6 @@ struct program *schedule_compile_rank(const struct config *config, int rank, str
     allocate_tables(&scheduler);
     add_inputs(&scheduler);
     emit_steps(&scheduler);
-    name_gradients(&scheduler);
     gather_losses(&scheduler);
     update_emit(builder);
     struct status first = builder->status;
