@@ -26,7 +26,7 @@ static bool is_ignored(const struct tolerances *tolerances, const char *step, co
 static bool step_exists(const struct trace_step *step, const struct tolerances *tolerances)
 {
     for (int i = 0; i < step->count; i++)
-        if (!is_ignored(tolerances, step->name, step->tensors[i].name))
+        if (!is_ignored(tolerances, step->name, trace_name(step, i)))
             return true;
     return false;
 }
@@ -146,9 +146,12 @@ static void compare_tensors(const struct step_pair *pair, const struct trace_ten
 static void add_missing(const struct step_pair *pair, int *cursor, int end)
 {
     for (; *cursor < end; (*cursor)++) {
-        const struct trace_tensor *tensor = &pair->reference->tensors[*cursor];
-        if (!trace_find(pair->test, tensor->name) && !limits_of(pair, tensor->name)->ignore)
-            add_unmatched(pair, tensor, NULL, FAILURE_MISSING);
+        const char *name = trace_name(pair->reference, *cursor);
+        if (trace_position(pair->test, name) >= 0 || limits_of(pair, name)->ignore)
+            continue;
+        struct trace_tensor tensor;
+        trace_at(pair->reference, *cursor, &tensor);
+        add_unmatched(pair, &tensor, NULL, FAILURE_MISSING);
     }
 }
 
@@ -156,18 +159,21 @@ static void compare_step(const struct step_pair *pair)
 {
     int cursor = 0;
     for (int i = 0; i < pair->test->count; i++) {
-        const struct trace_tensor *test = &pair->test->tensors[i];
-        if (limits_of(pair, test->name)->ignore) {
+        const char *name = trace_name(pair->test, i);
+        struct trace_tensor reference, test;
+        if (limits_of(pair, name)->ignore) {
             pair->log->ignored++;
             continue;
         }
-        const struct trace_tensor *reference = trace_find(pair->reference, test->name);
-        if (!reference) {
-            add_unmatched(pair, NULL, test, FAILURE_EXTRA);
+        trace_at(pair->test, i, &test);
+        int there = trace_position(pair->reference, name);
+        if (there < 0) {
+            add_unmatched(pair, NULL, &test, FAILURE_EXTRA);
             continue;
         }
-        add_missing(pair, &cursor, (int)(reference - pair->reference->tensors));
-        compare_tensors(pair, reference, test);
+        add_missing(pair, &cursor, there);
+        trace_at(pair->reference, there, &reference);
+        compare_tensors(pair, &reference, &test);
     }
     add_missing(pair, &cursor, pair->reference->count);
 }

@@ -7,19 +7,18 @@
 #include <stdlib.h>
 
 /* The recorded tensor, or the one whose rows the value is. */
-static const struct trace_tensor *find_recorded(const struct pair *pair, const struct value *of,
-                                                struct shard *place)
+static bool find_recorded(const struct pair *pair, const struct value *of,
+                          struct trace_tensor *recorded, struct shard *place)
 {
-    const struct trace_tensor *recorded =
-        pair->trace_step ? trace_find(pair->trace_step, of->name) : NULL;
     *place = of->shard;
-    if (recorded || !pair->trace_step)
-        return recorded;
+    if (!pair->trace_step)
+        return false;
+    if (trace_find(pair->trace_step, of->name, recorded))
+        return true;
     char *name = pair_whole_name(of);
-    recorded = name ? trace_find(pair->trace_step, name) : NULL;
+    bool found = name && trace_find(pair->trace_step, name, recorded);
     free(name);
-    bool rows = recorded && pair_is_rows_of(pair->test->program, of, recorded->shape, place);
-    return rows ? recorded : NULL;
+    return found && pair_is_rows_of(pair->test->program, of, recorded->shape, place);
 }
 
 static bool view_trace(struct pair *pair, int value, struct pair_sides *sides,
@@ -27,22 +26,22 @@ static bool view_trace(struct pair *pair, int value, struct pair_sides *sides,
 {
     const struct value *of = &pair->test->program->values[value];
     struct shard place;
-    const struct trace_tensor *recorded = find_recorded(pair, of, &place);
+    struct trace_tensor recorded;
     char here[80], there[80];
-    if (!recorded)
+    if (!find_recorded(pair, of, &recorded, &place))
         return status_fail(status, STATUS_NOT_FOUND, "%s is not in the trace", of->name);
     bool part = place.cut_count > 0;
     struct shape whole = part ? place.global : of->shape;
-    if (!shape_equal(recorded->shape, whole))
+    if (!shape_equal(recorded.shape, whole))
         return status_fail(status, STATUS_INVALID, "%s is %s here, but %s in the trace", of->name,
-                           shape_text(whole, here), shape_text(recorded->shape, there));
-    sides->reference = recorded->samples;
-    if (recorded->sampling_step > 0)
-        return part ? pair_sample_part(of, &place, sides, recorded, status)
-                    : pair_sample_test(sides, recorded, status);
+                           shape_text(whole, here), shape_text(recorded.shape, there));
+    sides->reference = recorded.samples;
+    if (recorded.sampling_step > 0)
+        return part ? pair_sample_part(of, &place, sides, &recorded, status)
+                    : pair_sample_test(sides, &recorded, status);
     if (!part)
         return true;
-    sides->reference = tensor_of(recorded->samples.data, recorded->samples.dtype, whole);
+    sides->reference = tensor_of(recorded.samples.data, recorded.samples.dtype, whole);
     return pair_cut_reference(of, &place, sides, status);
 }
 

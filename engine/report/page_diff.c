@@ -25,22 +25,23 @@ static void add_manifest(struct page *page, const char *side, const struct trace
     json_decref(manifest);
 }
 
-static const struct trace_tensor *find(const struct trace *trace, const struct page *page,
-                                       const struct page_row *row)
+static bool find(const struct trace *trace, const struct page *page, const struct page_row *row,
+                 struct trace_tensor *tensor)
 {
     const struct trace_step *step = trace_find_step(trace, page->steps[row->step]);
-    return step ? trace_find(step, row->name) : NULL;
+    return step && trace_find(step, row->name, tensor);
 }
 
 static void look_into(struct page *page, int index, const struct trace *reference,
                       const struct trace *test)
 {
     const struct page_row *row = &page->rows[index];
-    const struct trace_tensor *one = find(reference, page, row), *other = find(test, page, row);
+    struct trace_tensor one, other;
     struct tensor reference_view, test_view;
     int64_t stride;
     double scale = row->limits.scale > 0 ? row->limits.scale : 1;
-    if (one && other && diff_align(one, other, &reference_view, &test_view, &stride))
+    if (find(reference, page, row, &one) && find(test, page, row, &other) &&
+        diff_align(&one, &other, &reference_view, &test_view, &stride))
         page_add_view(page, index, &reference_view, &test_view, scale, stride, NULL);
 }
 

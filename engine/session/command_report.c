@@ -167,9 +167,10 @@ static bool look_into(struct page *page, struct debugger *debugger, int row, int
     bool good = pair_view(pair, value, &sides, &status) && sides.has_reference &&
                 shape_equal(sides.test.shape, sides.reference.shape);
     if (good) {
-        const struct trace_tensor *recorded =
-            pair->trace_step ? trace_find(pair->trace_step, page->rows[row].name) : NULL;
-        int64_t stride = recorded && recorded->sampling_step > 0 ? recorded->sampling_step : 1;
+        struct trace_tensor recorded = {0};
+        if (pair->trace_step)
+            trace_find(pair->trace_step, page->rows[row].name, &recorded);
+        int64_t stride = recorded.sampling_step > 0 ? recorded.sampling_step : 1;
         int producer = program->values[value].producer;
         const char *made =
             producer >= 0 ? program_instruction_text(program, producer, text, sizeof(text)) : NULL;

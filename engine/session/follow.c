@@ -65,11 +65,11 @@ static int64_t shown_index(const struct pair *pair, int value, const struct pair
     int64_t shown = shape_elements(sides->reference.shape);
     if (shown == shape_elements(of->shape))
         return index;
-    const struct trace_tensor *recorded =
-        pair->trace_step ? trace_find(pair->trace_step, of->name) : NULL;
-    if (!recorded || recorded->sampling_step <= 0 || index % recorded->sampling_step != 0)
+    struct trace_tensor recorded;
+    if (!pair->trace_step || !trace_find(pair->trace_step, of->name, &recorded) ||
+        recorded.sampling_step <= 0 || index % recorded.sampling_step != 0)
         return -1;
-    index /= recorded->sampling_step;
+    index /= recorded.sampling_step;
     return index < shown ? index : -1;
 }
 

@@ -157,28 +157,28 @@ static void take_numbers(struct tensor_picture *picture, const struct pair_sides
 /* Of a sampled trace both sides are every so many-th element, as a vector. */
 static void take_stride(struct tensor_picture *picture, const struct pair *pair)
 {
-    const struct trace_tensor *recorded =
-        pair->trace_step ? trace_find(pair->trace_step, picture->name) : NULL;
+    struct trace_tensor recorded;
     picture->stride = 1;
-    if (!recorded || recorded->sampling_step == 0)
+    if (!pair->trace_step || !trace_find(pair->trace_step, picture->name, &recorded) ||
+        recorded.sampling_step == 0)
         return;
-    picture->stride = recorded->sampling_step;
-    picture->sampled = shape_elements(recorded->samples.shape) < shape_elements(picture->whole);
+    picture->stride = recorded.sampling_step;
+    picture->sampled = shape_elements(recorded.samples.shape) < shape_elements(picture->whole);
 }
 
 /* Where whoever has NumPy can read the same numbers. */
 static void take_file(struct tensor_picture *picture, const struct pair *pair)
 {
     const struct trace_step *step = pair->trace_step;
-    const struct trace_tensor *recorded = step ? trace_find(step, picture->name) : NULL;
-    if (!recorded || !picture->reference ||
-        shape_elements(recorded->samples.shape) != shape_elements(picture->shape))
+    struct trace_tensor recorded;
+    if (!step || !picture->reference || !trace_find(step, picture->name, &recorded) ||
+        shape_elements(recorded.samples.shape) != shape_elements(picture->shape))
         return;
     char *whole = realpath(step->file->path, NULL);
     picture->reference_file = whole ? whole : memory_string(step->file->path);
     picture->reference_offset =
-        (const char *)recorded->samples.data - (const char *)step->file->map;
-    picture->reference_dtype = recorded->samples.dtype;
+        (const char *)recorded.samples.data - (const char *)step->file->map;
+    picture->reference_dtype = recorded.samples.dtype;
 }
 
 struct tensor_picture *picture_of_tensor(struct pair *pair, int value,

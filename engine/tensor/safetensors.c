@@ -1,7 +1,6 @@
 #include "engine/tensor/safetensors_internal.h"
 
 #include "engine/base/memory.h"
-#include "engine/base/names.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -27,9 +26,21 @@ static size_t find_slot(const struct string_index *index, struct string_array st
     return slot;
 }
 
+/* Eight characters at a time: a trace of a million tensors has 40 MB of names. The multiplier is
+ * that of the golden ratio (Knuth, The Art of Computer Programming, 6.4). */
 static uint32_t short_hash(const char *text)
 {
-    uint64_t hash = hash_string(text);
+    const uint64_t golden = 0x9e3779b97f4a7c15u;
+    size_t left = strlen(text);
+    uint64_t hash = left, letters;
+    for (; left >= sizeof letters; left -= sizeof letters, text += sizeof letters) {
+        memcpy(&letters, text, sizeof letters);
+        hash = (hash ^ letters) * golden;
+        hash ^= hash >> 29;
+    }
+    letters = 0;
+    memcpy(&letters, text, left);
+    hash = (hash ^ letters) * golden;
     return (uint32_t)(hash ^ hash >> 32);
 }
 
@@ -75,7 +86,8 @@ static struct string_array entry_names(const struct safetensors *file)
 
 static struct string_array metadata_keys(const struct safetensors *file)
 {
-    return (struct string_array){file->metadata, 2 * sizeof *file->metadata, file->metadata_count};
+    return (struct string_array){file->metadata ? &file->metadata->key : NULL,
+                                 sizeof *file->metadata, file->metadata_count};
 }
 
 /* By offset; empty tensors before what begins at the same byte, and else as in the header, whose
@@ -135,7 +147,7 @@ static bool metadata_follow(const struct safetensors *file)
     if (file->metadata_count > file->count)
         return false;
     for (int i = 0; i < file->metadata_count; i++)
-        if (file->metadata[2 * (size_t)i] != file->entries[i].name)
+        if (file->metadata[i].key != file->entries[i].name)
             return false;
     return true;
 }
@@ -153,8 +165,7 @@ static bool build_indices(struct safetensors *file, struct status *status)
         key = string_index_build(&index->metadata, metadata_keys(file));
     if (key >= 0)
         return status_fail(status, STATUS_INVALID, "%s: key \"%s\" of __metadata__ is given twice",
-                           file->path,
-                           safetensors_printable(file->metadata[(size_t)key * 2], name));
+                           file->path, safetensors_printable(file->metadata[key].key, name));
     return key == -1 || status_fail(status, STATUS_MEMORY, "%s: no memory for an index of %d names",
                                     file->path, file->count);
 }
@@ -188,6 +199,14 @@ static bool place_data(struct safetensors *file, const char *data, struct status
     return true;
 }
 
+/* Whole pages from the one of `begin` to the one of `end`, if they are of a file. */
+static void forget_pages(const struct safetensors *file, const char *begin, const char *end)
+{
+    uintptr_t page = (uintptr_t)sysconf(_SC_PAGESIZE), first = (uintptr_t)begin & ~(page - 1);
+    if (file->map)
+        madvise((void *)first, (size_t)((uintptr_t)end - first), MADV_DONTNEED);
+}
+
 static bool parse_into(struct safetensors *file, const void *bytes, size_t size,
                        struct status *status)
 {
@@ -208,14 +227,17 @@ static bool parse_into(struct safetensors *file, const void *bytes, size_t size,
     /* Unescaping never makes a string longer, and the closing quote pays for the final zero.
      * One byte more keeps the size above 0. Memory that stays untouched costs nothing. */
     index->strings = memory_try((size_t)length + 1, 1);
+    index->header_end = (const char *)bytes + 8 + length;
     if (!index->strings)
         return status_fail(status, STATUS_MEMORY, "%s: no memory for a header of %llu bytes",
                            file->path, (unsigned long long)length);
     uint64_t data_size = size - 8 - length;
-    return safetensors_parse_header(file, (const char *)bytes + 8, (size_t)length, data_size,
-                                    index->strings, status) &&
-           check_layout(file, data_size, status) && build_indices(file, status) &&
-           place_data(file, (const char *)bytes + 8 + length, status);
+    if (!safetensors_parse_header(file, (const char *)bytes + 8, (size_t)length, data_size,
+                                  index->strings, status))
+        return false;
+    forget_pages(file, bytes, index->header_end);
+    return check_layout(file, data_size, status) && build_indices(file, status) &&
+           place_data(file, index->header_end, status);
 }
 
 struct safetensors *safetensors_parse(const void *bytes, size_t size, const char *path,
@@ -289,12 +311,36 @@ const struct safetensors_entry *safetensors_find(const struct safetensors *file,
     return found < 0 ? NULL : &file->entries[found];
 }
 
-const char *safetensors_metadata(const struct safetensors *file, const char *key)
+int safetensors_find_metadata(const struct safetensors *file, const char *key)
 {
     const struct safetensors_index *index = file->index;
     int found = index->metadata.slots
                     ? string_index_find(&index->metadata, metadata_keys(file), key)
                     : string_index_find(&index->names, entry_names(file), key);
-    return found < 0 || found >= file->metadata_count ? NULL
-                                                      : file->metadata[2 * (size_t)found + 1];
+    return found < file->metadata_count ? found : -1;
+}
+
+/* Where the text of a value ends, whose form was checked before: after its closing quote. */
+static const char *value_end(const struct safetensors *file, int position)
+{
+    const struct safetensors_index *index = file->index;
+    const char *at = file->metadata[position].value;
+    header_string_skip(&at, index->header_end);
+    return at;
+}
+
+char *safetensors_metadata(const struct safetensors *file, int position)
+{
+    if (position < 0)
+        return NULL;
+    const char *at = file->metadata[position].value, *end = value_end(file, position);
+    char *text = memory_zeroed((size_t)(end - at) + 1, 1);
+    header_string_copy(&at, end, text);
+    return text;
+}
+
+void safetensors_forget_metadata(const struct safetensors *file, int first, int count)
+{
+    if (count > 0)
+        forget_pages(file, file->metadata[first].value, value_end(file, first + count - 1));
 }

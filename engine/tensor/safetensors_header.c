@@ -72,132 +72,12 @@ static bool expect(struct header_parser *parser, char wanted, const char *where)
     return FAIL(parser, "'%c' expected %s at byte %zu of the header", wanted, where, offset);
 }
 
-static bool hex4(struct header_parser *parser, uint32_t *code)
+static bool fail_string(struct header_parser *parser)
 {
-    *code = 0;
-    if (parser->end - parser->at < 4)
-        return false;
-    for (int i = 0; i < 4; i++) {
-        char digit = *parser->at++;
-        int value = digit >= '0' && digit <= '9'   ? digit - '0'
-                    : digit >= 'a' && digit <= 'f' ? digit - 'a' + 10
-                    : digit >= 'A' && digit <= 'F' ? digit - 'A' + 10
-                                                   : -1;
-        if (value < 0)
-            return false;
-        *code = *code << 4 | (uint32_t)value;
-    }
-    return true;
-}
-
-static char *put_utf8(char *out, uint32_t code)
-{
-    if (code < 0x80) {
-        *out++ = (char)code;
-    } else if (code < 0x800) {
-        *out++ = (char)(0xc0 | code >> 6);
-        *out++ = (char)(0x80 | (code & 0x3f));
-    } else if (code < 0x10000) {
-        *out++ = (char)(0xe0 | code >> 12);
-        *out++ = (char)(0x80 | (code >> 6 & 0x3f));
-        *out++ = (char)(0x80 | (code & 0x3f));
-    } else {
-        *out++ = (char)(0xf0 | code >> 18);
-        *out++ = (char)(0x80 | (code >> 12 & 0x3f));
-        *out++ = (char)(0x80 | (code >> 6 & 0x3f));
-        *out++ = (char)(0x80 | (code & 0x3f));
-    }
-    return out;
-}
-
-/* \uXXXX, after the u. */
-static char *unescape_unicode(struct header_parser *parser, char *out)
-{
-    uint32_t code, low;
-    if (!hex4(parser, &code))
-        return NULL;
-    if (code >= 0xd800 && code < 0xdc00) {
-        if (parser->end - parser->at < 6 || parser->at[0] != '\\' || parser->at[1] != 'u')
-            return NULL;
-        parser->at += 2;
-        if (!hex4(parser, &low) || low < 0xdc00 || low > 0xdfff)
-            return NULL;
-        code = 0x10000 + ((code - 0xd800) << 10) + (low - 0xdc00);
-    } else if (code >= 0xdc00 && code < 0xe000) {
-        return NULL;
-    }
-    return code ? put_utf8(out, code) : NULL; /* a zero would end the name */
-}
-
-/* The escape after a backslash; NULL if there is no such one. Never longer than its source. */
-static char *unescape(struct header_parser *parser, char *out)
-{
-    static const char from[] = "\"\\/bfnrt", to[] = "\"\\/\b\f\n\r\t";
-    if (parser->at >= parser->end)
-        return NULL;
-    char kind = *parser->at++;
-    if (kind == '"') { /* by far the most: JSON inside of a string */
-        *out++ = kind;
-        return out;
-    }
-    if (kind == 'u')
-        return unescape_unicode(parser, out);
-    const char *found = kind ? strchr(from, kind) : NULL;
-    if (!found)
-        return NULL;
-    *out++ = to[found - from];
-    return out;
-}
-
-static bool is_plain(char letter)
-{
-    return (unsigned char)letter >= 0x20 && (unsigned char)letter < 0x80 && letter != '"' &&
-           letter != '\\';
-}
-
-/* Whether eight characters at once are plain, by the arithmetic that finds a zero byte in a word.
- */
-static bool are_plain(uint64_t letters)
-{
-    const uint64_t ones = 0x0101010101010101u, tops = ones * 0x80;
-    uint64_t quotes = letters ^ ones * '"', backslashes = letters ^ ones * '\\';
-    uint64_t found = letters | ((letters - ones * 0x20) & ~letters) | ((quotes - ones) & ~quotes) |
-                     ((backslashes - ones) & ~backslashes);
-    return (found & tops) == 0;
-}
-
-/* Copies plain characters, eight at a time while there are as many. */
-static char *copy_plain(struct header_parser *parser, char *out)
-{
-    const char *from = parser->at;
-    uint64_t letters;
-    while (parser->end - from >= (ptrdiff_t)sizeof letters) {
-        memcpy(&letters, from, sizeof letters);
-        if (!are_plain(letters))
-            break;
-        memcpy(out, &letters, sizeof letters);
-        from += sizeof letters;
-        out += sizeof letters;
-    }
-    while (from < parser->end && is_plain(*from))
-        *out++ = *from++;
-    parser->at = from;
-    return out;
-}
-
-/* An escape or a character of several bytes. NULL if it is malformed. */
-static char *copy_special(struct header_parser *parser, char *out)
-{
-    if (*parser->at == '\\') {
-        parser->at++;
-        return unescape(parser, out);
-    }
-    size_t size = utf8_sequence(parser->at, (size_t)(parser->end - parser->at));
-    if (size < 2) /* a control character */
-        return NULL;
-    memcpy(out, parser->at, size);
-    parser->at += size;
-    return out + size;
+    if (parser->at == parser->end)
+        return FAIL(parser, "the header ends inside a string");
+    return FAIL(parser, "malformed string at byte %zu of the header",
+                (size_t)(parser->at - parser->begin));
 }
 
 /* A JSON string, unescaped into the string memory. NULL on failure. */
@@ -205,24 +85,24 @@ static char *parse_string(struct header_parser *parser, const char *where)
 {
     if (!expect(parser, '"', where))
         return NULL;
-    char *text = parser->strings, *out = text;
-    while (parser->at < parser->end && out) {
-        out = copy_plain(parser, out);
-        const char *from = parser->at;
-        if (from < parser->end && *from == '"') {
-            parser->at++;
-            *out++ = 0;
-            parser->strings = out;
-            return text;
-        }
-        if (from < parser->end)
-            out = copy_special(parser, out);
+    char *text = parser->strings, *after = header_string_copy(&parser->at, parser->end, text);
+    if (!after) {
+        fail_string(parser);
+        return NULL;
     }
-    if (out)
-        FAIL(parser, "the header ends inside a string");
-    else
-        FAIL(parser, "malformed string at byte %zu of the header",
-             (size_t)(parser->at - parser->begin));
+    parser->strings = after;
+    return text;
+}
+
+/* A JSON string that stays where it is. NULL on failure. */
+static const char *skip_string(struct header_parser *parser, const char *where)
+{
+    if (!expect(parser, '"', where))
+        return NULL;
+    const char *text = parser->at;
+    if (header_string_skip(&parser->at, parser->end))
+        return text;
+    fail_string(parser);
     return NULL;
 }
 
@@ -374,9 +254,65 @@ static bool check_entry(struct header_parser *parser, struct tensor *tensor,
     return true;
 }
 
+static bool take_text(const char **at, const char *end, const char *wanted, size_t length)
+{
+    if ((size_t)(end - *at) < length || memcmp(*at, wanted, length) != 0)
+        return false;
+    *at += length;
+    return true;
+}
+
+#define TAKE(at, end, wanted) take_text(at, end, wanted, sizeof(wanted) - 1)
+
+/* Digits that always fit into 63 bits, and a character after them. */
+static bool take_number(const char **at, const char *end, uint64_t *number)
+{
+    enum { LONGEST = 18 };
+    const char *from = *at;
+    uint64_t value = 0;
+    for (; *at < end && **at >= '0' && **at <= '9'; ++*at)
+        value = value * 10 + (uint64_t)(**at - '0');
+    *number = value;
+    return *at > from && *at - from <= LONGEST && (*from != '0' || *at - from == 1) && *at < end;
+}
+
+/* A description as nearly all writers write it: without blanks, and in this order. False, and
+ * nothing taken, for any other, right or wrong. */
+static bool take_usual_entry(struct header_parser *parser, struct tensor *tensor,
+                             struct entry_fields *fields)
+{
+    const char *at = parser->at, *end = parser->end;
+    struct shape shape = {0};
+    char label[8];
+    size_t length = 0;
+    if (!TAKE(&at, end, "{\"dtype\":\""))
+        return false;
+    while (at < end && length < sizeof label && *at != '"')
+        label[length++] = *at++;
+    if (length == sizeof label || !TAKE(&at, end, "\",\"shape\":["))
+        return false;
+    label[length] = '\0';
+    for (bool more = true; more; more = TAKE(&at, end, ",")) {
+        uint64_t size;
+        if (shape.rank == TENSOR_MAX_RANK || !take_number(&at, end, &size))
+            return false;
+        shape.dims[shape.rank++] = (int64_t)size;
+    }
+    if (!TAKE(&at, end, "],\"data_offsets\":[") || !take_number(&at, end, &fields->begin) ||
+        !TAKE(&at, end, ",") || !take_number(&at, end, &fields->end) || !TAKE(&at, end, "]}") ||
+        !dtype_find(label, &tensor->dtype) || strcmp(label, dtype_label(tensor->dtype)) != 0)
+        return false;
+    fields->has_dtype = fields->has_shape = fields->has_offsets = true;
+    tensor->shape = shape;
+    parser->at = at;
+    return true;
+}
+
 static bool parse_entry(struct header_parser *parser, struct tensor *tensor)
 {
     struct entry_fields fields = {0};
+    if (take_usual_entry(parser, tensor, &fields))
+        return check_entry(parser, tensor, &fields);
     if (!expect(parser, '{', "before the description"))
         return false;
     if (peek(parser) == '}')
@@ -404,14 +340,25 @@ static void *reserve(struct header_parser *parser, void *list, int count, int *c
     return moved;
 }
 
+/* A header can be larger than everything that is kept of it. What was read of a mapped one goes
+ * back to the system piece by piece (and would be read from the file again if touched). */
+static void forget_read_part(struct header_parser *parser)
+{
+    const size_t piece = (size_t)8 << 20;
+    if (!parser->file->map || (size_t)(parser->at - parser->forgotten) < 2 * piece)
+        return;
+    madvise((void *)(uintptr_t)parser->forgotten, piece, MADV_DONTNEED);
+    parser->forgotten += piece;
+}
+
 static bool parse_metadata(struct header_parser *parser)
 {
     struct safetensors *file = parser->file;
     if (file->metadata)
         return FAIL(parser, "__metadata__ is given twice");
     for (bool more = expect(parser, '{', "after \"__metadata__\":"); more;) {
-        char **moved = reserve(parser, file->metadata, file->metadata_count,
-                               &parser->metadata_capacity, 2 * sizeof *moved);
+        struct safetensors_pair *moved = reserve(parser, file->metadata, file->metadata_count,
+                                                 &parser->metadata_capacity, sizeof *moved);
         if (!moved)
             return false;
         file->metadata = moved;
@@ -422,11 +369,11 @@ static bool parse_metadata(struct header_parser *parser)
         char *key = parse_string(parser, "before a key of __metadata__");
         if (!key || !expect(parser, ':', "after a key of __metadata__"))
             return false;
-        char *value = parse_string(parser, "before a value of __metadata__");
+        const char *value = skip_string(parser, "before a value of __metadata__");
         if (!value)
             return false;
-        moved[2 * file->metadata_count] = key;
-        moved[2 * file->metadata_count++ + 1] = value;
+        moved[file->metadata_count++] = (struct safetensors_pair){key, value};
+        forget_read_part(parser);
         if (!another(parser, '}', &more, "after __metadata__"))
             return false;
         if (!more)
@@ -437,16 +384,22 @@ static bool parse_metadata(struct header_parser *parser)
 
 /* A trace has metadata for each tensor, under its name and in the same order: one copy of the name
  * is enough. (Only from the first tensor on without a gap: addresses of names are in the order of
- * the header, see compare_entries().) */
-static char *share_key(struct header_parser *parser, char *name)
+ * the header, see compare_entries().) The key that stands here as a name, with its colon; NULL, and
+ * nothing taken, if it does not. */
+static char *take_shared_key(struct header_parser *parser)
 {
-    struct safetensors *file = parser->file;
-    bool all = parser->shared == file->count && file->count < file->metadata_count;
-    char *key = all ? file->metadata[2 * (size_t)file->count] : NULL;
-    if (!all || strcmp(key, name) != 0)
-        return name;
+    const struct safetensors *file = parser->file;
+    if (parser->shared != file->count || file->count >= file->metadata_count)
+        return NULL;
+    char *key = file->metadata[file->count].key;
+    size_t length = strlen(key);
+    const char *at = parser->at;
+    if ((size_t)(parser->end - at) < length + 3 || at[0] != '"' ||
+        memcmp(at + 1, key, length) != 0 || at[length + 1] != '"' || at[length + 2] != ':' ||
+        header_plain_length(key, key + length) != length)
+        return NULL;
+    parser->at += length + 3;
     parser->shared++;
-    parser->strings = name; /* free again */
     return key;
 }
 
@@ -458,12 +411,14 @@ static bool parse_named(struct header_parser *parser)
     if (!moved)
         return false;
     file->entries = moved;
-    char *name = parse_string(parser, "before a tensor's name");
-    if (!name || !expect(parser, ':', "after a tensor's name"))
-        return false;
-    if (strcmp(name, "__metadata__") == 0)
-        return parse_metadata(parser);
-    name = share_key(parser, name);
+    char *name = take_shared_key(parser);
+    if (!name) {
+        name = parse_string(parser, "before a tensor's name");
+        if (!name || !expect(parser, ':', "after a tensor's name"))
+            return false;
+        if (strcmp(name, "__metadata__") == 0)
+            return parse_metadata(parser);
+    }
     struct safetensors_entry entry = {.name = name};
     parser->tensor = name;
     if (!parse_entry(parser, &entry.tensor))
@@ -471,17 +426,6 @@ static bool parse_named(struct header_parser *parser)
     parser->tensor = NULL;
     file->entries[file->count++] = entry;
     return true;
-}
-
-/* A header can be larger than everything that is kept of it. What was read of a mapped one goes
- * back to the system piece by piece (and would be read from the file again if touched). */
-static void forget_read_part(struct header_parser *parser)
-{
-    const size_t piece = (size_t)8 << 20;
-    if (!parser->file->map || (size_t)(parser->at - parser->forgotten) < 2 * piece)
-        return;
-    madvise((void *)(uintptr_t)parser->forgotten, piece, MADV_DONTNEED);
-    parser->forgotten += piece;
 }
 
 bool safetensors_parse_header(struct safetensors *file, const char *header, size_t length,

@@ -22,7 +22,8 @@ struct string_index {
 struct safetensors_index {
     struct string_index names;    /* over entries */
     struct string_index metadata; /* over the pairs of metadata; empty: as the entries */
-    char *strings;                /* all names, keys and values */
+    char *strings;                /* all names and keys */
+    const char *header_end;       /* in the file */
     void *copies;                 /* data of tensors that were not aligned in the file */
 };
 
@@ -49,6 +50,15 @@ bool safetensors_parse_header(struct safetensors *file, const char *header, size
 
 /* `text` for a message: control characters replaced, cut to fit. Returns `buffer`. */
 const char *safetensors_printable(const char *text, char buffer[128]);
+
+/* The JSON string *at .. end, whose opening quote was taken, unescaped to `out` with a zero after
+ * it: never more bytes than are read. Returns the place after the zero, with *at after the closing
+ * quote. NULL if it is malformed (*at is where) or does not end (*at is `end`). */
+char *header_string_copy(const char **at, const char *end, char *out);
+/* The same string checked, but left alone. */
+bool header_string_skip(const char **at, const char *end);
+/* How many characters from `text` to `end` are ASCII that a JSON string has as they are. */
+size_t header_plain_length(const char *text, const char *end);
 
 /* Length of the well-formed UTF-8 sequence at `text` of at most `length` bytes; 0 if malformed. */
 size_t utf8_sequence(const char *text, size_t length);

@@ -1,7 +1,177 @@
-/* Texts of headers: whether they are UTF-8, and how messages show them. */
+/* Texts of headers: JSON strings, whether they are UTF-8, and how messages show them. */
 #include "engine/tensor/safetensors_internal.h"
 
 #include <string.h>
+
+/* What is left to read. */
+struct cursor {
+    const char *at, *end;
+};
+
+static bool hex4(struct cursor *cursor, uint32_t *code)
+{
+    *code = 0;
+    if (cursor->end - cursor->at < 4)
+        return false;
+    for (int i = 0; i < 4; i++) {
+        char digit = *cursor->at++;
+        int value = digit >= '0' && digit <= '9'   ? digit - '0'
+                    : digit >= 'a' && digit <= 'f' ? digit - 'a' + 10
+                    : digit >= 'A' && digit <= 'F' ? digit - 'A' + 10
+                                                   : -1;
+        if (value < 0)
+            return false;
+        *code = *code << 4 | (uint32_t)value;
+    }
+    return true;
+}
+
+static char *put_utf8(char *out, uint32_t code)
+{
+    if (code < 0x80) {
+        *out++ = (char)code;
+    } else if (code < 0x800) {
+        *out++ = (char)(0xc0 | code >> 6);
+        *out++ = (char)(0x80 | (code & 0x3f));
+    } else if (code < 0x10000) {
+        *out++ = (char)(0xe0 | code >> 12);
+        *out++ = (char)(0x80 | (code >> 6 & 0x3f));
+        *out++ = (char)(0x80 | (code & 0x3f));
+    } else {
+        *out++ = (char)(0xf0 | code >> 18);
+        *out++ = (char)(0x80 | (code >> 12 & 0x3f));
+        *out++ = (char)(0x80 | (code >> 6 & 0x3f));
+        *out++ = (char)(0x80 | (code & 0x3f));
+    }
+    return out;
+}
+
+/* \uXXXX, after the u. */
+static char *unescape_unicode(struct cursor *cursor, char *out)
+{
+    uint32_t code, low;
+    if (!hex4(cursor, &code))
+        return NULL;
+    if (code >= 0xd800 && code < 0xdc00) {
+        if (cursor->end - cursor->at < 6 || cursor->at[0] != '\\' || cursor->at[1] != 'u')
+            return NULL;
+        cursor->at += 2;
+        if (!hex4(cursor, &low) || low < 0xdc00 || low > 0xdfff)
+            return NULL;
+        code = 0x10000 + ((code - 0xd800) << 10) + (low - 0xdc00);
+    } else if (code >= 0xdc00 && code < 0xe000) {
+        return NULL;
+    }
+    return code ? put_utf8(out, code) : NULL; /* a zero would end the name */
+}
+
+/* The escape after a backslash; NULL if there is no such one. Never longer than its source. */
+static char *unescape(struct cursor *cursor, char *out)
+{
+    static const char from[] = "\"\\/bfnrt", to[] = "\"\\/\b\f\n\r\t";
+    if (cursor->at >= cursor->end)
+        return NULL;
+    char kind = *cursor->at++;
+    if (kind == '"') { /* by far the most: JSON inside of a string */
+        *out++ = kind;
+        return out;
+    }
+    if (kind == 'u')
+        return unescape_unicode(cursor, out);
+    const char *found = kind ? strchr(from, kind) : NULL;
+    if (!found)
+        return NULL;
+    *out++ = to[found - from];
+    return out;
+}
+
+/* Of eight characters those that are not plain (quotes, backslashes, control characters, parts of
+ * longer characters) have the top bit of their byte set; up to the first such one that is exact, by
+ * the arithmetic that finds a zero byte in a word. */
+static uint64_t special_letters(const char *text)
+{
+    const uint64_t ones = 0x0101010101010101u, tops = ones * 0x80;
+    uint64_t letters;
+    memcpy(&letters, text, sizeof letters);
+    uint64_t quotes = letters ^ ones * '"', backslashes = letters ^ ones * '\\';
+    uint64_t found = letters | ((letters - ones * 0x20) & ~letters) | ((quotes - ones) & ~quotes) |
+                     ((backslashes - ones) & ~backslashes);
+    return found & tops;
+}
+
+size_t header_plain_length(const char *text, const char *end)
+{
+    const char *at = text;
+    while (end - at >= 8) {
+        uint64_t special = special_letters(at);
+        if (special) /* little endian, as the format is */
+            return (size_t)(at - text) + (size_t)__builtin_ctzll(special) / 8;
+        at += 8;
+    }
+    while (at < end && (unsigned char)*at >= 0x20 && (unsigned char)*at < 0x80 && *at != '"' &&
+           *at != '\\')
+        at++;
+    return (size_t)(at - text);
+}
+
+/* An escape or a character of several bytes. NULL if it is malformed. */
+static char *copy_special(struct cursor *cursor, char *out)
+{
+    if (*cursor->at == '\\') {
+        cursor->at++;
+        return unescape(cursor, out);
+    }
+    size_t size = utf8_sequence(cursor->at, (size_t)(cursor->end - cursor->at));
+    if (size < 2) /* a control character */
+        return NULL;
+    memcpy(out, cursor->at, size);
+    cursor->at += size;
+    return out + size;
+}
+
+char *header_string_copy(const char **at, const char *end, char *out)
+{
+    struct cursor cursor = {*at, end};
+    while (out) {
+        size_t plain = header_plain_length(cursor.at, end);
+        memcpy(out, cursor.at, plain);
+        out += plain;
+        cursor.at += plain;
+        if (cursor.at == end) {
+            out = NULL;
+        } else if (*cursor.at == '"') {
+            cursor.at++;
+            *out++ = '\0';
+            break;
+        } else {
+            out = copy_special(&cursor, out);
+        }
+    }
+    *at = cursor.at;
+    return out;
+}
+
+bool header_string_skip(const char **at, const char *end)
+{
+    struct cursor cursor = {*at, end};
+    char character[4];
+    bool good = true, done = false;
+    while (good && !done) {
+        cursor.at += header_plain_length(cursor.at, end);
+        if (end - cursor.at >= 2 && cursor.at[0] == '\\' && cursor.at[1] == '"') {
+            cursor.at += 2; /* by far the most: JSON inside of a string */
+            continue;
+        }
+        good = cursor.at < end;
+        done = good && *cursor.at == '"';
+        if (done)
+            cursor.at++;
+        else if (good)
+            good = copy_special(&cursor, character) != NULL;
+    }
+    *at = cursor.at;
+    return good;
+}
 
 const char *safetensors_printable(const char *text, char buffer[128])
 {

@@ -6,7 +6,7 @@
 #include <dirent.h>
 #include <errno.h>
 #include <jansson.h>
-#include <math.h>
+#include <limits.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -30,187 +30,82 @@ int64_t trace_sample_count(struct shape shape)
     return count < TRACE_SAMPLES ? count : TRACE_SAMPLES;
 }
 
-/* One tensor's metadata at hand: where to complain, and the object to read. */
-struct reader {
-    const char *path;
-    const struct safetensors_entry *entry;
-    const json_t *object;
-    struct status *status;
+/* One tensor of a step whose metadata say another order than the file has. */
+struct place {
+    const char *name;
+    int order, entry;
 };
 
-static bool complain(const struct reader *reader, const char *what)
-{
-    return status_fail(reader->status, STATUS_INVALID, "%s: metadata of tensor \"%s\": %s",
-                       reader->path, reader->entry->name, what);
-}
-
-/* Numbers are optional; null, like a missing key, means that it was not recorded. */
-static bool read_number(const struct reader *reader, const char *key, double *number)
-{
-    const json_t *value = json_object_get(reader->object, key);
-    if (!value || json_is_null(value))
-        return true;
-    if (!json_is_number(value))
-        return complain(reader, "a statistic is not a number");
-    *number = json_number_value(value);
-    return true;
-}
-
-static bool read_integer(const struct reader *reader, const char *key, int64_t maximum,
-                         int64_t *number)
-{
-    const json_t *value = json_object_get(reader->object, key);
-    if (!value || json_is_null(value))
-        return true;
-    if (!json_is_integer(value) || json_integer_value(value) < 0 ||
-        json_integer_value(value) > maximum)
-        return complain(reader, "a count, step or order is not an integer in range");
-    *number = json_integer_value(value);
-    return true;
-}
-
-static bool read_shape(const struct reader *reader, struct shape *shape)
-{
-    const json_t *value = json_object_get(reader->object, "shape");
-    if (!value)
-        return true;
-    if (!json_is_array(value) || json_array_size(value) > TENSOR_MAX_RANK)
-        return complain(reader, "\"shape\" is not a list of at most 4 sizes");
-    *shape = json_array_size(value) ? (struct shape){0} : shape_of1(1);
-    int64_t elements = 1;
-    for (size_t i = 0; i < json_array_size(value); i++) {
-        json_int_t size = json_integer_value(json_array_get(value, i));
-        if (!json_is_integer(json_array_get(value, i)) || size < 0 ||
-            (size && elements > INT64_MAX / 8 / size))
-            return complain(reader, "a size of \"shape\" is out of range");
-        shape->dims[shape->rank++] = size;
-        elements *= size ? size : 1;
-    }
-    return true;
-}
-
-static bool read_dtype(const struct reader *reader, enum dtype *dtype)
-{
-    const json_t *value = json_object_get(reader->object, "dtype");
-    if (!value)
-        return true;
-    const char *name = json_string_value(value);
-    return (name && dtype_find(name, dtype)) || complain(reader, "unknown \"dtype\"");
-}
-
-/* Do the samples in the file fit shape and sampling step? */
-static bool check_samples(const struct reader *reader, const struct trace_tensor *tensor)
-{
-    int64_t elements = shape_elements(tensor->shape), count = tensor->samples.shape.dims[0];
-    int64_t step = tensor->sampling_step;
-    if (step == 0 && count != elements)
-        return complain(reader, "the file holds another number of elements than \"shape\" has, "
-                                "and no \"sampling_step\" is given");
-    if (step > 0 && (count > elements || (count > 0 && count - 1 > (elements - 1) / step)))
-        return complain(reader, "more samples than \"shape\" and \"sampling_step\" allow");
-    return true;
-}
-
-static bool read_fields(const struct reader *reader, struct trace_tensor *tensor)
-{
-    int64_t order = tensor->order, times = tensor->times;
-    bool done = read_shape(reader, &tensor->shape) && read_dtype(reader, &tensor->dtype) &&
-                read_integer(reader, "sampling_step", INT64_MAX, &tensor->sampling_step) &&
-                read_number(reader, "mean", &tensor->mean) &&
-                read_number(reader, "deviation", &tensor->deviation) &&
-                read_number(reader, "minimum", &tensor->minimum) &&
-                read_number(reader, "maximum", &tensor->maximum) &&
-                read_integer(reader, "nan_count", INT64_MAX, &tensor->nan_count) &&
-                read_integer(reader, "infinity_count", INT64_MAX, &tensor->infinity_count) &&
-                read_integer(reader, "order", INT32_MAX, &order) &&
-                read_integer(reader, "times", INT32_MAX, &times);
-    tensor->order = (int)order;
-    tensor->times = (int)times;
-    return done && check_samples(reader, tensor);
-}
-
-static bool read_metadata(struct reader *reader, const char *text, struct trace_tensor *tensor)
-{
-    if (trace_metadata_quick(text, tensor))
-        return check_samples(reader, tensor);
-    json_error_t error;
-    json_t *object = json_loads(text, JSON_REJECT_DUPLICATES, &error);
-    if (!object)
-        return complain(reader, error.text);
-    reader->object = object;
-    bool done = json_is_object(object) ? read_fields(reader, tensor)
-                                       : complain(reader, "not a JSON object");
-    json_decref(object);
-    return done;
-}
-
-/* Without metadata an entry is a whole tensor of its own shape. */
-static struct trace_tensor whole_tensor(const struct safetensors_entry *entry, int order)
-{
-    struct trace_tensor tensor = {.name = entry->name,
-                                  .dtype = entry->tensor.dtype,
-                                  .shape = entry->tensor.shape,
-                                  .mean = NAN,
-                                  .deviation = NAN,
-                                  .minimum = NAN,
-                                  .maximum = NAN,
-                                  .nan_count = -1,
-                                  .infinity_count = -1,
-                                  .order = order,
-                                  .times = 1};
-    int64_t elements = shape_elements(entry->tensor.shape);
-    tensor.samples = tensor_of(entry->tensor.data, entry->tensor.dtype, shape_of1(elements));
-    return tensor;
-}
-
 /* By order; two tensors that claim the same place (partly foreign metadata) by name. */
-static int compare_order(const void *left, const void *right)
+static int compare_places(const void *left, const void *right)
 {
-    const struct trace_tensor *a = left, *b = right;
+    const struct place *a = left, *b = right;
     if (a->order != b->order)
         return a->order < b->order ? -1 : 1;
     return strcmp(a->name, b->name);
 }
 
-/* The metadata of entry i. Most files have them in the order of the entries. */
-static const char *metadata_of(const struct safetensors *file, int i)
+/* In the order of the run; where that is another one than in the file, with tables from one to the
+ * other. `orders` is what the metadata say. */
+static void order_tensors(struct trace_step *step, const int *orders)
 {
-    const char *name = file->entries[i].name;
-    if (i < file->metadata_count && strcmp(file->metadata[2 * (size_t)i], name) == 0)
-        return file->metadata[2 * (size_t)i + 1];
-    return safetensors_metadata(file, name);
-}
-
-/* In the order of the run; where that is another one than in the file, with an index from there. */
-static void order_tensors(struct trace_step *step)
-{
-    struct safetensors *file = step->file;
+    const struct safetensors_entry *entries = step->file->entries;
     bool sorted = true;
     for (int i = 1; i < step->count && sorted; i++)
-        sorted = compare_order(&step->tensors[i - 1], &step->tensors[i]) <= 0;
+        sorted = orders[i - 1] < orders[i] ||
+                 (orders[i - 1] == orders[i] && strcmp(entries[i - 1].name, entries[i].name) <= 0);
     if (sorted)
         return;
-    qsort(step->tensors, (size_t)step->count, sizeof *step->tensors, compare_order);
-    int *positions = memory_zeroed((size_t)file->count, sizeof *positions);
+    struct place *places = memory_zeroed((size_t)step->count, sizeof *places);
     for (int i = 0; i < step->count; i++)
-        positions[safetensors_find(file, step->tensors[i].name) - file->entries] = i;
-    step->index = positions;
+        places[i] = (struct place){entries[i].name, orders[i], i};
+    qsort(places, (size_t)step->count, sizeof *places, compare_places);
+    step->entries = memory_zeroed((size_t)step->count, sizeof *step->entries);
+    step->positions = memory_zeroed((size_t)step->count, sizeof *step->positions);
+    for (int i = 0; i < step->count; i++) {
+        step->entries[i] = places[i].entry;
+        step->positions[places[i].entry] = i;
+    }
+    free(places);
 }
 
-static bool read_tensors(struct trace_step *step, struct status *status)
+/* Checks `count` entries from `first` on and notes their order. The first bad one, or INT_MAX. */
+static int check_entries(const struct safetensors *file, int first, int count, int *orders)
 {
-    struct safetensors *file = step->file;
-    step->tensors = memory_zeroed((size_t)file->count, sizeof *step->tensors);
-    step->count = file->count;
-    for (int i = 0; i < file->count; i++) {
-        const char *text = metadata_of(file, i);
-        struct reader reader = {file->path, &file->entries[i], NULL, status};
-        step->tensors[i] = whole_tensor(&file->entries[i], i);
-        if (text && !read_metadata(&reader, text, &step->tensors[i]))
-            return false;
+    struct status ignored = STATUS_NONE;
+    struct trace_tensor tensor;
+    int bad = INT_MAX;
+    for (int i = first; i < first + count && bad == INT_MAX; i++) {
+        if (!trace_tensor_read(file, i, &tensor, &ignored))
+            bad = i;
+        orders[i] = tensor.order;
     }
-    order_tensors(step);
-    return true;
+    if (first < file->metadata_count) {
+        int left = file->metadata_count - first;
+        safetensors_forget_metadata(file, first, count < left ? count : left);
+    }
+    return bad;
+}
+
+/* Nothing is kept of the tensors but their order: they are read again when they are looked at. */
+static bool check_tensors(struct trace_step *step, struct status *status)
+{
+    enum { BLOCK = 1 << 14 };
+    struct safetensors *file = step->file;
+    struct trace_tensor tensor;
+    int *orders = memory_zeroed((size_t)file->count, sizeof *orders);
+    int blocks = (file->count + BLOCK - 1) / BLOCK, bad = INT_MAX;
+    step->count = file->count;
+#pragma omp parallel for schedule(dynamic) reduction(min : bad) if (blocks > 1)
+    for (int block = 0; block < blocks; block++) {
+        int first = block * BLOCK, left = file->count - first;
+        int found = check_entries(file, first, left < BLOCK ? left : BLOCK, orders);
+        bad = found < bad ? found : bad;
+    }
+    if (bad == INT_MAX)
+        order_tensors(step, orders);
+    free(orders);
+    return bad == INT_MAX || trace_tensor_read(file, bad, &tensor, status);
 }
 
 static bool open_step(struct trace *trace, const char *name, struct status *status)
@@ -226,7 +121,7 @@ static bool open_step(struct trace *trace, const char *name, struct status *stat
     free(path);
     trace->steps = memory_resize(trace->steps, (size_t)trace->step_count + 1, sizeof step);
     trace->steps[trace->step_count++] = step;
-    return step.file && read_tensors(&trace->steps[trace->step_count - 1], status);
+    return step.file && check_tensors(&trace->steps[trace->step_count - 1], status);
 }
 
 static bool open_listed_steps(struct trace *trace, const json_t *root, struct status *status)
@@ -323,8 +218,8 @@ void trace_close(struct trace *trace)
     for (int i = 0; i < trace->step_count; i++) {
         safetensors_close(trace->steps[i].file);
         free(trace->steps[i].name);
-        free(trace->steps[i].tensors);
-        free(trace->steps[i].index);
+        free(trace->steps[i].entries);
+        free(trace->steps[i].positions);
     }
     free(trace->steps);
     free(trace->manifest);
@@ -340,12 +235,35 @@ const struct trace_step *trace_find_step(const struct trace *trace, const char *
     return NULL;
 }
 
-const struct trace_tensor *trace_find(const struct trace_step *step, const char *name)
+static int entry_at(const struct trace_step *step, int position)
+{
+    return step->entries ? step->entries[position] : position;
+}
+
+const char *trace_name(const struct trace_step *step, int position)
+{
+    return step->file->entries[entry_at(step, position)].name;
+}
+
+int trace_position(const struct trace_step *step, const char *name)
 {
     const struct safetensors_entry *entry = safetensors_find(step->file, name);
-    const int *positions = step->index;
     if (!entry)
-        return NULL;
+        return -1;
     int i = (int)(entry - step->file->entries);
-    return &step->tensors[positions ? positions[i] : i];
+    return step->positions ? step->positions[i] : i;
+}
+
+void trace_at(const struct trace_step *step, int position, struct trace_tensor *tensor)
+{
+    struct status ignored = STATUS_NONE; /* trace_open has checked it */
+    trace_tensor_read(step->file, entry_at(step, position), tensor, &ignored);
+}
+
+bool trace_find(const struct trace_step *step, const char *name, struct trace_tensor *tensor)
+{
+    int position = trace_position(step, name);
+    if (position >= 0)
+        trace_at(step, position, tensor);
+    return position >= 0;
 }

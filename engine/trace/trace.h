@@ -13,7 +13,7 @@
 
 /* One recorded tensor. Numbers that were not recorded are NAN; counts are -1. */
 struct trace_tensor {
-    const char *name;      /* canonical: "gradient decoder.0.norm_1.weight" */
+    const char *name;      /* canonical: "gradient decoder.0.norm_1.weight"; of the trace */
     enum dtype dtype;      /* of the tensor in the run */
     struct shape shape;    /* of the whole (global) tensor */
     int64_t sampling_step; /* 1 = samples are the first values; 0 = the whole tensor is kept */
@@ -28,9 +28,9 @@ struct trace_tensor {
 struct trace_step {
     char *name;
     struct safetensors *file;
-    struct trace_tensor *tensors; /* in program order */
     int count;
-    void *index; /* name lookup, internal; NULL: as in the file */
+    int *entries;   /* internal: the entry of the file at each place; NULL: the same */
+    int *positions; /* internal: the place of each entry */
 };
 
 struct trace {
@@ -40,11 +40,20 @@ struct trace {
     int step_count;
 };
 
-/* Opens and checks a trace (its headers: data stay on disk until looked at). NULL on failure. */
+/* Opens and checks a trace: its headers, of which an index of names and places is kept. What they
+ * say of a tensor is read when it is asked for, and data when they are looked at. NULL on failure.
+ * An open trace may be read by several threads. */
 struct trace *trace_open(const char *directory, struct status *status);
 void trace_close(struct trace *trace);
 const struct trace_step *trace_find_step(const struct trace *trace, const char *name);
-const struct trace_tensor *trace_find(const struct trace_step *step, const char *name);
+/* The tensor at place 0 .. count-1 of a step, in program order: its name, which lives as long as
+ * the trace, or all of it (about 0.1 us). */
+const char *trace_name(const struct trace_step *step, int position);
+void trace_at(const struct trace_step *step, int position, struct trace_tensor *tensor);
+/* The place of a name, or -1. */
+int trace_position(const struct trace_step *step, const char *name);
+/* Both at once: false if there is no such tensor. */
+bool trace_find(const struct trace_step *step, const char *name, struct trace_tensor *tensor);
 
 /* What ran, for the manifest. Strings are borrowed during trace_create; NULL = unknown. */
 struct trace_description {

@@ -12,8 +12,14 @@ enum { TRACE_VERSION = 1, TRACE_SAMPLES = 1024 };
  * beginning with a '.'. */
 bool trace_step_name_is_valid(const char *name);
 
-/* Reads a tensor's metadata in its usual form into what it says of `tensor`. False, and nothing
- * changed, for any other form, right or wrong. */
+/* Reads entry number `entry` of a step's file with its metadata. False, and a message, if these are
+ * wrong; `tensor` can be looked at all the same. Any thread. */
+bool trace_tensor_read(const struct safetensors *file, int entry, struct trace_tensor *tensor,
+                       struct status *status);
+
+/* Reads a tensor's metadata in its usual form into what it says of `tensor`. `text` is a value of
+ * safetensors.metadata: escaped, up to a quote. False, and nothing changed, for any other form,
+ * right or wrong. */
 bool trace_metadata_quick(const char *text, struct trace_tensor *tensor);
 
 /* Reads DIR/manifest.json and checks format and version. `text` is NULL if there is none; both

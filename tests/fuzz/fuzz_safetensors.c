@@ -30,9 +30,12 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
         return 0;
     for (int i = 0; i < file->count; i++)
         check_entry(file, i);
-    for (int i = 0; i < file->metadata_count; i++)
-        if (safetensors_metadata(file, file->metadata[2 * i]) != file->metadata[2 * i + 1])
+    for (int i = 0; i < file->metadata_count; i++) {
+        char *value = safetensors_metadata(file, i);
+        if (safetensors_find_metadata(file, file->metadata[i].key) != i || !value)
             abort();
+        free(value);
+    }
     safetensors_close(file);
     return 0;
 }

@@ -54,15 +54,15 @@ static void check_final_parameters(struct pair *pair, const struct trace *trace)
     assert_non_null(final);
     for (int p = 0; p < program->parameter_count; p++) {
         const struct value *value = &program->values[program->parameters[p].value];
-        const struct trace_tensor *recorded = trace_find(final, value->name);
-        assert_non_null(recorded);
+        struct trace_tensor recorded;
+        assert_true(trace_find(final, value->name, &recorded));
         float *data = memory_zeroed(value_bytes(value), 1);
         assert_true(executor_read(pair->test->executor, value->id, data, &status));
-        int64_t stride = recorded->sampling_step ? recorded->sampling_step : 1;
+        int64_t stride = recorded.sampling_step ? recorded.sampling_step : 1;
         double sum = 0;
-        int64_t count = shape_elements(recorded->samples.shape);
+        int64_t count = shape_elements(recorded.samples.shape);
         for (int64_t i = 0; i < count; i++) {
-            double difference = (double)data[i * stride] - tensor_load(&recorded->samples, i);
+            double difference = (double)data[i * stride] - tensor_load(&recorded.samples, i);
             assert_true(fabs(difference) <= 2.5e-4);
             sum += difference * difference;
         }

@@ -163,15 +163,17 @@ static void round_trip(bool full)
     for (int i = 0; i < COUNT; i++) {
         char name[64];
         snprintf(name, sizeof name, "fw decoder.%d, mb=%d/%d: output", i, i % 7, COUNT);
-        const struct trace_tensor *found = trace_find(step, name);
-        assert_ptr_equal(found, &step->tensors[i]); /* in the order of the run */
-        assert_string_equal(found->name, name);
-        assert_true(shape_equal(found->shape, tensors[i].shape));
-        assert_int_equal(found->dtype, tensors[i].dtype);
-        check_samples(found, &tensors[i], full);
-        check_statistics(found, &tensors[i]);
+        struct trace_tensor found;
+        assert_true(trace_find(step, name, &found));
+        assert_int_equal(trace_position(step, name), i); /* in the order of the run */
+        assert_ptr_equal(found.name, trace_name(step, i));
+        assert_string_equal(found.name, name);
+        assert_true(shape_equal(found.shape, tensors[i].shape));
+        assert_int_equal(found.dtype, tensors[i].dtype);
+        check_samples(&found, &tensors[i], full);
+        check_statistics(&found, &tensors[i]);
     }
-    assert_null(trace_find(step, "fw decoder"));
+    assert_int_equal(trace_position(step, "fw decoder"), -1);
     trace_close(trace);
     for (int i = 0; i < COUNT; i++)
         free(tensors[i].data);
@@ -216,7 +218,11 @@ static void reads_foreign_traces(void **state)
     assert_int_equal(trace->step_count, 3);
     for (int i = 0; i < 3; i++)
         assert_string_equal(trace->steps[i].name, steps[2 - i]);
-    const struct trace_tensor *found = trace->steps[0].tensors;
+    struct trace_tensor found[3];
+    for (int i = 0; i < 3; i++) {
+        trace_at(&trace->steps[0], i, &found[i]);
+        assert_int_equal(trace_position(&trace->steps[0], found[i].name), i);
+    }
     assert_string_equal(found[0].name, "first");
     assert_string_equal(found[1].name, "whole");
     assert_string_equal(found[2].name, "sampled");
@@ -321,9 +327,10 @@ static void an_abandoned_trace_can_be_read(void **state)
     struct trace *trace = trace_open(folder, &status);
     assert_non_null(trace);
     assert_int_equal(trace->step_count, 1);
-    const struct trace_tensor *found = trace_find(&trace->steps[0], "a");
-    assert_true(isnan(found->deviation)); /* of one finite number */
-    assert_near(found->mean, 1, 0);
+    struct trace_tensor found;
+    assert_true(trace_find(&trace->steps[0], "a", &found));
+    assert_true(isnan(found.deviation)); /* of one finite number */
+    assert_near(found.mean, 1, 0);
     trace_close(trace);
     free(folder);
 }
