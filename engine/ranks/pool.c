@@ -317,8 +317,11 @@ static char *own_program(struct status *status)
 {
     char path[PATH_MAX];
     ssize_t length = readlink("/proc/self/exe", path, sizeof(path) - 1);
-    if (length > 0)
-        return memory_string_part(path, (size_t)length);
+    path[length > 0 ? length : 0] = '\0';
+    if (length > 0 && access(path, X_OK) == 0)
+        return memory_string(path);
+    if (length > 0) /* replaced by another build since: ranks must be of this one */
+        return memory_format("/proc/%d/exe", (int)getpid());
     status_fail(status, STATUS_IO, "/proc/self/exe: %s", strerror(errno));
     return NULL;
 }

@@ -15,14 +15,14 @@ static double now(void)
     return (double)board_nanoseconds() * 1e-9;
 }
 
-static struct pool_world *context_of(const struct world *world)
+struct pool_world *world_pool_context(const struct world *world)
 {
     return world->context;
 }
 
 struct board_rank *world_pool_page(const struct world *world, int rank)
 {
-    return &context_of(world)->pool->board.page->ranks[rank];
+    return &world_pool_context(world)->pool->board.page->ranks[rank];
 }
 
 static bool at_end(const struct run *run)
@@ -39,13 +39,14 @@ static bool has_ended(const struct world *world, int rank)
 static int done_by(const struct world *world, int rank)
 {
     uint64_t position = atomic_load(&world_pool_page(world, rank)->position);
-    return board_epoch(position) == context_of(world)->ranks[rank].epoch ? board_number(position)
-                                                                         : 0;
+    return board_epoch(position) == world_pool_context(world)->ranks[rank].epoch
+               ? board_number(position)
+               : 0;
 }
 
-static void command(struct world *world, int rank, int limit)
+void world_pool_command(struct world *world, int rank, int limit)
 {
-    struct pool_world *context = context_of(world);
+    struct pool_world *context = world_pool_context(world);
     atomic_store(&world_pool_page(world, rank)->command,
                  board_pair(context->ranks[rank].epoch, (uint32_t)limit));
     pool_tell(context->pool, rank);
@@ -53,7 +54,7 @@ static void command(struct world *world, int rank, int limit)
 
 void world_pool_begin_epoch(struct world *world, int rank)
 {
-    struct pool_world *context = context_of(world);
+    struct pool_world *context = world_pool_context(world);
     struct board_rank *page = world_pool_page(world, rank);
     context->ranks[rank].epoch = ++context->pool->epoch;
     context->ranks[rank].busy = 0;
@@ -74,8 +75,8 @@ static bool pool_allow(struct world *world, int index, int limit, struct status 
     if (next_step)
         world_pool_begin_epoch(world, index);
     rank->allowed = limit;
-    context_of(world)->ranks[index].moved = now();
-    command(world, index, limit);
+    world_pool_context(world)->ranks[index].moved = now();
+    world_pool_command(world, index, limit);
     return true;
 }
 
@@ -88,7 +89,7 @@ static void pool_hold(struct world *world, int index)
     int next = done_by(world, index);
     bool waits = atomic_load(&world_pool_page(world, index)->state) == BOARD_WAITING;
     rank->allowed = next + waits;
-    command(world, index, rank->allowed);
+    world_pool_command(world, index, rank->allowed);
 }
 
 /* ---- what the ranks have done ---- */
@@ -116,7 +117,7 @@ static bool pool_has_message(const struct world *world, int index)
 
 /* The state of a rank whose twin stands where it stands. A rank that has arrived and moves data is
  * running: others may be through already, and wait in the next collective. */
-static void settle(struct world *world, int index)
+void world_pool_settle(struct world *world, int index)
 {
     struct world_rank *rank = &world->ranks[index];
     struct board_rank *page = world_pool_page(world, index);
@@ -151,7 +152,7 @@ static void give(const struct world *world, int index, enum world_event_kind kin
 static void count_one(struct world *world, int index, struct world_event *event)
 {
     struct world_rank *rank = &world->ranks[index];
-    struct pool_rank_run *own = &context_of(world)->ranks[index];
+    struct pool_rank_run *own = &world_pool_context(world)->ranks[index];
     struct status status = STATUS_NONE;
     uint64_t busy = atomic_load(&world_pool_page(world, index)->busy);
     give(world, index, WORLD_DONE, event);
@@ -180,7 +181,7 @@ static bool take_done(struct world *world, struct world_event *event)
     if (chosen >= 0)
         count_one(world, chosen, event);
     for (int rank = 0; rank < world->size; rank++)
-        settle(world, rank);
+        world_pool_settle(world, rank);
     return chosen >= 0;
 }
 
@@ -208,7 +209,7 @@ static void mark_torn(struct world *world, int index)
 static void lose(struct world *world, int index, const char *what, struct world_event *event)
 {
     struct world_rank *rank = &world->ranks[index];
-    struct rank_pool *pool = context_of(world)->pool;
+    struct rank_pool *pool = world_pool_context(world)->pool;
     char place[160] = "the end of its step";
     if (!at_end(rank->run))
         program_instruction_text(rank->run->program, rank->run->executor->next, place,
@@ -223,7 +224,7 @@ static void lose(struct world *world, int index, const char *what, struct world_
 
 static bool take_lost(struct world *world, struct world_event *event)
 {
-    struct rank_pool *pool = context_of(world)->pool;
+    struct rank_pool *pool = world_pool_context(world)->pool;
     char text[160];
     for (int rank = 0; rank < world->size; rank++)
         if (!has_ended(world, rank) && pool_has_lost(pool, rank)) {
@@ -238,7 +239,7 @@ static bool take_lost(struct world *world, struct world_event *event)
 
 static bool take_failed(struct world *world, struct world_event *event)
 {
-    struct pool_world *context = context_of(world);
+    struct pool_world *context = world_pool_context(world);
     for (int index = 0; index < world->size; index++) {
         struct pool_process *process = &context->pool->processes[index];
         if (!process->has_failed || has_ended(world, index))
@@ -259,7 +260,7 @@ static bool take_failed(struct world *world, struct world_event *event)
 static bool take_mismatch(struct world *world, struct world_event *event)
 {
     for (int rank = 0; rank < world->size; rank++) {
-        struct pool_rank_run *own = &context_of(world)->ranks[rank];
+        struct pool_rank_run *own = &world_pool_context(world)->ranks[rank];
         bool differs = world->ranks[rank].state == RANK_WAITING && world_disagrees(world, rank);
         bool news = differs && !own->told_mismatch;
         own->told_mismatch = differs;
@@ -285,7 +286,7 @@ static bool should_move(const struct world *world, int index)
 /* Whether a rank has stood still for too long, though nothing that it waits for is missing. */
 static bool is_overdue(struct world *world, int index, double time)
 {
-    struct pool_rank_run *own = &context_of(world)->ranks[index];
+    struct pool_rank_run *own = &world_pool_context(world)->ranks[index];
     struct board_rank *page = world_pool_page(world, index);
     uint64_t position = atomic_load(&page->position);
     uint32_t state = atomic_load(&page->state);
@@ -296,14 +297,14 @@ static bool is_overdue(struct world *world, int index, double time)
         own->moved = time;
     own->seen_position = position;
     own->seen_state = state;
-    return time - own->moved >= context_of(world)->pool->timeout;
+    return time - own->moved >= world_pool_context(world)->pool->timeout;
 }
 
 /* Whom to blame when ranks do not move: one that was stopped (the others wait for its data), else
  * one that computes, else the first. */
 static int find_culprit(const struct world *world, const bool *overdue)
 {
-    const struct pool_process *processes = context_of(world)->pool->processes;
+    const struct pool_process *processes = world_pool_context(world)->pool->processes;
     int computes = -1, first = -1;
     for (int rank = world->size - 1; rank >= 0; rank--) {
         uint32_t state = atomic_load(&world_pool_page(world, rank)->state);
@@ -318,7 +319,7 @@ static int find_culprit(const struct world *world, const bool *overdue)
 /* A rank that computes for too long, hangs, or was stopped. */
 static bool take_stuck(struct world *world, struct world_event *event)
 {
-    struct pool_world *context = context_of(world);
+    struct pool_world *context = world_pool_context(world);
     double time = now();
     if (time < context->next_check)
         return false;
@@ -350,7 +351,7 @@ static bool take_event(struct world *world, struct world_event *event)
 
 static bool pool_next(struct world *world, double seconds, struct world_event *event)
 {
-    struct rank_pool *pool = context_of(world)->pool;
+    struct rank_pool *pool = world_pool_context(world)->pool;
     double deadline = now() + seconds;
     if (take_done(world, event))
         return true;
@@ -381,151 +382,12 @@ static bool pool_is_quiet(const struct world *world)
             (enum board_state)atomic_load(&world_pool_page(world, rank)->state);
         bool waits = state == BOARD_WAITING;
         if (done_by(world, rank) > world->ranks[rank].run->executor->next ||
-            pool_has_lost(context_of(world)->pool, rank) ||
-            !board_has_seen(&context_of(world)->pool->board, rank) ||
+            pool_has_lost(world_pool_context(world)->pool, rank) ||
+            !board_has_seen(&world_pool_context(world)->pool->board, rank) ||
             (!waits && should_move(world, rank)) ||
             (waits && (world->ranks[rank].state != RANK_WAITING ||
                        (world_is_complete(world, rank) && !world_disagrees(world, rank)))))
             return false;
-    }
-    return true;
-}
-
-/* ---- stopping and going back ---- */
-
-static bool is_idle(const struct world *world, int rank)
-{
-    uint32_t state = atomic_load(&world_pool_page(world, rank)->state);
-    return state == BOARD_IDLE || state == BOARD_FAILED || state == BOARD_STARTING;
-}
-
-static bool is_at_rest(const struct world *world, int rank)
-{
-    const struct run *run = world->ranks[rank].run;
-    const struct board *board = &context_of(world)->pool->board;
-    if (!board_has_seen(board, rank))
-        return false;
-    return is_idle(world, rank) || (run && board_is_stuck(board, rank, &run->program->seat.mesh));
-}
-
-/* Waits until `rests` holds for all ranks at once. */
-static bool wait_for_ranks(struct world *world, bool (*rests)(const struct world *, int),
-                           struct status *status)
-{
-    struct rank_pool *pool = context_of(world)->pool;
-    double deadline = now() + pool->timeout;
-    for (;;) {
-        int busy = -1;
-        atomic_store(&pool->board.page->engine_sleeps, 1);
-        for (int rank = 0; rank < world->size; rank++) {
-            if (pool_has_lost(pool, rank))
-                return status_fail(status, STATUS_IO, "rank %d was lost", rank);
-            busy = rests(world, rank) ? busy : rank;
-        }
-        if (busy < 0)
-            return true;
-        if (now() > deadline)
-            return status_fail(status, STATUS_IO, "rank %d does not stop", busy);
-        pool_pump(pool, 50);
-    }
-}
-
-/* First all come to rest, as nobody may begin anything; then those that wait for others are told to
- * give up. In one go, a rank could give up that others have just found at their meeting. */
-bool world_pool_stop(struct world *world, struct status *status)
-{
-    for (int rank = 0; rank < world->size; rank++) {
-        world->ranks[rank].allowed = 0;
-        command(world, rank, 0);
-    }
-    if (!wait_for_ranks(world, is_at_rest, status))
-        return false;
-    for (int rank = 0; rank < world->size; rank++) {
-        atomic_store(&world_pool_page(world, rank)->cancelled,
-                     context_of(world)->ranks[rank].epoch);
-        command(world, rank, 0);
-    }
-    return wait_for_ranks(world, is_idle, status);
-}
-
-/* The last step at or before `step` whose beginning all ranks can restore. */
-static int common_point(const struct world *world, int step)
-{
-    for (int rank = 0; rank < world->size; rank++) {
-        int before = run_point_before(world->ranks[rank].run, step);
-        if (before < step) {
-            step = before;
-            rank = -1;
-        }
-    }
-    return step;
-}
-
-/* Runs all ranks to the end of their step. */
-static bool finish_step(struct world *world, struct status *status)
-{
-    struct world_event event;
-    char text[600];
-    for (int rank = 0; rank < world->size; rank++)
-        if (!pool_allow(world, rank, world->ranks[rank].run->program->instruction_count, status))
-            return false;
-    for (bool ended = false; !ended;) {
-        ended = true;
-        for (int rank = 0; rank < world->size; rank++)
-            ended = ended && at_end(world->ranks[rank].run);
-        if (ended)
-            break;
-        bool got = pool_next(world, 0.5, &event);
-        if (got && event.kind != WORLD_DONE)
-            return status_fail(status, STATUS_INTERNAL, "%s",
-                               event.kind == WORLD_MISMATCH
-                                   ? world_waiting_text(world, event.rank, text, sizeof(text))
-                                   : world->ranks[event.rank].reason);
-        if (!got && pool_is_quiet(world))
-            return status_fail(status, STATUS_INTERNAL, "no rank can go on");
-    }
-    return true;
-}
-
-static bool restore(struct world *world, int step, struct status *status)
-{
-    for (int index = 0; index < world->size; index++) {
-        struct world_rank *rank = &world->ranks[index];
-        rank->state = RANK_STOPPED;
-        rank->allowed = 0;
-        rank->reason[0] = '\0';
-        context_of(world)->ranks[index].told_mismatch = false;
-        if (!run_restore(rank->run, step, status))
-            return false;
-        world_pool_begin_epoch(world, index);
-    }
-    board_begin_anew(&context_of(world)->pool->board, ++context_of(world)->pool->generation);
-    for (int rank = 0; rank < world->size; rank++)
-        command(world, rank, 0);
-    return true;
-}
-
-static bool pool_go_to_step(struct world *world, int step, struct status *status)
-{
-    for (int rank = 0; rank < world->size; rank++)
-        if (world->ranks[rank].state == RANK_LOST)
-            return status_fail(status, STATUS_INVALID, "rank %d was lost: %s", rank,
-                               world->ranks[rank].reason);
-    int from = common_point(world, step);
-    if (!world_pool_stop(world, status) || !restore(world, from, status))
-        return false;
-    for (; from < step; from++)
-        if (!finish_step(world, status))
-            return false;
-    for (int index = 0; index < world->size; index++) {
-        bool next_step = at_end(world->ranks[index].run);
-        if (!run_prepare(world->ranks[index].run, status))
-            return false;
-        if (next_step)
-            world_pool_begin_epoch(world, index);
-        world->ranks[index].allowed = 0;
-        command(world, index, 0);
-        settle(world, index);
     }
     return true;
 }
@@ -542,6 +404,6 @@ const struct world_ops world_pool_ops = {
     .hold = pool_hold,
     .next = pool_next,
     .is_quiet = pool_is_quiet,
-    .go_to_step = pool_go_to_step,
+    .go_to_step = world_pool_go_to_step,
     .has_message = pool_has_message,
 };

@@ -28,12 +28,18 @@ struct pool_world {
 
 extern const struct world_ops world_pool_ops;
 
+struct pool_world *world_pool_context(const struct world *world);
 struct board_rank *world_pool_page(const struct world *world, int rank);
 /* Begins an epoch: the rank stands before the first instruction of its twin's step. */
 void world_pool_begin_epoch(struct world *world, int rank);
+/* Orders a rank to run the instructions of its epoch below `limit`. */
+void world_pool_command(struct world *world, int rank, int limit);
+/* The state of a rank whose twin stands where it stands. */
+void world_pool_settle(struct world *world, int index);
 /* Gives ranks back to the pool, which is not sound when one of them does not stop. */
 void world_pool_release(struct world *world);
 /* Stops all ranks, also those that wait for others. False: one was lost, or does not stop. */
 bool world_pool_stop(struct world *world, struct status *status);
+bool world_pool_go_to_step(struct world *world, int step, struct status *status);
 
 #endif
