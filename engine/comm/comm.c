@@ -59,7 +59,10 @@ struct comm_engine *comm_engine_start(const char *name, struct status *status)
     snprintf(symbol, sizeof(symbol), "comm_%s", name);
     const struct comm_module *module = module_symbol(name, symbol, status);
     void *context = NULL;
-    if (!module || !module->start(&context, status)) {
+    bool fits = module && (module->kinds == OP_COUNT ||
+                           status_fail(status, STATUS_UNSUPPORTED,
+                                       "lockstep_%s.so is of another build", name));
+    if (!fits || !module->start(&context, status)) {
         status_context(status, "collectives by %s", name);
         return NULL;
     }

@@ -59,6 +59,7 @@ struct comm_hooks {
 /* What a module (lockstep_<name>.so, symbol comm_<name>) implements. */
 struct comm_module {
     const char *name;
+    int kinds; /* OP_COUNT when it was built: one of another build would do something else */
     /* Joins the processes of the launch. */
     bool (*start)(void **context, struct status *status);
     void (*finish)(void *context);

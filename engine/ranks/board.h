@@ -3,7 +3,7 @@
  * what it waits in; neither needs a message as long as the other one runs. Ranks also meet here
  * before data move, so that one that comes for something else is found before anything happened,
  * and a wait can be given up. A rank on another machine has a page of its own, kept alike by
- * messages. Internal to engine/ranks. */
+ * messages. Its records are for all; the rest is internal to engine/ranks. */
 #ifndef ENGINE_RANKS_BOARD_H
 #define ENGINE_RANKS_BOARD_H
 

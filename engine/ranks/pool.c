@@ -414,3 +414,9 @@ void rank_pool_describe(const struct rank_pool *pool, int rank,
         .printed = {process->printed[0], process->printed[1]},
     };
 }
+
+int rank_pool_collectives(const struct rank_pool *pool, int rank, struct comm_record *records,
+                          int most)
+{
+    return board_records(&pool->board, rank, records, most);
+}

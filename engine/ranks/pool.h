@@ -6,6 +6,7 @@
 #define ENGINE_RANKS_POOL_H
 
 #include "engine/comm/comm.h"
+#include "engine/ranks/board.h"
 #include "engine/ranks/world.h"
 
 /* What a rank prints, as it comes. `stream` is 0 for standard output, 1 for standard error. */
@@ -62,6 +63,11 @@ struct rank_process_state {
 };
 void rank_pool_describe(const struct rank_pool *pool, int rank,
                         struct rank_process_state *description);
+
+/* The last collectives that a rank took part in, oldest first, BOARD_RECORDS at most; also of one
+ * that was lost. Returns how many. */
+int rank_pool_collectives(const struct rank_pool *pool, int rank, struct comm_record *records,
+                          int most);
 
 /* As world_create, in the processes of a pool, which it restarts if it is not sound. `search` is
  * what `config` was loaded with; `options->change` is NULL or faults_change. A pool has one world

@@ -240,6 +240,7 @@ static int mpi_rank(void *context, enum comm_group group)
 extern const struct comm_module comm_mpi;
 const struct comm_module comm_mpi = {
     .name = "mpi",
+    .kinds = OP_COUNT,
     .start = mpi_start,
     .finish = mpi_finish,
     .rank = mpi_processes_rank,

@@ -340,10 +340,19 @@ static void test_waiting(void **state)
     world_waiting_text(world, 0, text, sizeof(text));
     assert_non_null(strstr(text, "rank 0 waits in "));
     assert_true(world->ranks[0].waiting_since > now() - PATIENCE_SECONDS);
+    struct comm_record records[2];
+    assert_int_equal(rank_pool_collectives(it.pool, 0, records, 2), 1);
+    assert_int_equal(rank_pool_collectives(it.pool, 1, records + 1, 1), 0);
+    assert_int_equal(records[0].instruction, done);
+    assert_int_equal(records[0].what.group, COMM_TENSOR);
+    assert_true(records[0].sequence == 1 && records[0].entered > 0 && records[0].left == 0);
     /* a rank that waits gives up when all go back, and nothing is broken by it */
     assert_true(world_go_to_step(world, 0, &status));
     assert_int_equal(run_next(world->ranks[0].run), 0);
     run_step_of(world);
+    assert_int_equal(rank_pool_collectives(it.pool, 0, records, 2), 2);
+    assert_true(records[1].sequence == records[0].sequence + 1 &&
+                records[1].entered >= records[0].left && records[1].left >= records[1].entered);
     /* a rank is held before its next instruction */
     allow_all(world);
     world_hold(world, 0);
@@ -612,6 +621,17 @@ static void test_launcher_fails(void **state)
     snprintf(words, sizeof(words), "sh %s", script);
     expect_no_pool((struct rank_pool_options){.size = 2, .launcher = words, .start_timeout = 0.5},
                    "0 of 2 ranks came within 0.5 s, rank 0 is missing: no nodes");
+    unlink(script);
+    /* one whose processes do not know the token */
+    static const char stranger[] = "export LOCKSTEP_RANK_TOKEN=0123456789abcdef0123456789abcdef\n"
+                                   "export LOCKSTEP_RANK=0\nexec \"$@\"\n";
+    strcpy(script + strlen(script) - 6, "XXXXXX");
+    fd = mkstemp(script);
+    assert_int_equal(write(fd, stranger, sizeof(stranger) - 1), sizeof(stranger) - 1);
+    close(fd);
+    snprintf(words, sizeof(words), "sh %s", script);
+    expect_no_pool((struct rank_pool_options){.size = 1, .launcher = words, .address = "127.0.0.1"},
+                   "before all ranks had come");
     unlink(script);
 }
 
