@@ -1,6 +1,5 @@
 /* lockstep run: trains, prints a line for each step, and records a trace if asked to. */
-#include "app/app.h"
-#include "app/arguments.h"
+#include "app/command_run.h"
 #include "app/record.h"
 
 #include "engine/base/memory.h"
@@ -14,13 +13,6 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-
-struct command_options {
-    struct word_list names;
-    const char *trace, *init_from, *data, *save_parameters, *fault;
-    int steps, repeat;
-    bool full_tensors, log_points, allow_extra;
-};
 
 static enum arguments_result parse(int argc, char **argv, struct command_options *options,
                                    struct status *status)
@@ -117,7 +109,7 @@ static double unsigned_nan(double value)
     return isnan(value) ? (double)NAN : value;
 }
 
-static void print_step(const struct step_report *step, int steps)
+void command_run_print_step(const struct step_report *step, int steps)
 {
     printf("step %*d/%d  loss %.6f  gradient norm %.6f  learning rate %.3g", steps > 9 ? 3 : 1,
            step->step, steps, unsigned_nan(step->loss), unsigned_nan(step->gradient_norm),
@@ -142,8 +134,7 @@ static bool run_one_step(struct run *run, struct recorder *recorder, struct stat
     return recorder_finish_step(recorder, run, status);
 }
 
-/* In fp16 an overflow is a part of training: that step is skipped. */
-static bool is_finite(const struct step_report *step)
+bool command_run_is_finite(const struct step_report *step)
 {
     return isfinite(step->loss) && (isfinite(step->gradient_norm) || step->skipped);
 }
@@ -157,14 +148,14 @@ static bool run_all(struct run *run, struct recorder *recorder, struct status *s
         int step = run->reported;
         if (!run_one_step(run, recorder, status))
             return false;
-        print_step(&run->reports[step], run->steps);
-        if (!is_finite(&run->reports[step]))
+        command_run_print_step(&run->reports[step], run->steps);
+        if (!command_run_is_finite(&run->reports[step]))
             break;
     }
     return true;
 }
 
-static struct run_options options_of_run(const struct command_options *options)
+struct run_options command_run_options(const struct command_options *options)
 {
     struct run_options run_options = {.init_from = options->init_from,
                                       .allow_extra = options->allow_extra};
@@ -196,8 +187,10 @@ static bool fail_step(const struct config *config, struct device *device, struct
                       const struct command_options *options, const struct step_report *step,
                       struct status *status)
 {
-    struct pair_options pair_options = {
-        .test = config, .device = device, .comm = comm, .test_options = options_of_run(options)};
+    struct pair_options pair_options = {.test = config,
+                                        .device = device,
+                                        .comm = comm,
+                                        .test_options = command_run_options(options)};
     struct pair *pair = pair_create(&pair_options, status);
     struct pair_event event;
     char instruction[300];
@@ -220,7 +213,7 @@ static bool train(const struct config *config, struct device *device, struct com
                   const struct command_options *options, bool record, double *seconds,
                   struct status *status)
 {
-    struct run_options run_options = options_of_run(options);
+    struct run_options run_options = command_run_options(options);
     struct run *run = run_create(config, device, comm, &run_options, status);
     struct recorder *recorder = NULL;
     struct recorder_options what = {options->trace, options->full_tensors, options->log_points,
@@ -233,7 +226,8 @@ static bool train(const struct config *config, struct device *device, struct com
         seconds[i] = run->reports[i].seconds;
     ok = recorder_finish(recorder, ok, status);
     struct step_report last = ok ? run->reports[run->reported - 1] : (struct step_report){0};
-    ok = ok && (is_finite(&last) || fail_step(config, device, comm, options, &last, status));
+    ok = ok &&
+         (command_run_is_finite(&last) || fail_step(config, device, comm, options, &last, status));
     if (ok && record && options->save_parameters)
         ok = run_save_parameters(run, options->save_parameters, status);
     run_free(run);
@@ -256,34 +250,51 @@ static void print_median(double *seconds, int count)
            seconds[0], seconds[count - 1]);
 }
 
-static bool repeat(const struct config *config, struct device *device, struct comm *comm,
+/* `ranks` is NULL for a run in one process. */
+static bool repeat(const struct config *config, struct device *device, struct ranks_of_run *ranks,
                    const struct command_options *options, struct status *status)
 {
     int times = options->repeat > 0 ? options->repeat : 1, steps = config->train_iterations;
     double *seconds = memory_zeroed((size_t)times * (size_t)steps, sizeof(*seconds));
+    struct comm *comm = comm_self();
     bool ok = true;
-    for (int i = 0; ok && i < times; i++)
-        ok = train(config, device, comm, options, i == 0, seconds + (size_t)i * (size_t)steps,
-                   status);
+    for (int i = 0; ok && i < times; i++) {
+        double *own = seconds + (size_t)i * (size_t)steps;
+        ok = ranks ? ranks_of_run_train(ranks, i == 0, own, status)
+                   : train(config, device, comm, options, i == 0, own, status);
+    }
+    comm_close(comm);
     if (ok && options->repeat > 0)
         print_median(seconds, times * steps);
     free(seconds);
     return ok;
 }
 
-static int run_config(const struct config *config, const struct app_options *app,
-                      const struct command_options *options)
+static bool start_and_run(const struct config *config, const struct config_search *search,
+                          struct device *device, const struct app_options *app,
+                          const struct command_options *options, struct status *status)
+{
+    struct ranks_of_run *ranks = NULL;
+    const char *save = options->save_parameters;
+    bool several = config->distributed.world_size > 1;
+    if (save && !safetensors_can_write(save, status))
+        return false;
+    if (several && !(ranks = ranks_of_run_start(config, search, device, app, options, status)))
+        return false;
+    bool ok = repeat(config, device, ranks, options, status);
+    ranks_of_run_free(ranks);
+    return ok;
+}
+
+static int run_config(const struct config *config, const struct config_search *search,
+                      const struct app_options *app, const struct command_options *options)
 {
     struct device_options device_options = {.threads = app->threads};
     struct status status = STATUS_NONE;
     struct device *device = device_open(app->device, &device_options, &status);
     if (!device)
         return app_complain(EXIT_USAGE, "%s", status.text);
-    struct comm *comm = comm_self();
-    const char *save = options->save_parameters;
-    bool ok = (!save || safetensors_can_write(save, &status)) &&
-              repeat(config, device, comm, options, &status);
-    comm_close(comm);
+    bool ok = start_and_run(config, search, device, app, options, &status);
     device_close(device);
     if (ok)
         return EXIT_DONE;
@@ -298,8 +309,8 @@ static int run_options(const struct app_options *app, const struct command_optio
     struct config *config = NULL;
     if (build_overrides(&overrides, app, options, &status))
         config = config_load(&overrides.search, options->names.words[0], &status);
-    int code =
-        config ? run_config(config, app, options) : app_complain(EXIT_USAGE, "%s", status.text);
+    int code = config ? run_config(config, &overrides.search, app, options)
+                      : app_complain(EXIT_USAGE, "%s", status.text);
     config_free(config);
     overrides_free(&overrides);
     return code;

@@ -46,6 +46,22 @@ bool recorder_take_parameters(struct recorder *recorder, struct run *run, struct
     for (int p = 0; p < run->program->parameter_count; p++)
         if (!take(recorder, run, run->program->parameters[p].value, status))
             return false;
+    return recorder_finish_init(recorder, status);
+}
+
+bool recorder_wants(const struct recorder *recorder, bool log_point)
+{
+    return log_point || !recorder->log_points;
+}
+
+bool recorder_add(struct recorder *recorder, const char *name, const struct tensor *tensor,
+                  struct status *status)
+{
+    return trace_add(recorder->writer, name, tensor, status);
+}
+
+bool recorder_finish_init(struct recorder *recorder, struct status *status)
+{
     return trace_finish_step(recorder->writer, "init", status);
 }
 
@@ -53,7 +69,7 @@ static bool is_recorded(const struct recorder *recorder, const struct value *val
 {
     if (!value->name[0] || !dtype_is_float(value->dtype) || value->kind != VALUE_COMPUTED)
         return false;
-    return value->log_point || !recorder->log_points;
+    return recorder_wants(recorder, value->log_point);
 }
 
 bool recorder_take(struct recorder *recorder, struct run *run, struct status *status)

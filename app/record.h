@@ -21,6 +21,12 @@ struct recorder *recorder_create(const struct run *run, const struct recorder_op
 bool recorder_take_parameters(struct recorder *recorder, struct run *run, struct status *status);
 /* What the instruction that just ran has computed. */
 bool recorder_take(struct recorder *recorder, struct run *run, struct status *status);
+/* For those who put tensors together themselves: whether named values that are, or are not, log
+ * points are recorded; one of them; the end of the parameters. */
+bool recorder_wants(const struct recorder *recorder, bool log_point);
+bool recorder_add(struct recorder *recorder, const char *name, const struct tensor *tensor,
+                  struct status *status);
+bool recorder_finish_init(struct recorder *recorder, struct status *status);
 bool recorder_finish_step(struct recorder *recorder, struct run *run, struct status *status);
 /* Completes the trace, or leaves nothing half-written if not `ok`. NULL is fine. Returns `ok` and
  * whether it worked. */

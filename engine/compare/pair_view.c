@@ -93,6 +93,8 @@ bool pair_view_whole_reference(struct pair *pair, int value, struct pair_sides *
 {
     int other = pair->reference_value[value];
     const struct value *of = &pair->test->program->values[value];
+    if (!pair->reference_program)
+        return status_fail(status, STATUS_NOT_FOUND, "there is no reference run");
     if (other < 0)
         return status_fail(status, STATUS_NOT_FOUND, "%s has no counterpart in %s", of->name,
                            reference_name(pair));

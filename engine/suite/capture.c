@@ -2,6 +2,7 @@
 
 #include "engine/base/memory.h"
 #include "engine/base/text.h"
+#include "engine/base/unicode.h"
 
 #include <errno.h>
 #include <stdio.h>
@@ -216,22 +217,23 @@ static void add_header(struct text *text, const char *title)
     text_format(text, "%.*s %s %.*s\n", left, bar, title, room - left, bar);
 }
 
-/* The last lines; of what a terminal would obey, such as escapes, only a trace is left. */
+/* The last lines; escapes for terminals do not work any more. */
 static void add_end(struct text *text, const struct text *recent)
 {
-    size_t first = recent->length, end = recent->length;
+    size_t end = recent->length, first;
     int lines = 0;
     while (end > 0 && recent->data[end - 1] == '\n')
         end--;
     for (first = end; first > 0 && end - first < REPLAY_BYTES; first--)
         if (recent->data[first - 1] == '\n' && ++lines == REPLAY_LINES)
             break;
-    for (size_t i = first; i < end; i++) {
-        char byte = recent->data[i];
-        bool plain = ((unsigned char)byte >= 0x20 && byte != 0x7f) || byte == '\n' || byte == '\t';
-        text_add_part(text, plain ? &recent->data[i] : "?", 1);
+    while (first < end) {
+        const char *line_end = memchr(recent->data + first, '\n', end - first);
+        size_t length = line_end ? (size_t)(line_end - recent->data) - first : end - first;
+        unicode_add_printable(text, recent->data + first, length);
+        text_add(text, "\n");
+        first += length + 1;
     }
-    text_add(text, "\n");
 }
 
 char *capture_replay(const struct capture *capture)

@@ -91,11 +91,12 @@ static void add_dependency(struct test_list *list, int test, const char *variant
     of->dependencies[of->dependency_count++] = on;
 }
 
-/* Every variant depends on the model's plain run, and on what it is compared with. */
+/* Every variant depends on the model's plain run, and on what it is compared with; one that is
+ * skipped in any case depends on nothing. */
 static void add_dependencies(struct test_list *list, int first)
 {
     for (int i = first; i < list->test_count; i++) {
-        if (!list->tests[i].variant)
+        if (!list->tests[i].variant || list->tests[i].unsupported)
             continue;
         add_dependency(list, i, "simple");
         if (list->tests[i].reference)

@@ -55,6 +55,9 @@ static struct outcome random_outcome(struct random *random)
         .resources = {random_number(random), random_number(random), random_number(random),
                       random_number(random)},
         .step_count = (int)random_integer(random, 0, 3),
+        .rank_count = (int)random_integer(random, 0, 3),
+        .output = random_string(random),
+        .remark = random_string(random),
     };
     outcome.steps = memory_zeroed((size_t)outcome.step_count, sizeof(*outcome.steps));
     for (int i = 0; i < outcome.step_count; i++)
@@ -66,6 +69,12 @@ static struct outcome random_outcome(struct random *random)
                                                 random_integer(random, 0, 1),
                                                 random_integer(random, 0, INT64_MAX / 2),
                                                 random_number(random)};
+    outcome.ranks = memory_zeroed((size_t)outcome.rank_count, sizeof(*outcome.ranks));
+    for (int i = 0; i < outcome.rank_count; i++)
+        outcome.ranks[i] = (struct rank_usage){
+            {NAN, NAN, random_number(random), random_number(random)},
+            random_number(random),
+            {random_integer(random, 0, INT64_MAX / 2), random_integer(random, 0, INT64_MAX / 2)}};
     return outcome;
 }
 
@@ -112,6 +121,17 @@ static void assert_same(const struct outcome *a, const struct outcome *b)
         assert_int_equal(a->steps[i].skipped, b->steps[i].skipped);
         assert_int_equal(a->steps[i].tokens, b->steps[i].tokens);
         assert_same_number(a->steps[i].seconds, b->steps[i].seconds);
+    }
+    assert_same_string(a->output, b->output);
+    assert_same_string(a->remark, b->remark);
+    assert_int_equal(a->rank_count, b->rank_count);
+    for (int i = 0; i < a->rank_count; i++) {
+        const struct rank_usage *x = &a->ranks[i], *y = &b->ranks[i];
+        assert_same_number(x->resources.max_reserved, y->resources.max_reserved);
+        assert_same_number(x->resources.max_allocated, y->resources.max_allocated);
+        assert_same_number(x->seconds, y->seconds);
+        assert_int_equal(x->printed[0], y->printed[0]);
+        assert_int_equal(x->printed[1], y->printed[1]);
     }
 }
 

@@ -165,7 +165,13 @@ static void test_real_list(void **state)
     assert_int_equal(list->tests[bf4].dependencies[1], df4);
     assert_int_equal(list->tests[simple].dependency_count, 0);
     int distributed = test_list_find(list, "llama/distributed/stp2");
-    assert_int_equal(list->tests[distributed].kind, TEST_NOT_BUILT);
+    assert_int_equal(list->tests[distributed].kind, TEST_DISTRIBUTED);
+    assert_int_equal(list->tests[distributed].ranks, 2);
+    assert_string_equal(list->tests[distributed].reference, "simple");
+    /* dp2_z2 compares with dp2, which has several ranks and compares with df2 */
+    assert_string_equal(list->tests[test_list_find(list, "llama/distributed/dp2_z2")].reference,
+                        "df2");
+    assert_int_equal(list->tests[test_list_find(list, "llama/convert")].kind, TEST_NOT_BUILT);
     int basic = 0;
     for (int i = 0; i < list->test_count; i++)
         basic += list->tests[i].group == GROUP_BASIC;

@@ -1,0 +1,319 @@
+/* lockstep run for several ranks: all of them train, and tensors are put together from what each
+ * has. */
+#include "app/command_run.h"
+#include "app/record.h"
+
+#include "engine/base/memory.h"
+#include "engine/compare/team.h"
+#include "engine/suite/capture.h"
+#include "engine/tensor/safetensors.h"
+
+#include <math.h>
+#include <stdlib.h>
+#include <string.h>
+
+enum { POLL_MILLISECONDS = 100 };
+
+struct ranks_of_run {
+    const struct config *config;
+    const struct config_search *search;
+    struct device *device;
+    const struct app_options *app;
+    const struct command_options *options;
+    struct capture *capture;
+    struct rank_pool *pool; /* NULL: all ranks are in this process */
+};
+
+/* One time that it trains. */
+struct training {
+    struct team *team;
+    struct recorder *recorder; /* or NULL */
+    int *order;                /* tensors of the step, as they came */
+    int count;
+    bool *came; /* [team->tensor_count] */
+};
+
+/* ---- processes ---- */
+
+static bool start_processes(struct ranks_of_run *ranks, struct status *status)
+{
+    const struct rank_launch *launch = &ranks->app->launch;
+    struct rank_pool_options options = {.size = ranks->config->distributed.world_size,
+                                        .launcher = launch->launcher,
+                                        .hostfile = launch->hostfile,
+                                        .timeout = launch->timeout,
+                                        .threads = ranks->app->threads,
+                                        .on_output = capture_take,
+                                        .output_context = ranks->capture};
+    struct status reason = STATUS_NONE;
+    if (launch->in_process || (ranks->pool = rank_pool_create(&options, &reason)))
+        return true;
+    if (reason.code != STATUS_UNSUPPORTED || launch->launcher || launch->hostfile)
+        return status_fail(status, reason.code, "%s", reason.text);
+    app_complain(0, "ranks run inside of one process: %s", reason.text);
+    return true;
+}
+
+struct ranks_of_run *ranks_of_run_start(const struct config *config,
+                                        const struct config_search *search, struct device *device,
+                                        const struct app_options *app,
+                                        const struct command_options *options,
+                                        struct status *status)
+{
+    struct ranks_of_run *ranks = memory_zeroed(1, sizeof(*ranks));
+    struct capture_options capture = {.direct = true, .ranks = config->distributed.world_size};
+    *ranks = (struct ranks_of_run){.config = config,
+                                   .search = search,
+                                   .device = device,
+                                   .app = app,
+                                   .options = options,
+                                   .capture = capture_create(&capture)};
+    if (start_processes(ranks, status))
+        return ranks;
+    ranks_of_run_free(ranks);
+    return NULL;
+}
+
+void ranks_of_run_free(struct ranks_of_run *ranks)
+{
+    if (!ranks)
+        return;
+    rank_pool_free(ranks->pool);
+    capture_free(ranks->capture);
+    free(ranks);
+}
+
+static struct team *create_team(struct ranks_of_run *ranks, struct status *status)
+{
+    struct run_options options = command_run_options(ranks->options);
+    struct team_options team = {
+        .test = ranks->config, .device = ranks->device, .threads = ranks->app->threads};
+    options.plan = PLAN_KEEP; /* tensors are put together at the end of a step */
+    struct world *world = ranks->pool
+                              ? world_create_in_pool(ranks->pool, ranks->config, ranks->search,
+                                                     ranks->device, &options, status)
+                              : world_create(ranks->config, ranks->device, &options, status);
+    return world ? team_create(&team, world, status) : NULL;
+}
+
+/* ---- a step ---- */
+
+static void note_tensors(struct training *training, const struct team_event *event)
+{
+    const struct team *team = training->team;
+    const struct program *program = team->world->ranks[event->rank].run->program;
+    const struct instruction *done = &program->instructions[event->pair.instruction];
+    for (int k = 0; k < done->output_count; k++) {
+        int tensor = team_tensor_of(team, event->rank, done->outputs[k]);
+        if (tensor < 0 || training->came[tensor])
+            continue;
+        training->came[tensor] = true;
+        training->order[training->count++] = tensor;
+    }
+}
+
+static bool fail_standing(const struct team *team, struct status *status)
+{
+    char text[512];
+    for (int rank = 0; rank < team->world->size; rank++)
+        if (team->world->ranks[rank].state == RANK_WAITING)
+            return status_fail(status, STATUS_IO, "%s",
+                               world_waiting_text(team->world, rank, text, sizeof(text)));
+    return status_fail(status, STATUS_INTERNAL, "the ranks stand still");
+}
+
+static bool step_of_ranks(struct training *training, struct status *status)
+{
+    struct team *team = training->team;
+    struct team_event event;
+    bool got;
+    training->count = 0;
+    memset(training->came, 0, (size_t)team->tensor_count * sizeof(*training->came));
+    if (!team_allow_step(team, status))
+        return false;
+    for (;;) {
+        if (!team_next(team, POLL_MILLISECONDS * 1e-3, &event, &got, status))
+            return false;
+        if (got && event.kind == TEAM_FAILED)
+            return status_fail(status, STATUS_IO, "%s", event.text);
+        if (got)
+            note_tensors(training, &event);
+        else if (world_is_quiet(team->world))
+            return true;
+    }
+}
+
+/* ---- what is kept of it ---- */
+
+/* The whole tensor goes to `view`, to be freed with pair_sides_free; false when ranks do not have
+ * all of it. */
+static bool is_whole(struct team *team, int tensor, struct pair_sides *view, struct status *status)
+{
+    int missing = 0;
+    if (!team_view(team, tensor, view, &missing, status))
+        return false;
+    if (missing == 0)
+        return true;
+    pair_sides_free(view);
+    return false;
+}
+
+static bool record(struct training *training, int tensor, struct status *status)
+{
+    const struct team_tensor *of = &training->team->tensors[tensor];
+    struct pair_sides view;
+    if (!is_whole(training->team, tensor, &view, status))
+        return status->code == STATUS_OK;
+    bool ok = recorder_add(training->recorder, of->name, &view.test, status);
+    pair_sides_free(&view);
+    return ok;
+}
+
+static bool record_parameters(struct training *training, struct status *status)
+{
+    for (int i = 0; i < training->team->tensor_count; i++)
+        if (strncmp(training->team->tensors[i].name, "param ", 6) == 0 &&
+            !record(training, i, status))
+            return false;
+    return recorder_finish_init(training->recorder, status);
+}
+
+static bool record_step(struct training *training, struct status *status)
+{
+    struct team *team = training->team;
+    for (int i = 0; i < training->count; i++)
+        if (recorder_wants(training->recorder, team->tensors[training->order[i]].log_point) &&
+            !record(training, training->order[i], status))
+            return false;
+    return recorder_finish_step(training->recorder, team->world->ranks[0].run, status);
+}
+
+static bool has_only_numbers(const struct tensor *tensor)
+{
+    int64_t count = shape_elements(tensor->shape);
+    for (int64_t i = 0; i < count; i++)
+        if (!isfinite(tensor_load(tensor, i)))
+            return false;
+    return true;
+}
+
+/* The failure of a step, with the first tensor that is not finite. */
+static bool fail_step(struct training *training, const struct step_report *step,
+                      struct status *status)
+{
+    const char *what = isfinite(step->loss) ? "gradient norm" : "loss";
+    for (int i = 0; i < training->count; i++) {
+        struct pair_sides view;
+        struct status ignored = STATUS_NONE;
+        if (!is_whole(training->team, training->order[i], &view, &ignored))
+            continue;
+        bool finite = has_only_numbers(&view.test);
+        pair_sides_free(&view);
+        if (!finite)
+            return status_fail(status, STATUS_INTERNAL,
+                               "step %d: the %s is not finite; NaN or infinity appear first in %s",
+                               step->step, what, training->team->tensors[training->order[i]].name);
+    }
+    return status_fail(status, STATUS_INTERNAL, "step %d: the %s is not finite", step->step, what);
+}
+
+static const char *path_of(const struct team *team, int tensor)
+{
+    const struct team_tensor *of = &team->tensors[tensor];
+    int rank = 0;
+    while (of->values[rank] < 0)
+        rank++;
+    return team->world->ranks[rank].run->program->values[of->values[rank]].path;
+}
+
+/* The parameter as it is after the last update; it may be frozen. */
+static bool view_trained(struct team *team, int tensor, struct pair_sides *view,
+                         struct status *status)
+{
+    char *name = memory_format("state %s.updated", path_of(team, tensor));
+    int updated = team_find(team, name);
+    free(name);
+    return is_whole(team, updated >= 0 ? updated : tensor, view, status) ||
+           status_fail(status, STATUS_INTERNAL, "the ranks do not have all of %s",
+                       team->tensors[tensor].name);
+}
+
+static bool save_parameters(struct team *team, const char *path, struct status *status)
+{
+    size_t most = (size_t)team->tensor_count;
+    const char **names = memory_zeroed(most, sizeof(*names));
+    struct tensor *tensors = memory_zeroed(most, sizeof(*tensors));
+    struct pair_sides *views = memory_zeroed(most, sizeof(*views));
+    int count = 0;
+    bool ok = true;
+    for (int i = 0; ok && i < team->tensor_count; i++) {
+        if (strncmp(team->tensors[i].name, "param ", 6) != 0)
+            continue;
+        if (!(ok = view_trained(team, i, &views[count], status)))
+            break;
+        names[count] = path_of(team, i);
+        tensors[count] = views[count].test;
+        count++;
+    }
+    ok = ok && safetensors_write(path, names, tensors, count, NULL, 0, status);
+    for (int i = 0; i < count; i++)
+        pair_sides_free(&views[i]);
+    free(views);
+    free(tensors);
+    free(names);
+    return ok;
+}
+
+/* ---- training ---- */
+
+static bool run_steps(struct training *training, double *seconds, struct status *status)
+{
+    struct team *team = training->team;
+    int steps = team->world->ranks[0].run->steps;
+    for (int step = 0; step < steps; step++) {
+        struct step_report report;
+        if (!step_of_ranks(training, status))
+            return false;
+        if (!world_report(team->world, step, &report))
+            return fail_standing(team, status);
+        if (training->recorder && !record_step(training, status))
+            return false;
+        command_run_print_step(&report, steps);
+        seconds[step] = report.seconds;
+        if (!command_run_is_finite(&report))
+            return fail_step(training, &report, status);
+    }
+    return true;
+}
+
+static bool begin_recording(struct ranks_of_run *ranks, struct training *training,
+                            struct status *status)
+{
+    const struct command_options *options = ranks->options;
+    struct recorder_options what = {options->trace, options->full_tensors, options->log_points,
+                                    options->fault};
+    training->recorder = recorder_create(training->team->world->ranks[0].run, &what, status);
+    return training->recorder && record_parameters(training, status);
+}
+
+bool ranks_of_run_train(struct ranks_of_run *ranks, bool record, double *seconds,
+                        struct status *status)
+{
+    struct training training = {.team = create_team(ranks, status)};
+    bool ok = training.team != NULL;
+    if (ok) {
+        size_t count = (size_t)training.team->tensor_count;
+        training.order = memory_zeroed(count, sizeof(*training.order));
+        training.came = memory_zeroed(count, sizeof(*training.came));
+    }
+    if (ok && record && ranks->options->trace)
+        ok = begin_recording(ranks, &training, status);
+    ok = ok && run_steps(&training, seconds, status);
+    ok = recorder_finish(training.recorder, ok, status);
+    if (ok && record && ranks->options->save_parameters)
+        ok = save_parameters(training.team, ranks->options->save_parameters, status);
+    team_free(training.team);
+    free(training.order);
+    free(training.came);
+    return ok;
+}
