@@ -45,6 +45,8 @@ static void draw_header(struct ui *ui)
     }
     pen_format(&pen, THEME_BAR, " %s%s%s   ", now->run, now->reference[0] ? " ~ " : "",
                now->reference);
+    if (now->ranks > 1)
+        pen_format(&pen, THEME_BAR, "rank %d/%d   ", now->rank, now->ranks);
     bool running = now->state == RUN_RUNNING;
     char state[400], live[32], planned[32], right[200];
     snprintf(state, sizeof(state), " %s%s%s ", state_word(ui), now->stop_reason[0] ? ": " : "",

@@ -52,19 +52,33 @@ bool command_is(const char *line, const char *word, const char **rest)
 /* Commands that move the run, with their short forms: what they say goes to the log. */
 static bool moves_run(const char *line)
 {
-    static const char *const words[] = {"run",          "r",
-                                        "start",        "restart",
-                                        "continue",     "c",
-                                        "step",         "s",
-                                        "next",         "n",
-                                        "stepi",        "si",
-                                        "finish",       "fin",
-                                        "until",        "u",
-                                        "goto",         "file",
-                                        "reverse-step", "reverse-stepi",
-                                        "reverse-next", "reverse-continue",
-                                        "rs",           "rsi",
-                                        "rn",           "rc"};
+    static const char *const words[] = {"run",
+                                        "r",
+                                        "start",
+                                        "restart",
+                                        "continue",
+                                        "c",
+                                        "step",
+                                        "s",
+                                        "next",
+                                        "n",
+                                        "stepi",
+                                        "si",
+                                        "finish",
+                                        "fin",
+                                        "until",
+                                        "u",
+                                        "goto",
+                                        "file",
+                                        "rank",
+                                        "reverse-step",
+                                        "reverse-stepi",
+                                        "reverse-next",
+                                        "reverse-continue",
+                                        "rs",
+                                        "rsi",
+                                        "rn",
+                                        "rc"};
     for (int i = 0; i < ARRAY_LENGTH(words); i++)
         if (command_is(line, words[i], NULL))
             return true;

@@ -290,8 +290,11 @@ static bool act_on_ranks(struct ui *ui, struct ranks_view *view, const char *com
     return true;
 }
 
+/* Its output is shown, and it becomes the one that commands are about. */
 static void open_rank(struct ui *ui, struct ranks_view *view)
 {
+    if (ui->snapshot && ui->snapshot->ranks > 1 && ui->snapshot->rank != view->selected)
+        ui_post(ui, "rank %d", view->selected);
     view->mode = RANKS_ONE;
     view->in_output = true;
     view->stay = false;
@@ -427,10 +430,11 @@ const struct view_operations view_ranks = {
     .title = "Ranks",
     .help =
         "Every rank: where it stands, what it waits for and for whom, its memory; below it what "
-        "they print (| standard output, ! standard error). Space goes between the two, Enter shows "
-        "one rank's output, i shows all merged, beside each other, or one; o chooses streams, T "
-        "shows times, F follows the newest line. / finds, & shows only lines with a text or "
-        "/expression/; :ranks only 0-3,7 shows some ranks.",
+        "they print (| standard output, ! standard error). Space goes between the two, Enter "
+        "selects a rank, for all views (as { and } do), and shows its output; i shows all merged, "
+        "beside each other, or one; o chooses streams, T shows times, F follows the newest line. "
+        "/ finds, & shows only lines with a text or /expression/; :ranks only 0-3,7 shows some "
+        "ranks.",
     .hints = hints,
     .create = create,
     .destroy = destroy,

@@ -375,9 +375,14 @@ bool pair_graft(struct pair *pair, int value, struct status *status)
 {
     if (!put_and_judge(pair, value, status))
         return false;
+    pair_graft_later(pair, value);
+    return true;
+}
+
+void pair_graft_later(struct pair *pair, int value)
+{
     struct graft graft = {pair->test->step, value};
     ARRAY_PUSH(pair->grafts, pair->graft_count, pair->graft_capacity, graft);
-    return true;
 }
 
 /* Both runs keep every value when their plans fit the limit together. */

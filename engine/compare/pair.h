@@ -120,6 +120,8 @@ void pair_sides_free(struct pair_sides *sides);
 /* Puts the reference's tensor into the test's value (which must be at hand), judges it again, and
  * remembers it. */
 bool pair_graft(struct pair *pair, int value, struct status *status);
+/* Only remembers it: it is put in when the value is computed (again) in the current step. */
+void pair_graft_later(struct pair *pair, int value);
 
 /* At most one observer; NULL ends it. */
 void pair_observe(struct pair *pair, pair_observer *observer, void *context);

@@ -103,6 +103,12 @@ int team_tensor_of(const struct team *team, int rank, int value);
 /* The rank that holds an element, and its flat index there: the lowest such rank; -1 if none. */
 int team_locate(const struct team *team, int tensor, int64_t global_index, int64_t *local_index);
 
+/* Puts the reference's part into a value of `rank`, and into that of all ranks that hold the same
+ * part, or with `whole` any part of the tensor; remembers it for whenever the ranks come there
+ * again. Counts the ranks in *parts. What was computed from it since is as it was: go back. */
+bool team_graft(struct team *team, int rank, int value, bool whole, int *parts,
+                struct status *status);
+
 /* Adds the tensor as it was judged, as one result. */
 void team_log(struct team *team, int tensor, const char *step, struct comparison_log *log);
 /* Log points of the reference that no rank computed, or not all of; and of ranks that the reference

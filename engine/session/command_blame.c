@@ -372,6 +372,25 @@ static int pick_graft(struct debugger *debugger, const char *arguments, struct s
     return value;
 }
 
+/* Every rank's part, or with one rank selected its part and what others hold of the same. The step
+ * runs again from its start, since ranks come to the place at different times. */
+static bool graft_ranks(struct debugger *debugger, int value, const char *name,
+                        struct status *status)
+{
+    struct team *team = debugger->target->team;
+    int64_t here = debugger_position(debugger);
+    int64_t start = (int64_t)team->step * debugger_program(debugger)->instruction_count;
+    int parts = 0;
+    if (!team_graft(team, debugger->rank, value, debugger->all_ranks, &parts, status) ||
+        !travel(debugger, start, here, status) || !travel(debugger, here, here, status))
+        return false;
+    say(debugger, "%s is now the reference's on %d rank%s; what follows it was computed again.\n",
+        name, parts, parts == 1 ? "" : "s");
+    say(debugger, "next: continue\n");
+    debugger_publish(debugger);
+    return true;
+}
+
 /* As if the tensor had been right when it was written: what was computed from it since is computed
  * again. */
 bool command_graft(struct debugger *debugger, const char *arguments, struct status *status)
@@ -387,6 +406,8 @@ bool command_graft(struct debugger *debugger, const char *arguments, struct stat
     if (producer < 0 || producer >= run_next(pair->test))
         return status_fail(status, STATUS_INVALID, "%s was not written in this step yet: until %s",
                            name, name);
+    if (debugger->target->team)
+        return graft_ranks(debugger, value, name, status);
     int64_t here = debugger_position(debugger);
     int64_t there = (int64_t)pair->test->step * program->instruction_count + producer + 1;
     if (there < here && !travel(debugger, there, here, status))

@@ -2,6 +2,7 @@
  * the same bits. */
 #include "engine/session/commands.h"
 #include "engine/session/motion.h"
+#include "engine/session/ranks_motion.h"
 
 #include <string.h>
 
@@ -26,17 +27,18 @@ static bool go(struct debugger *debugger, int64_t position, const char *reason,
     return true;
 }
 
-static bool at_beginning(struct debugger *debugger, struct status *status)
+static bool can_go_back(struct debugger *debugger, struct status *status)
 {
-    return debugger_position(debugger) > 0 ||
-           status_fail(status, STATUS_INVALID,
-                       "this is the beginning of the run: nothing lies before it");
+    return ranks_can_move(debugger, status) &&
+           (debugger_position(debugger) > 0 ||
+            status_fail(status, STATUS_INVALID,
+                        "this is the beginning of the run: nothing lies before it"));
 }
 
 bool command_reverse_stepi(struct debugger *debugger, const char *arguments, struct status *status)
 {
     int count;
-    if (!argument_count(arguments, 1, &count, status) || !at_beginning(debugger, status))
+    if (!argument_count(arguments, 1, &count, status) || !can_go_back(debugger, status))
         return false;
     int64_t position = debugger_position(debugger) - count;
     return go(debugger, position > 0 ? position : 0, "went back", status);
@@ -46,7 +48,7 @@ static bool back_by_groups(struct debugger *debugger, const char *arguments, enu
                            struct status *status)
 {
     int count;
-    if (!argument_count(arguments, 1, &count, status) || !at_beginning(debugger, status))
+    if (!argument_count(arguments, 1, &count, status) || !can_go_back(debugger, status))
         return false;
     int64_t position = debugger_position(debugger);
     for (int i = 0; i < count && position > 0; i++)
@@ -66,8 +68,8 @@ bool command_reverse_next(struct debugger *debugger, const char *arguments, stru
 
 /* Runs one step again up to `end`, and gives the last position before it where something would
  * have stopped the run, or -1. */
-static bool last_stop(struct debugger *debugger, int64_t start, int64_t end, int64_t *found,
-                      struct stops *stops, struct status *status)
+static bool find_last_stop(struct debugger *debugger, int64_t start, int64_t end, int64_t *found,
+                           struct stops *stops, struct status *status)
 {
     struct pair *pair = debugger->target->pair;
     struct pair_event event;
@@ -101,6 +103,16 @@ static bool last_stop(struct debugger *debugger, int64_t start, int64_t end, int
     return true;
 }
 
+/* What would stop another rank does not count: the position is one of the selected rank. */
+static bool last_stop(struct debugger *debugger, int64_t start, int64_t end, int64_t *found,
+                      struct stops *stops, struct status *status)
+{
+    debugger->passing = true;
+    bool ok = find_last_stop(debugger, start, end, found, stops, status);
+    debugger->passing = false;
+    return ok;
+}
+
 static void say_stop(struct debugger *debugger, const struct stops *stops)
 {
     char text[400];
@@ -122,7 +134,7 @@ bool command_reverse_continue(struct debugger *debugger, const char *arguments,
 {
     if (*arguments)
         return status_fail(status, STATUS_INVALID, "'reverse-continue' takes no arguments");
-    if (!at_beginning(debugger, status))
+    if (!can_go_back(debugger, status))
         return false;
     int count = debugger_program(debugger)->instruction_count;
     int64_t end = debugger_position(debugger), found = -1;
@@ -186,6 +198,7 @@ static bool position_of(struct debugger *debugger, const char *text, int64_t *po
 bool command_goto(struct debugger *debugger, const char *arguments, struct status *status)
 {
     int64_t position = 0;
-    return position_of(debugger, arguments, &position, status) &&
+    return ranks_can_move(debugger, status) &&
+           position_of(debugger, arguments, &position, status) &&
            go(debugger, position, "place reached", status);
 }

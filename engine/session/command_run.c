@@ -1,6 +1,7 @@
 /* Running forward. */
 #include "engine/session/commands.h"
 #include "engine/session/motion.h"
+#include "engine/session/ranks_motion.h"
 
 static bool no_arguments(const char *arguments, const char *command, struct status *status)
 {
@@ -10,6 +11,8 @@ static bool no_arguments(const char *arguments, const char *command, struct stat
 /* A run that has ended cannot go on. */
 static bool can_move(struct debugger *debugger, struct status *status)
 {
+    if (!ranks_can_move(debugger, status))
+        return false;
     if (debugger->state == RUN_FAILED)
         return status_fail(status, STATUS_INVALID,
                            "an instruction failed: go back (reverse-stepi), or run again");
@@ -22,6 +25,11 @@ static bool can_move(struct debugger *debugger, struct status *status)
 static bool to_beginning(struct debugger *debugger, struct status *status)
 {
     bool arrived;
+    int lost = ranks_lost(debugger);
+    if (lost >= 0) {
+        say(debugger, "Rank %d is lost: the ranks are started again.\n", lost);
+        return load_again(debugger, status);
+    }
     if (debugger->state == RUN_FAILED)
         debugger->state = RUN_STOPPED;
     return motion_go_to(debugger, 0, &arrived, status);

@@ -120,12 +120,15 @@ static void unload(struct debugger *debugger)
     debugger->target = NULL;
 }
 
-bool command_file(struct debugger *debugger, const char *arguments, struct status *status)
+/* With the first `overrides` of them. */
+static bool load(struct debugger *debugger, const char *arguments, int overrides,
+                 struct status *status)
 {
     struct file_arguments parsed;
     if (!parse_file(arguments, &parsed, status) || !open_device(debugger, status))
         return false;
     struct config_search search = debugger_search(debugger);
+    search.override_count = overrides;
     struct target_request request = {.search = &search,
                                      .run = parsed.run,
                                      .against = parsed.against[0] ? parsed.against : NULL,
@@ -144,13 +147,41 @@ bool command_file(struct debugger *debugger, const char *arguments, struct statu
     unload(debugger);
     debugger->target = target;
     ranks_start(debugger);
-    debugger->target_overrides = debugger->override_count;
+    debugger->target_overrides = overrides;
     debugger->last_value = debugger->list_next = -1;
     record_start(&debugger->record, target->pair);
     breakpoints_rebind(&debugger->breakpoints, target->pair->test->program);
     debugger->sink.loaded(debugger->sink.context, words_of_program(target->pair->test->program));
+    char *copy = memory_string(arguments); /* may be `file` itself */
+    free(debugger->file);
+    debugger->file = copy;
+    return true;
+}
+
+bool command_file(struct debugger *debugger, const char *arguments, struct status *status)
+{
+    if (!load(debugger, arguments, debugger->override_count, status)) {
+        if (!debugger->target && debugger->state != RUN_NONE)
+            debugger_set_state(debugger, RUN_NONE, "");
+        return false;
+    }
     say_loaded(debugger);
     say_initial(debugger);
+    debugger_set_state(debugger, RUN_STOPPED, "loaded");
+    return true;
+}
+
+bool load_again(struct debugger *debugger, struct status *status)
+{
+    int rank = debugger->rank;
+    bool all_ranks = debugger->all_ranks;
+    if (!load(debugger, debugger->file, debugger->target_overrides, status)) {
+        if (!debugger->target)
+            debugger_set_state(debugger, RUN_NONE, "");
+        return false;
+    }
+    ranks_select(debugger, rank);
+    debugger->all_ranks = all_ranks;
     debugger_set_state(debugger, RUN_STOPPED, "loaded");
     return true;
 }

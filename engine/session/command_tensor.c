@@ -94,9 +94,7 @@ static bool need_reference(const struct pair_sides *sides, struct status *status
 /* Whether the tensor is put together from several ranks' parts. */
 static bool is_shown_whole(const struct debugger *debugger, int value)
 {
-    const struct team *team = debugger->target->team;
-    int tensor = team && debugger->all_ranks ? team_tensor_of(team, debugger->rank, value) : -1;
-    return tensor >= 0 && team->tensors[tensor].parts > 1;
+    return describe_whole(debugger, value) >= 0;
 }
 
 static void say_part(struct debugger *debugger, int value)
@@ -292,7 +290,24 @@ bool command_hist(struct debugger *debugger, const char *arguments, struct statu
     return true;
 }
 
-static void say_worst(struct debugger *debugger, const struct pair_sides *sides)
+/* " (rank 1 [17,75])": who holds an element of the whole tensor, and where. */
+static void say_holder(struct debugger *debugger, int value, int64_t index)
+{
+    const struct team *team = debugger->target->team;
+    int tensor = describe_whole(debugger, value);
+    char text[120];
+    int64_t local;
+    if (tensor < 0)
+        return;
+    int rank = team_locate(team, tensor, index, &local);
+    if (rank < 0)
+        return;
+    const struct program *program = team->world->ranks[rank].run->program;
+    struct shape shape = program->values[team->tensors[tensor].values[rank]].shape;
+    say(debugger, "  (rank %d %s)", rank, index_text(shape, local, text, sizeof(text)));
+}
+
+static void say_worst(struct debugger *debugger, int value, const struct pair_sides *sides)
 {
     int capacity = debugger->display.worst;
     struct worst_element *worst = memory_zeroed((size_t)capacity + 1, sizeof(*worst));
@@ -300,10 +315,13 @@ static void say_worst(struct debugger *debugger, const struct pair_sides *sides)
     char text[120];
     if (count > 0)
         say(debugger, "    %-14s %14s %14s %12s\n", "worst at", "reference", "test", "difference");
-    for (int i = 0; i < count; i++)
-        say(debugger, "    %-14s %14.6e %14.6e %12.2e\n",
+    for (int i = 0; i < count; i++) {
+        say(debugger, "    %-14s %14.6e %14.6e %12.2e",
             index_text(sides->reference.shape, worst[i].index, text, sizeof(text)),
             worst[i].reference, worst[i].test, worst[i].test - worst[i].reference);
+        say_holder(debugger, value, worst[i].index);
+        say(debugger, "\n");
+    }
     free(worst);
 }
 
@@ -346,7 +364,7 @@ bool command_diff(struct debugger *debugger, const char *arguments, struct statu
     if (ok) {
         describe_value_line(debugger, value);
         say_metrics(debugger, value, &sides);
-        say_worst(debugger, &sides);
+        say_worst(debugger, value, &sides);
     }
     if (ok && pair->results[value].compared && pair->results[value].verdict.failures)
         say(debugger, "next: blame, backtrace, hist, print/diff\n");

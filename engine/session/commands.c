@@ -92,10 +92,12 @@ const struct command command_table[] = {
      COMPLETE_TENSOR, true, false, command_follow},
     {"unfollow", "", "looking", "[NUMBER...]", "follow elements no more (none without a number)",
      "", COMPLETE_NONE, true, false, command_unfollow},
-    {"rank", "", "looking", "[N | all]", "select a rank: what steps and what is shown",
+    {"rank", "", "looking", "[N | next | previous | all]",
+     "select a rank: what steps and what is shown",
      "Steps and places are those of the selected rank; the others follow. With 'all' tensors are\n"
      "shown whole, put together from the ranks' parts; with N as that rank has them. Without an\n"
-     "argument: which is selected. 'info ranks' shows where all of them are.\n",
+     "argument: which is selected. 'info ranks' shows where all of them are; with 'set\n"
+     "scheduler-locking on' the selected one moves alone.\n",
      COMPLETE_NONE, true, false, command_rank},
     {"output", "o", "looking", "[rank N] [stdout|stderr] [COUNT|all] [/EXPRESSION/]",
      "what the ranks print, the newest lines",
@@ -122,8 +124,9 @@ const struct command command_table[] = {
      "folder; without it the variant's own, or the run itself (without the fault).\n",
      COMPLETE_RUN, false, false, command_file},
     {"set", "", "session", "NAME VALUE", "change a setting",
-     "'set config KEY=VALUE' changes the configuration of the next 'file'.\n", COMPLETE_SETTING,
-     false, false, command_set},
+     "'set config KEY=VALUE' changes the configuration of the next 'file'. With 'set\n"
+     "scheduler-locking on' only the selected rank moves; where it needs another one it says so.\n",
+     COMPLETE_SETTING, false, false, command_set},
     {"show", "", "session", "[NAME]", "settings", "", COMPLETE_SETTING, false, false, command_show},
     {"source", "", "session", "FILE", "run the commands of a file",
      "Ends at the first that fails.\n", COMPLETE_FILE, false, false, command_source},

@@ -109,6 +109,9 @@ bool command_blame(struct debugger *debugger, const char *arguments, struct stat
 bool command_graft(struct debugger *debugger, const char *arguments, struct status *status);
 /* command_session.c */
 bool command_file(struct debugger *debugger, const char *arguments, struct status *status);
+/* Loads what is loaded once more, as it was loaded, when ranks of it were lost; breakpoints and the
+ * selected rank stay. Nothing is loaded afterwards when it fails. */
+bool load_again(struct debugger *debugger, struct status *status);
 bool command_set(struct debugger *debugger, const char *arguments, struct status *status);
 bool command_show(struct debugger *debugger, const char *arguments, struct status *status);
 extern const char *const setting_names[];

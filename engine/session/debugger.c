@@ -53,6 +53,7 @@ void debugger_free(struct debugger *debugger)
     free(debugger->device_name);
     free(debugger->stop_reason);
     free(debugger->repeat);
+    free(debugger->file);
     text_free(&debugger->output);
     free(debugger);
 }
@@ -188,6 +189,7 @@ static bool execute(struct debugger *debugger, const char *line, struct status *
 
 bool debugger_execute(struct debugger *debugger, const char *line, struct status *status)
 {
+    ranks_look(debugger);
     while (isspace((unsigned char)*line))
         line++;
     if (*line == '#')

@@ -38,6 +38,7 @@ struct debugger {
     struct rank_pool *pool; /* started by the first run of several ranks; NULL without */
     struct target *target;  /* NULL before `file` */
     int target_overrides;   /* how many of the overrides it was loaded with */
+    char *file;             /* arguments of the `file` that loaded it */
     struct record record;
     struct breakpoints breakpoints;
     bool stop_on_divergence, stop_on_not_finite;
@@ -46,6 +47,8 @@ struct debugger {
     struct rank_seat *seats; /* [ranks]; NULL with one rank */
     bool all_ranks;          /* tensors are shown whole, put together from all ranks */
     bool locked;             /* only the selected rank moves */
+    bool must_wait;          /* why it stopped: a locked rank waits for others */
+    bool passing;            /* on the way to a place: nothing stops the run for another rank */
     /* where it stands */
     enum run_state state;
     char *stop_reason;

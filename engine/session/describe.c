@@ -114,9 +114,8 @@ static void describe_worst(const struct pair_result *result, struct text *text)
                 measure->number <= measure->limit ? "<=" : ">", measure->limit);
 }
 
-void describe_result(const struct pair *pair, int value, struct text *text)
+static void describe_outcome(const struct pair_result *result, struct text *text)
 {
-    const struct pair_result *result = &pair->results[value];
     const struct metrics *metrics = &result->metrics;
     if (!result->compared) {
         text_add(text, "not compared");
@@ -137,6 +136,34 @@ void describe_result(const struct pair *pair, int value, struct text *text)
         text_format(text, " (%" PRId64 " samples)", metrics->count);
 }
 
+void describe_result(const struct pair *pair, int value, struct text *text)
+{
+    describe_outcome(&pair->results[value], text);
+}
+
+int describe_whole(const struct debugger *debugger, int value)
+{
+    const struct team *team = debugger->target->team;
+    int tensor = team && debugger->all_ranks ? team_tensor_of(team, debugger->rank, value) : -1;
+    return tensor >= 0 && team->tensors[tensor].parts > 1 ? tensor : -1;
+}
+
+/* How the tensor compares as it is shown: as a whole only when all of its parts have come. */
+static struct pair_result outcome_of(const struct debugger *debugger, int value)
+{
+    int whole = describe_whole(debugger, value);
+    const struct pair_result *own = &debugger->target->pair->results[value];
+    const struct team_tensor *tensor = whole >= 0 ? &debugger->target->team->tensors[whole] : NULL;
+    if (!tensor || !tensor->compared || !tensor->limits)
+        return *own;
+    struct pair_result result = *own;
+    result.compared = true;
+    result.metrics = tensor->metrics;
+    result.verdict = tensor->verdict;
+    result.limits = tensor->limits;
+    return result;
+}
+
 void describe_value_line(struct debugger *debugger, int value)
 {
     const struct pair *pair = debugger->target->pair;
@@ -144,12 +171,15 @@ void describe_value_line(struct debugger *debugger, int value)
     const struct value *of = &program->values[value];
     char name[256], shape[80];
     struct text text = {0};
-    describe_result(pair, value, &text);
-    const char *state = !pair->results[value].compared          ? ""
-                        : pair->results[value].verdict.failures ? "   DIVERGED"
-                                                                : "   within limits";
+    int whole = describe_whole(debugger, value);
+    struct pair_result result = outcome_of(debugger, value);
+    describe_outcome(&result, &text);
+    const char *state = !result.compared          ? ""
+                        : result.verdict.failures ? "   DIVERGED"
+                                                  : "   within limits";
+    struct shape shown = whole >= 0 ? debugger->target->team->tensors[whole].global : of->shape;
     say(debugger, "    %s  %s %s   %s%s\n", program_value_text(program, value, name, sizeof(name)),
-        dtype_name(of->dtype), shape_text(of->shape, shape), text.data, state);
+        dtype_name(of->dtype), shape_text(shown, shape), text.data, state);
     text_free(&text);
 }
 

@@ -13,6 +13,10 @@ void describe_instruction(struct debugger *debugger, int index, enum listed list
 /* "    gradient a.b  f32 [2,3]   rms/scale 3.3e-01 > 3.0e-03   DIVERGED" */
 void describe_value_line(struct debugger *debugger, int value);
 
+/* The tensor of the team that a value is shown as, put together from the parts of several ranks;
+ * -1 when it is shown as the selected rank has it. */
+int describe_whole(const struct debugger *debugger, int value);
+
 /* '=', 'x' or '-' for the comparison of a value in the current step. */
 char describe_mark(const struct pair *pair, int value);
 

@@ -3,6 +3,7 @@
 #include "engine/base/memory.h"
 #include "engine/session/debugger.h"
 #include "engine/session/pictures.h"
+#include "engine/session/ranks_motion.h"
 
 #include <stdlib.h>
 
@@ -38,6 +39,7 @@ static void idle(void *state)
     struct debugger *debugger = ((struct holder *)state)->debugger;
     if (debugger->pool)
         rank_pool_poll(debugger->pool, 0);
+    ranks_look(debugger);
 }
 
 static void end(void *state)

@@ -211,11 +211,11 @@ static void show_end_of_run(struct debugger *debugger)
     }
 }
 
-static const char *first_reason(const struct stops *stops)
+static const char *first_reason(const struct stops *stops, bool must_wait)
 {
     return stops->diverged >= 0     ? "divergence"
            : stops->not_finite >= 0 ? "NaN or infinity"
-           : stops->interrupted     ? "interrupted"
+           : stops->interrupted     ? (must_wait ? "waits for other ranks" : "interrupted")
            : stops->ended           ? "the run has ended"
            : stops->until           ? "place reached"
                                     : "step done";
@@ -230,7 +230,7 @@ static void show_stop(struct debugger *debugger, const struct stops *stops,
                                          : stops->value;
     show_end_of_step(debugger);
     show_breakpoints(debugger, stops, &reason);
-    if (stops->interrupted)
+    if (stops->interrupted && !debugger->must_wait)
         say(debugger, "Interrupted.\n");
     if (value >= 0) {
         debugger->last_value = value;
@@ -249,7 +249,7 @@ static void show_stop(struct debugger *debugger, const struct stops *stops,
         say(debugger, "next: backtrace, stats, check, reverse-step\n");
     if (reason.length == 0 || stops->diverged >= 0 || stops->not_finite >= 0) {
         text_clear(&reason);
-        text_add(&reason, first_reason(stops));
+        text_add(&reason, first_reason(stops, debugger->must_wait));
     }
     debugger->list_next = -1;
     debugger_flush(debugger);
@@ -287,6 +287,7 @@ bool motion_run(struct debugger *debugger, const struct motion *motion, struct s
     int rank = debugger->rank; /* another one may be selected on the way: all stop for it */
     stops_clear(&stops);
     debugger->last_value = -1;
+    debugger->must_wait = false;
     debugger_set_state(debugger, RUN_RUNNING, "");
     debugger_emit(debugger, EVENT_RUNNING, NULL);
     debugger->target->pair->watch_not_finite = debugger->stop_on_not_finite;
@@ -358,13 +359,15 @@ static bool go_back(struct debugger *debugger, int step, bool *arrived, struct s
     return true;
 }
 
-bool motion_go_to(struct debugger *debugger, int64_t position, bool *arrived, struct status *status)
+static bool travel(struct debugger *debugger, int64_t position, bool *arrived,
+                   struct status *status)
 {
     struct pair *pair = debugger->target->pair;
     int count = debugger_program(debugger)->instruction_count;
     bool back = position < debugger_position(debugger);
     int step = (int)(position / count);
     *arrived = true;
+    debugger->must_wait = false;
     if (step >= pair->test->steps) /* the end of the run */
         step--;
     if (back && !go_back(debugger, step, arrived, status))
@@ -377,9 +380,18 @@ bool motion_go_to(struct debugger *debugger, int64_t position, bool *arrived, st
         *arrived = !interrupted;
         debugger_publish_sometimes(debugger);
     }
-    if (!*arrived)
+    if (!*arrived && !debugger->must_wait)
         say(debugger, "Interrupted on the way.\n");
     if (back)
         forget(debugger);
     return true;
+}
+
+bool motion_go_to(struct debugger *debugger, int64_t position, bool *arrived, struct status *status)
+{
+    bool before = debugger->passing;
+    debugger->passing = true;
+    bool ok = travel(debugger, position, arrived, status);
+    debugger->passing = before;
+    return ok;
 }

@@ -136,6 +136,8 @@ static bool stops_all(struct debugger *debugger, int rank, const struct pair_eve
     const struct run *run = pair->test;
     const struct breakpoints *bound = &debugger->seats[rank].breakpoints;
     int value;
+    if (debugger->passing)
+        return false;
     if (debugger->stop_on_divergence && event->failed >= 0)
         return true;
     if (debugger->stop_on_not_finite && event->not_finite >= 0)
@@ -154,6 +156,8 @@ static void tell_desynchronised(struct debugger *debugger, struct team_event *ev
 {
     const struct team *team = team_of(debugger);
     const struct team_tensor *tensor = &team->tensors[event->desynchronised];
+    if (debugger->passing)
+        return;
     say(debugger, "%s differs between ranks %d and %d, which hold the same\n", tensor->name,
         event->against, event->rank);
     if (debugger->stop_on_divergence && event->pair.failed < 0)
@@ -230,7 +234,7 @@ static bool unblock(struct debugger *debugger, bool *interrupted, struct status 
         return status_fail(status, STATUS_IO, "%s; nobody can move", text);
     say(debugger, "%s\nOnly rank %d may move: 'set scheduler-locking off' lets the others come.\n",
         text, debugger->rank);
-    *interrupted = true;
+    *interrupted = debugger->must_wait = true;
     return true;
 }
 
@@ -247,6 +251,30 @@ static void hold_all(struct debugger *debugger)
         world_hold(team_of(debugger)->world, rank);
 }
 
+/* What the ranks that are left do until they stand still, so that they are shown where they are. A
+ * loss is told once: nothing that follows from it. */
+static void come_to_rest(struct debugger *debugger)
+{
+    struct team *team = team_of(debugger);
+    struct team_event event;
+    struct status ignored = STATUS_NONE;
+    bool got = true;
+    hold_all(debugger);
+    for (int patience = 50; patience > 0 && (got || !world_is_quiet(team->world)); patience--) {
+        if (!team_next(team, poll_seconds, &event, &got, &ignored))
+            return;
+        if (got && event.kind == TEAM_DONE)
+            note(debugger, &event);
+    }
+}
+
+static bool fail(struct debugger *debugger, const struct team_event *event, struct status *status)
+{
+    come_to_rest(debugger);
+    ranks_say_last_lines(debugger, event->rank);
+    return status_fail(status, STATUS_IO, "%s", event->text);
+}
+
 /* Waits for the next thing that happens to any rank. */
 static bool take(struct debugger *debugger, struct team_event *event, bool *got, bool *interrupted,
                  struct status *status)
@@ -257,10 +285,11 @@ static bool take(struct debugger *debugger, struct team_event *event, bool *got,
         hold_all(debugger);
         return true;
     }
-    if (!team_next(team_of(debugger), poll_seconds, event, got, status))
+    double seconds = world_is_quiet(team_of(debugger)->world) ? 0 : poll_seconds;
+    if (!team_next(team_of(debugger), seconds, event, got, status))
         return false;
     if (*got && event->kind == TEAM_FAILED)
-        return status_fail(status, STATUS_IO, "%s", event->text);
+        return fail(debugger, event, status);
     if (*got && event->desynchronised >= 0)
         tell_desynchronised(debugger, event);
     if (*got)
@@ -309,6 +338,8 @@ static bool let_others_follow(struct debugger *debugger, struct pair_event *even
                               struct status *status)
 {
     bool moved = !debugger->locked, stopped = false;
+    if (moved && !settle(debugger, event, &stopped, status)) /* some may be on the way */
+        return false;
     while (moved && !stopped) {
         moved = false;
         for (int rank = 0; rank < ranks_count(debugger); rank++) {

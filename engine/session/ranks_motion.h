@@ -32,4 +32,15 @@ bool ranks_run_one(struct debugger *debugger, struct pair_event *event, bool *in
 /* Takes all ranks to the start of a step. */
 bool ranks_go_to_step(struct debugger *debugger, int step, struct status *status);
 
+/* ---- ranks_watch.c ---- */
+
+/* The first rank that is lost (its process ended, or does not answer), or -1. */
+int ranks_lost(const struct debugger *debugger);
+/* Fails with what to do when a rank is lost. */
+bool ranks_can_move(const struct debugger *debugger, struct status *status);
+/* Says the newest lines that a rank printed, if there are any. */
+void ranks_say_last_lines(struct debugger *debugger, int rank);
+/* While nobody moves: whether a process has ended. Tells it, and the run has failed. Cheap. */
+void ranks_look(struct debugger *debugger);
+
 #endif

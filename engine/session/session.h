@@ -91,6 +91,7 @@ struct snapshot {
     int next, instructions; /* program counter; instructions of a step */
     char *place;            /* "step 1, backward, micro-batch 2/4, decoder.1.mlp.layer_2" */
     char *stop_reason;
+    int rank, ranks; /* the selected one, of how many; 0 of 1 for a run of one rank */
     int breakpoints;
     int compared, failed;                /* tensors so far */
     int64_t memory_live, memory_planned; /* bytes */

@@ -2,6 +2,7 @@
 
 #include "engine/base/memory.h"
 #include "engine/session/debugger.h"
+#include "engine/session/ranks_motion.h"
 
 #include <stdatomic.h>
 #include <stdio.h>
@@ -57,6 +58,8 @@ struct snapshot *snapshot_create(const struct debugger *debugger)
         memory_string(target && target->reference_name ? target->reference_name : "");
     snapshot->stop_reason = memory_string(debugger->stop_reason ? debugger->stop_reason : "");
     snapshot->place = target ? place_text(debugger) : memory_string("");
+    snapshot->rank = target ? debugger->rank : 0;
+    snapshot->ranks = target ? ranks_count(debugger) : 0;
     snapshot->breakpoints = debugger->breakpoints.count;
     if (target)
         fill_run(debugger, snapshot);

@@ -1,0 +1,82 @@
+/* Ranks that are lost: noticed also while nobody moves, told with what they printed last. */
+#include "engine/session/ranks_motion.h"
+
+#include "engine/compare/team.h"
+#include "engine/session/output.h"
+
+#include <string.h>
+
+enum { LAST_LINES = 5 };
+
+int ranks_lost(const struct debugger *debugger)
+{
+    const struct team *team = debugger->target ? debugger->target->team : NULL;
+    for (int rank = 0; team && rank < team->world->size; rank++)
+        if (team->world->ranks[rank].state == RANK_LOST)
+            return rank;
+    return -1;
+}
+
+bool ranks_can_move(const struct debugger *debugger, struct status *status)
+{
+    int lost = ranks_lost(debugger);
+    return lost < 0 ||
+           status_fail(status, STATUS_INVALID,
+                       "rank %d is lost: what was computed can be looked at; 'run' or 'start' "
+                       "starts the ranks again",
+                       lost);
+}
+
+void ranks_say_last_lines(struct debugger *debugger, int rank)
+{
+    struct output_query query = {.anchor = OUTPUT_NEWEST, .before = LAST_LINES, .after = 2};
+    struct output_page page = {0};
+    struct status ignored = STATUS_NONE;
+    query.filter.ranges[0] = (struct rank_range){rank, rank};
+    query.filter.range_count = 1;
+    if (!debugger->sink.output ||
+        !rank_output_fetch(debugger->sink.output, &query, &page, &ignored))
+        return;
+    if (page.count > 0)
+        say(debugger, "rank %d printed last:\n", rank);
+    for (int i = 0; i < page.count; i++)
+        say(debugger, "    %s %s%s\n", page.lines[i].stream == RANK_STDERR ? "!" : "|",
+            page.lines[i].text, page.lines[i].cut ? " ..." : "");
+    output_page_free(&page);
+}
+
+/* Whether a process has ended that its world still believes in. */
+static bool any_has_ended(const struct debugger *debugger)
+{
+    const struct world *world = debugger->target->team->world;
+    struct rank_process_state process;
+    for (int rank = 0; rank < world->size; rank++) {
+        rank_pool_describe(debugger->pool, rank, &process);
+        enum rank_state state = world->ranks[rank].state;
+        if (process.ended && state != RANK_LOST && state != RANK_FAILED)
+            return true;
+    }
+    return false;
+}
+
+void ranks_look(struct debugger *debugger)
+{
+    struct team_event event = {.kind = TEAM_DONE};
+    struct status status = STATUS_NONE;
+    bool got = true;
+    if (!debugger->pool || !debugger->target || !debugger->target->team)
+        return;
+    rank_pool_poll(debugger->pool, 0);
+    if (!any_has_ended(debugger)) /* whatever else has happened is for who moves them */
+        return;
+    while (got && event.kind != TEAM_FAILED)
+        if (!team_next(debugger->target->team, 0, &event, &got, &status))
+            return;
+    if (!got)
+        return;
+    ranks_say_last_lines(debugger, event.rank);
+    say(debugger, "%s\n", event.text);
+    debugger_flush(debugger);
+    debugger_set_state(debugger, RUN_FAILED, event.text);
+    debugger_emit(debugger, EVENT_STOPPED, "a rank was lost");
+}
