@@ -44,6 +44,15 @@ static uint32_t short_hash(const char *text)
     return (uint32_t)(hash ^ hash >> 32);
 }
 
+void safetensors_large_pages(void *memory, size_t size)
+{
+    const uintptr_t page = (uintptr_t)2 << 20;
+    uintptr_t first = ((uintptr_t)memory + page - 1) & ~(page - 1);
+    uintptr_t last = ((uintptr_t)memory + size) & ~(page - 1);
+    if (first < last)
+        madvise((void *)first, last - first, MADV_HUGEPAGE);
+}
+
 int string_index_build(struct string_index *index, struct string_array strings)
 {
     size_t size = 16;
@@ -53,6 +62,7 @@ int string_index_build(struct string_index *index, struct string_array strings)
     if (!index->slots)
         return -2;
     index->mask = size - 1;
+    safetensors_large_pages(index->slots, size * sizeof *index->slots);
     /* In groups: the slots of a large table are rarely in a cache, so that all of a group are asked
      * for before the first is needed. */
     enum { GROUP = 16 };
@@ -109,16 +119,28 @@ static size_t tensor_bytes(const struct tensor *tensor)
     return (size_t)shape_elements(tensor->shape) * dtype_size(tensor->dtype);
 }
 
+/* Whether each tensor begins where the one before it in the header ends: then they are in the order
+ * of compare_entries(), and nothing else is wrong. */
+static bool is_seamless(const struct safetensors *file, uint64_t data_size)
+{
+    uint64_t end = 0;
+    for (int i = 0; i < file->count; i++) {
+        if ((uintptr_t)file->entries[i].tensor.data != end)
+            return false;
+        end += tensor_bytes(&file->entries[i].tensor);
+    }
+    return end == data_size;
+}
+
 /* The format wants every byte of the data to belong to exactly one tensor. */
 static bool check_layout(struct safetensors *file, uint64_t data_size, struct status *status)
 {
-    bool sorted = true;
     char name[128], before[128];
-    for (int i = 1; i < file->count && sorted; i++)
-        sorted = compare_entries(&file->entries[i - 1], &file->entries[i]) < 0;
-    if (!sorted)
-        qsort(file->entries, (size_t)file->count, sizeof *file->entries, compare_entries);
     uint64_t end = 0;
+    if (is_seamless(file, data_size))
+        return true;
+    if (file->count)
+        qsort(file->entries, (size_t)file->count, sizeof *file->entries, compare_entries);
     for (int i = 0; i < file->count; i++) {
         const struct safetensors_entry *entry = &file->entries[i];
         uint64_t begin = (uintptr_t)entry->tensor.data;
@@ -170,31 +192,36 @@ static bool build_indices(struct safetensors *file, struct status *status)
                                     file->path, file->count);
 }
 
+static bool is_aligned(const struct tensor *tensor)
+{
+    return (uintptr_t)tensor->data % dtype_size(tensor->dtype) == 0 || tensor_bytes(tensor) == 0;
+}
+
+static size_t padded_bytes(const struct tensor *tensor)
+{
+    return (tensor_bytes(tensor) + 7) & ~(size_t)7;
+}
+
 /* Turns offsets into addresses. Data that are not aligned for their type (which the format allows,
  * and C does not) are copied once; writers of today align, so this is rare. */
 static bool place_data(struct safetensors *file, const char *data, struct status *status)
 {
     struct safetensors_index *index = file->index;
     size_t copied = 0, used = 0;
-    for (int pass = 0; pass < 2; pass++) {
-        for (int i = 0; i < file->count; i++) {
-            struct tensor *tensor = &file->entries[i].tensor;
-            const char *source = data + (uintptr_t)tensor->data;
-            size_t bytes = tensor_bytes(tensor), padded = (bytes + 7) & ~(size_t)7;
-            bool aligned = (uintptr_t)source % dtype_size(tensor->dtype) == 0 || bytes == 0;
-            if (pass == 0) {
-                copied += aligned ? 0 : padded;
-            } else if (aligned) {
-                tensor->data = (void *)(uintptr_t)source;
-            } else {
-                tensor->data = memcpy((char *)index->copies + used, source, bytes);
-                used += padded;
-            }
-        }
-        if (pass == 0 && copied && !(index->copies = memory_try(copied, 1)))
-            return status_fail(status, STATUS_MEMORY,
-                               "%s: no memory to align %zu bytes of tensor data", file->path,
-                               copied);
+    for (int i = 0; i < file->count; i++) {
+        struct tensor *tensor = &file->entries[i].tensor;
+        tensor->data = (void *)(uintptr_t)(data + (uintptr_t)tensor->data);
+        copied += is_aligned(tensor) ? 0 : padded_bytes(tensor);
+    }
+    if (copied && !(index->copies = memory_try(copied, 1)))
+        return status_fail(status, STATUS_MEMORY, "%s: no memory to align %zu bytes of tensor data",
+                           file->path, copied);
+    for (int i = 0; i < file->count && used < copied; i++) {
+        struct tensor *tensor = &file->entries[i].tensor;
+        if (is_aligned(tensor))
+            continue;
+        tensor->data = memcpy((char *)index->copies + used, tensor->data, tensor_bytes(tensor));
+        used += padded_bytes(tensor);
     }
     return true;
 }
@@ -227,10 +254,11 @@ static bool parse_into(struct safetensors *file, const void *bytes, size_t size,
     /* Unescaping never makes a string longer, and the closing quote pays for the final zero.
      * One byte more keeps the size above 0. Memory that stays untouched costs nothing. */
     index->strings = memory_try((size_t)length + 1, 1);
-    index->header_end = (const char *)bytes + 8 + length;
     if (!index->strings)
         return status_fail(status, STATUS_MEMORY, "%s: no memory for a header of %llu bytes",
                            file->path, (unsigned long long)length);
+    safetensors_large_pages(index->strings, (size_t)length);
+    index->header_end = (const char *)bytes + 8 + length;
     uint64_t data_size = size - 8 - length;
     if (!safetensors_parse_header(file, (const char *)bytes + 8, (size_t)length, data_size,
                                   index->strings, status))

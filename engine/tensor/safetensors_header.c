@@ -16,7 +16,10 @@ struct header_parser {
     uint64_t data_size;
     const char *forgotten; /* pages of the mapped header before this were given back */
     int capacity, metadata_capacity;
-    int shared; /* tensors whose names are keys of the metadata */
+    int shared;     /* tensors whose names are keys of the metadata */
+    char usual[40]; /* how the description of the tensor before began */
+    size_t usual_length;
+    enum dtype usual_dtype;
     struct status *status;
 };
 
@@ -276,6 +279,30 @@ static bool take_number(const char **at, const char *end, uint64_t *number)
     return *at > from && *at - from <= LONGEST && (*from != '0' || *at - from == 1) && *at < end;
 }
 
+/* {"dtype":"F32","shape":[ is mostly what it was for the tensor before, so that text is kept. */
+static bool take_usual_dtype(struct header_parser *parser, const char **at, enum dtype *dtype)
+{
+    const char *from = *at, *end = parser->end;
+    char label[8];
+    size_t length = 0;
+    *dtype = parser->usual_dtype;
+    if (parser->usual_length && take_text(at, end, parser->usual, parser->usual_length))
+        return true;
+    if (!TAKE(at, end, "{\"dtype\":\""))
+        return false;
+    while (*at < end && length < sizeof label && **at != '"')
+        label[length++] = *(*at)++;
+    if (length == sizeof label || !TAKE(at, end, "\",\"shape\":["))
+        return false;
+    label[length] = '\0';
+    if (!dtype_find(label, dtype) || strcmp(label, dtype_label(*dtype)) != 0)
+        return false;
+    parser->usual_length = (size_t)(*at - from);
+    memcpy(parser->usual, from, parser->usual_length);
+    parser->usual_dtype = *dtype;
+    return true;
+}
+
 /* A description as nearly all writers write it: without blanks, and in this order. False, and
  * nothing taken, for any other, right or wrong. */
 static bool take_usual_entry(struct header_parser *parser, struct tensor *tensor,
@@ -283,15 +310,9 @@ static bool take_usual_entry(struct header_parser *parser, struct tensor *tensor
 {
     const char *at = parser->at, *end = parser->end;
     struct shape shape = {0};
-    char label[8];
-    size_t length = 0;
-    if (!TAKE(&at, end, "{\"dtype\":\""))
+    enum dtype dtype;
+    if (!take_usual_dtype(parser, &at, &dtype))
         return false;
-    while (at < end && length < sizeof label && *at != '"')
-        label[length++] = *at++;
-    if (length == sizeof label || !TAKE(&at, end, "\",\"shape\":["))
-        return false;
-    label[length] = '\0';
     for (bool more = true; more; more = TAKE(&at, end, ",")) {
         uint64_t size;
         if (shape.rank == TENSOR_MAX_RANK || !take_number(&at, end, &size))
@@ -299,9 +320,9 @@ static bool take_usual_entry(struct header_parser *parser, struct tensor *tensor
         shape.dims[shape.rank++] = (int64_t)size;
     }
     if (!TAKE(&at, end, "],\"data_offsets\":[") || !take_number(&at, end, &fields->begin) ||
-        !TAKE(&at, end, ",") || !take_number(&at, end, &fields->end) || !TAKE(&at, end, "]}") ||
-        !dtype_find(label, &tensor->dtype) || strcmp(label, dtype_label(tensor->dtype)) != 0)
+        !TAKE(&at, end, ",") || !take_number(&at, end, &fields->end) || !TAKE(&at, end, "]}"))
         return false;
+    tensor->dtype = dtype;
     fields->has_dtype = fields->has_shape = fields->has_offsets = true;
     tensor->shape = shape;
     parser->at = at;
@@ -403,11 +424,22 @@ static char *take_shared_key(struct header_parser *parser)
     return key;
 }
 
+/* Room for one more entry. A trace has about as many as metadata: then all at once. */
+static struct safetensors_entry *reserve_entries(struct header_parser *parser)
+{
+    struct safetensors *file = parser->file;
+    size_t size = sizeof *file->entries, expected = (size_t)file->metadata_count + 1;
+    if (!file->entries && expected > 16 && (file->entries = malloc(expected * size))) {
+        parser->capacity = (int)expected;
+        safetensors_large_pages(file->entries, expected * size);
+    }
+    return reserve(parser, file->entries, file->count, &parser->capacity, size);
+}
+
 static bool parse_named(struct header_parser *parser)
 {
     struct safetensors *file = parser->file;
-    struct safetensors_entry *moved =
-        reserve(parser, file->entries, file->count, &parser->capacity, sizeof *moved);
+    struct safetensors_entry *moved = reserve_entries(parser);
     if (!moved)
         return false;
     file->entries = moved;

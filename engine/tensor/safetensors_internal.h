@@ -34,6 +34,10 @@ struct string_array {
     int count;
 };
 
+/* Asks for large pages where a block of memory holds whole ones: a fault for each small page takes
+ * longer than what is written there. Only a hint. */
+void safetensors_large_pages(void *memory, size_t size);
+
 /* Builds the table. -1 when done, the index of the second of two equal strings, or -2 when
  * memory ran out. */
 int string_index_build(struct string_index *index, struct string_array strings);

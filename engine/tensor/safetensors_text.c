@@ -2,6 +2,9 @@
 #include "engine/tensor/safetensors_internal.h"
 
 #include <string.h>
+#ifdef __SSE2__
+#include <emmintrin.h>
+#endif
 
 /* What is left to read. */
 struct cursor {
@@ -99,7 +102,7 @@ static uint64_t special_letters(const char *text)
     return found & tops;
 }
 
-size_t header_plain_length(const char *text, const char *end)
+static inline size_t plain_length(const char *text, const char *end)
 {
     const char *at = text;
     while (end - at >= 8) {
@@ -112,6 +115,11 @@ size_t header_plain_length(const char *text, const char *end)
            *at != '\\')
         at++;
     return (size_t)(at - text);
+}
+
+size_t header_plain_length(const char *text, const char *end)
+{
+    return plain_length(text, end);
 }
 
 /* An escape or a character of several bytes. NULL if it is malformed. */
@@ -133,7 +141,7 @@ char *header_string_copy(const char **at, const char *end, char *out)
 {
     struct cursor cursor = {*at, end};
     while (out) {
-        size_t plain = header_plain_length(cursor.at, end);
+        size_t plain = plain_length(cursor.at, end);
         memcpy(out, cursor.at, plain);
         out += plain;
         cursor.at += plain;
@@ -151,13 +159,42 @@ char *header_string_copy(const char **at, const char *end, char *out)
     return out;
 }
 
+/* Past what JSON inside of a string mostly is: plain characters and escaped quotes, 16 bytes at a
+ * time. Stops at anything else, or where less is left. */
+static const char *skip_usual(const char *at, const char *end)
+{
+#ifdef __SSE2__
+    const __m128i quote = _mm_set1_epi8('"'), backslash = _mm_set1_epi8('\\');
+    const __m128i blank = _mm_set1_epi8(' '); /* below are control and, as negative, long ones */
+    while (end - at > 16) {
+        __m128i letters = _mm_loadu_si128((const __m128i *)(const void *)at);
+        __m128i special = _mm_or_si128(
+            _mm_or_si128(_mm_cmpeq_epi8(letters, quote), _mm_cmpeq_epi8(letters, backslash)),
+            _mm_cmplt_epi8(letters, blank));
+        unsigned mask = (unsigned)_mm_movemask_epi8(special), step = 16;
+        while (mask) {
+            unsigned i = (unsigned)__builtin_ctz(mask);
+            if (at[i] != '\\' || at[i + 1] != '"')
+                return at + i;
+            mask &= ~(3u << i);
+            step = i == 15 ? 17 : 16; /* the quote is the first of the next */
+        }
+        at += step;
+    }
+#else
+    (void)end;
+#endif
+    return at;
+}
+
 bool header_string_skip(const char **at, const char *end)
 {
     struct cursor cursor = {*at, end};
     char character[4];
     bool good = true, done = false;
     while (good && !done) {
-        cursor.at += header_plain_length(cursor.at, end);
+        cursor.at = skip_usual(cursor.at, end);
+        cursor.at += plain_length(cursor.at, end);
         if (end - cursor.at >= 2 && cursor.at[0] == '\\' && cursor.at[1] == '"') {
             cursor.at += 2; /* by far the most: JSON inside of a string */
             continue;

@@ -102,7 +102,7 @@ static bool take_dtype(const char **at, enum dtype *dtype)
     if (length == sizeof(name) || !take_quote(at))
         return false;
     name[length] = '\0';
-    return dtype_find(name, dtype);
+    return strcmp(name, dtype_name(*dtype)) == 0 || dtype_find(name, dtype);
 }
 
 enum key {
