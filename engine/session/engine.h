@@ -11,7 +11,9 @@
 
 struct words;
 
-/* Where output goes, and who may interrupt. To be called on the engine's thread only. */
+/* Where output goes, and who may interrupt. To be called on the engine's thread only, but for
+ * `cancelled`: threads of kernels ask it, too, often, and once it has said yes it does so until the
+ * command ends. */
 struct debugger_sink {
     void *context;
     void (*emit)(void *context, enum event_kind kind, const char *text);
