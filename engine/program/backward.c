@@ -68,8 +68,14 @@ static void name_contribution(struct builder *builder, int target, int contribut
         producer_of(builder, target) == OP_RECEIVE || producer_of(builder, target) == OP_ALL_GATHER)
         return;
     char path[256];
-    snprintf(path, sizeof(path), "%s<-%s.%s", builder_value(builder, target)->path,
-             value->origin.layer, value->origin.part);
+    int length = snprintf(path, sizeof(path), "%s<-%s.%s", builder_value(builder, target)->path,
+                          value->origin.layer, value->origin.part);
+    /* One part may contribute more than once: a router by its scores and by its own loss, the
+     * output weights by each chunk of the logits. */
+    for (int n = 2; n < 1000 && length < (int)sizeof(path) - 8 &&
+                    program_find_named(builder->program, WHAT_BW, path, &value->origin) >= 0;
+         n++)
+        snprintf(path + length, sizeof(path) - (size_t)length, "#%d", n);
     program_name_value(builder->program, contribution, WHAT_BW, path, &value->origin);
 }
 

@@ -78,6 +78,15 @@ static char *canonical_name(enum what what, const char *path, const struct origi
     return memory_format("%s %s%s%s", what_name(what), path, batch, sequence);
 }
 
+int program_find_named(const struct program *program, enum what what, const char *path,
+                       const struct origin *origin)
+{
+    char *name = canonical_name(what, path, origin);
+    int value = names_find(&program->by_name, name);
+    free(name);
+    return value;
+}
+
 void program_name_value(struct program *program, int id, enum what what, const char *path,
                         const struct origin *origin)
 {

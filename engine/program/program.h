@@ -148,6 +148,9 @@ int program_add_value(struct program *program, const struct value *value);
 /* Gives an unnamed value its canonical name and registers it. */
 void program_name_value(struct program *program, int value, enum what what, const char *path,
                         const struct origin *origin);
+/* The value that has the canonical name that these make; -1 if there is none. */
+int program_find_named(const struct program *program, enum what what, const char *path,
+                       const struct origin *origin);
 /* Appends an instruction (operands must exist) and makes it the producer of its outputs. */
 int program_add_instruction(struct program *program, const struct instruction *instruction);
 /* Sets the contents of a VALUE_CONSTANT (copied). */
