@@ -429,9 +429,13 @@ static struct safetensors_entry *reserve_entries(struct header_parser *parser)
 {
     struct safetensors *file = parser->file;
     size_t size = sizeof *file->entries, expected = (size_t)file->metadata_count + 1;
-    if (!file->entries && expected > 16 && (file->entries = malloc(expected * size))) {
-        parser->capacity = (int)expected;
-        safetensors_large_pages(file->entries, expected * size);
+    if (file->count == 0 && expected > (size_t)parser->capacity) {
+        void *moved = realloc(file->entries, expected * size);
+        if (moved) {
+            file->entries = moved;
+            parser->capacity = (int)expected;
+            safetensors_large_pages(moved, expected * size);
+        }
     }
     return reserve(parser, file->entries, file->count, &parser->capacity, size);
 }
