@@ -373,22 +373,29 @@ static bool pool_next(struct world *world, double seconds, struct world_event *e
     }
 }
 
+/* Whether the rank may still move by itself. At the end of its step it cannot, whatever its page
+ * says while it comes to rest. */
+static bool is_restless(const struct world *world, int rank)
+{
+    const struct rank_pool *pool = world_pool_context(world)->pool;
+    const struct run *run = world->ranks[rank].run;
+    if (done_by(world, rank) > run->executor->next || pool_has_lost(pool, rank))
+        return true; /* there is something to tell */
+    if (at_end(run))
+        return false;
+    if (!board_has_seen(&pool->board, rank))
+        return true;
+    if (atomic_load(&world_pool_page(world, rank)->state) != BOARD_WAITING)
+        return should_move(world, rank);
+    return world->ranks[rank].state != RANK_WAITING ||
+           (world_is_complete(world, rank) && !world_disagrees(world, rank));
+}
+
 static bool pool_is_quiet(const struct world *world)
 {
-    for (int rank = 0; rank < world->size; rank++) {
-        if (has_ended(world, rank))
-            continue;
-        enum board_state state =
-            (enum board_state)atomic_load(&world_pool_page(world, rank)->state);
-        bool waits = state == BOARD_WAITING;
-        if (done_by(world, rank) > world->ranks[rank].run->executor->next ||
-            pool_has_lost(world_pool_context(world)->pool, rank) ||
-            !board_has_seen(&world_pool_context(world)->pool->board, rank) ||
-            (!waits && should_move(world, rank)) ||
-            (waits && (world->ranks[rank].state != RANK_WAITING ||
-                       (world_is_complete(world, rank) && !world_disagrees(world, rank)))))
+    for (int rank = 0; rank < world->size; rank++)
+        if (!has_ended(world, rank) && is_restless(world, rank))
             return false;
-    }
     return true;
 }
 
