@@ -22,7 +22,9 @@ bool problems_end(struct problems *problems, struct status *status)
 {
     bool fine = problems->count == 0;
     if (!fine)
-        status_fail(status, STATUS_INVALID, "%s", problems->text.data);
+        status_fail(status,
+                    problems->layout == problems->count ? STATUS_UNSUPPORTED : STATUS_INVALID, "%s",
+                    problems->text.data);
     text_free(&problems->text);
     *problems = (struct problems){0};
     return fine;

@@ -217,6 +217,15 @@ static void check_divides(const struct semantics *semantics, const char *path, i
                 strrchr(path, '.') + 1, divisor, what, number);
 }
 
+/* A size of the model that `ranks` cannot share. */
+static void check_shares(const struct semantics *semantics, const char *path, int64_t ranks,
+                         const char *what, int64_t number)
+{
+    int before = semantics->problems->count;
+    check_divides(semantics, path, ranks, what, number);
+    semantics->problems->layout += semantics->problems->count - before;
+}
+
 static void check_parallel(const struct semantics *semantics)
 {
     const struct config *config = semantics->config;
@@ -232,12 +241,12 @@ static void check_parallel(const struct semantics *semantics)
                   distributed->world_size / (tensor * pipeline));
     const struct attention_config *mixer = &model->block.mixer;
     if (mixer->head_groups > 1)
-        check_divides(semantics, path, tensor, "head_groups", mixer->head_groups);
+        check_shares(semantics, path, tensor, "head_groups", mixer->head_groups);
     else
-        check_divides(semantics, path, tensor, "heads", mixer->heads);
-    check_divides(semantics, path, tensor, "intermediate_size", model->block.mlp.intermediate_size);
+        check_shares(semantics, path, tensor, "heads", mixer->heads);
+    check_shares(semantics, path, tensor, "intermediate_size", model->block.mlp.intermediate_size);
     if (model->vocab_parallel)
-        check_divides(semantics, path, tensor, "vocab_size", model->vocab_size);
+        check_shares(semantics, path, tensor, "vocab_size", model->vocab_size);
 }
 
 /* Layers are the embeddings, which are a stage of their own, the blocks and the heads; each
@@ -248,10 +257,12 @@ static void check_stages(const struct semantics *semantics)
     int64_t per_stage = config->distributed.layers_per_stage;
     int64_t layers = config->base_model.num_blocks + 2 * config->base_model.prediction_heads - 1;
     int64_t stages = 1 + (layers + per_stage - 1) / per_stage;
-    if (config->distributed.pipeline_parallel > stages)
-        PROBLEM(semantics, "distributed.pipeline_parallel",
-                "pipeline_parallel is %d; expected at most the number of stages, which is %" PRId64,
-                config->distributed.pipeline_parallel, stages);
+    if (config->distributed.pipeline_parallel <= stages)
+        return;
+    PROBLEM(semantics, "distributed.pipeline_parallel",
+            "pipeline_parallel is %d; expected at most the number of stages, which is %" PRId64,
+            config->distributed.pipeline_parallel, stages);
+    semantics->problems->layout++;
 }
 
 static void check_micro_batch(const struct semantics *semantics)
@@ -262,12 +273,12 @@ static void check_micro_batch(const struct semantics *semantics)
     int64_t tokens = config->data.micro_batch_size;
     check_divides(semantics, "schedule.micro_batch_splits", splits, "micro_batch_size", tokens);
     tokens /= splits;
-    check_divides(semantics, "distributed.sequence_data_parallel",
-                  distributed->sequence_data_parallel, "the tokens of a split", tokens);
+    check_shares(semantics, "distributed.sequence_data_parallel",
+                 distributed->sequence_data_parallel, "the tokens of a split", tokens);
     tokens /= distributed->sequence_data_parallel;
     if (distributed->sequence_tensor_parallel) {
-        check_divides(semantics, "distributed.tensor_parallel", distributed->tensor_parallel,
-                      "the tokens of a rank", tokens);
+        check_shares(semantics, "distributed.tensor_parallel", distributed->tensor_parallel,
+                     "the tokens of a rank", tokens);
         if (!config->base_model.vocab_parallel)
             tokens /= distributed->tensor_parallel;
     }
