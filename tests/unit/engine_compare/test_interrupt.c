@@ -49,9 +49,9 @@ static struct config *load(const char *name, uint64_t seed)
                                "base_model.decoder.block.mixer.head_groups=2",
                                "base_model.decoder.block.mixer.head_size=16",
                                "base_model.decoder.block.mlp.intermediate_size=160",
-                               "data.micro_batch_size=256",
-                               "data.maximum_document_length=100",
-                               "training.train_iters=3",
+                               "data.micro_batch_size=128",
+                               "data.maximum_document_length=60",
+                               "training.train_iters=2",
                                data_seed};
     return load_config(name, overrides, ARRAY_LENGTH(overrides));
 }
@@ -194,7 +194,7 @@ static void interrupt_everywhere(const struct pairing *layout, struct random *ra
         assert_true(bench.pair->test->reports[step].loss == quiet.pair->test->reports[step].loss);
     print_message("%s against %s: %d interrupts, %d ways interrupted, %d values compared\n",
                   layout->test, layout->reference, interrupts, travels, held);
-    assert_true(interrupts > 300 && travels > 2 && held > 500);
+    assert_true(interrupts > 150 && travels > 0 && held > 300);
     bench_close(&bench);
     bench_close(&quiet);
 }
