@@ -183,7 +183,10 @@ static void show_end_of_step(struct debugger *debugger)
     const struct run *run = debugger->target->pair->test;
     if (run_next(run) < run->program->instruction_count || run->reported <= run->step)
         return;
-    const struct step_report *report = &run->reports[run->step];
+    struct step_report whole; /* each rank knows its share of the loss */
+    const struct team *team = debugger->target->team;
+    const struct step_report *report =
+        team && world_report(team->world, run->step, &whole) ? &whole : &run->reports[run->step];
     say(debugger, "step %d finished: loss %.6g, gradient norm %.4g%s\n", report->step, report->loss,
         report->gradient_norm, report->skipped ? ", update skipped (overflow)" : "");
 }

@@ -251,25 +251,26 @@ static void hold_all(struct debugger *debugger)
         world_hold(team_of(debugger)->world, rank);
 }
 
-/* What the ranks that are left do until they stand still, so that they are shown where they are. A
- * loss is told once: nothing that follows from it. */
+/* What ranks have begun is finished before the run is shown; they do not begin anything else. A
+ * loss is told once: nothing that follows from it. A rank that hangs is not waited for. */
 static void come_to_rest(struct debugger *debugger)
 {
     struct team *team = team_of(debugger);
     struct team_event event;
     struct status ignored = STATUS_NONE;
     bool got = true;
-    hold_all(debugger);
     for (int patience = 50; patience > 0 && (got || !world_is_quiet(team->world)); patience--) {
         if (!team_next(team, poll_seconds, &event, &got, &ignored))
             return;
         if (got && event.kind == TEAM_DONE)
             note(debugger, &event);
     }
+    hold_all(debugger);
 }
 
 static bool fail(struct debugger *debugger, const struct team_event *event, struct status *status)
 {
+    hold_all(debugger);
     come_to_rest(debugger);
     ranks_say_last_lines(debugger, event->rank);
     return status_fail(status, STATUS_IO, "%s", event->text);
@@ -315,7 +316,7 @@ static bool settle(struct debugger *debugger, struct pair_event *event, bool *st
         say(debugger, "[Switching to rank %d]\n", other.rank);
         *event = other.pair;
         *stopped = true;
-        hold_all(debugger);
+        come_to_rest(debugger);
     }
     return true;
 }
@@ -379,13 +380,15 @@ bool ranks_run_one(struct debugger *debugger, struct pair_event *event, bool *in
             ranks_select(debugger, done.rank);
             say(debugger, "[Switching to rank %d]\n", done.rank);
             *event = done.pair;
-            hold_all(debugger);
+            come_to_rest(debugger);
             return true;
         }
     }
     *event = done.pair;
-    if (event->failed >= 0 && debugger->stop_on_divergence)
+    if (event->failed >= 0 && debugger->stop_on_divergence && !debugger->passing) {
+        come_to_rest(debugger);
         return true;
+    }
     return let_others_follow(debugger, event, status);
 }
 
