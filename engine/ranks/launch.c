@@ -16,7 +16,9 @@
 
 extern char **environ;
 
-enum { PATIENCE_MILLISECONDS = 3000 };
+/* After being asked: mpirun takes two seconds, more on a busy machine, and then removes its files,
+ * which stay when it is killed. */
+enum { PATIENCE_MILLISECONDS = 15000 };
 
 struct words {
     char **words; /* owned, NULL-terminated when done */
