@@ -310,6 +310,54 @@ static void names_what_is_wrong(void **state)
     free(manifest);
 }
 
+/* More than one thread takes at a time, in the reverse order of the run, with names that are
+ * escaped in the file; the first of two wrong ones is complained about. */
+static void opens_many_tensors(void **state)
+{
+    enum { COUNT = 50000 };
+    struct status status = STATUS_NONE;
+    float number = 1;
+    char *folder = inside("many"), *path = inside("many/init.safetensors");
+    char **words = memory_zeroed(3 * COUNT, sizeof(*words)), **metadata = words + COUNT;
+    struct tensor *tensors = memory_zeroed(COUNT, sizeof(*tensors));
+    int wrong = COUNT / 2 + rand() % (COUNT / 4);
+    (void)state;
+    for (int i = 0; i < COUNT; i++) {
+        words[i] = memory_format(i % 1000 == 7 ? "a \"%d\"" : "fw %d", i);
+        metadata[2 * i] = words[i];
+        metadata[2 * i + 1] = memory_format("{\"mean\":%d,\"order\":%d}", i, COUNT - 1 - i);
+        tensors[i] = tensor_of(&number, DTYPE_F32, shape_of1(1));
+    }
+    mkdir(folder, 0777);
+    assert_true(safetensors_write(path, (const char *const *)words, tensors, COUNT,
+                                  (const char *const *)metadata, COUNT, &status));
+    struct trace *trace = trace_open(folder, &status);
+    assert_non_null(trace);
+    for (int i = 0; i < COUNT; i++) {
+        struct trace_tensor found;
+        assert_true(trace_find(&trace->steps[0], words[i], &found));
+        assert_int_equal(trace_position(&trace->steps[0], words[i]), COUNT - 1 - i);
+        assert_string_equal(trace_name(&trace->steps[0], COUNT - 1 - i), words[i]);
+        assert_near(found.mean, i, 0);
+    }
+    trace_close(trace);
+    metadata[2 * wrong + 1][1] = metadata[2 * COUNT - 1][1] = '!';
+    assert_true(safetensors_write(path, (const char *const *)words, tensors, COUNT,
+                                  (const char *const *)metadata, COUNT, &status));
+    assert_null(trace_open(folder, &status));
+    char *named = memory_format("metadata of tensor \"%s\"", words[wrong]);
+    assert_non_null(strstr(status.text, named));
+    for (int i = 0; i < COUNT; i++) {
+        free(metadata[2 * i + 1]);
+        free(words[i]);
+    }
+    free(named);
+    free(words);
+    free(tensors);
+    free(folder);
+    free(path);
+}
+
 /* A run that dies between two steps leaves a trace of the steps that it finished. */
 static void an_abandoned_trace_can_be_read(void **state)
 {
@@ -357,7 +405,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(follows_the_sampling_rule),      cmocka_unit_test(round_trips),
         cmocka_unit_test(reads_foreign_traces),           cmocka_unit_test(names_what_is_wrong),
-        cmocka_unit_test(an_abandoned_trace_can_be_read),
+        cmocka_unit_test(an_abandoned_trace_can_be_read), cmocka_unit_test(opens_many_tensors),
     };
     return cmocka_run_group_tests(tests, make_directory, remove_directory);
 }
