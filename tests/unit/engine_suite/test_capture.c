@@ -96,6 +96,9 @@ static void test_files(void **state)
     capture_note(capture, "success", -1, "1");
     capture_end(capture);
     capture_take(capture, 0, 0, "late", 4, 0); /* of no test: kept nowhere */
+    char *after = capture_replay(capture);
+    assert_null(strstr(after, "late"));
+    free(after);
     for (int rank = 0; rank < RANKS; rank++)
         for (int stream = 0; stream < STREAMS; stream++) {
             char *content = file_of(folder, "m/v", names[stream], rank);
