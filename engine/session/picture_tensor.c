@@ -176,8 +176,7 @@ static void take_file(struct tensor_picture *picture, const struct pair *pair)
         return;
     char *whole = realpath(step->file->path, NULL);
     picture->reference_file = whole ? whole : memory_string(step->file->path);
-    picture->reference_offset =
-        (const char *)recorded.samples.data - (const char *)step->file->map;
+    picture->reference_offset = (const char *)recorded.samples.data - (const char *)step->file->map;
     picture->reference_dtype = recorded.samples.dtype;
 }
 

@@ -56,7 +56,8 @@ static void end(void *state)
 char *made_up_screen(struct made_up *made, const char *keys, int rows, int cols)
 {
     char script[] = "/tmp/lockstep-keys-XXXXXX", screen[] = "/tmp/lockstep-screen-XXXXXX";
-    struct session_engine engine = {made, start, execute, take, end};
+    struct session_engine engine = {
+        .state = made, .start = start, .execute = execute, .picture = take, .free = end};
     struct status status = STATUS_NONE;
     int script_fd = mkstemp(script), screen_fd = mkstemp(screen);
     assert_true(script_fd >= 0 && screen_fd >= 0);
