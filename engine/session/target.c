@@ -46,7 +46,7 @@ static const char *table_of(const struct target *target, const char *default_ref
         return "layer_match";
     /* That table ignores layers, since their tensors are cut differently. Here micro-sequences are
      * compared with their rows. */
-    if (own && strcmp(own, "layer_mismatch") == 0)
+    if (own && (strcmp(own, "layer_mismatch") == 0 || test->distributed.world_size > 1))
         own = "layer_match";
     if (own && reference && default_reference && strcmp(reference->variant, default_reference) == 0)
         return own;
