@@ -36,12 +36,22 @@ static enum op producer_of(const struct builder *builder, int value)
     return producer < 0 ? OP_COUNT : builder->program->instructions[producer].op;
 }
 
+/* The sum belongs to the part that the summand comes from: contributions are named after it. */
+static int complete_over(struct builder *builder, int value, unsigned groups)
+{
+    struct origin saved = builder->origin;
+    builder->origin = builder_value(builder, value)->origin;
+    int sum = emit_complete_over(builder, value, groups, NULL);
+    builder->origin = saved;
+    return sum;
+}
+
 /* What makes two summands over different groups summands over the same ones. */
 static void complete_differences(struct builder *builder, int *a, int *b)
 {
     unsigned common = partial(builder, *a) & partial(builder, *b);
-    *a = emit_complete_over(builder, *a, ~common, NULL);
-    *b = emit_complete_over(builder, *b, ~common, NULL);
+    *a = complete_over(builder, *a, ~common);
+    *b = complete_over(builder, *b, ~common);
 }
 
 /* Emits one gradient instruction whose outputs are the gradients of `targets`; returns its index.
