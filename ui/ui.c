@@ -143,6 +143,8 @@ static void on_test_line(void *context, const char *line)
 static int time_out(const struct ui *ui)
 {
     int escape = term_key_timeout();
+    if (ui->dirty) /* a view has more to show than it drew */
+        return 0;
     if (!ui_is_busy(ui))
         return escape;
     return escape >= 0 && escape < CAPTURE_MS ? escape : CAPTURE_MS;

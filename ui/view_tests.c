@@ -22,6 +22,7 @@ struct tests_view {
     bool *marked;                /* [tests] by the user */
     bool *unfolded;              /* [models] */
     bool show_skipped;
+    bool announced; /* a first frame was drawn without the tests, which take a moment to read */
     char *filter;
     struct list list;
     struct test_row *rows;
@@ -162,6 +163,12 @@ static void draw(struct ui *ui, void *context, struct layout_rectangle box, bool
 {
     struct tests_view *view = context;
     struct pen pen = pen_at(box, 0);
+    if (!view->tests && !view->announced && !ui->options->script) {
+        view->announced = true;
+        pen_put(&pen, THEME_DIM, " reading the tests ...");
+        ui_dirty(ui);
+        return;
+    }
     if (!view->tests && !view->problem)
         load(ui, view);
     if (view->problem) {
