@@ -143,8 +143,6 @@ static void on_test_line(void *context, const char *line)
 static int time_out(const struct ui *ui)
 {
     int escape = term_key_timeout();
-    if (ui->dirty) /* a view has more to show than it drew */
-        return 0;
     if (!ui_is_busy(ui))
         return escape;
     return escape >= 0 && escape < CAPTURE_MS ? escape : CAPTURE_MS;
@@ -155,6 +153,8 @@ static bool loop(struct ui *ui, struct status *status)
     struct key key;
     while (!ui->quit) {
         if (ui->dirty)
+            ui_draw(ui);
+        if (ui->dirty) /* what takes a moment comes after a first frame, and before any key */
             ui_draw(ui);
         ui_send_wishes(ui);
         struct pollfd fds[] = {{.fd = term_input_fd(), .events = POLLIN},
