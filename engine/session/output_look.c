@@ -266,7 +266,8 @@ static bool fetch_lines(struct rank_output *output, const struct output_query *q
     int64_t scan = query->scan > 0 ? query->scan : OUTPUT_SCAN;
     int start = found->count;
     bool whole = walk_from(output, matcher, anchor, -1, query->before, &scan, found);
-    reverse(found->lines + start, found->count - start);
+    if (found->count > start) /* without any line there is no array yet */
+        reverse(found->lines + start, found->count - start);
     *before = found->count - start;
     if (anchor != OUTPUT_NEWEST)
         whole = walk_from(output, matcher, anchor, 1, query->after, &scan, found) && whole;
