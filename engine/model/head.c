@@ -8,6 +8,8 @@ static int emit_chunk(struct builder *builder, const struct model *model, const 
 {
     const struct model_config *config = &model->config->base_model;
     int labels = flow->labels[layer->distance];
+    builder->origin.chunk = chunk;
+    builder->origin.chunks = chunks;
     if (chunks > 1) {
         int64_t rows = builder_value(builder, labels)->shape.dims[0] / chunks;
         normed = emit_slice_rows(builder, normed, chunk * rows, rows, NULL);
@@ -41,6 +43,7 @@ void emit_head(struct builder *builder, const struct model *model, const struct 
         int more = emit_chunk(builder, model, layer, flow, normed, chunk, chunks, NULL);
         loss = emit_add(builder, loss, more, chunk + 1 == chunks ? "loss" : NULL);
     }
+    builder->origin.chunk = builder->origin.chunks = 0;
     loss = emit_complete(builder, loss, "loss");
     mark_log_point(builder, loss);
     flow->losses[flow->loss_count++] = loss;

@@ -80,8 +80,10 @@ static void name_contribution(struct builder *builder, int target, int contribut
     char path[256];
     int length = snprintf(path, sizeof(path), "%s<-%s.%s", builder_value(builder, target)->path,
                           value->origin.layer, value->origin.part);
-    /* One part may contribute more than once: a router by its scores and by its own loss, the
-     * output weights by each chunk of the logits. */
+    if (value->origin.chunks > 1 && length < (int)sizeof(path) - 40)
+        length += snprintf(path + length, sizeof(path) - (size_t)length, ".chunk_%d_of_%d",
+                           value->origin.chunk + 1, value->origin.chunks);
+    /* One part may contribute more than once: a router by its scores and by its own loss. */
     for (int n = 2; n < 1000 && length < (int)sizeof(path) - 8 &&
                     program_find_named(builder->program, WHAT_BW, path, &value->origin) >= 0;
          n++)

@@ -45,6 +45,7 @@ struct origin {
     int micro_batch, micro_batches;      /* index and number of micro-batches of the whole step:
                                             sequential ones times batch-data ranks */
     int micro_sequence, micro_sequences; /* index and number of splits */
+    int chunk, chunks;                   /* index and number of pieces of the loss; 0: no piece */
     const char *layer;                   /* "decoder.1" (owned by the program) */
     const char *part;                    /* "mlp.layer_2", "" (owned by the program) */
     struct source source;                /* the configuration entry that asked for it */

@@ -157,9 +157,6 @@ static int find_counterpart(const struct program *program, const struct value *v
                             int64_t *first)
 {
     int found = program_find(program, value->name);
-    /* with the loss in chunks, each has a contribution of that name */
-    if (strstr(value->path, "output_weights<-"))
-        return -1;
     const char *split = strstr(value->name, " ms=");
     int index, count;
     *first = 0;
