@@ -22,7 +22,8 @@ static inline uint64_t random_bits(struct random *random)
     return z ^ (z >> 31);
 }
 
-/* Takes the seed from the environment or the clock, and prints it. */
+/* Takes the seed from the environment or the clock, and prints it. Each subject has numbers of its
+ * own. */
 static inline struct random random_start(const char *what)
 {
     const char *given = getenv("LOCKSTEP_TEST_SEED");
@@ -31,6 +32,8 @@ static inline struct random random_start(const char *what)
     struct random clock = {(uint64_t)now.tv_sec * 1000000007u + (uint64_t)now.tv_nsec};
     uint64_t seed = given ? strtoull(given, NULL, 10) : random_bits(&clock) >> 16;
     printf("%s: LOCKSTEP_TEST_SEED=%llu\n", what, (unsigned long long)seed);
+    for (; *what; what++)
+        seed = (seed ^ (unsigned char)*what) * 0x100000001b3u; /* FNV-1a */
     return (struct random){seed};
 }
 

@@ -1,5 +1,6 @@
 #include "engine/base/memory.h"
 #include "engine/base/names.h"
+#include "tests/unit/random.h"
 
 #include <setjmp.h>
 #include <stdarg.h>
@@ -8,7 +9,6 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <time.h>
 
 #include <cmocka.h>
 
@@ -101,9 +101,8 @@ static void random_word(char word[8])
 static void distances_agree_with_the_definition(void **state)
 {
     (void)state;
-    unsigned seed = (unsigned)time(NULL);
-    print_message("seed %u\n", seed);
-    srand(seed);
+    struct random random = random_start("names");
+    srand((unsigned)random_bits(&random));
     for (int i = 0; i < 300; i++) {
         char a[8], b[8];
         random_word(a);

@@ -1,4 +1,5 @@
 #include "engine/tensor/dtype.h"
+#include "tests/unit/random.h"
 
 #include <math.h>
 #include <setjmp.h>
@@ -6,7 +7,6 @@
 #include <stddef.h>
 #include <stdio.h>
 #include <stdlib.h>
-#include <time.h>
 
 #include <cmocka.h>
 
@@ -120,14 +120,6 @@ static void extremes_become_zero_infinity_or_nan(void **state)
 }
 
 #ifdef __FLT16_MANT_DIG__
-static uint64_t random_bits(void)
-{
-    uint64_t bits = 0;
-    for (int i = 0; i < 5; i++)
-        bits = bits << 15 ^ (uint64_t)(rand() & 0x7fff);
-    return bits;
-}
-
 __extension__ typedef _Float16 compiler_half;
 
 static unsigned compiler_bits(float number)
@@ -141,12 +133,10 @@ static unsigned compiler_bits(float number)
 static void random_floats_agree_with_the_compiler(void **state)
 {
     (void)state;
-    unsigned seed = (unsigned)time(NULL);
-    print_message("seed %u\n", seed);
-    srand(seed);
+    struct random random = random_start("halves");
     for (int i = 0; i < 300000; i++) {
         /* All patterns, and as often those that a half can hold. */
-        uint32_t bits = (uint32_t)random_bits();
+        uint32_t bits = (uint32_t)random_bits(&random);
         if (i % 2)
             bits = (bits & 0x8fffffffu) + ((bits & 1u ? 0x33u : 0x3bu) << 24);
         float number;

@@ -1,3 +1,4 @@
+#include "tests/unit/random.h"
 #include "ui/keys.h"
 
 #include <setjmp.h>
@@ -6,7 +7,6 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <time.h>
 
 #include <cmocka.h>
 
@@ -166,9 +166,8 @@ static void test_split_does_not_matter(void **state)
 {
     (void)state;
     static const char alphabet[] = "\x1b\x1b\x1b[[[OM<~;;;0123456789AZmMu$^x\r\xc3\xa9\xe4\xb8\xff";
-    unsigned seed = (unsigned)time(NULL);
-    print_message("seed %u\n", seed);
-    srand(seed);
+    struct random random = random_start("keys");
+    srand((unsigned)random_bits(&random));
     for (int round = 0; round < 5000; round++) {
         char bytes[64], whole[4096], parts[4096];
         size_t count = (size_t)(rand() % 64);

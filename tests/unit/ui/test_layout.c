@@ -1,3 +1,4 @@
+#include "tests/unit/random.h"
 #include "ui/layout.h"
 
 #include <setjmp.h>
@@ -6,7 +7,6 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <time.h>
 
 #include <cmocka.h>
 
@@ -102,9 +102,8 @@ static struct layout_request random_request(int rows, int cols)
 static void test_sweep(void **state)
 {
     (void)state;
-    unsigned seed = (unsigned)time(NULL);
-    print_message("seed %u\n", seed);
-    srand(seed);
+    struct random random = random_start("layout sweep");
+    srand((unsigned)random_bits(&random));
     for (int rows = 5; rows <= 40; rows++)
         for (int cols = 20; cols <= 130; cols++)
             check(random_request(rows, cols));

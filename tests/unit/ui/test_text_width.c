@@ -1,4 +1,5 @@
 #include "engine/base/unicode.h"
+#include "tests/unit/random.h"
 #include "ui/text_width.h"
 
 #include <locale.h>
@@ -8,7 +9,6 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <time.h>
 #include <wchar.h>
 
 #include <cmocka.h>
@@ -81,9 +81,8 @@ static void test_clip(void **state)
 static void test_random_bytes(void **state)
 {
     (void)state;
-    unsigned seed = (unsigned)time(NULL);
-    print_message("seed %u\n", seed);
-    srand(seed);
+    struct random random = random_start("widths");
+    srand((unsigned)random_bits(&random));
     for (int round = 0; round < 20000; round++) {
         char bytes[24];
         size_t length = (size_t)(rand() % (int)sizeof(bytes));
