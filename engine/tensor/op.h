@@ -199,6 +199,10 @@ const char *op_name(enum op op); /* static */
 bool op_find(const char *name, enum op *op);
 /* Whether the kind is a collective, run by a communicator instead of a device. */
 bool op_is_collective(enum op op);
+/* Whether the operands are of types that devices take which compute in float32 ("float" is f32,
+ * bf16 or f16), and vectors lie in one piece. No collective. The data pointers are not looked at.
+ */
+bool op_takes(const struct op_call *call);
 /* The input whose memory output `output` may reuse, or -1 (see "in place" above). */
 int op_in_place(enum op op, int output);
 

@@ -37,7 +37,7 @@ if(cuda_sources AND LOCKSTEP_CUDA)
       list(APPEND cuda_libraries ${NCCL_LIBRARY})
     endif()
     lockstep_module(lockstep_cuda SOURCES ${cuda_sources} ${cuda_c_sources}
-                    LIBRARIES ${cuda_libraries})
+                    LIBRARIES lockstep_engine_device_common ${cuda_libraries})
     set_target_properties(lockstep_cuda PROPERTIES CUDA_STANDARD 17 CUDA_STANDARD_REQUIRED ON
                           CUDA_RUNTIME_LIBRARY Static
                           BUILD_RPATH "${CUDAToolkit_LIBRARY_DIR}")

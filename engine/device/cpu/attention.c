@@ -12,12 +12,12 @@ struct memory {
 
 static size_t carve(const struct attention *attention, void *base, struct memory *memory)
 {
-    struct cpu_carve all = {base, 0}, one = {NULL, 0};
+    struct workspace all = {base, 0}, one = {NULL, 0};
     struct attention_tiles tiles;
     attention_carve_tiles(attention, &one, &tiles);
-    memory->first = cpu_carve(&all, attention->tokens, sizeof(int32_t));
-    memory->end = cpu_carve(&all, attention->tokens, sizeof(int32_t));
-    memory->tiles = cpu_carve(&all, attention->context->threads, one.used);
+    memory->first = workspace_take(&all, attention->tokens, sizeof(int32_t));
+    memory->end = workspace_take(&all, attention->tokens, sizeof(int32_t));
+    memory->tiles = workspace_take(&all, attention->context->threads, one.used);
     memory->tile_bytes = one.used;
     return all.used;
 }
@@ -129,7 +129,7 @@ CPU_RUN(attention)
     for (int64_t i = 0; i < token_tiles * per_token_tile; i++) {
         if (cpu_stops(context))
             continue;
-        struct cpu_carve mine = {memory.tiles + (size_t)cpu_thread() * memory.tile_bytes, 0};
+        struct workspace mine = {memory.tiles + (size_t)cpu_thread() * memory.tile_bytes, 0};
         struct attention_tiles tiles;
         attention_carve_tiles(&attention, &mine, &tiles);
         int64_t part = i % per_token_tile;

@@ -39,7 +39,7 @@ bool attention_setup(struct attention *attention, const struct cpu_context *cont
                      const struct tensor *document_start, struct status *status);
 /* Fills first and end, for which the caller gave memory. */
 bool attention_ranges(struct attention *attention, struct status *status);
-void attention_carve_tiles(const struct attention *attention, struct cpu_carve *memory,
+void attention_carve_tiles(const struct attention *attention, struct workspace *memory,
                            struct attention_tiles *tiles);
 
 /* A query tile: token range and heads first_head..first_head+heads-1 of group `group`. */

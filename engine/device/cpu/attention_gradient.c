@@ -19,17 +19,17 @@ struct gradient {
 static size_t carve(struct gradient *gradient, void *base)
 {
     struct attention *attention = &gradient->attention;
-    struct cpu_carve all = {base, 0}, one = {NULL, 0};
+    struct workspace all = {base, 0}, one = {NULL, 0};
     struct attention_tiles tiles;
     attention_carve_tiles(attention, &one, &tiles);
     int64_t tokens = attention->tokens;
     gradient->token_tiles = (tokens + attention->tile_tokens - 1) / attention->tile_tokens;
-    attention->first = cpu_carve(&all, tokens, sizeof(int32_t));
-    attention->end = cpu_carve(&all, tokens, sizeof(int32_t));
-    gradient->delta = cpu_carve_floats(&all, tokens * attention->heads);
-    gradient->tile_first = cpu_carve(&all, gradient->token_tiles, sizeof(int32_t));
-    gradient->tile_end = cpu_carve(&all, gradient->token_tiles, sizeof(int32_t));
-    gradient->tiles = cpu_carve(&all, attention->context->threads, one.used);
+    attention->first = workspace_take(&all, tokens, sizeof(int32_t));
+    attention->end = workspace_take(&all, tokens, sizeof(int32_t));
+    gradient->delta = workspace_floats(&all, tokens * attention->heads);
+    gradient->tile_first = workspace_take(&all, gradient->token_tiles, sizeof(int32_t));
+    gradient->tile_end = workspace_take(&all, gradient->token_tiles, sizeof(int32_t));
+    gradient->tiles = workspace_take(&all, attention->context->threads, one.used);
     gradient->tile_bytes = one.used;
     return all.used;
 }
@@ -214,7 +214,7 @@ static void all_query_tiles(const struct gradient *gradient)
     for (int64_t i = 0; i < gradient->token_tiles * per_token_tile; i++) {
         if (cpu_stops(attention->context))
             continue;
-        struct cpu_carve mine = {gradient->tiles + (size_t)cpu_thread() * gradient->tile_bytes, 0};
+        struct workspace mine = {gradient->tiles + (size_t)cpu_thread() * gradient->tile_bytes, 0};
         struct attention_tiles tiles;
         attention_carve_tiles(attention, &mine, &tiles);
         int64_t tile = i / per_token_tile, part = i % per_token_tile;
@@ -237,7 +237,7 @@ static void all_key_tiles(const struct gradient *gradient)
     for (int64_t i = 0; i < key_tiles * attention->groups; i++) {
         if (cpu_stops(attention->context))
             continue;
-        struct cpu_carve mine = {gradient->tiles + (size_t)cpu_thread() * gradient->tile_bytes, 0};
+        struct workspace mine = {gradient->tiles + (size_t)cpu_thread() * gradient->tile_bytes, 0};
         struct attention_tiles tiles;
         attention_carve_tiles(attention, &mine, &tiles);
         key_tile(gradient, (int)(i % attention->groups), i / attention->groups * ATTENTION_KEYS,

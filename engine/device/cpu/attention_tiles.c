@@ -59,7 +59,7 @@ bool attention_ranges(struct attention *attention, struct status *status)
     return true;
 }
 
-void attention_carve_tiles(const struct attention *attention, struct cpu_carve *memory,
+void attention_carve_tiles(const struct attention *attention, struct workspace *memory,
                            struct attention_tiles *tiles)
 {
     int64_t rows = (int64_t)ATTENTION_ROWS * attention->padded;
@@ -68,13 +68,13 @@ void attention_carve_tiles(const struct attention *attention, struct cpu_carve *
     float **by_keys[] = {&tiles->key,           &tiles->value, &tiles->key_columns,
                          &tiles->value_columns, &tiles->dkey,  &tiles->dvalue};
     for (size_t i = 0; i < sizeof(by_rows) / sizeof(by_rows[0]); i++)
-        *by_rows[i] = cpu_carve_floats(memory, rows);
+        *by_rows[i] = workspace_floats(memory, rows);
     for (size_t i = 0; i < sizeof(by_keys) / sizeof(by_keys[0]); i++)
-        *by_keys[i] = cpu_carve_floats(memory, keys);
-    tiles->scores = cpu_carve_floats(memory, ATTENTION_ROWS * ATTENTION_KEYS);
-    tiles->dscores = cpu_carve_floats(memory, ATTENTION_ROWS * ATTENTION_KEYS);
-    tiles->maximum = cpu_carve_floats(memory, ATTENTION_ROWS);
-    tiles->sum = cpu_carve_floats(memory, ATTENTION_ROWS);
+        *by_keys[i] = workspace_floats(memory, keys);
+    tiles->scores = workspace_floats(memory, ATTENTION_ROWS * ATTENTION_KEYS);
+    tiles->dscores = workspace_floats(memory, ATTENTION_ROWS * ATTENTION_KEYS);
+    tiles->maximum = workspace_floats(memory, ATTENTION_ROWS);
+    tiles->sum = workspace_floats(memory, ATTENTION_ROWS);
 }
 
 struct attention_queries attention_queries_at(const struct attention *attention, int group,

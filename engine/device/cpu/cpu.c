@@ -7,51 +7,51 @@
 #include <stdlib.h>
 
 /* clang-format off */
-#define PLAIN(name, inputs, outputs) {cpu_run_##name, NULL, inputs, outputs}
-#define WITH(name, inputs, outputs) {cpu_run_##name, cpu_workspace_##name, inputs, outputs}
+#define PLAIN(name) {cpu_run_##name, NULL}
+#define WITH(name) {cpu_run_##name, cpu_workspace_##name}
 
 const struct cpu_operation cpu_operations[OP_COUNT] = {
-    [OP_FILL] = PLAIN(fill, "", "F"),
-    [OP_COPY] = PLAIN(copy, "F", "F"),
-    [OP_SCALE] = PLAIN(scale, "F", "F"),
-    [OP_ADD] = PLAIN(add, "FF", "F"),
-    [OP_ACCUMULATE] = PLAIN(add, "sf", "s"),
-    [OP_SLICE_ROWS] = PLAIN(slice_rows, "F", "F"),
-    [OP_WRITE_ROWS] = PLAIN(write_rows, "FF", "F"),
-    [OP_EMBEDDING] = PLAIN(embedding, "if", "f"),
-    [OP_EMBEDDING_GRADIENT] = WITH(embedding_gradient, "if", "f"),
-    [OP_ADD_BIAS] = WITH(add_bias, "ff", "f"),
-    [OP_BIAS_GRADIENT] = WITH(bias_gradient, "f", "f"),
-    [OP_MATMUL] = WITH(matmul, "fff", "f"),
-    [OP_LAYER_NORM] = WITH(layer_norm, "fff", "fss"),
-    [OP_LAYER_NORM_GRADIENT] = WITH(layer_norm_gradient, "fffss", "fff"),
-    [OP_RMS_NORM] = WITH(rms_norm, "ff", "fs"),
-    [OP_RMS_NORM_GRADIENT] = WITH(rms_norm_gradient, "fffs", "ff"),
-    [OP_ROTARY] = WITH(rotary, "fs", "f"),
-    [OP_ATTENTION] = WITH(attention, "ffi", "fs"),
-    [OP_ATTENTION_GRADIENT] = WITH(attention_gradient, "fffifs", "ff"),
-    [OP_ACTIVATION] = PLAIN(activation, "f", "f"),
-    [OP_ACTIVATION_GRADIENT] = PLAIN(activation_gradient, "ff", "f"),
-    [OP_GATED_ACTIVATION] = PLAIN(gated_activation, "f", "f"),
-    [OP_GATED_ACTIVATION_GRADIENT] = PLAIN(gated_activation_gradient, "ff", "f"),
-    [OP_CROSS_ENTROPY] = WITH(cross_entropy, "fid", "ss"),
-    [OP_CROSS_ENTROPY_GRADIENT] = PLAIN(cross_entropy_gradient, "fidsd", "f"),
-    [OP_TOP_K] = WITH(top_k, "f", "is"),
-    [OP_TOP_K_GRADIENT] = WITH(top_k_gradient, "sis", "f"),
-    [OP_LOAD_BALANCE] = WITH(load_balance, "fi", "s"),
-    [OP_LOAD_BALANCE_GRADIENT] = WITH(load_balance_gradient, "fid", "f"),
-    [OP_ROUTE_ROWS] = WITH(route_rows, "i", "ii"),
-    [OP_GATHER_ROWS] = PLAIN(gather_rows, "fi", "f"),
-    [OP_GATHER_ROWS_GRADIENT] = WITH(gather_rows_gradient, "fi", "f"),
-    [OP_GROUPED_MATMUL] = WITH(grouped_matmul, "ffi", "f"),
-    [OP_GROUPED_MATMUL_GRADIENT] = WITH(grouped_matmul_gradient, "ffi", "f"),
-    [OP_COMBINE_ROWS] = WITH(combine_rows, "fsi", "f"),
-    [OP_COMBINE_ROWS_GRADIENT] = WITH(combine_rows_gradient, "ffsi", "fs"),
-    [OP_SUM_SQUARES] = WITH(sum_squares, "df", "d"),
-    [OP_OPTIMIZER_FACTORS] = PLAIN(optimizer_factors, "ddd", "dds"),
-    [OP_ADAMW] = PLAIN(adamw, "ssssd", "sss"),
-    [OP_CROSS_ENTROPY_PART] = PLAIN(cross_entropy_part, "fi", "ss"),
-    [OP_CROSS_ENTROPY_PARALLEL] = PLAIN(cross_entropy_parallel, "fidss", "ss"),
+    [OP_FILL] = PLAIN(fill),
+    [OP_COPY] = PLAIN(copy),
+    [OP_SCALE] = PLAIN(scale),
+    [OP_ADD] = PLAIN(add),
+    [OP_ACCUMULATE] = PLAIN(add),
+    [OP_SLICE_ROWS] = PLAIN(slice_rows),
+    [OP_WRITE_ROWS] = PLAIN(write_rows),
+    [OP_EMBEDDING] = PLAIN(embedding),
+    [OP_EMBEDDING_GRADIENT] = WITH(embedding_gradient),
+    [OP_ADD_BIAS] = WITH(add_bias),
+    [OP_BIAS_GRADIENT] = WITH(bias_gradient),
+    [OP_MATMUL] = WITH(matmul),
+    [OP_LAYER_NORM] = WITH(layer_norm),
+    [OP_LAYER_NORM_GRADIENT] = WITH(layer_norm_gradient),
+    [OP_RMS_NORM] = WITH(rms_norm),
+    [OP_RMS_NORM_GRADIENT] = WITH(rms_norm_gradient),
+    [OP_ROTARY] = WITH(rotary),
+    [OP_ATTENTION] = WITH(attention),
+    [OP_ATTENTION_GRADIENT] = WITH(attention_gradient),
+    [OP_ACTIVATION] = PLAIN(activation),
+    [OP_ACTIVATION_GRADIENT] = PLAIN(activation_gradient),
+    [OP_GATED_ACTIVATION] = PLAIN(gated_activation),
+    [OP_GATED_ACTIVATION_GRADIENT] = PLAIN(gated_activation_gradient),
+    [OP_CROSS_ENTROPY] = WITH(cross_entropy),
+    [OP_CROSS_ENTROPY_GRADIENT] = PLAIN(cross_entropy_gradient),
+    [OP_TOP_K] = WITH(top_k),
+    [OP_TOP_K_GRADIENT] = WITH(top_k_gradient),
+    [OP_LOAD_BALANCE] = WITH(load_balance),
+    [OP_LOAD_BALANCE_GRADIENT] = WITH(load_balance_gradient),
+    [OP_ROUTE_ROWS] = WITH(route_rows),
+    [OP_GATHER_ROWS] = PLAIN(gather_rows),
+    [OP_GATHER_ROWS_GRADIENT] = WITH(gather_rows_gradient),
+    [OP_GROUPED_MATMUL] = WITH(grouped_matmul),
+    [OP_GROUPED_MATMUL_GRADIENT] = WITH(grouped_matmul_gradient),
+    [OP_COMBINE_ROWS] = WITH(combine_rows),
+    [OP_COMBINE_ROWS_GRADIENT] = WITH(combine_rows_gradient),
+    [OP_SUM_SQUARES] = WITH(sum_squares),
+    [OP_OPTIMIZER_FACTORS] = PLAIN(optimizer_factors),
+    [OP_ADAMW] = PLAIN(adamw),
+    [OP_CROSS_ENTROPY_PART] = PLAIN(cross_entropy_part),
+    [OP_CROSS_ENTROPY_PARALLEL] = PLAIN(cross_entropy_parallel),
 };
 /* clang-format on */
 
@@ -108,39 +108,10 @@ static void cpu_close(void *context)
     free(cpu);
 }
 
-static bool operand_fits(char letter, const struct tensor *tensor)
-{
-    enum dtype dtype = tensor->dtype;
-    bool small = dtype == DTYPE_F32 || dtype == DTYPE_BF16 || dtype == DTYPE_F16;
-    /* Vectors are read as one piece. Only the pointwise kinds ('F') take strided ones. */
-    bool dense = tensor->shape.rank > 1 || tensor_is_contiguous(tensor);
-    switch (letter) {
-    case 'f':
-        return small && dense;
-    case 's':
-        return dtype == DTYPE_F32 && dense;
-    case 'd':
-        return dtype == DTYPE_F64 && dense;
-    case 'i':
-        return dtype == DTYPE_I32 && dense;
-    default:
-        return true;
-    }
-}
-
 static bool cpu_supports(void *context, const struct op_call *call)
 {
     (void)context;
-    if ((unsigned)call->op >= OP_COUNT || !cpu_operations[call->op].run)
-        return false;
-    const struct cpu_operation *operation = &cpu_operations[call->op];
-    for (int i = 0; i < call->input_count; i++)
-        if (!operation->inputs[i] || !operand_fits(operation->inputs[i], &call->inputs[i]))
-            return false;
-    for (int i = 0; i < call->output_count; i++)
-        if (!operation->outputs[i] || !operand_fits(operation->outputs[i], &call->outputs[i]))
-            return false;
-    return true;
+    return (unsigned)call->op < OP_COUNT && cpu_operations[call->op].run && op_takes(call);
 }
 
 /* oneDNN follows the OpenMP setting of the calling thread; our loops name their count. */

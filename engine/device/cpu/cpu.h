@@ -2,6 +2,8 @@
 #ifndef ENGINE_DEVICE_CPU_CPU_H
 #define ENGINE_DEVICE_CPU_CPU_H
 
+#include "engine/device/common/product.h"
+#include "engine/device/common/workspace.h"
 #include "engine/device/cpu/kernel/kernel.h"
 #include "engine/device/device.h"
 
@@ -46,32 +48,12 @@ static inline int cpu_thread(void)
 #endif
 }
 
-/* One operation. Letters of the operands: f f32/bf16/f16, F the same or f64 or an integer,
- * s f32, d f64, i i32. */
+/* One operation; the types of operands that it takes are those of op_takes(). */
 struct cpu_operation {
     bool (*run)(struct cpu_context *context, const struct op_call *call, struct status *status);
     size_t (*workspace)(struct cpu_context *context, const struct op_call *call);
-    const char *inputs, *outputs;
 };
 extern const struct cpu_operation cpu_operations[OP_COUNT];
-
-/* Divides a workspace. With base NULL it only counts, so one function both plans and divides. */
-struct cpu_carve {
-    char *base;
-    size_t used;
-};
-
-static inline void *cpu_carve(struct cpu_carve *carve, int64_t count, size_t size)
-{
-    size_t offset = carve->used;
-    carve->used += ((size_t)count * size + 63) & ~(size_t)63;
-    return carve->base ? carve->base + offset : NULL;
-}
-
-static inline float *cpu_carve_floats(struct cpu_carve *carve, int64_t count)
-{
-    return cpu_carve(carve, count, sizeof(float));
-}
 
 static inline int64_t cpu_rows(const struct tensor *tensor)
 {
@@ -151,30 +133,21 @@ static inline const float *cpu_vector(const struct cpu_context *context,
 bool cpu_check_range(const struct op_call *call, const struct tensor *tensor, int64_t low,
                      int64_t high, const char *what, struct status *status);
 
-/* C (+ bias) = op(A) op(B), the matrices being parts of tensors. */
-struct cpu_product {
-    int64_t rows, columns, depth;
-    const void *a, *b, *bias; /* bias may be NULL */
-    void *out;
-    enum dtype a_dtype, b_dtype, bias_dtype, out_dtype;
-    int64_t a_stride, b_stride, out_stride;
-    bool transpose_a, transpose_b;
-};
 /* All f32 but a and b, which may be 16-bit; with a bias, `out` holds it in each row already. */
-void cpu_product_multiply(const struct cpu_context *context, const struct cpu_product *product,
+void cpu_product_multiply(const struct cpu_context *context, const struct matrix_product *product,
                           void *workspace);
-size_t cpu_product_packed(const struct cpu_context *context, const struct cpu_product *product);
-size_t cpu_product_workspace(struct cpu_context *context, const struct cpu_product *product);
-bool cpu_product_run(struct cpu_context *context, const struct cpu_product *product,
+size_t cpu_product_packed(const struct cpu_context *context, const struct matrix_product *product);
+size_t cpu_product_workspace(struct cpu_context *context, const struct matrix_product *product);
+bool cpu_product_run(struct cpu_context *context, const struct matrix_product *product,
                      void *workspace, struct status *status);
 
 /* bf16 products on the matrix units through oneDNN (matmul_dnnl.c). */
 struct matmul_cache *matmul_cache_open(void); /* NULL: not available on this processor */
 void matmul_cache_close(struct matmul_cache *cache);
 /* Whether the product can be done, and its scratch bytes. */
-bool matmul_cache_plan(struct matmul_cache *cache, const struct cpu_product *product,
+bool matmul_cache_plan(struct matmul_cache *cache, const struct matrix_product *product,
                        size_t *workspace);
-bool matmul_cache_run(struct matmul_cache *cache, const struct cpu_product *product,
+bool matmul_cache_run(struct matmul_cache *cache, const struct matrix_product *product,
                       void *workspace, struct status *status);
 
 /* Operations, by file. */

@@ -37,9 +37,9 @@ struct buckets {
 
 static size_t carve(const struct op_call *call, void *base, struct buckets *buckets)
 {
-    struct cpu_carve memory = {base, 0};
-    buckets->starts = cpu_carve(&memory, cpu_rows(&call->outputs[0]) + 2, sizeof(int32_t));
-    buckets->order = cpu_carve(&memory, cpu_rows(&call->inputs[0]), sizeof(int32_t));
+    struct workspace memory = {base, 0};
+    buckets->starts = workspace_take(&memory, cpu_rows(&call->outputs[0]) + 2, sizeof(int32_t));
+    buckets->order = workspace_take(&memory, cpu_rows(&call->inputs[0]), sizeof(int32_t));
     return memory.used;
 }
 

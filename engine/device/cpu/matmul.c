@@ -7,27 +7,27 @@ struct wide {
     void *packed;
 };
 
-static size_t carve(const struct cpu_context *context, const struct cpu_product *p, void *base,
+static size_t carve(const struct cpu_context *context, const struct matrix_product *p, void *base,
                     struct wide *wide)
 {
-    struct cpu_carve memory = {base, 0};
+    struct workspace memory = {base, 0};
     *wide = (struct wide){0};
     if (p->bias && p->bias_dtype != DTYPE_F32)
-        wide->bias = cpu_carve_floats(&memory, p->columns);
+        wide->bias = workspace_floats(&memory, p->columns);
     if (p->out_dtype != DTYPE_F32)
-        wide->out = cpu_carve_floats(&memory, p->rows * p->columns);
-    wide->packed = cpu_carve(&memory, (int64_t)cpu_product_packed(context, p), 1);
+        wide->out = workspace_floats(&memory, p->rows * p->columns);
+    wide->packed = workspace_take(&memory, (int64_t)cpu_product_packed(context, p), 1);
     return memory.used;
 }
 
 /* oneDNN 2.6 dies of an illegal instruction in its kernels for AMX when a thread gets nothing but
  * the rest of a block (seen with 70 x 63 x 47): only whole blocks are given to it. */
-static bool is_in_blocks(const struct cpu_product *product)
+static bool is_in_blocks(const struct matrix_product *product)
 {
     return product->rows % 16 == 0 && product->columns % 16 == 0 && product->depth % 32 == 0;
 }
 
-static bool on_matrix_units(struct cpu_context *context, const struct cpu_product *product,
+static bool on_matrix_units(struct cpu_context *context, const struct matrix_product *product,
                             size_t *workspace)
 {
     return context->matmul_cache && is_in_blocks(product) && product->a_dtype == DTYPE_BF16 &&
@@ -37,7 +37,7 @@ static bool on_matrix_units(struct cpu_context *context, const struct cpu_produc
            matmul_cache_plan(context->matmul_cache, product, workspace);
 }
 
-size_t cpu_product_workspace(struct cpu_context *context, const struct cpu_product *product)
+size_t cpu_product_workspace(struct cpu_context *context, const struct matrix_product *product)
 {
     size_t bytes;
     if (on_matrix_units(context, product, &bytes))
@@ -46,7 +46,7 @@ size_t cpu_product_workspace(struct cpu_context *context, const struct cpu_produ
     return carve(context, product, NULL, &wide);
 }
 
-static void narrow(const struct cpu_context *context, const struct cpu_product *p,
+static void narrow(const struct cpu_context *context, const struct matrix_product *p,
                    const float *from)
 {
     CPU_OMP(parallel for schedule(static) num_threads(context->threads)
@@ -56,7 +56,7 @@ static void narrow(const struct cpu_context *context, const struct cpu_product *
                                      from + row * p->columns, p->columns);
 }
 
-static void spread_bias(const struct cpu_context *context, const struct cpu_product *p,
+static void spread_bias(const struct cpu_context *context, const struct matrix_product *p,
                         const float *bias)
 {
     size_t bytes = (size_t)p->columns * sizeof(float);
@@ -67,7 +67,7 @@ static void spread_bias(const struct cpu_context *context, const struct cpu_prod
     (void)context;
 }
 
-bool cpu_product_run(struct cpu_context *context, const struct cpu_product *product,
+bool cpu_product_run(struct cpu_context *context, const struct matrix_product *product,
                      void *workspace, struct status *status)
 {
     size_t bytes;
@@ -75,7 +75,7 @@ bool cpu_product_run(struct cpu_context *context, const struct cpu_product *prod
         return true;
     if (on_matrix_units(context, product, &bytes))
         return matmul_cache_run(context->matmul_cache, product, workspace, status);
-    struct cpu_product p = *product;
+    struct matrix_product p = *product;
     struct wide wide;
     carve(context, product, workspace, &wide);
     if (wide.bias) {
@@ -94,55 +94,26 @@ bool cpu_product_run(struct cpu_context *context, const struct cpu_product *prod
     return true;
 }
 
-static struct cpu_product product_of(const struct op_call *call)
-{
-    const struct tensor *a = &call->inputs[0], *b = &call->inputs[1], *out = &call->outputs[0];
-    const struct tensor *bias = call->input_count > 2 ? &call->inputs[2] : NULL;
-    bool transpose_a = call->parameters.transpose_a;
-    struct cpu_product product = {
-        .rows = cpu_rows(out),
-        .columns = cpu_columns(out),
-        .depth = transpose_a ? cpu_rows(a) : cpu_columns(a),
-        .a = a->data,
-        .b = b->data,
-        .out = out->data,
-        .a_dtype = a->dtype,
-        .b_dtype = b->dtype,
-        .out_dtype = out->dtype,
-        .a_stride = a->row_stride,
-        .b_stride = b->row_stride,
-        .out_stride = out->row_stride,
-        .transpose_a = transpose_a,
-        .transpose_b = call->parameters.transpose_b,
-    };
-    if (bias) {
-        /* Only whether there is one matters to the plan, which is made before memory is there. */
-        product.bias = bias->data ? bias->data : bias;
-        product.bias_dtype = bias->dtype;
-    }
-    return product;
-}
-
 CPU_WORKSPACE(matmul)
 {
-    struct cpu_product product = product_of(call);
+    struct matrix_product product = matrix_product_of(call);
     return cpu_product_workspace(context, &product);
 }
 
 CPU_RUN(matmul)
 {
-    struct cpu_product product = product_of(call);
+    struct matrix_product product = matrix_product_of(call);
     return cpu_product_run(context, &product, call->workspace, status);
 }
 
 /* Rows first..end of a matrix of `rows` rows, for expert `expert`; both f32 or widened. */
-static struct cpu_product expert_product(const struct op_call *call, int expert, int experts,
-                                         int64_t first, int64_t end)
+static struct matrix_product expert_product(const struct op_call *call, int expert, int experts,
+                                            int64_t first, int64_t end)
 {
     const struct tensor *x = &call->inputs[0], *w = &call->inputs[1], *out = &call->outputs[0];
     bool gradient = call->op == OP_GROUPED_MATMUL_GRADIENT;
     int64_t w_rows = cpu_rows(w) / experts, out_rows = cpu_rows(out) / experts;
-    struct cpu_product product = {
+    struct matrix_product product = {
         .rows = gradient ? out_rows : end - first,
         .columns = cpu_columns(out),
         .depth = gradient ? end - first : cpu_columns(x),
@@ -168,7 +139,7 @@ static size_t grouped_workspace(const struct cpu_context *context, const struct 
     int experts = (int)cpu_rows(&call->inputs[2]);
     if (experts == 0)
         return 0;
-    struct cpu_product largest = expert_product(call, 0, experts, 0, cpu_rows(&call->inputs[0]));
+    struct matrix_product largest = expert_product(call, 0, experts, 0, cpu_rows(&call->inputs[0]));
     struct wide wide;
     return carve(context, &largest, NULL, &wide);
 }
@@ -195,7 +166,7 @@ static bool run_experts(struct cpu_context *context, const struct op_call *call,
     int64_t first = 0;
     for (int expert = 0; expert < experts && !cpu_stops(context); expert++) {
         int64_t end = ((const int32_t *)ends->data)[expert];
-        struct cpu_product product =
+        struct matrix_product product =
             expert_product(call, expert, experts, first, end > first ? end : first);
         if (!cpu_product_run(&widening, &product, call->workspace, status))
             return false;

@@ -103,7 +103,7 @@ static dnnl_primitive_desc_t describe(struct matmul_cache *cache, const dnnl_mat
     return description;
 }
 
-static bool build(struct matmul_cache *cache, const struct cpu_product *p, struct entry *entry)
+static bool build(struct matmul_cache *cache, const struct matrix_product *p, struct entry *entry)
 {
     dnnl_memory_desc_t a, b, bias, out;
     dnnl_matmul_desc_t matmul;
@@ -128,7 +128,7 @@ static bool build(struct matmul_cache *cache, const struct cpu_product *p, struc
     return made;
 }
 
-static struct entry *find(struct matmul_cache *cache, const struct cpu_product *p)
+static struct entry *find(struct matmul_cache *cache, const struct matrix_product *p)
 {
     struct key key = {p->rows,        p->columns,     p->depth,
                       p->a_stride,    p->b_stride,    p->out_stride,
@@ -146,7 +146,7 @@ static struct entry *find(struct matmul_cache *cache, const struct cpu_product *
     return &cache->entries[cache->count - 1];
 }
 
-bool matmul_cache_plan(struct matmul_cache *cache, const struct cpu_product *product,
+bool matmul_cache_plan(struct matmul_cache *cache, const struct matrix_product *product,
                        size_t *workspace)
 {
     struct entry *entry = find(cache, product);
@@ -154,7 +154,7 @@ bool matmul_cache_plan(struct matmul_cache *cache, const struct cpu_product *pro
     return entry->usable;
 }
 
-bool matmul_cache_run(struct matmul_cache *cache, const struct cpu_product *product,
+bool matmul_cache_run(struct matmul_cache *cache, const struct matrix_product *product,
                       void *workspace, struct status *status)
 {
     struct entry *entry = find(cache, product);
@@ -192,7 +192,7 @@ void matmul_cache_close(struct matmul_cache *cache)
     (void)cache;
 }
 
-bool matmul_cache_plan(struct matmul_cache *cache, const struct cpu_product *product,
+bool matmul_cache_plan(struct matmul_cache *cache, const struct matrix_product *product,
                        size_t *workspace)
 {
     (void)cache;
@@ -201,7 +201,7 @@ bool matmul_cache_plan(struct matmul_cache *cache, const struct cpu_product *pro
     return false;
 }
 
-bool matmul_cache_run(struct matmul_cache *cache, const struct cpu_product *product,
+bool matmul_cache_run(struct matmul_cache *cache, const struct matrix_product *product,
                       void *workspace, struct status *status)
 {
     (void)cache;

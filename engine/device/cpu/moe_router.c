@@ -95,12 +95,12 @@ struct balance {
 static size_t carve(const struct cpu_context *context, const struct op_call *call, void *base,
                     struct balance *balance)
 {
-    struct cpu_carve memory = {base, 0};
+    struct workspace memory = {base, 0};
     int64_t experts = cpu_columns(&call->inputs[0]);
     int64_t blocks = call->op == OP_LOAD_BALANCE ? cpu_blocks(cpu_rows(&call->inputs[0])).count : 0;
-    balance->sums = cpu_carve(&memory, blocks * experts, sizeof(double));
-    balance->fraction = cpu_carve(&memory, experts, sizeof(double));
-    balance->rows = cpu_carve_floats(&memory, 2 * context->threads * experts);
+    balance->sums = workspace_take(&memory, blocks * experts, sizeof(double));
+    balance->fraction = workspace_take(&memory, experts, sizeof(double));
+    balance->rows = workspace_floats(&memory, 2 * context->threads * experts);
     return memory.used;
 }
 

@@ -106,11 +106,11 @@ struct buffers {
 static size_t carve(const struct cpu_context *context, const struct op_call *call, void *base,
                     struct buffers *buffers)
 {
-    struct cpu_carve memory = {base, 0};
+    struct workspace memory = {base, 0};
     int64_t count = context->threads * cpu_columns(&call->inputs[0]);
-    buffers->dout = cpu_carve_floats(&memory, count);
-    buffers->y = cpu_carve_floats(&memory, count);
-    buffers->dy = cpu_carve_floats(&memory, count);
+    buffers->dout = workspace_floats(&memory, count);
+    buffers->y = workspace_floats(&memory, count);
+    buffers->dy = workspace_floats(&memory, count);
     return memory.used;
 }
 

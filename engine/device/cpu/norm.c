@@ -10,16 +10,16 @@ struct buffers {
 static size_t carve(const struct cpu_context *context, const struct op_call *call, void *base,
                     struct buffers *buffers)
 {
-    struct cpu_carve memory = {base, 0};
+    struct workspace memory = {base, 0};
     bool gradient = call->op == OP_LAYER_NORM_GRADIENT || call->op == OP_RMS_NORM_GRADIENT;
     int64_t columns = cpu_columns(&call->outputs[0]);
     int64_t blocks = gradient ? cpu_blocks(cpu_rows(&call->outputs[0])).count : 0;
-    buffers->weight = cpu_carve_floats(&memory, columns);
-    buffers->bias = cpu_carve_floats(&memory, columns);
+    buffers->weight = workspace_floats(&memory, columns);
+    buffers->bias = workspace_floats(&memory, columns);
     for (int i = 0; i < (gradient ? 3 : 2); i++)
-        buffers->row[i] = cpu_carve_floats(&memory, context->threads * columns);
-    buffers->dw = cpu_carve_floats(&memory, blocks * columns);
-    buffers->db = cpu_carve_floats(&memory, blocks * columns);
+        buffers->row[i] = workspace_floats(&memory, context->threads * columns);
+    buffers->dw = workspace_floats(&memory, blocks * columns);
+    buffers->db = workspace_floats(&memory, blocks * columns);
     return memory.used;
 }
 

@@ -12,7 +12,7 @@ enum { PARTS = 4 };
 
 /* A product, cut. */
 struct plan {
-    const struct cpu_product *product;
+    const struct matrix_product *product;
     const struct kernels *kernels;
     const struct interrupt *interrupt;
     int tile_rows, tile_columns;
@@ -37,7 +37,7 @@ static int64_t blocks_of(int64_t count, int64_t size)
     return (count + size - 1) / size;
 }
 
-static struct plan plan_of(const struct cpu_context *context, const struct cpu_product *p)
+static struct plan plan_of(const struct cpu_context *context, const struct matrix_product *p)
 {
     struct plan plan = {.product = p, .kernels = context->kernels, .interrupt = context->interrupt};
     plan.kernels->product_sizes(&plan.tile_rows, &plan.tile_columns);
@@ -54,16 +54,16 @@ static struct plan plan_of(const struct cpu_context *context, const struct cpu_p
 
 static size_t carve(const struct cpu_context *context, struct plan *plan, void *base)
 {
-    const struct cpu_product *p = plan->product;
-    struct cpu_carve memory = {base, 0};
+    const struct matrix_product *p = plan->product;
+    struct workspace memory = {base, 0};
     int64_t columns = least(p->columns, COLUMNS_MOST), depth = plan->round_depth;
-    plan->b = cpu_carve_floats(&memory,
+    plan->b = workspace_floats(&memory,
                                blocks_of(columns, plan->tile_columns) * plan->tile_columns * depth);
-    plan->a = cpu_carve_floats(&memory, context->threads * plan->block_rows * PRODUCT_DEPTH);
+    plan->a = workspace_floats(&memory, context->threads * plan->block_rows * PRODUCT_DEPTH);
     return memory.used;
 }
 
-size_t cpu_product_packed(const struct cpu_context *context, const struct cpu_product *product)
+size_t cpu_product_packed(const struct cpu_context *context, const struct matrix_product *product)
 {
     struct plan plan = plan_of(context, product);
     return carve(context, &plan, NULL);
@@ -100,7 +100,7 @@ static float *packed_columns(const struct plan *plan, const struct round *round,
 static void pack_columns(const struct plan *plan, const struct round *round, int64_t k,
                          int64_t tile)
 {
-    const struct cpu_product *p = plan->product;
+    const struct matrix_product *p = plan->product;
     int64_t first = tile * plan->tile_columns;
     int columns = (int)least(round->columns - first, plan->tile_columns);
     int depth = (int)least(round->depth - k, PRODUCT_DEPTH);
@@ -128,7 +128,7 @@ static struct part part_of(const struct plan *plan, const struct round *round, i
 static void pack_rows(const struct plan *plan, const struct part *part, int64_t k, int depth,
                       float *a)
 {
-    const struct cpu_product *p = plan->product;
+    const struct matrix_product *p = plan->product;
     int64_t padded = blocks_of(part->rows, plan->tile_rows) * plan->tile_rows;
     pack(plan->kernels, a, PRODUCT_DEPTH, p->a, p->a_dtype, p->a_stride, p->transpose_a, part->row,
          k, (int)part->rows, depth);
@@ -140,7 +140,7 @@ static void pack_rows(const struct plan *plan, const struct part *part, int64_t 
 static void multiply(const struct plan *plan, const struct round *round, const struct part *part,
                      float *a)
 {
-    const struct cpu_product *p = plan->product;
+    const struct matrix_product *p = plan->product;
     float *out = (float *)p->out + part->row * p->out_stride + round->column;
     for (int64_t k = 0; k == 0 || k < round->depth; k += PRODUCT_DEPTH) {
         int depth = (int)least(round->depth - k, PRODUCT_DEPTH);
@@ -180,10 +180,10 @@ static void run_round(const struct plan *plan, const struct round *round)
     }
 }
 
-void cpu_product_multiply(const struct cpu_context *context, const struct cpu_product *product,
+void cpu_product_multiply(const struct cpu_context *context, const struct matrix_product *product,
                           void *workspace)
 {
-    const struct cpu_product *p = product;
+    const struct matrix_product *p = product;
     struct plan plan = plan_of(context, p);
     carve(context, &plan, workspace);
     CPU_OMP(parallel num_threads(context->threads) if (p->rows * p->columns >

@@ -14,6 +14,8 @@
 extern "C" {
 #endif
 
+#include "engine/device/common/product.h"
+#include "engine/device/common/workspace.h"
 #include "engine/device/device.h"
 
 struct CUstream_st;
@@ -45,11 +47,10 @@ struct cuda_context {
     enum op calls[CUDA_CALLS];
 };
 
-/* One operation. Letters of the operands: f f32/bf16/f16, F any type, s f32, d f64, i i32. */
+/* One operation; the types of operands that it takes are those of op_takes(). */
 struct cuda_operation {
     bool (*run)(struct cuda_context *context, const struct op_call *call, struct status *status);
     size_t (*workspace)(struct cuda_context *context, const struct op_call *call);
-    const char *inputs, *outputs;
 };
 extern const struct cuda_operation cuda_operations[OP_COUNT];
 
@@ -72,19 +73,6 @@ static inline bool cuda_small_float(enum dtype dtype)
     return dtype == DTYPE_F32 || dtype == DTYPE_BF16 || dtype == DTYPE_F16;
 }
 
-/* Divides a workspace. With base NULL it only counts, so one function both plans and divides. */
-struct cuda_carve {
-    char *base;
-    size_t used;
-};
-
-static inline void *cuda_carve(struct cuda_carve *carve, int64_t count, size_t size)
-{
-    size_t offset = carve->used;
-    carve->used += ((size_t)count * size + 63) & ~(size_t)63;
-    return carve->base ? carve->base + offset : NULL;
-}
-
 /* Sums over rows are made in blocks of rows that depend only on the number of rows, and added in
  * order: the same bits on every GPU. */
 struct cuda_blocks {
@@ -92,25 +80,20 @@ struct cuda_blocks {
 };
 struct cuda_blocks cuda_blocks(int64_t rows);
 
-/* C (+ bias) = op(A) op(B), the matrices being parts of tensors. With `ends` (i32 [groups], device
+/* With `ends` (i32 [groups], device
  * memory) A's rows are those of a group after another: row r belongs to the first group with
  * r < ends[group], `group_rows` rows of B (or, if `by_depth`, of C) belong to each group. */
 struct cuda_product {
-    int64_t rows, columns, depth;
-    const void *a, *b, *bias; /* bias may be NULL */
-    void *out;
-    enum dtype a_dtype, b_dtype, bias_dtype, out_dtype;
-    int64_t a_stride, b_stride, out_stride;
-    bool transpose_a, transpose_b;
+    struct matrix_product matrix;
     const int32_t *ends;
     int64_t groups, group_rows;
     bool by_depth; /* the groups divide the depth: C is [groups * rows, columns] */
     enum op op;    /* for messages */
 };
-/* By the library (cublasLt); STATUS_UNSUPPORTED if it has no way to do it. Not for groups. */
-bool cuda_matmul_plan(struct cuda_context *context, const struct cuda_product *product,
+/* By the library (cublasLt); STATUS_UNSUPPORTED if it has no way to do it. */
+bool cuda_matmul_plan(struct cuda_context *context, const struct matrix_product *product,
                       size_t *workspace);
-bool cuda_matmul_run(struct cuda_context *context, const struct cuda_product *product,
+bool cuda_matmul_run(struct cuda_context *context, const struct matrix_product *product,
                      void *workspace, struct status *status);
 struct matmul_plans *cuda_matmul_open(struct cuda_context *context, struct status *status);
 void cuda_matmul_close(struct matmul_plans *plans);

@@ -166,37 +166,10 @@ static bool cuda_synchronize(void *memory, struct status *status)
     return context->seen->taken ? report_fault(context, status) : true;
 }
 
-static bool operand_fits(char letter, const struct tensor *tensor)
-{
-    /* Vectors are read as one piece. Only the pointwise kinds ('F') take strided ones. */
-    bool dense = tensor->shape.rank > 1 || tensor_is_contiguous(tensor);
-    switch (letter) {
-    case 'f':
-        return cuda_small_float(tensor->dtype) && dense;
-    case 's':
-        return tensor->dtype == DTYPE_F32 && dense;
-    case 'd':
-        return tensor->dtype == DTYPE_F64 && dense;
-    case 'i':
-        return tensor->dtype == DTYPE_I32 && dense;
-    default:
-        return true;
-    }
-}
-
 static bool cuda_supports(void *context, const struct op_call *call)
 {
     (void)context;
-    if ((unsigned)call->op >= OP_COUNT || !cuda_operations[call->op].run)
-        return false;
-    const struct cuda_operation *operation = &cuda_operations[call->op];
-    for (int i = 0; i < call->input_count; i++)
-        if (!operation->inputs[i] || !operand_fits(operation->inputs[i], &call->inputs[i]))
-            return false;
-    for (int i = 0; i < call->output_count; i++)
-        if (!operation->outputs[i] || !operand_fits(operation->outputs[i], &call->outputs[i]))
-            return false;
-    return true;
+    return (unsigned)call->op < OP_COUNT && cuda_operations[call->op].run && op_takes(call);
 }
 
 static size_t cuda_workspace(void *context, const struct op_call *call)

@@ -97,12 +97,12 @@ static int alignment_of(const void *data)
 }
 
 /* Whether the library knows such a product at all: equal inputs, f32 or the same as output. */
-static bool key_of(const struct cuda_product *product, bool planning, struct matmul_key *key)
+static bool key_of(const struct matrix_product *product, bool planning, struct matmul_key *key)
 {
     bool types = product->a_dtype == product->b_dtype &&
                  (product->out_dtype == DTYPE_F32 || product->out_dtype == product->a_dtype) &&
                  (!product->bias || product->bias_dtype == product->out_dtype);
-    if (!types || product->ends || !product->rows || !product->columns || !product->depth)
+    if (!types || !product->rows || !product->columns || !product->depth)
         return false;
     memset(key, 0, sizeof(*key));
     key->rows = product->rows;
@@ -218,7 +218,7 @@ static struct matmul_plan *plan_of(struct cuda_context *context, const struct ma
     return &plans->plans[plans->count - 1];
 }
 
-bool cuda_matmul_plan(struct cuda_context *context, const struct cuda_product *product,
+bool cuda_matmul_plan(struct cuda_context *context, const struct matrix_product *product,
                       size_t *workspace)
 {
     struct matmul_key key;
@@ -230,14 +230,15 @@ bool cuda_matmul_plan(struct cuda_context *context, const struct cuda_product *p
     return plan->usable;
 }
 
-bool cuda_matmul_run(struct cuda_context *context, const struct cuda_product *product,
+bool cuda_matmul_run(struct cuda_context *context, const struct matrix_product *product,
                      void *workspace, struct status *status)
 {
     struct matmul_key key;
     const float one = 1, zero = 0;
     struct matmul_plan *plan = key_of(product, false, &key) ? plan_of(context, &key) : NULL;
     if (!plan || !plan->usable)
-        return cuda_product_run(context, product, status);
+        return cuda_product_run(
+            context, &(struct cuda_product){.matrix = *product, .op = OP_MATMUL}, status);
     cublasStatus_t error = CUBLAS_STATUS_SUCCESS;
     if (product->bias)
         error = cublasLtMatmulDescSetAttribute(plan->operation, CUBLASLT_MATMUL_DESC_BIAS_POINTER,
@@ -255,39 +256,9 @@ bool cuda_matmul_run(struct cuda_context *context, const struct cuda_product *pr
                        cublasLtGetStatusString(error));
 }
 
-static struct cuda_product product_of(const struct op_call *call)
-{
-    const struct tensor *a = &call->inputs[0], *b = &call->inputs[1], *out = &call->outputs[0];
-    const struct tensor *bias = call->input_count > 2 ? &call->inputs[2] : NULL;
-    bool transpose_a = call->parameters.transpose_a;
-    struct cuda_product product = {
-        .rows = cuda_rows(out),
-        .columns = cuda_columns(out),
-        .depth = transpose_a ? cuda_rows(a) : cuda_columns(a),
-        .a = a->data,
-        .b = b->data,
-        .out = out->data,
-        .a_dtype = a->dtype,
-        .b_dtype = b->dtype,
-        .out_dtype = out->dtype,
-        .a_stride = a->row_stride,
-        .b_stride = b->row_stride,
-        .out_stride = out->row_stride,
-        .transpose_a = transpose_a,
-        .transpose_b = call->parameters.transpose_b,
-        .op = call->op,
-    };
-    if (bias) {
-        /* Only whether there is one matters to the plan, which is made before memory is there. */
-        product.bias = bias->data ? bias->data : bias;
-        product.bias_dtype = bias->dtype;
-    }
-    return product;
-}
-
 CUDA_WORKSPACE(matmul)
 {
-    struct cuda_product product = product_of(call);
+    struct matrix_product product = matrix_product_of(call);
     size_t workspace;
     cuda_matmul_plan(context, &product, &workspace);
     return workspace;
@@ -295,6 +266,6 @@ CUDA_WORKSPACE(matmul)
 
 CUDA_RUN(matmul)
 {
-    struct cuda_product product = product_of(call);
+    struct matrix_product product = matrix_product_of(call);
     return cuda_matmul_run(context, &product, call->workspace, status);
 }

@@ -141,12 +141,12 @@ struct balance {
 
 static size_t carve(const struct op_call *call, void *base, struct balance *balance)
 {
-    struct cuda_carve memory = {(char *)base, 0};
+    struct workspace memory = {(char *)base, 0};
     int64_t experts = cuda_columns(&call->inputs[0]);
     balance->blocks = cuda_blocks(cuda_rows(&call->inputs[0]));
     int64_t blocks = call->op == OP_LOAD_BALANCE ? balance->blocks.count : 0;
-    balance->fraction = (double *)cuda_carve(&memory, experts, sizeof(double));
-    balance->sums = (double *)cuda_carve(&memory, blocks * experts, sizeof(double));
+    balance->fraction = (double *)workspace_take(&memory, experts, sizeof(double));
+    balance->sums = (double *)workspace_take(&memory, blocks * experts, sizeof(double));
     return memory.used;
 }
 

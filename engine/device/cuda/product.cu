@@ -157,21 +157,21 @@ bool cuda_product_run(struct cuda_context *context, const struct cuda_product *p
                       struct status *status)
 {
     struct product it;
-    it.a = matrix_of(product->a, product->a_dtype, product->a_stride);
-    it.b = matrix_of(product->b, product->b_dtype, product->b_stride);
-    it.bias = matrix_of(product->bias, product->bias_dtype, product->columns);
-    it.out = matrix_of(product->out, product->out_dtype, product->out_stride);
-    it.rows = product->rows;
-    it.columns = product->columns;
-    it.depth = product->depth;
+    it.a = matrix_of(product->matrix.a, product->matrix.a_dtype, product->matrix.a_stride);
+    it.b = matrix_of(product->matrix.b, product->matrix.b_dtype, product->matrix.b_stride);
+    it.bias = matrix_of(product->matrix.bias, product->matrix.bias_dtype, product->matrix.columns);
+    it.out = matrix_of(product->matrix.out, product->matrix.out_dtype, product->matrix.out_stride);
+    it.rows = product->matrix.rows;
+    it.columns = product->matrix.columns;
+    it.depth = product->matrix.depth;
     it.ends = product->ends;
     it.groups = product->groups;
     it.group_rows = product->group_rows;
     it.fault = context->fault;
     it.op = (int)product->op;
-    it.transpose_a = product->transpose_a;
-    it.transpose_b = product->transpose_b;
-    it.has_bias = product->bias != NULL;
+    it.transpose_a = product->matrix.transpose_a;
+    it.transpose_b = product->matrix.transpose_b;
+    it.has_bias = product->matrix.bias != NULL;
     it.by_depth = product->by_depth;
     if (it.rows == 0 || it.columns == 0)
         return true;
@@ -191,51 +191,32 @@ bool cuda_product_run(struct cuda_context *context, const struct cuda_product *p
     return LAUNCH(product_kernel, where, it);
 }
 
-/* Rows of experts: see GROUPED_MATMUL in op.h. */
-CUDA_RUN(grouped_matmul)
+/* What both kinds of grouped products have in common; see GROUPED_MATMUL in op.h. The third input
+ * is where the rows of each expert end, and no bias. */
+static struct cuda_product grouped_product(const struct op_call *call)
 {
-    const struct tensor *x = &call->inputs[0], *w = &call->inputs[1], *out = &call->outputs[0];
     struct cuda_product product = {};
+    product.matrix = matrix_product_of(call);
+    product.matrix.bias = NULL;
     product.groups = cuda_rows(&call->inputs[2]);
-    product.rows = cuda_rows(out);
-    product.columns = cuda_columns(out);
-    product.depth = cuda_columns(x);
-    product.group_rows = product.groups ? cuda_rows(w) / product.groups : 0;
-    product.a = x->data;
-    product.b = w->data;
-    product.out = out->data;
-    product.a_dtype = x->dtype;
-    product.b_dtype = w->dtype;
-    product.out_dtype = out->dtype;
-    product.a_stride = x->row_stride;
-    product.b_stride = w->row_stride;
-    product.out_stride = out->row_stride;
-    product.transpose_b = call->parameters.transpose_b;
     product.ends = (const int32_t *)call->inputs[2].data;
     product.op = call->op;
+    return product;
+}
+
+CUDA_RUN(grouped_matmul)
+{
+    struct cuda_product product = grouped_product(call);
+    product.group_rows = product.groups ? cuda_rows(&call->inputs[1]) / product.groups : 0;
     return product.groups == 0 || cuda_product_run(context, &product, status);
 }
 
 CUDA_RUN(grouped_matmul_gradient)
 {
-    const struct tensor *a = &call->inputs[0], *b = &call->inputs[1], *out = &call->outputs[0];
-    struct cuda_product product = {};
-    product.groups = cuda_rows(&call->inputs[2]);
-    product.rows = cuda_columns(a);
-    product.columns = cuda_columns(b);
-    product.depth = cuda_rows(a);
-    product.a = a->data;
-    product.b = b->data;
-    product.out = out->data;
-    product.a_dtype = a->dtype;
-    product.b_dtype = b->dtype;
-    product.out_dtype = out->dtype;
-    product.a_stride = a->row_stride;
-    product.b_stride = b->row_stride;
-    product.out_stride = out->row_stride;
-    product.transpose_a = true;
-    product.ends = (const int32_t *)call->inputs[2].data;
+    struct cuda_product product = grouped_product(call);
+    product.matrix.transpose_a = true;
+    product.matrix.rows = cuda_columns(&call->inputs[0]);
+    product.matrix.depth = cuda_rows(&call->inputs[0]);
     product.by_depth = true;
-    product.op = call->op;
     return product.groups == 0 || cuda_product_run(context, &product, status);
 }
