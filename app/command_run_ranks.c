@@ -41,6 +41,7 @@ static bool start_processes(struct ranks_of_run *ranks, struct status *status)
     struct rank_pool_options options = {.size = ranks->config->distributed.world_size,
                                         .launcher = launch->launcher,
                                         .hostfile = launch->hostfile,
+                                        .address = launch->address,
                                         .timeout = launch->timeout,
                                         .threads = ranks->app->threads,
                                         .on_output = capture_take,
@@ -48,7 +49,7 @@ static bool start_processes(struct ranks_of_run *ranks, struct status *status)
     struct status reason = STATUS_NONE;
     if (launch->in_process || (ranks->pool = rank_pool_create(&options, &reason)))
         return true;
-    if (reason.code != STATUS_UNSUPPORTED || launch->launcher || launch->hostfile)
+    if (reason.code != STATUS_UNSUPPORTED || rank_launch_is_chosen(launch))
         return status_fail(status, reason.code, "%s", reason.text);
     app_complain(0, "ranks run inside of one process: %s", reason.text);
     return true;

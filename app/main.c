@@ -187,6 +187,8 @@ int main(int argc, char **argv)
         {"--launcher", NULL, ARGUMENT_TEXT, &options.launch.launcher, "COMMAND",
          "starts rank processes, e.g. \"srun -N 2\" (default: mpirun)"},
         {"--hostfile", NULL, ARGUMENT_TEXT, &options.launch.hostfile, "FILE", "hosts for mpirun"},
+        {"--engine-address", NULL, ARGUMENT_TEXT, &options.launch.address, "ADDRESS",
+         "of this host, to which ranks on others connect"},
         {"--rank-timeout", NULL, ARGUMENT_INTEGER, &options.launch.timeout, "SECONDS",
          "that a rank may take to start, or for one instruction (default 30)"},
     };

@@ -45,17 +45,24 @@ void channel_close(struct channel *channel);
 
 /* ---- making connections ---- */
 
+enum { LISTENER_ADDRESS = 256 };
+
 /* Where the engine listens. */
 struct listener {
     int fd;
-    char address[256]; /* what others connect to: "unix:/tmp/x/ranks", "tcp:host:port" */
-    char folder[128];  /* of the AF_UNIX socket, removed with it; "": none */
+    /* what others connect to: "unix:/tmp/x/ranks", "tcp:node1:4711", "tcp:[fe80::1]:4711" */
+    char address[LISTENER_ADDRESS];
+    char folder[128]; /* of the AF_UNIX socket, removed with it; "": none */
 };
 
 /* Listens for processes of this machine, in a folder of its own that only this user can enter. */
 bool listener_open_local(struct listener *listener, struct status *status);
-/* Listens on a port of this host's address ("10.0.0.1", "node1"). */
+/* Listens on a port of this host's address ("10.0.0.1", "node1", "::1", "[::1]"), and of no other
+ * one. */
 bool listener_open_remote(struct listener *listener, const char *host, struct status *status);
+/* The address from which this host reaches the first other host of mpirun's hostfile (NULL: not
+ * known): nothing is sent to find out. This host's name when there is none. Returns `buffer`. */
+const char *listener_towards(const char *hostfile, char *buffer, size_t size);
 /* Takes a connection; -1: there is none. */
 int listener_accept(struct listener *listener);
 /* Removes the socket's name: nobody can connect any more. */

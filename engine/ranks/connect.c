@@ -44,13 +44,17 @@ bool listener_open_local(struct listener *listener, struct status *status)
     return true;
 }
 
-/* The first address of a host and port; free with freeaddrinfo. */
+/* The addresses of a host and port; free with freeaddrinfo. An IPv6 address may be in brackets. */
 static struct addrinfo *resolve(const char *host, const char *port, bool listens,
                                 struct status *status)
 {
     struct addrinfo hints = {.ai_socktype = SOCK_STREAM, .ai_flags = listens ? AI_PASSIVE : 0};
     struct addrinfo *found = NULL;
-    int code = getaddrinfo(host, port, &hints, &found);
+    char bare[LISTENER_ADDRESS];
+    size_t length = strlen(host);
+    bool brackets = length >= 2 && host[0] == '[' && host[length - 1] == ']';
+    snprintf(bare, sizeof(bare), "%.*s", (int)(length - (brackets ? 2 : 0)), host + brackets);
+    int code = getaddrinfo(bare, port, &hints, &found);
     if (code != 0)
         status_fail(status, STATUS_IO, "%s: %s", host, gai_strerror(code));
     return code == 0 ? found : NULL;
@@ -72,15 +76,82 @@ bool listener_open_remote(struct listener *listener, const char *host, struct st
     struct addrinfo *found = resolve(host, "0", true, status);
     if (!found)
         return false;
-    listener->fd = socket(found->ai_family, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
-    bool ok = listener->fd >= 0 && bind(listener->fd, found->ai_addr, found->ai_addrlen) == 0 &&
-              listen(listener->fd, BACKLOG) == 0;
+    for (struct addrinfo *one = found; one && listener->fd < 0; one = one->ai_next) {
+        listener->fd = socket(one->ai_family, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
+        if (listener->fd < 0 || (bind(listener->fd, one->ai_addr, one->ai_addrlen) == 0 &&
+                                 listen(listener->fd, BACKLOG) == 0))
+            continue;
+        int error = errno;
+        close(listener->fd);
+        listener->fd = -1;
+        errno = error;
+    }
     freeaddrinfo(found);
-    if (!ok)
-        return fail(listener, status, host);
-    snprintf(listener->address, sizeof(listener->address), "tcp:%.200s:%d", host,
-             port_of(listener->fd));
+    if (listener->fd < 0)
+        return status_fail(status, STATUS_IO,
+                           "ranks cannot connect to %s, as this host cannot listen there: %s", host,
+                           strerror(errno));
+    bool brackets = strchr(host, ':') && host[0] != '[';
+    snprintf(listener->address, sizeof(listener->address), "tcp:%s%.200s%s:%d", brackets ? "[" : "",
+             host, brackets ? "]" : "", port_of(listener->fd));
     return true;
+}
+
+/* ---- which of this host's addresses ---- */
+
+/* The address from which packets to `host` would go out. False if there is none, or if `host` is
+ * that address: it is this host. */
+static bool route_to(const char *host, char *buffer, size_t size)
+{
+    struct sockaddr_storage own;
+    socklen_t length = sizeof(own);
+    char theirs[NI_MAXHOST] = "";
+    bool found = false;
+    struct addrinfo *addresses = resolve(host, "9", false, NULL); /* any port: nothing is sent */
+    for (struct addrinfo *one = addresses; one && !found; one = one->ai_next) {
+        int fd = socket(one->ai_family, SOCK_DGRAM | SOCK_CLOEXEC, 0);
+        found = fd >= 0 && connect(fd, one->ai_addr, one->ai_addrlen) == 0 &&
+                getsockname(fd, (struct sockaddr *)&own, &length) == 0 &&
+                getnameinfo((struct sockaddr *)&own, length, buffer, (socklen_t)size, NULL, 0,
+                            NI_NUMERICHOST) == 0 &&
+                getnameinfo(one->ai_addr, one->ai_addrlen, theirs, sizeof(theirs), NULL, 0,
+                            NI_NUMERICHOST) == 0 &&
+                strcmp(buffer, theirs) != 0;
+        if (fd >= 0)
+            close(fd);
+    }
+    if (addresses)
+        freeaddrinfo(addresses);
+    return found;
+}
+
+/* Hosts are the first words of lines, "user@node1 slots=4"; # begins a comment. */
+static bool route_to_any(FILE *hosts, char *buffer, size_t size)
+{
+    char *line = NULL;
+    size_t capacity = 0;
+    bool found = false;
+    while (!found && getline(&line, &capacity, hosts) > 0) {
+        char *word = line + strspn(line, " \t"), *at = NULL;
+        word[strcspn(word, " \t\r\n#")] = '\0';
+        if ((at = strchr(word, '@')))
+            word = at + 1;
+        found = *word && route_to(word, buffer, size);
+    }
+    free(line);
+    return found;
+}
+
+const char *listener_towards(const char *hostfile, char *buffer, size_t size)
+{
+    FILE *hosts = hostfile ? fopen(hostfile, "re") : NULL;
+    bool found = hosts && route_to_any(hosts, buffer, size);
+    if (hosts)
+        fclose(hosts);
+    if (!found && gethostname(buffer, size) != 0)
+        snprintf(buffer, size, "localhost");
+    buffer[size - 1] = '\0';
+    return buffer;
 }
 
 int listener_accept(struct listener *listener)

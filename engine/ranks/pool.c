@@ -140,12 +140,12 @@ static void make_token(struct rank_pool *pool)
 static bool listen_for_ranks(struct rank_pool *pool, struct status *status)
 {
     const char *address = pool->options.address;
-    char host[HOST_NAME_MAX + 1] = "";
+    char host[LISTENER_ADDRESS];
     if (pool->shared)
         return listener_open_local(&pool->listener, status);
     if (!address)
-        gethostname(host, sizeof(host) - 1);
-    return listener_open_remote(&pool->listener, address ? address : host, status);
+        address = listener_towards(pool->options.hostfile, host, sizeof(host));
+    return listener_open_remote(&pool->listener, address, status);
 }
 
 static void open_log(struct rank_pool *pool, int rank)

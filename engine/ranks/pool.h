@@ -19,7 +19,7 @@ struct rank_pool_options {
     const char *launcher; /* "srun -N 2": started with the program and "rank"; NULL: mpirun */
     const char *hostfile; /* for mpirun, or NULL */
     const char *address;  /* of this host, for ranks on others: they connect by TCP to it. NULL:
-                             this host's name with a launcher or a hostfile, else AF_UNIX */
+                             listener_towards with a launcher or a hostfile, else AF_UNIX */
     double timeout;       /* seconds that a rank may take for one instruction; 0: 30 */
     double start_timeout; /* until all must be there; 0: 30, or `timeout` if that is more */
     int threads;          /* of each rank; 0: an even share of the cores */
@@ -34,8 +34,15 @@ struct rank_launch {
     bool in_process;      /* no processes: all ranks inside of this one */
     const char *launcher; /* as in rank_pool_options; borrowed, or NULL */
     const char *hostfile;
+    const char *address;
     int timeout; /* seconds; 0: the default */
 };
+
+/* Whether the user has said how: then nothing else may take its place. */
+static inline bool rank_launch_is_chosen(const struct rank_launch *launch)
+{
+    return launch->launcher || launch->hostfile || launch->address;
+}
 
 struct rank_pool;
 

@@ -70,10 +70,11 @@ bool ranks_processes(void *context, int ranks, struct rank_pool **pool, struct s
 {
     struct debugger *debugger = context;
     const struct rank_launch *launch = &debugger->launch;
-    bool chosen = launch->launcher || launch->hostfile;
+    bool chosen = rank_launch_is_chosen(launch);
     struct rank_pool_options options = {.size = ranks,
                                         .launcher = launch->launcher,
                                         .hostfile = launch->hostfile,
+                                        .address = launch->address,
                                         .timeout = launch->timeout,
                                         .threads = debugger->threads,
                                         .on_output = take_output,

@@ -181,6 +181,7 @@ static bool start_processes(struct execution *execution, struct status *status)
     struct rank_pool_options options = {.size = size,
                                         .launcher = launch->launcher,
                                         .hostfile = launch->hostfile,
+                                        .address = launch->address,
                                         .timeout = launch->timeout,
                                         .threads = environment->threads,
                                         .on_output = capture_take,
@@ -194,7 +195,7 @@ static bool start_processes(struct execution *execution, struct status *status)
         return true;
     if ((environment->pool = rank_pool_create(&options, &reason)))
         return true;
-    if (reason.code != STATUS_UNSUPPORTED || launch->launcher || launch->hostfile)
+    if (reason.code != STATUS_UNSUPPORTED || rank_launch_is_chosen(launch))
         return status_fail(status, reason.code, "%s", reason.text);
     environment->launch.in_process = true;
     execution->outcome->remark = memory_format("ranks run inside of one process: %s", reason.text);
