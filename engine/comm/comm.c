@@ -2,6 +2,7 @@
 
 #include "engine/base/memory.h"
 #include "engine/base/module.h"
+#include "engine/comm/combine.h"
 
 #include <inttypes.h>
 #include <stdio.h>
@@ -51,6 +52,26 @@ const char *comm_descriptor_text(const struct comm_descriptor *descriptor, char 
     snprintf(buffer, (size_t)size, "%s(%s, %" PRId64 " x %s)", op_name(d->op), with, d->elements,
              dtype_name(d->dtype));
     return buffer;
+}
+
+bool comm_call_fits(const struct op_call *call, const struct comm_descriptor *what, int count,
+                    struct status *status)
+{
+    int64_t in = what->elements, out = shape_elements(call->outputs[0].shape);
+    bool sums = what->op == OP_ALL_REDUCE || what->op == OP_REDUCE_SCATTER;
+    int64_t expected = what->op == OP_ALL_GATHER       ? in * count
+                       : what->op == OP_REDUCE_SCATTER ? in / count
+                                                       : in;
+    if (what->op == OP_REDUCE_SCATTER && in % count)
+        return status_fail(status, STATUS_INVALID, "%s does not divide among %d ranks",
+                           op_name(what->op), count);
+    if (out != expected)
+        return status_fail(status, STATUS_INVALID,
+                           "%s over %d ranks gives %" PRId64 " elements, not %" PRId64,
+                           op_name(what->op), count, expected, out);
+    return !sums || combine_supports(what->dtype) ||
+           status_fail(status, STATUS_UNSUPPORTED, "%s of %s", op_name(what->op),
+                       dtype_name(what->dtype));
 }
 
 struct comm_engine *comm_engine_start(const char *name, struct status *status)
@@ -134,8 +155,8 @@ static bool self_run(void *context, const struct op_call *call, struct status *s
     return true;
 }
 
-static const struct comm_ops self_ops = {"self",   self_close, self_size, self_rank,
-                                         self_run, NULL,       NULL};
+static const struct comm_ops self_ops = {
+    .name = "self", .close = self_close, .size = self_size, .rank = self_rank, .run = self_run};
 
 struct comm *comm_self(void)
 {
@@ -168,6 +189,16 @@ int comm_rank(const struct comm *comm, enum comm_group group)
 bool comm_run(struct comm *comm, const struct op_call *call, struct status *status)
 {
     return comm->ops->run(comm->context, call, status);
+}
+
+bool comm_tell(struct comm *comm, int rank, const struct comm_note *note, struct status *status)
+{
+    return comm->ops->tell(comm->context, rank, note, status);
+}
+
+bool comm_hear(struct comm *comm, int *rank, struct comm_note *note)
+{
+    return comm->ops->hear(comm->context, rank, note);
 }
 
 void comm_begin_anew(struct comm *comm, int generation)

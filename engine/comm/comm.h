@@ -23,6 +23,16 @@ struct comm_descriptor comm_describe(const struct op_call *call);
 bool comm_descriptor_equal(const struct comm_descriptor *a, const struct comm_descriptor *b);
 /* "all_reduce(tensor, 65536 x f32)", "receive(from rank 2, 16 x bf16)" into `buffer`, returned. */
 const char *comm_descriptor_text(const struct comm_descriptor *descriptor, char *buffer, int size);
+/* Whether the operands of a collective (not SEND, RECEIVE) fit a group of `count` members: sizes,
+ * and dtypes that can be summed (combine.h). */
+bool comm_call_fits(const struct op_call *call, const struct comm_descriptor *what, int count,
+                    struct status *status);
+
+/* A short word from one rank to another, apart from all data: whoever makes communicators of
+ * another kind agrees by them on what is to move. */
+struct comm_note {
+    unsigned char bytes[192];
+};
 
 struct comm_ops {
     const char *name; /* "self", "mpi", "nccl" */
@@ -38,6 +48,11 @@ struct comm_ops {
     /* Carries on with what was sent and has not left yet: whoever waits outside of the
      * communicator calls it about every millisecond while it says true. NULL: there is none. */
     bool (*carry_on)(void *context);
+    /* Tells another rank a note; never waits for it. NULL: there are no notes. */
+    bool (*tell)(void *context, int rank, const struct comm_note *note, struct status *status);
+    /* Takes the next note; those of one rank come in the order in which it told them. False: there
+     * is none. Does not wait. */
+    bool (*hear)(void *context, int *rank, struct comm_note *note);
 };
 
 /* How whoever owns the ranks takes part in what they do together. */
@@ -71,6 +86,28 @@ struct comm_module {
     struct comm_ops ops;
 };
 
+/* What the collectives of a device are opened with. All ranks of the mesh do so together. */
+struct comm_over {
+    struct comm *messenger; /* borrowed: a communicator of the same mesh that has notes */
+    struct comm *greeter;   /* borrowed during open: one without hooks->meet, as nobody meets yet */
+    const struct mesh *mesh;
+    const struct comm_hooks *hooks; /* borrowed; may be NULL */
+    double limit; /* seconds that joining may take, or data may move, once all have come */
+};
+
+/* Collectives over a device's own memory: symbol comm_<name> of the device's module. */
+struct comm_device_module {
+    const char *name;
+    int kinds; /* as above */
+    /* Loads its library for a device, whose context it is given (device_handle). `shared`: another
+     * rank uses the same device. STATUS_UNSUPPORTED: the library is missing, or too old. */
+    bool (*start)(void **context, void *device, bool shared, struct status *status);
+    void (*finish)(void *context);               /* before the device is closed */
+    const char *(*version)(const void *context); /* "NCCL 2.28.9" */
+    bool (*open)(void *context, const struct comm_over *over, void **comm, struct status *status);
+    struct comm_ops ops;
+};
+
 /* Loads the module `name` ("mpi") and joins the other processes of this launch. NULL on failure
  * (STATUS_UNSUPPORTED: not in this build, or its libraries are missing). One for each process. */
 struct comm_engine *comm_engine_start(const char *name, struct status *status);
@@ -93,6 +130,9 @@ const char *comm_name(const struct comm *comm);
 int comm_size(const struct comm *comm, enum comm_group group);
 int comm_rank(const struct comm *comm, enum comm_group group);
 bool comm_run(struct comm *comm, const struct op_call *call, struct status *status);
+/* Notes: see comm_ops. Only of communicators that have them. */
+bool comm_tell(struct comm *comm, int rank, const struct comm_note *note, struct status *status);
+bool comm_hear(struct comm *comm, int *rank, struct comm_note *note);
 /* Forgets messages that were sent and not received, on all ranks: see comm_ops. */
 void comm_begin_anew(struct comm *comm, int generation);
 /* Whether messages have not left yet, after carrying on with them: see comm_ops. */

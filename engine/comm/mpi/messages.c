@@ -62,7 +62,7 @@ static bool find_message(struct mesh_comm *mesh, int from, MPI_Message *message,
         if (!there && mpi_cancelled(mesh))
             return status_fail(status, STATUS_CANCELLED, "given up before anything came");
         if (!there)
-            mpi_back_off(&backoff);
+            backoff_pause(&backoff);
     }
     return true;
 }
@@ -125,4 +125,34 @@ bool mpi_message(struct mesh_comm *mesh, const struct op_call *call,
     if (ok && hooks && hooks->passed)
         hooks->passed(hooks->context, what);
     return ok;
+}
+
+/* ---- notes ---- */
+
+bool mpi_tell(struct processes *processes, int rank, const struct comm_note *note,
+              struct status *status)
+{
+    struct posted posted = {.copy = memory_zeroed(1, sizeof(*note))};
+    mpi_collect_posted(processes);
+    memcpy(posted.copy, note, sizeof(*note));
+    int code = MPI_Isend(posted.copy, (int)sizeof(*note), MPI_BYTE, rank, 0, processes->notes,
+                         &posted.request);
+    if (code != MPI_SUCCESS) {
+        free(posted.copy);
+        return mpi_failed(code, "MPI_Isend", status);
+    }
+    ARRAY_PUSH(processes->posted, processes->posted_count, processes->posted_capacity, posted);
+    return true;
+}
+
+bool mpi_hear(struct processes *processes, int *rank, struct comm_note *note)
+{
+    int there = 0;
+    MPI_Message message;
+    MPI_Status found;
+    if (MPI_Improbe(MPI_ANY_SOURCE, 0, processes->notes, &there, &message, &found) != MPI_SUCCESS ||
+        !there)
+        return false;
+    *rank = found.MPI_SOURCE;
+    return MPI_Mrecv(note, (int)sizeof(*note), MPI_BYTE, &message, &found) == MPI_SUCCESS;
 }

@@ -1,7 +1,6 @@
 #include "engine/comm/mpi/mpi_internal.h"
 
 #include "engine/base/memory.h"
-#include "engine/comm/combine.h"
 
 #include <limits.h>
 #include <stdlib.h>
@@ -45,30 +44,6 @@ int mpi_place(const struct group *group, int global)
     return -1;
 }
 
-static bool is_summed(enum op op)
-{
-    return op == OP_ALL_REDUCE || op == OP_REDUCE_SCATTER;
-}
-
-static bool check(const struct group *group, const struct op_call *call,
-                  const struct comm_descriptor *what, struct status *status)
-{
-    int64_t in = what->elements, out = shape_elements(call->outputs[0].shape);
-    int64_t expected = what->op == OP_ALL_GATHER       ? in * group->count
-                       : what->op == OP_REDUCE_SCATTER ? in / group->count
-                                                       : in;
-    if (what->op == OP_REDUCE_SCATTER && in % group->count)
-        return status_fail(status, STATUS_INVALID, "%s does not divide among %d ranks",
-                           op_name(what->op), group->count);
-    if (out != expected)
-        return status_fail(status, STATUS_INVALID, "%s over %d ranks gives %lld elements, not %lld",
-                           op_name(what->op), group->count, (long long)expected, (long long)out);
-    if (is_summed(what->op) && !combine_supports(what->dtype))
-        return status_fail(status, STATUS_UNSUPPORTED, "%s of %s", op_name(what->op),
-                           dtype_name(what->dtype));
-    return mpi_fits(group, (size_t)in, status);
-}
-
 static void copy_alone(const struct op_call *call, const struct comm_descriptor *what)
 {
     const struct tensor *in = &call->inputs[0], *out = &call->outputs[0];
@@ -86,7 +61,8 @@ static bool mpi_run(void *context, const struct op_call *call, struct status *st
     if (group->count == 0)
         return status_fail(status, STATUS_INTERNAL, "%s over a group that rank %d is not in",
                            op_name(what.op), mesh->processes->rank);
-    if (!check(group, call, &what, status))
+    if (!comm_call_fits(call, &what, group->count, status) ||
+        !mpi_fits(group, (size_t)what.elements, status))
         return false;
     if (group->count == 1) {
         copy_alone(call, &what);
@@ -107,12 +83,15 @@ static bool mpi_start(void **context, struct status *status)
     int provided = 0, code = MPI_Init_thread(NULL, NULL, MPI_THREAD_FUNNELED, &provided);
     if (code == MPI_SUCCESS)
         code = MPI_Comm_dup(MPI_COMM_WORLD, &processes->messages);
+    if (code == MPI_SUCCESS)
+        code = MPI_Comm_dup(MPI_COMM_WORLD, &processes->notes);
     if (code != MPI_SUCCESS) {
         free(processes);
         return mpi_failed(code, "MPI_Init_thread", status);
     }
     MPI_Comm_set_errhandler(MPI_COMM_WORLD, MPI_ERRORS_RETURN);
     MPI_Comm_set_errhandler(processes->messages, MPI_ERRORS_RETURN);
+    MPI_Comm_set_errhandler(processes->notes, MPI_ERRORS_RETURN);
     MPI_Comm_rank(MPI_COMM_WORLD, &processes->rank);
     MPI_Comm_size(MPI_COMM_WORLD, &processes->size);
     *context = processes;
@@ -129,6 +108,7 @@ static void mpi_finish(void *context)
     free(processes->teams);
     mpi_collect_posted(processes);
     MPI_Comm_free(&processes->messages);
+    MPI_Comm_free(&processes->notes);
     MPI_Finalize();
     free(processes->posted);
     free(processes);
@@ -227,6 +207,16 @@ static bool mpi_carry_on(void *context)
     return processes->posted_count > 0;
 }
 
+static bool tell(void *context, int rank, const struct comm_note *note, struct status *status)
+{
+    return mpi_tell(((struct mesh_comm *)context)->processes, rank, note, status);
+}
+
+static bool hear(void *context, int *rank, struct comm_note *note)
+{
+    return mpi_hear(((struct mesh_comm *)context)->processes, rank, note);
+}
+
 static int mpi_size(void *context, enum comm_group group)
 {
     return ((struct mesh_comm *)context)->groups[group].count;
@@ -246,5 +236,6 @@ const struct comm_module comm_mpi = {
     .rank = mpi_processes_rank,
     .size = mpi_processes_size,
     .open = mpi_open,
-    .ops = {"mpi", mpi_close, mpi_size, mpi_rank, mpi_run, mpi_begin_anew, mpi_carry_on},
+    .ops = {"mpi", mpi_close, mpi_size, mpi_rank, mpi_run, mpi_begin_anew, mpi_carry_on, tell,
+            hear},
 };

@@ -5,6 +5,7 @@
 #ifndef ENGINE_COMM_MPI_INTERNAL_H
 #define ENGINE_COMM_MPI_INTERNAL_H
 
+#include "engine/comm/backoff.h"
 #include "engine/comm/comm.h"
 
 #include <mpi.h>
@@ -26,6 +27,7 @@ struct processes {
     struct team *teams;
     int team_count, team_capacity;
     MPI_Comm messages;     /* SEND and RECEIVE of all meshes, apart from everybody else's */
+    MPI_Comm notes;        /* and their notes */
     struct posted *posted; /* sends under way; they may outlive the mesh that began them */
     int posted_count, posted_capacity;
 };
@@ -51,12 +53,6 @@ MPI_Datatype mpi_type(enum dtype dtype);
 /* The place of a global rank in the group, -1. */
 int mpi_place(const struct group *group, int global);
 
-/* Waiting: yields for 50 us, then naps from 1 us up to 1 ms. Zero-initialise. */
-struct backoff {
-    double began;
-    long nap;
-};
-void mpi_back_off(struct backoff *backoff);
 bool mpi_cancelled(const struct mesh_comm *mesh);
 /* Until the request is done, or cancelled. */
 bool mpi_wait(struct mesh_comm *mesh, MPI_Request *request, struct status *status);
@@ -67,6 +63,10 @@ bool mpi_collective(struct mesh_comm *mesh, const struct op_call *call,
 /* SEND or RECEIVE. */
 bool mpi_message(struct mesh_comm *mesh, const struct op_call *call,
                  const struct comm_descriptor *what, struct status *status);
+/* struct comm_ops.tell and hear. */
+bool mpi_tell(struct processes *processes, int rank, const struct comm_note *note,
+              struct status *status);
+bool mpi_hear(struct processes *processes, int *rank, struct comm_note *note);
 /* Frees the copies of what has left. */
 void mpi_collect_posted(struct processes *processes);
 
