@@ -7,6 +7,7 @@
 
 #include "engine/base/memory.h"
 #include "engine/program/faults.h"
+#include "engine/report/page.h"
 #include "engine/suite/runner.h"
 
 #include <signal.h>
@@ -21,7 +22,8 @@ struct test_options {
     bool skip_slow, run_extra_slow, show_skipped, show_dependencies, no_distributed_capture;
     bool first_failure;
     int maximum_failures, memory_rows, duration_rows, workers, verbose, time_limit;
-    const char *junit, *json, *fault, *results;
+    const char *junit, *json, *html, *fault, *results;
+    const char *command; /* the whole command line, for whoever reads a report */
 };
 
 /* Set by the first Ctrl-C; the second one ends the program as usual. */
@@ -80,6 +82,8 @@ static enum arguments_result parse(int argc, char **argv, struct test_options *o
          "put a fault into the tests' runs (see lockstep faults)"},
         {"--junit", NULL, ARGUMENT_TEXT, &options->junit, "FILE", "write JUnit XML"},
         {"--json", NULL, ARGUMENT_TEXT, &options->json, "FILE", "write all results as JSON"},
+        {"--html", NULL, ARGUMENT_TEXT, &options->html, "FILE",
+         "write one HTML page, with what is known of each failure"},
         {"--verbose", "-v", ARGUMENT_COUNT, &options->verbose, NULL, "tell more (-vv: all)"},
     };
     int count = ARRAY_LENGTH(arguments);
@@ -170,7 +174,8 @@ static bool write_files(const struct test_options *options, const struct report 
                         struct status *status)
 {
     return (!options->json || report_write_json(report, options->json, status)) &&
-           (!options->junit || report_write_junit(report, options->junit, status));
+           (!options->junit || report_write_junit(report, options->junit, status)) &&
+           (!options->html || report_write_html(report, options->html, status));
 }
 
 static int conclude(const struct test_options *options, const struct report *report)
@@ -221,6 +226,8 @@ static int select_and_run(const struct app_options *app, const struct test_optio
                                 .choices = choices,
                                 .order = order,
                                 .count = selection_order(list, choices, order),
+                                .command = options->command,
+                                .fault = options->fault,
                                 .stream = stdout,
                                 .color = app_wants_color(app, stdout),
                                 .verbose = options->verbose > 0,
@@ -245,13 +252,39 @@ static bool device_works(const struct app_options *app, struct status *status)
     return strcmp(app->device, "cuda") != 0 || probe_device(app->device, &options, status);
 }
 
+/* The command line, put together again from the options of all commands and its own words. */
+static char *command_of(int argc, char **argv, const struct app_options *app)
+{
+    struct text command = {0};
+    text_add(&command, "lockstep test");
+    for (int i = 1; i < argc; i++)
+        page_shell_option(&command, "", argv[i]);
+    for (int i = 0; i < app->search.directory_count; i++)
+        page_shell_option(&command, "--config-dir", app->search.directories[i]);
+    for (int i = 0; i < app->search.override_count; i++)
+        page_shell_option(&command, "--set", app->search.overrides[i]);
+    page_shell_option(&command, "--device", app->device);
+    if (app->threads > 0)
+        text_format(&command, " --threads %d", app->threads);
+    text_add(&command, app->launch.in_process ? " --in-process" : "");
+    if (app->launch.launcher)
+        page_shell_option(&command, "--launcher", app->launch.launcher);
+    if (app->launch.hostfile)
+        page_shell_option(&command, "--hostfile", app->launch.hostfile);
+    if (app->launch.address)
+        page_shell_option(&command, "--engine-address", app->launch.address);
+    return text_take(&command);
+}
+
 int app_test(int argc, char **argv, const struct app_options *app)
 {
     struct test_options options;
+    char *command = command_of(argc, argv, app);
     struct status status = STATUS_NONE;
     struct test_list *list = NULL;
     enum arguments_result parsed = parse(argc, argv, &options, &status);
     int code = EXIT_DONE;
+    options.command = command;
     if (parsed == ARGUMENTS_OK && (!options.fault || faults_check(options.fault, &status)) &&
         device_works(app, &status))
         list = test_list_create(&app->search, options.show_skipped ? NULL : options.models.words,
@@ -262,5 +295,6 @@ int app_test(int argc, char **argv, const struct app_options *app)
         code = app_complain(EXIT_USAGE, "%s", status.text);
     test_list_free(list);
     options_free(&options);
+    free(command);
     return code;
 }

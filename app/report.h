@@ -15,6 +15,8 @@ struct report {
     int count;
     const struct outcome *outcomes; /* [test_count]; OUTCOME_NONE: was not run */
     double seconds;
+    const char *command; /* that does the same again; NULL */
+    const char *fault;   /* that is in the tests' runs; NULL */
     FILE *stream;
     bool color, verbose, show_skipped;
     bool replay;       /* show what ranks printed also of tests that passed */
@@ -47,5 +49,7 @@ void report_dependencies(const struct report *report, bool everything);
 
 bool report_write_json(const struct report *report, const char *path, struct status *status);
 bool report_write_junit(const struct report *report, const char *path, struct status *status);
+/* One self-contained page (engine/report/page.h). */
+bool report_write_html(const struct report *report, const char *path, struct status *status);
 
 #endif

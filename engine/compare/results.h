@@ -100,8 +100,11 @@ const char *tensor_result_place(const struct tensor_result *result, int64_t inde
 /* The same as one JSON object: "passed", "compared", "failed", "ignored", "elements",
  * "elements_whole", "first_divergence" (a name or null), "problems" (texts), and "tensors", each
  * with "step", "name", "passed", "failures" (names of the limits passed over, and the like),
- * shapes, dtypes, metrics, "limits", "of_limit" (the largest metric over its limit) and
- * "looks_like", and "rank" where ranks hold parts. Numbers that are not finite are null. */
+ * shapes, dtypes, metrics, "limits", "of_limit" (the largest metric over its limit), "worst"
+ * (elements, of failures) and "looks_like", and "rank" where ranks hold parts. Numbers that are not
+ * finite are null. */
 void comparison_log_json(const struct comparison_log *log, struct text *text);
+/* What the JSON calls the failure 1 << bit: "rms_relative", ... static; NULL: there is none. */
+const char *failure_name(int bit);
 
 #endif

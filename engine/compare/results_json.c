@@ -26,15 +26,20 @@ static json_t *shape_json(struct shape shape)
     return json;
 }
 
-static json_t *failures_json(int failures)
+const char *failure_name(int bit)
 {
     static const char *const names[] = {
         "rms_relative", "rms_absolute", "max_relative", "max_absolute", "not_finite",
         "missing",      "extra",        "shape",        "duplicate",    "sampling"};
+    return bit >= 0 && bit < (int)(sizeof(names) / sizeof(names[0])) ? names[bit] : NULL;
+}
+
+static json_t *failures_json(int failures)
+{
     json_t *json = json_array();
-    for (size_t i = 0; i < sizeof(names) / sizeof(names[0]); i++)
-        if (failures & 1 << i)
-            json_array_append_new(json, json_string(names[i]));
+    for (int bit = 0; failure_name(bit); bit++)
+        if (failures & 1 << bit)
+            json_array_append_new(json, json_string(failure_name(bit)));
     return json;
 }
 
@@ -81,6 +86,20 @@ static json_t *limits_json(const struct limits *limits)
     return json;
 }
 
+/* Flat elements of the whole tensor, the largest difference first. */
+static json_t *worst_json(const struct tensor_result *result)
+{
+    json_t *json = json_array();
+    int64_t stride = result->stride > 0 ? result->stride : 1;
+    for (int i = 0; i < result->worst_count; i++) {
+        const struct worst_element *worst = &result->worst[i];
+        json_array_append_new(
+            json, json_pack("{s:I, s:o, s:o}", "index", (json_int_t)(worst->index * stride),
+                            "reference", number(worst->reference), "test", number(worst->test)));
+    }
+    return json;
+}
+
 static json_t *result_json(const struct tensor_result *result)
 {
     json_t *json = json_object();
@@ -102,6 +121,8 @@ static json_t *result_json(const struct tensor_result *result)
         return json;
     set_metrics(json, result);
     json_object_set_new(json, "limits", limits_json(&result->limits));
+    if (result->worst_count > 0)
+        json_object_set_new(json, "worst", worst_json(result));
     char guess[256];
     if (result->verdict.failures && metrics_guess(&result->metrics, guess, sizeof(guess)))
         json_object_set_new(json, "looks_like", string(guess));

@@ -1,10 +1,12 @@
 #include "engine/report/html.h"
 
+#include "engine/base/memory.h"
 #include "engine/base/unicode.h"
 
 #include <inttypes.h>
 #include <math.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 
 static const char *entity_of(int32_t character)
@@ -49,6 +51,20 @@ void html_text(struct text *out, const char *text)
             text_add_part(out, text, taken);
         text += taken;
         left -= taken;
+    }
+}
+
+void html_lines(struct text *out, const char *text)
+{
+    for (;;) {
+        size_t length = strcspn(text, "\n\t");
+        char *part = memory_string_part(text, length);
+        html_text(out, part);
+        free(part);
+        if (!text[length])
+            return;
+        text_add_part(out, text + length, 1);
+        text += length + 1;
     }
 }
 

@@ -189,3 +189,9 @@ void page_shell_word(struct text *out, const char *text)
             text_add_part(out, text, 1);
     text_add(out, "'");
 }
+
+void page_shell_option(struct text *out, const char *option, const char *word)
+{
+    text_format(out, " %s%s", option, option[0] ? " " : "");
+    page_shell_word(out, word);
+}

@@ -109,6 +109,9 @@ int page_step(struct page *page, const char *name);
 int page_add_row(struct page *page, const struct page_row *row);
 /* The rows, counts and problems of a comparison. */
 void page_add_log(struct page *page, const struct comparison_log *log);
+/* The same from what comparison_log_json wrote, with views of the tensors that page_choose names:
+ * their worst elements alone, for their numbers are gone. False if it is no such JSON. */
+bool page_add_json(struct page *page, const char *json);
 struct trace;
 struct diff;
 
@@ -119,10 +122,15 @@ struct page *page_of_diff(const struct diff *diff, const struct trace *reference
  * memory; element i is element i * stride of the whole. */
 void page_add_view(struct page *page, int row, const struct tensor *reference,
                    const struct tensor *test, double scale, int64_t stride, const char *producer);
+/* A view of the tensor of a row of which only the worst elements are known, at most PAGE_WORST; an
+ * index is that of the whole tensor, numbers of the test are divided by its scale. */
+void page_add_worst(struct page *page, int row, const struct worst_element *worst, int count);
 /* The first divergence and the worst rows, into `rows`; returns how many (at most PAGE_VIEWS). */
 int page_choose(const struct page *page, int rows[PAGE_VIEWS]);
 /* Appends `text` as a word that a POSIX shell reads back as it is. */
 void page_shell_word(struct text *out, const char *text);
+/* " OPTION WORD", or " WORD" where the option is "". */
+void page_shell_option(struct text *out, const char *option, const char *word);
 
 /* The page: HTML5 that is well-formed XML too, UTF-8, without anything from elsewhere. Texts are
  * escaped, and what could not be printed or reorders text is shown as an escape. */

@@ -8,7 +8,7 @@
 extern const char report_page_css[]; /* engine/report/page.css, embedded by the build */
 extern const char report_page_js[];  /* engine/report/page.js */
 
-static void add_head(const struct page *page, struct text *out)
+void html_begin(const char *title, struct text *out)
 {
     text_add(out, "<!DOCTYPE html>\n<html xmlns=\"http://www.w3.org/1999/xhtml\" lang=\"en\">\n"
                   "<head>\n<meta charset=\"utf-8\"/>\n");
@@ -17,8 +17,13 @@ static void add_head(const struct page *page, struct text *out)
                   "style-src 'unsafe-inline'; script-src 'unsafe-inline'\"/>\n"
                   "<meta name=\"viewport\" content=\"width=device-width, initial-scale=1\"/>\n"
                   "<meta name=\"color-scheme\" content=\"light dark\"/>\n");
-    html_with(out, "<title>", page->title, "</title>\n");
-    text_format(out, "<style>\n%s</style>\n</head>\n", report_page_css);
+    html_with(out, "<title>", title, "</title>\n");
+    text_format(out, "<style>\n%s</style>\n</head>\n<body>\n", report_page_css);
+}
+
+void html_end(struct text *out)
+{
+    text_format(out, "<script>\n%s</script>\n</body>\n</html>\n", report_page_js);
 }
 
 static bool passed(const struct page *page)
@@ -103,13 +108,11 @@ static void add_view(const struct page *page, const struct page_view *view, stru
     table_of_worst(view, row, out);
 }
 
-static void add_first(const struct page *page, struct text *out)
+void html_first_divergence(const struct page *page, struct text *out)
 {
-    if (page->first < 0)
-        return;
     const struct page_row *row = &page->rows[page->first];
     const struct page_view *view = view_of(page, page->first);
-    text_add(out, "<section id=\"first\">\n<h2>First divergence</h2>\n<p>");
+    text_add(out, "<p>");
     add_name(page, page->first, out);
     text_add(out, "</p>\n");
     if (row->status == PAGE_UNMATCHED)
@@ -118,23 +121,22 @@ static void add_first(const struct page *page, struct text *out)
         add_view(page, view, out);
     else if (row->measured)
         table_of_failure(row, out);
-    text_add(out, "</section>\n");
 }
 
-static void add_worst(const struct page *page, struct text *out)
+bool html_worst_tensors(const struct page *page, const char *before, struct text *out)
 {
     bool any = false;
     for (int v = 0; v < page->view_count; v++) {
         if (page->views[v].row == page->first)
             continue;
-        text_add(out, any ? "" : "<section id=\"worst\">\n<h2>Worst tensors</h2>\n");
+        text_add(out, any ? "" : before);
         any = true;
         text_add(out, "<h3>");
         add_name(page, page->views[v].row, out);
         text_add(out, "</h3>\n");
         add_view(page, &page->views[v], out);
     }
-    text_add(out, any ? "</section>\n" : "");
+    return any;
 }
 
 static void add_reports(const struct page *page, struct text *out)
@@ -162,17 +164,21 @@ static void add_reports(const struct page *page, struct text *out)
 
 void page_write(const struct page *page, struct text *out)
 {
-    add_head(page, out);
-    text_add(out, "<body>\n");
+    html_begin(page->title, out);
     add_verdict(page, out);
     add_facts(page, out);
-    add_first(page, out);
+    if (page->first >= 0) {
+        text_add(out, "<section id=\"first\">\n<h2>First divergence</h2>\n");
+        html_first_divergence(page, out);
+        text_add(out, "</section>\n");
+    }
     if (page->row_count > 0) {
         text_add(out, "<section id=\"map\">\n<h2>Layers and phases</h2>\n");
         chart_maps(page, out);
         text_add(out, "</section>\n");
     }
-    add_worst(page, out);
+    if (html_worst_tensors(page, "<section id=\"worst\">\n<h2>Worst tensors</h2>\n", out))
+        text_add(out, "</section>\n");
     add_reports(page, out);
     if (page->memory.point_count > 0) {
         text_add(out, "<section id=\"memory\">\n<h2>Memory</h2>\n");
@@ -185,5 +191,5 @@ void page_write(const struct page *page, struct text *out)
         table_of_tensors(page, out);
         text_add(out, "</section>\n");
     }
-    text_format(out, "<script>\n%s</script>\n</body>\n</html>\n", report_page_js);
+    html_end(out);
 }

@@ -100,19 +100,33 @@ static void take_histograms(struct page_view *view, const struct sides *sides)
     }
 }
 
+static void add_view(struct page *page, struct page_view *view)
+{
+    const struct page_row *row = &page->rows[view->row];
+    char guess[300];
+    if (row->measured && metrics_guess(&row->metrics, guess, sizeof(guess)))
+        view->guess = memory_string(guess);
+    ARRAY_PUSH(page->views, page->view_count, page->view_capacity, *view);
+}
+
 void page_add_view(struct page *page, int row, const struct tensor *reference,
                    const struct tensor *test, double scale, int64_t stride, const char *producer)
 {
     struct page_view view = {
         .row = row, .stride = stride > 0 ? stride : 1, .producer = memory_string(producer)};
     struct sides sides = {reference, test, scale, shape_elements(test->shape)};
-    char guess[300];
     if (sides.count > 0) {
         take_heat(&view, &sides, page->rows[row].shape);
         take_histograms(&view, &sides);
     }
     view.worst_count = metrics_worst(reference, test, scale, view.worst, PAGE_WORST);
-    if (page->rows[row].measured && metrics_guess(&page->rows[row].metrics, guess, sizeof(guess)))
-        view.guess = memory_string(guess);
-    ARRAY_PUSH(page->views, page->view_count, page->view_capacity, view);
+    add_view(page, &view);
+}
+
+void page_add_worst(struct page *page, int row, const struct worst_element *worst, int count)
+{
+    struct page_view view = {.row = row, .stride = 1, .worst_count = count};
+    for (int i = 0; i < count; i++)
+        view.worst[i] = worst[i];
+    add_view(page, &view);
 }

@@ -17,27 +17,21 @@
 
 /* ---- what ran ---- */
 
-static void add_word(struct text *command, const char *option, const char *word)
-{
-    text_format(command, " %s%s", option, option[0] ? " " : "");
-    page_shell_word(command, word);
-}
-
 /* The command that opens the same again. */
 static char *command_of(const struct debugger *debugger)
 {
     const struct target *target = debugger->target;
     struct text command = {0};
     text_add(&command, "lockstep debug");
-    add_word(&command, "", target->name);
-    add_word(&command, "--against", target->reference_name);
+    page_shell_option(&command, "", target->name);
+    page_shell_option(&command, "--against", target->reference_name);
     if (target->fault)
-        add_word(&command, "--fault", target->fault);
+        page_shell_option(&command, "--fault", target->fault);
     for (int i = 0; i < debugger->directories.count; i++)
-        add_word(&command, "--config-dir", debugger->directories.names[i]);
+        page_shell_option(&command, "--config-dir", debugger->directories.names[i]);
     for (int i = 0; i < debugger->target_overrides; i++)
-        add_word(&command, "--set", debugger->overrides[i]);
-    add_word(&command, "--device", device_name(debugger->device));
+        page_shell_option(&command, "--set", debugger->overrides[i]);
+    page_shell_option(&command, "--device", device_name(debugger->device));
     if (debugger->threads > 0)
         text_format(&command, " --threads %d", debugger->threads);
     text_add(&command, " -ex run");
