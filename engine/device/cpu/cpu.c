@@ -2,6 +2,7 @@
 
 #include "engine/base/memory.h"
 #include "engine/device/cpu/arenas.h"
+#include "engine/device/cpu/instructions.h"
 
 #include <stdio.h>
 #include <stdlib.h>
@@ -55,22 +56,6 @@ const struct cpu_operation cpu_operations[OP_COUNT] = {
 };
 /* clang-format on */
 
-static const struct kernels *best_kernels(void)
-{
-#ifdef LOCKSTEP_CPU_X86
-    __builtin_cpu_init();
-    bool avx2 = __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma") &&
-                __builtin_cpu_supports("bmi") && __builtin_cpu_supports("bmi2");
-    if (avx2 && __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") &&
-        __builtin_cpu_supports("avx512cd") && __builtin_cpu_supports("avx512dq") &&
-        __builtin_cpu_supports("avx512vl"))
-        return &kernel_table_avx512;
-    if (avx2)
-        return &kernel_table_avx2;
-#endif
-    return &kernel_table_generic;
-}
-
 /* OpenMP dies of threads that the system does not give it. */
 enum { THREAD_LIMIT = 1024 };
 
@@ -91,7 +76,10 @@ static bool cpu_open(void **context, const struct device_options *options, struc
                            options->threads, THREAD_LIMIT);
     struct cpu_context *cpu = memory_zeroed(1, sizeof(*cpu));
     cpu->threads = usable_threads(options ? options->threads : 0);
-    cpu->kernels = best_kernels();
+    if (!instructions_choose(cpu, status)) {
+        free(cpu);
+        return false;
+    }
     cpu->matmul_cache = matmul_cache_open();
     cpu->arenas = arenas_open();
     *context = cpu;

@@ -21,6 +21,7 @@ struct matmul_cache;
 struct cpu_context {
     int threads;
     const struct kernels *kernels;
+    bool matrix_units;                 /* float32 products are made on them (matrix/matrix.h) */
     struct matmul_cache *matmul_cache; /* NULL without oneDNN or without bf16 hardware */
     struct arenas *arenas;
     const struct interrupt *interrupt; /* of the call that runs */

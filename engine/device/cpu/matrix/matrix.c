@@ -1,0 +1,169 @@
+#include "engine/device/cpu/matrix/matrix.h"
+
+#include <cpuid.h>
+#include <immintrin.h>
+#include <sys/syscall.h>
+#include <unistd.h>
+
+/* Linux gives the registers of tiles to processes that ask for them (asm/prctl.h). */
+enum { REQUEST_PERMISSION = 0x1023, TILE_DATA = 18 };
+/* Bits of cpuid leaf 7, register EDX; leaf 7.1, register EAX. */
+enum { AMX_BF16 = 1 << 22, AMX_TILE = 1 << 24 };
+
+bool matrix_open(void)
+{
+    unsigned a, b, c, d;
+    if (!__get_cpuid_count(7, 0, &a, &b, &c, &d) || !(d & AMX_BF16) || !(d & AMX_TILE))
+        return false;
+    return syscall(SYS_arch_prctl, REQUEST_PERMISSION, TILE_DATA) == 0;
+}
+
+/* The operand of ldtilecfg: all eight tiles have 16 rows of 64 bytes. */
+struct tile_shapes {
+    uint8_t palette, first_row, reserved[14];
+    uint16_t bytes[16];
+    uint8_t rows[16];
+};
+
+void matrix_enter(void)
+{
+    static const struct tile_shapes shapes = {.palette = 1,
+                                              .bytes = {64, 64, 64, 64, 64, 64, 64, 64},
+                                              .rows = {16, 16, 16, 16, 16, 16, 16, 16}};
+    _tile_loadconfig(&shapes);
+}
+
+void matrix_leave(void)
+{
+    _tile_release();
+}
+
+/* Tiles 0 to 3 hold sums, 4 and 5 rows of the left operand, 6 and 7 columns of the right one. */
+struct loaded {
+    int a, b; /* the parts in the tiles of operands */
+};
+
+/* Adds part i of the left times part j of the right operand. */
+static inline __attribute__((always_inline)) void
+add_term(struct loaded *loaded, const char *a, const char *b, int i, int j, bool rows, bool columns)
+{
+    if (loaded->a != i) {
+        loaded->a = i;
+        _tile_loadd(4, a + i * 2 * MATRIX_TILE_BYTES, 64);
+        if (rows)
+            _tile_loadd(5, a + (i * 2 + 1) * MATRIX_TILE_BYTES, 64);
+    }
+    if (loaded->b != j) {
+        loaded->b = j;
+        _tile_loadd(6, b + j * 2 * MATRIX_TILE_BYTES, 64);
+        if (columns)
+            _tile_loadd(7, b + (j * 2 + 1) * MATRIX_TILE_BYTES, 64);
+    }
+    _tile_dpbf16ps(0, 4, 6);
+    if (columns)
+        _tile_dpbf16ps(1, 4, 7);
+    if (rows)
+        _tile_dpbf16ps(2, 5, 6);
+    if (rows && columns)
+        _tile_dpbf16ps(3, 5, 7);
+}
+
+/* The order keeps one operand in its tiles from term to term, and small terms come first. It is the
+ * same for all types, so that a number has the same bits whatever type holds it. */
+static inline __attribute__((always_inline)) void add_steps(int steps, const char *a, int a_parts,
+                                                            const char *b, int b_parts, bool rows,
+                                                            bool columns)
+{
+    for (int step = 0; step < steps; step++) {
+        struct loaded loaded = {-1, -1};
+        if (b_parts > 2)
+            add_term(&loaded, a, b, 0, 2, rows, columns);
+        if (b_parts > 1)
+            add_term(&loaded, a, b, 0, 1, rows, columns);
+        if (a_parts > 1 && b_parts > 1)
+            add_term(&loaded, a, b, 1, 1, rows, columns);
+        if (a_parts > 1)
+            add_term(&loaded, a, b, 1, 0, rows, columns);
+        if (a_parts > 2)
+            add_term(&loaded, a, b, 2, 0, rows, columns);
+        add_term(&loaded, a, b, 0, 0, rows, columns);
+        a += a_parts * 2 * MATRIX_TILE_BYTES;
+        b += b_parts * 2 * MATRIX_TILE_BYTES;
+    }
+}
+
+static void load_sums(const float *sums, bool rows, bool columns)
+{
+    int64_t stride = MATRIX_PANEL * sizeof(float);
+    _tile_loadd(0, sums, stride);
+    if (columns)
+        _tile_loadd(1, sums + 16, stride);
+    if (rows)
+        _tile_loadd(2, sums + 16 * MATRIX_PANEL, stride);
+    if (rows && columns)
+        _tile_loadd(3, sums + 16 * MATRIX_PANEL + 16, stride);
+}
+
+static void store_sums(float *sums, bool rows, bool columns)
+{
+    int64_t stride = MATRIX_PANEL * sizeof(float);
+    _tile_stored(0, sums, stride);
+    if (columns)
+        _tile_stored(1, sums + 16, stride);
+    if (rows)
+        _tile_stored(2, sums + 16 * MATRIX_PANEL, stride);
+    if (rows && columns)
+        _tile_stored(3, sums + 16 * MATRIX_PANEL + 16, stride);
+}
+
+void matrix_multiply(const struct matrix_panels *panels, int steps, float *sums, bool accumulate)
+{
+    const struct matrix_panels *p = panels;
+    bool rows = p->rows > 16, columns = p->columns > 16;
+    /* gcc 12 does not know that loading a tile reads memory. */
+    __asm__ volatile("" ::: "memory");
+    if (accumulate) {
+        load_sums(sums, rows, columns);
+    } else {
+        _tile_zero(0);
+        _tile_zero(1);
+        _tile_zero(2);
+        _tile_zero(3);
+    }
+    if (rows && columns && p->a_parts == 3 && p->b_parts == 3)
+        add_steps(steps, p->a, 3, p->b, 3, true, true);
+    else if (rows && columns && p->a_parts == 1 && p->b_parts == 1)
+        add_steps(steps, p->a, 1, p->b, 1, true, true);
+    else
+        add_steps(steps, p->a, p->a_parts, p->b, p->b_parts, rows, columns);
+    store_sums(sums, rows, columns);
+}
+
+bool matrix_all_finite(const float *sums, int rows, int columns)
+{
+    const __m512i exponent = _mm512_set1_epi32(0x7f800000);
+    __mmask16 left = (__mmask16)(columns < 16 ? (1u << columns) - 1 : 0xffffu);
+    __mmask16 right = (__mmask16)(columns > 16 ? 0xffffu >> (MATRIX_PANEL - columns) : 0);
+    __mmask16 found = 0;
+    for (int row = 0; row < rows; row++, sums += MATRIX_PANEL) {
+        __m512i first = _mm512_and_si512(_mm512_loadu_si512(sums), exponent);
+        __m512i second = _mm512_and_si512(_mm512_loadu_si512(sums + 16), exponent);
+        found |= _mm512_mask_cmpeq_epi32_mask(left, first, exponent);
+        found |= _mm512_mask_cmpeq_epi32_mask(right, second, exponent);
+    }
+    return !found;
+}
+
+void matrix_add(float *c, int64_t c_stride, const float *sums, int rows, int columns,
+                bool accumulate)
+{
+    for (int row = 0; row < rows; row++, sums += MATRIX_PANEL, c += c_stride)
+        for (int column = 0; column < columns; column += 16) {
+            int count = columns - column;
+            __mmask16 mask = (__mmask16)(count < 16 ? (1u << count) - 1 : 0xffffu);
+            __m512 sum = _mm512_loadu_ps(sums + column);
+            if (accumulate)
+                sum = _mm512_add_ps(_mm512_maskz_loadu_ps(mask, c + column), sum);
+            _mm512_mask_storeu_ps(c + column, mask, sum);
+        }
+}

@@ -1,0 +1,65 @@
+/* Products of float32 on matrix units for bf16 (Intel AMX), as sums of products of bf16: each
+ * float32 is exactly the sum of three bf16 (8 + 8 + 8 bits of its 24), and of the nine products of
+ * parts the six largest are summed in float32. What is left out is at most 2^-24 of a product, and
+ * 2^-28 on average. (Henry, Tang, Heinecke: Leveraging the bfloat16 Artificial Intelligence
+ * Datatype For Higher-Precision Computations, arXiv:1904.06376; cuBLAS does the same as BF16x9.) A
+ * float16 is exactly two bf16, and all products of its parts are summed.
+ *
+ * The units take every subnormal bf16 as 0 and round results below 2^-126 to 0, so a factor is off
+ * by up to 2^-126. Infinity and NaN, factors that round to infinity as bf16 and sums that overflow
+ * give something not finite, never a wrong number: the caller computes those elements otherwise.
+ *
+ * Compiled for one instruction set; nothing here may be called before matrix_open() said yes. */
+#ifndef ENGINE_DEVICE_CPU_MATRIX_MATRIX_H
+#define ENGINE_DEVICE_CPU_MATRIX_MATRIX_H
+
+#include "engine/tensor/op.h"
+
+/* A panel holds MATRIX_PANEL rows of the left operand or columns of the right one. Its depth is cut
+ * into steps; a step holds, for each part of the numbers, two tiles of 1024 bytes. */
+enum { MATRIX_PANEL = 32, MATRIX_STEP = 32, MATRIX_TILE_BYTES = 1024 };
+
+/* Whether this processor has the units and the system lets this process use them; asks the system
+ * for permission, which holds for all threads. Any thread. */
+bool matrix_open(void);
+
+/* Around all that a thread multiplies. */
+void matrix_enter(void);
+void matrix_leave(void);
+
+/* Number of bf16 that an element is exactly the sum of: 1 to 3; f32, bf16 and f16. */
+static inline int matrix_parts(enum dtype dtype)
+{
+    return dtype == DTYPE_BF16 ? 1 : dtype == DTYPE_F16 ? 2 : 3;
+}
+
+/* Part of an operand: element (i, k), for row i of the left or column i of the right operand and k
+ * of the depth, is data[i*stride + k], or data[k*stride + i] if it lies across. */
+struct matrix_source {
+    const void *data;
+    enum dtype dtype;
+    int64_t stride;
+    bool across;
+};
+
+/* Packs `count` (up to MATRIX_PANEL) rows of the left operand, or columns of the right one if
+ * `right`, of any depth; the rest of a tile that is needed and of the last step become 0. */
+void matrix_pack(void *to, const struct matrix_source *source, bool right, int count, int depth);
+
+/* Two panels with how many parts their elements have and how many rows or columns they hold. */
+struct matrix_panels {
+    const char *a, *b;
+    int a_parts, b_parts, rows, columns;
+};
+
+/* sums [MATRIX_PANEL, MATRIX_PANEL] (+)= the product of `steps` steps. Each element is summed in
+ * the order of steps by itself; tiles without rows or columns of the panels are left alone. */
+void matrix_multiply(const struct matrix_panels *panels, int steps, float *sums, bool accumulate);
+
+/* Of sums [., MATRIX_PANEL], those of the first rows and columns. */
+bool matrix_all_finite(const float *sums, int rows, int columns);
+/* c [rows, columns] (+)= sums [., MATRIX_PANEL]. */
+void matrix_add(float *c, int64_t c_stride, const float *sums, int rows, int columns,
+                bool accumulate);
+
+#endif
