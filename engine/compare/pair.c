@@ -385,36 +385,61 @@ void pair_graft_later(struct pair *pair, int value)
     ARRAY_PUSH(pair->grafts, pair->graft_count, pair->graft_capacity, graft);
 }
 
-/* Both runs keep every value when their plans fit the limit together. */
+/* NULL, with a status that says so, when memory is refused. */
+static struct run *create_run(struct pair *pair, const struct config *config,
+                              struct run_options *options, enum plan_mode mode,
+                              struct status *status)
+{
+    options->plan = mode;
+    options->sharers = pair->options.reference ? 2 : 1;
+    struct run *run = run_create(config, pair->options.device, pair->options.comm, options, status);
+    if (!run)
+        status_context(status, "%s", config->name);
+    return run;
+}
+
+/* Whether two runs of this plan may keep every value. */
+static bool within_limit(const struct pair *pair)
+{
+    int64_t bytes = memory_plan_total(pair->test->executor->plan);
+    return bytes * (pair->options.reference ? 2 : 1) <= pair->options.keep_limit;
+}
+
+/* False: a failure, or (status->code still is STATUS_OK) more than the limit. */
+static bool create_both(struct pair *pair, enum plan_mode mode, struct status *status)
+{
+    struct pair_options *options = &pair->options;
+    pair->test = create_run(pair, options->test, &options->test_options, mode, status);
+    if (pair->test && (mode == PLAN_REUSE || within_limit(pair))) {
+        if (!options->reference)
+            return true;
+        pair->reference =
+            create_run(pair, options->reference, &options->reference_options, mode, status);
+        if (pair->reference)
+            return true;
+    }
+    run_free(pair->test);
+    pair->test = NULL;
+    return false;
+}
+
+/* Both runs keep every value when their plans fit the limit, and the device, together. */
 static bool create_runs(struct pair *pair, struct status *status)
 {
     struct pair_options *options = &pair->options;
-    enum plan_mode mode = options->keep_limit > 0 ? PLAN_KEEP : PLAN_REUSE;
+    struct status refused = STATUS_NONE;
     if (options->test_run) { /* of a world */
         pair->test = options->test_run;
         pair->reference = options->shared_reference;
         pair->keep = true;
         return true;
     }
-    for (;;) {
-        options->test_options.plan = options->reference_options.plan = mode;
-        pair->test = run_create(options->test, options->device, options->comm,
-                                &options->test_options, status);
-        if (!pair->test)
-            return status_context(status, "%s", options->test->name);
-        int64_t bytes = memory_plan_total(pair->test->executor->plan);
-        if (mode == PLAN_REUSE || bytes * (options->reference ? 2 : 1) <= options->keep_limit)
-            break;
-        run_free(pair->test);
-        pair->test = NULL;
-        mode = PLAN_REUSE;
-    }
-    pair->keep = mode == PLAN_KEEP;
-    if (!options->reference)
+    pair->keep = options->keep_limit > 0 && create_both(pair, PLAN_KEEP, &refused);
+    if (pair->keep)
         return true;
-    pair->reference = run_create(options->reference, options->device, options->comm,
-                                 &options->reference_options, status);
-    return pair->reference || status_context(status, "%s", options->reference->name);
+    if (refused.code != STATUS_OK && refused.code != STATUS_MEMORY)
+        return status_fail(status, refused.code, "%s", refused.text);
+    return create_both(pair, PLAN_REUSE, status);
 }
 
 struct pair *pair_create(const struct pair_options *options, struct status *status)

@@ -120,6 +120,16 @@ const char *device_name(const struct device *device)
     return device->ops->name;
 }
 
+const char *device_place(const struct device *device)
+{
+    return device->ops->place ? device->ops->place(device->context) : "";
+}
+
+void *device_handle(const struct device *device)
+{
+    return device->context;
+}
+
 bool device_host_memory(const struct device *device)
 {
     return device->ops->host_memory;
@@ -227,6 +237,16 @@ bool device_sample(struct device *device, const struct tensor *from, int64_t ste
 bool device_totals(struct device *device, int64_t *used, int64_t *total)
 {
     return device->ops->totals && device->ops->totals(device->context, used, total);
+}
+
+bool device_room(struct device *device, int64_t *bytes)
+{
+    int64_t used, total;
+    if (device->memory_limit <= 0 && !device_totals(device, &used, &total))
+        return false;
+    *bytes =
+        device->memory_limit > 0 ? device->memory_limit : total - used + device->memory.live_total;
+    return true;
 }
 
 void device_memory(const struct device *device, struct device_memory *memory)

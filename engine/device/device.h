@@ -27,6 +27,7 @@ struct device_options {
     int threads;          /* CPU threads for kernels; 0 = all cores */
     int64_t memory_limit; /* bytes that allocate() may hand out; 0 = no limit */
     int index;            /* which GPU */
+    bool counts_round;    /* index counts round the GPUs that there are: for ranks of a machine */
 };
 
 /* What one pass over two equally shaped tensors gives, test / scale against reference; the same as
@@ -60,6 +61,9 @@ struct device_ops {
     bool (*synchronize)(void *context, struct status *status); /* (optional) */
     /* Memory of the whole device, in bytes. (optional) */
     bool (*totals)(void *context, int64_t *used, int64_t *total);
+    /* Which device of the machine this is: the same text in every process that has it, while the
+     * device is open. (optional) */
+    const char *(*place)(void *context);
     /* Where memory is not the host's. Compares two tensors of the device without fetching them;
      * false with STATUS_UNSUPPORTED for types or a scale that it does not take. (optional) */
     bool (*compare)(void *context, const struct tensor *reference, const struct tensor *test,
@@ -90,6 +94,10 @@ struct device *device_wrap(const struct device_ops *ops, void *context);
 bool device_memory_limit(int64_t *bytes, struct status *status);
 
 const char *device_name(const struct device *device);
+/* Where it is in the machine, "" if it does not say: valid until it is closed. */
+const char *device_place(const struct device *device);
+/* The context of its table: for what else comes with the device's module (comm_device_module). */
+void *device_handle(const struct device *device);
 bool device_host_memory(const struct device *device);
 bool device_supports(struct device *device, const struct op_call *call);
 size_t device_workspace(struct device *device, const struct op_call *call);
@@ -114,6 +122,10 @@ bool device_sample(struct device *device, const struct tensor *from, int64_t ste
                    void *host, struct status *status);
 /* Memory in use (by all programs) and in all of the whole device; false if it does not tell. */
 bool device_totals(struct device *device, int64_t *used, int64_t *total);
+
+/* Bytes that allocations may take in all: the limit, or what the device has beside what others use.
+ * False if it has no limit and does not tell. */
+bool device_room(struct device *device, int64_t *bytes);
 
 /* Bytes in use and at the peak, by class and in all. */
 struct device_memory {

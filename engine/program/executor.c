@@ -1,6 +1,7 @@
 #include "engine/program/executor.h"
 
 #include "engine/base/memory.h"
+#include "engine/program/memory_report.h"
 
 #include <stdlib.h>
 
@@ -41,6 +42,8 @@ struct executor *executor_create(const struct program *program, struct device *d
         allocate(executor, MEMORY_WORKSPACE, plan->workspace_bytes, &executor->workspace, status) &&
         upload_constants(executor, status))
         return executor;
+    if (plan && status && status->code == STATUS_MEMORY)
+        memory_report_add(plan, program, status);
     executor_free(executor);
     return NULL;
 }

@@ -16,7 +16,8 @@ struct executor {
     bool torn; /* the next instruction was begun and given up: its outputs' memory holds anything */
 };
 
-/* Plans and allocates; uploads constants; states are undefined until written. NULL on failure.
+/* Plans and allocates; uploads constants; states are undefined until written. NULL on failure; when
+ * memory is refused, the text goes on with the plan's forecast and the largest owners.
  * `program`, `device` and `comm` must outlive the executor. */
 struct executor *executor_create(const struct program *program, struct device *device,
                                  struct comm *comm, enum plan_mode mode, struct status *status);

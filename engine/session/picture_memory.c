@@ -1,5 +1,6 @@
 #include "engine/base/memory.h"
 #include "engine/compare/pair.h"
+#include "engine/program/memory_report.h"
 #include "engine/session/pictures.h"
 
 #include <stdio.h>
@@ -20,47 +21,25 @@ static void take_points(struct memory_picture *picture, const struct memory_plan
     }
 }
 
-static bool lives_at(const struct placement *place, int index)
-{
-    return place->persistent || (place->first <= index && index <= place->last);
-}
-
-static int compare_owners(const void *a, const void *b)
-{
-    const struct memory_owner *one = a, *two = b;
-    if (one->bytes != two->bytes)
-        return one->bytes < two->bytes ? 1 : -1;
-    return one->value - two->value;
-}
-
 static void take_owners(struct memory_picture *picture, const struct memory_plan *plan,
                         const struct program *program)
 {
-    int capacity = 0;
-    for (int v = 0; v < plan->value_count; v++) {
-        const struct placement *place = &plan->placements[v];
-        if (place->shares >= 0 || place->bytes == 0 || !lives_at(place, picture->owners_at))
-            continue;
-        struct memory_owner owner = {.value = v,
-                                     .bytes = place->bytes,
-                                     .memory_class = program->values[v].memory_class,
-                                     .first = place->persistent ? 0 : place->first,
-                                     .last = place->persistent ? picture->instruction_count - 1
-                                                               : place->last};
-        ARRAY_PUSH(picture->owners, picture->owner_count, capacity, owner);
-    }
-    if (picture->owner_count > 0)
-        qsort(picture->owners, (size_t)picture->owner_count, sizeof(*picture->owners),
-              compare_owners);
-    if (picture->owner_count > PICTURE_OWNERS) {
-        picture->owners_more = picture->owner_count - PICTURE_OWNERS;
-        picture->owner_count = PICTURE_OWNERS;
-    }
+    int *values, count = memory_plan_owners(plan, program, picture->owners_at, &values);
+    picture->owner_count = count < PICTURE_OWNERS ? count : PICTURE_OWNERS;
+    picture->owners_more = count - picture->owner_count;
+    picture->owners = memory_zeroed((size_t)picture->owner_count, sizeof(*picture->owners));
     for (int i = 0; i < picture->owner_count; i++) {
+        const struct placement *place = &plan->placements[values[i]];
         char name[400];
-        picture->owners[i].name = memory_string(
-            program_value_text(program, picture->owners[i].value, name, sizeof(name)));
+        picture->owners[i] = (struct memory_owner){
+            .value = values[i],
+            .bytes = place->bytes,
+            .memory_class = program->values[values[i]].memory_class,
+            .first = place->persistent ? 0 : place->first,
+            .last = place->persistent ? picture->instruction_count - 1 : place->last,
+            .name = memory_string(program_value_text(program, values[i], name, sizeof(name)))};
     }
+    free(values);
 }
 
 struct memory_picture *picture_of_memory(const struct pair *pair, int at)

@@ -2,6 +2,7 @@
 
 #include "engine/base/memory.h"
 #include "engine/train/feed.h"
+#include "engine/train/fit.h"
 #include "engine/train/learning_rate.h"
 #include "engine/train/schedule.h"
 #include "engine/train/states.h"
@@ -38,6 +39,8 @@ static bool create(struct run *run, struct comm *comm, const struct run_options 
     if (options->change && !options->change(run->program, options->change_context, status))
         return false;
     run->executor = executor_create(run->program, run->device, comm, options->plan, status);
+    if (!run->executor && options->plan == PLAN_REUSE)
+        return fit_add(run->config, options->rank, run->device, options->sharers, status);
     return run->executor && feed_open(run, options->data_from, status) &&
            states_initialize(run, options->init_from, status);
 }

@@ -18,6 +18,8 @@ struct run_options {
                               back is quick; without it the run begins again from the start */
     int64_t points_limit;  /* bytes that these copies may take; when a run has more steps than fit,
                               every second, fourth, ... step is kept. 0: no limit */
+    int sharers;           /* runs of this size that the device is to hold: what is said to fit when
+                              memory is refused is for one of them. 0: this one alone */
     /* Changes the compiled program before it is planned (faults). May be NULL. */
     bool (*change)(struct program *program, void *context, struct status *status);
     void *change_context;
@@ -56,8 +58,9 @@ struct run {
 };
 
 /* Compiles, plans, allocates, initialises; stops before the first instruction of step 0. NULL on
- * failure. `config`, `device` and `comm` must outlive the run. `comm` joins as many ranks as the
- * configuration has, or is NULL if somebody else executes the instructions. */
+ * failure; when memory is refused, the text says what takes it and what would fit. `config`,
+ * `device` and `comm` must outlive the run. `comm` joins as many ranks as the configuration has, or
+ * is NULL if somebody else executes the instructions. */
 struct run *run_create(const struct config *config, struct device *device, struct comm *comm,
                        const struct run_options *options, struct status *status);
 void run_free(struct run *run);
