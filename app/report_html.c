@@ -108,16 +108,6 @@ static void add_summary(const struct report *report, struct text *out)
 
 /* ---- the table of tests ---- */
 
-static void bytes_cell(struct text *out, double bytes)
-{
-    char shown[32];
-    if (isnan(bytes))
-        text_add(out, "<td class=\"n\" data-v=\"\">-</td>");
-    else
-        text_format(out, "<td class=\"n\" data-v=\"%.0f\">%s</td>", bytes,
-                    text_bytes((uint64_t)bytes, shown));
-}
-
 static void add_test(const struct report *report, int index, const struct entry *entry,
                      struct text *out)
 {
@@ -136,7 +126,7 @@ static void add_test(const struct report *report, int index, const struct entry 
     html_measure_cell(out, outcome->kind == OUTCOME_NONE ? NAN : outcome->seconds);
     html_measure_cell(out, entry->worst);
     html_with(out, "<td class=\"name\">", entry->name ? entry->name : "", "</td>");
-    bytes_cell(out, outcome->kind == OUTCOME_NONE ? NAN : outcome->resources.max_reserved);
+    html_bytes_cell(out, outcome->kind == OUTCOME_NONE ? NAN : outcome->resources.max_reserved);
     html_integer_cell(out, outcome->rank_count > 0 ? outcome->rank_count : 1);
     html_with(out, "<td class=\"name\">", outcome->reason ? outcome->reason : "", "</td></tr>\n");
 }
@@ -172,7 +162,7 @@ static void add_ranks(const struct outcome *outcome, struct text *out)
         text_add(out, "<tr>");
         html_integer_cell(out, rank);
         html_measure_cell(out, usage->seconds);
-        bytes_cell(out, usage->resources.max_reserved);
+        html_bytes_cell(out, usage->resources.max_reserved);
         html_integer_cell(out, usage->printed[0]);
         html_integer_cell(out, usage->printed[1]);
         text_add(out, "</tr>\n");

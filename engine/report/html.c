@@ -103,6 +103,16 @@ void html_integer_cell(struct text *out, int64_t number)
                 text_thousands(number, thousands));
 }
 
+void html_bytes_cell(struct text *out, double bytes)
+{
+    char shown[32];
+    if (isnan(bytes))
+        html_measure_cell(out, NAN);
+    else
+        text_format(out, "<td class=\"n\" data-v=\"%.0f\">%s</td>", bytes,
+                    text_bytes((uint64_t)bytes, shown));
+}
+
 const char *html_place(struct shape shape, int64_t index, char buffer[120])
 {
     struct shape place = shape;

@@ -16,6 +16,8 @@ void html_number(struct text *out, double number);
 /* A table cell of a number, exact in its data-v (which sorting goes by): unknown if NAN. */
 void html_measure_cell(struct text *out, double number);
 void html_integer_cell(struct text *out, int64_t number);
+/* Of a number of bytes; unknown if NAN. */
+void html_bytes_cell(struct text *out, double bytes);
 /* Where a flat element of the whole tensor is: "[17,203]". */
 const char *html_place(struct shape shape, int64_t index, char buffer[120]);
 
@@ -30,7 +32,7 @@ bool html_worst_tensors(const struct page *page, const char *before, struct text
 
 /* page_charts.c: SVG */
 void chart_maps(const struct page *page, struct text *out);
-void chart_heat(const struct page_view *view, const struct page_row *row, struct text *out);
+void chart_heat(const struct page_view *view, struct text *out);
 void chart_histograms(const struct page_view *view, struct text *out);
 void chart_memory(const struct page_memory *memory, struct text *out);
 void chart_line(const char *title, const double *test, const double *reference, int count,
@@ -41,6 +43,7 @@ void table_of_failure(const struct page_row *row, struct text *out);
 void table_of_worst(const struct page_view *view, const struct page_row *row, struct text *out);
 void table_of_tensors(const struct page *page, struct text *out);
 void table_of_reports(const struct page *page, struct text *out);
+void table_of_ranks(const struct page *page, struct text *out);
 void table_of_memory(const struct page_memory *memory, struct text *out);
 const char *page_status_word(enum page_status status); /* "same", ... also the CSS class */
 

@@ -37,6 +37,13 @@ void page_free(struct page *page)
         free(page->views[i].guess);
         free(page->views[i].heat);
     }
+    for (int i = 0; i < page->rank_count; i++) {
+        free(page->ranks[i].state);
+        free(page->ranks[i].worst_name);
+        free(page->ranks[i].first_name);
+        free(page->ranks[i].output);
+    }
+    free(page->ranks);
     free(page->memory.points);
     free(page->memory.classes);
     free(page->facts);

@@ -1,5 +1,6 @@
 /* One comparison as one self-contained HTML page, for bug reports: what ran, the verdict, the first
- * divergence, all tensors, where errors are and what they look like, memory, the steps' metrics.
+ * divergence, all tensors, where errors are and what they look like, memory, the steps' metrics,
+ * the ranks.
  *
  * A page is filled by who compared (two traces, a debugging session), then written. It owns all
  * that it holds. Not thread safe; writing is pure. */
@@ -33,6 +34,9 @@ struct page_row {
     struct shape shape; /* of the whole tensor */
     double error;       /* rms of the difference over the scale of the reference; NAN */
     double of_limit;    /* the largest metric over its limit; NAN */
+    int worst_rank;     /* 1 + the rank that has the worst element; 0: one rank, or not known */
+    int parts, missing; /* of several ranks: how many parts it has, and how many of them were not
+                           compared yet: then all here is about the part of the worst rank */
     bool measured;      /* what follows is known */
     struct metrics metrics;
     struct verdict verdict;
@@ -44,6 +48,7 @@ struct page_view {
     int row; /* index into rows */
     int64_t stride;
     char *producer, *guess; /* text of its instruction, what the numbers look like; NULL */
+    struct shape shape;     /* of what the map shows: the whole tensor, or a part of it */
     /* largest |difference| of each cell; NAN: not finite; -1: no element */
     int heat_rows, heat_columns;
     int64_t heat_wrap; /* a vector is folded into rows of so many elements; 0: no vector */
@@ -74,6 +79,17 @@ struct page_fact {
     char *name, *value;
 };
 
+/* One of several ranks: its own parts of tensors. Strings are owned, or NULL. */
+struct page_rank {
+    char *state;          /* where it stands, in words */
+    int compared, failed; /* parts */
+    double worst;         /* the largest metric over its limit; NAN: nothing was compared */
+    char *worst_name;     /* of that tensor */
+    char *first_name;     /* of its first part that is beyond a limit */
+    int64_t memory;       /* bytes, -1: not known */
+    char *output;         /* the last lines that it printed */
+};
+
 struct page {
     char *title;
     char *command; /* that does it again; NULL */
@@ -96,6 +112,8 @@ struct page {
     struct page_report *reports;
     int report_count;
     struct page_memory memory;
+    struct page_rank *ranks;
+    int rank_count;
 };
 
 struct page *page_create(const char *title, const char *test, const char *reference);
@@ -119,7 +137,8 @@ struct diff;
 struct page *page_of_diff(const struct diff *diff, const struct trace *reference,
                           const struct trace *test, const struct tolerances *tolerances);
 /* Looks into the tensor of a row: `reference` and `test` have the same number of elements, host
- * memory; element i is element i * stride of the whole. */
+ * memory; element i is element i * stride of the whole, or with stride 1 and fewer elements they
+ * are a part of it (whose worst elements the caller gives their places in the whole). */
 void page_add_view(struct page *page, int row, const struct tensor *reference,
                    const struct tensor *test, double scale, int64_t stride, const char *producer);
 /* A view of the tensor of a row of which only the worst elements are known, at most PAGE_WORST; an

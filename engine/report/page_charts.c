@@ -202,7 +202,7 @@ static double least_heat(const struct page_view *view)
     return fmax(least, view->heat_most * 1e-4);
 }
 
-void chart_heat(const struct page_view *view, const struct page_row *row, struct text *out)
+void chart_heat(const struct page_view *view, struct text *out)
 {
     int rows = view->heat_rows, columns = view->heat_columns;
     int scale = columns > 32 ? 6 : columns > 8 ? 10 : 16;
@@ -238,7 +238,8 @@ void chart_heat(const struct page_view *view, const struct page_row *row, struct
     if (view->heat_wrap > 0)
         text_format(out, "folded into rows of %" PRId64, view->heat_wrap);
     else
-        text_format(out, "%s: the last dimension runs to the right", shape_text(row->shape, shape));
+        text_format(out, "%s: the last dimension runs to the right",
+                    shape_text(view->shape, shape));
     text_format(out, "<br/><span class=\"legend\"><span class=\"key h0\"></span> 0, %.3g ", least);
     for (int level = 1; level < HEAT_LEVELS; level++)
         text_format(out, "<span class=\"key h%d\"></span>", level);

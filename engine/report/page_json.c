@@ -101,6 +101,8 @@ static void add_row(struct page *page, const json_t *tensor)
                            .failures = failures_of(tensor),
                            .error = NAN,
                            .of_limit = NAN};
+    const json_t *rank = json_object_get(tensor, "rank");
+    row.worst_rank = json_is_integer(rank) ? (int)json_integer_value(rank) + 1 : 0;
     read_type(tensor, &row);
     if (json_object_get(tensor, "elements"))
         read_metrics(tensor, &row);

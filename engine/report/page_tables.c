@@ -98,9 +98,12 @@ static void tensor_row(const struct page *page, const struct page_row *row, stru
     else
         html_measure_cell(out, NAN);
     html_with(out, "<td class=\"name\">", row->name, "</td>");
-    text_format(out, "<td>%s</td>",
+    text_format(out, "<td>%s",
                 row->status == PAGE_UNMATCHED ? obstacle(row->failures)
                                               : page_status_word(row->status));
+    if (row->missing > 0)
+        text_format(out, " (%d of %d parts)", row->parts - row->missing, row->parts);
+    text_add(out, "</td>");
     text_format(out, "<td>%s %s</td>", row->sized ? dtype_name(row->dtype) : "",
                 row->sized ? shape_text(row->shape, shape) : "");
     html_measure_cell(out, row->error);
@@ -169,6 +172,28 @@ void table_of_reports(const struct page *page, struct text *out)
         report_cells(out, report->gradient_norm);
         report_cells(out, report->learning_rate);
         report_cells(out, report->loss_scale);
+        text_add(out, "</tr>\n");
+    }
+    text_add(out, "</tbody></table>\n");
+}
+
+void table_of_ranks(const struct page *page, struct text *out)
+{
+    text_add(out, "<table class=\"ranks sortable\"><thead><tr><th class=\"n\">rank</th>"
+                  "<th>state</th><th class=\"n\">compared</th><th class=\"n\">diverged</th>"
+                  "<th>first divergence</th><th class=\"n\">of limit</th><th>worst tensor</th>"
+                  "<th class=\"n\">memory</th></tr></thead><tbody>\n");
+    for (int i = 0; i < page->rank_count; i++) {
+        const struct page_rank *rank = &page->ranks[i];
+        text_format(out, "<tr class=\"%s\">", rank->failed > 0 ? "diverged" : "within");
+        html_integer_cell(out, i);
+        html_with(out, "<td class=\"name\">", rank->state ? rank->state : "", "</td>");
+        html_integer_cell(out, rank->compared);
+        html_integer_cell(out, rank->failed);
+        html_with(out, "<td class=\"name\">", rank->first_name ? rank->first_name : "", "</td>");
+        html_measure_cell(out, rank->worst);
+        html_with(out, "<td class=\"name\">", rank->worst_name ? rank->worst_name : "", "</td>");
+        html_bytes_cell(out, rank->memory >= 0 ? (double)rank->memory : NAN);
         text_add(out, "</tr>\n");
     }
     text_add(out, "</tbody></table>\n");

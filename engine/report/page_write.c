@@ -90,6 +90,11 @@ static void add_name(const struct page *page, int row, struct text *out)
         text_format(out, ", at %d", shown->position);
     if (shown->sized)
         text_format(out, ", %s %s", dtype_name(shown->dtype), shape_text(shown->shape, shape));
+    if (shown->worst_rank > 0 && shown->missing == 0)
+        text_format(out, "; the worst element is on rank %d", shown->worst_rank - 1);
+    if (shown->missing > 0)
+        text_format(out, "; %d of %d parts compared, this is that of rank %d",
+                    shown->parts - shown->missing, shown->parts, shown->worst_rank - 1);
 }
 
 static void add_view(const struct page *page, const struct page_view *view, struct text *out)
@@ -102,7 +107,7 @@ static void add_view(const struct page *page, const struct page_view *view, stru
     if (row->measured)
         table_of_failure(row, out);
     text_add(out, "<div class=\"charts\">\n");
-    chart_heat(view, row, out);
+    chart_heat(view, out);
     chart_histograms(view, out);
     text_add(out, "</div>\n");
     table_of_worst(view, row, out);
@@ -162,6 +167,20 @@ static void add_reports(const struct page *page, struct text *out)
     text_add(out, "</section>\n");
 }
 
+static void add_ranks(const struct page *page, struct text *out)
+{
+    text_add(out, "<section id=\"ranks\">\n<h2>Ranks</h2>\n");
+    table_of_ranks(page, out);
+    for (int rank = 0; rank < page->rank_count; rank++) {
+        if (!page->ranks[rank].output)
+            continue;
+        text_format(out, "<h3>Rank %d printed last</h3>\n<pre>", rank);
+        html_lines(out, page->ranks[rank].output);
+        text_add(out, "</pre>\n");
+    }
+    text_add(out, "</section>\n");
+}
+
 void page_write(const struct page *page, struct text *out)
 {
     html_begin(page->title, out);
@@ -179,6 +198,8 @@ void page_write(const struct page *page, struct text *out)
     }
     if (html_worst_tensors(page, "<section id=\"worst\">\n<h2>Worst tensors</h2>\n", out))
         text_add(out, "</section>\n");
+    if (page->rank_count > 0)
+        add_ranks(page, out);
     add_reports(page, out);
     if (page->memory.point_count > 0) {
         text_add(out, "<section id=\"memory\">\n<h2>Memory</h2>\n");

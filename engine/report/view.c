@@ -115,8 +115,11 @@ void page_add_view(struct page *page, int row, const struct tensor *reference,
     struct page_view view = {
         .row = row, .stride = stride > 0 ? stride : 1, .producer = memory_string(producer)};
     struct sides sides = {reference, test, scale, shape_elements(test->shape)};
+    view.shape = page->rows[row].shape;
+    if (view.stride == 1 && shape_elements(view.shape) > sides.count)
+        view.shape = test->shape;
     if (sides.count > 0) {
-        take_heat(&view, &sides, page->rows[row].shape);
+        take_heat(&view, &sides, view.shape);
         take_histograms(&view, &sides);
     }
     view.worst_count = metrics_worst(reference, test, scale, view.worst, PAGE_WORST);

@@ -6,6 +6,8 @@
 #include "engine/session/describe.h"
 #include "engine/session/motion.h"
 #include "engine/session/pictures.h"
+#include "engine/session/ranks_motion.h"
+#include "engine/session/report.h"
 
 #include <ctype.h>
 #include <inttypes.h>
@@ -34,6 +36,8 @@ static char *command_of(const struct debugger *debugger)
     page_shell_option(&command, "--device", device_name(debugger->device));
     if (debugger->threads > 0)
         text_format(&command, " --threads %d", debugger->threads);
+    if (target->team && debugger->launch.in_process)
+        text_add(&command, " --in-process");
     text_add(&command, " -ex run");
     return text_take(&command);
 }
@@ -56,8 +60,9 @@ static void add_facts(struct page *page, const struct debugger *debugger)
     page_fact(page, "device", "%s", device_name(debugger->device));
     page_fact(page, "seed", "%" PRIu64, (uint64_t)target->test->distributed.seed);
     if (target->team) {
-        page_fact(page, "rank", "%d of %d", debugger->rank, target->team->world->size);
-        page_note(page, "This page is about the tensors of rank %d.", debugger->rank);
+        page_fact(page, "ranks", "%d, %s", target->team->world->size,
+                  debugger->pool ? "each in a process" : "in one process");
+        page_fact(page, "selected rank", "%d", debugger->rank);
     }
     debugger_place(debugger, &step, &next);
     page_fact(page, "stands at", "step %d of %d, instruction %d", step + 1, pair->test->steps,
@@ -84,30 +89,28 @@ static enum page_status status_of(const struct record_entry *entry, const struct
     return same ? PAGE_SAME : PAGE_WITHIN;
 }
 
-/* All metrics are at hand for the pair's own step and for what failed. */
-static void measure(const struct debugger *debugger, int step, int value,
-                    const struct record_entry *entry, struct page_row *row)
+void report_measure(struct page_row *row, const struct record *record,
+                    const struct record_entry *entry, const struct pair_result *now)
 {
-    const struct pair *pair = debugger->target->pair;
-    const struct pair_result *result = &pair->results[value];
-    const struct record_failure *failure = record_failure_of(&debugger->record, entry);
-    if (pair->entered_step == step && result->compared) {
-        row->measured = true;
-        row->metrics = result->metrics;
-        row->verdict = result->verdict;
-        if (result->limits)
-            row->limits = *result->limits;
+    const struct record_failure *failure = record_failure_of(record, entry);
+    row->measured = (now && now->compared) || failure;
+    if (now && now->compared) {
+        row->metrics = now->metrics;
+        row->verdict = now->verdict;
+        if (now->limits)
+            row->limits = *now->limits;
     } else if (failure) {
-        row->measured = true;
         row->metrics = failure->metrics;
         row->verdict = failure->verdict;
         row->limits = failure->limits;
     }
+    row->worst_rank = failure ? failure->worst_rank : 0;
     row->error = row->measured ? row->verdict.rms_relative : (double)entry->error;
     row->of_limit = row->measured ? row->verdict.worst : (double)entry->worst;
+    row->status = status_of(entry, row);
 }
 
-static const char *step_text(int step, char buffer[32])
+const char *report_step(int step, char buffer[32])
 {
     snprintf(buffer, 32, "%d", step + 1);
     return buffer;
@@ -121,14 +124,15 @@ static void add_row(struct page *page, const struct debugger *debugger, int step
     if (!entry->compared)
         return;
     program_value_text(program, value, name, sizeof(name));
-    struct page_row row = {.step = page_step(page, step_text(step, number)),
+    struct page_row row = {.step = page_step(page, report_step(step, number)),
                            .name = name,
                            .position = program->values[value].producer,
                            .sized = true,
                            .dtype = program->values[value].dtype,
                            .shape = program->values[value].shape};
-    measure(debugger, step, value, entry, &row);
-    row.status = status_of(entry, &row);
+    const struct pair *pair = debugger->target->pair;
+    report_measure(&row, &debugger->record, entry,
+                   pair->entered_step == step ? &pair->results[value] : NULL);
     page->elements += entry->elements;
     page->elements_whole += shape_elements(program->values[value].shape);
     page_add_row(page, &row);
@@ -205,14 +209,19 @@ static bool add_views(struct page *page, struct debugger *debugger, const int *v
     char now[32];
     int rows[PAGE_VIEWS];
     int count = page_choose(page, rows);
-    step_text(pair->entered_step, now);
+    report_step(pair->entered_step, now);
     bool seen = false;
     for (int i = 0; i < count; i++) {
         bool at_hand = strcmp(page->steps[page->rows[rows[i]].step], now) == 0;
-        bool looked = at_hand && look_into(page, debugger, rows[i], values[rows[i]]);
+        bool looked = at_hand && (debugger->target->team ? report_ranks_look_into : look_into)(
+                                     page, debugger, rows[i], values[rows[i]]);
         seen = seen || (looked && rows[i] == page->first);
     }
-    return seen || page->first < 0 || visit_first(page, debugger, values[page->first], status);
+    if (seen || page->first < 0)
+        return true;
+    return debugger->target->team
+               ? report_ranks_visit(page, debugger, page->first, values[page->first], status)
+               : visit_first(page, debugger, values[page->first], status);
 }
 
 /* ---- steps and memory ---- */
@@ -265,9 +274,11 @@ static struct page *make_page(struct debugger *debugger, struct status *status)
     int *values = NULL;
     page->command = command_of(debugger);
     add_facts(page, debugger);
-    add_rows(page, debugger, &values);
+    (target->team ? report_ranks_rows : add_rows)(page, debugger, &values);
     add_reports(page, target->pair);
     add_memory(page, target->pair);
+    if (target->team)
+        report_ranks_table(page, debugger);
     bool good = add_views(page, debugger, values, status);
     free(values);
     free(title);

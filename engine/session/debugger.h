@@ -32,7 +32,8 @@ struct debugger {
     struct debugger_sink sink;
     struct display display;
     /* what is loaded */
-    struct device *device; /* opened by the first `file` */
+    struct device *device; /* opened by the first `file`, and by the next after it was lost */
+    bool blocking;         /* opened to wait after each operation: device_loss.h */
     struct comm *comm;
     struct rank_launch launch;
     struct rank_pool *pool; /* started by the first run of several ranks; NULL without */
@@ -45,6 +46,7 @@ struct debugger {
     /* several ranks: see ranks_motion.h */
     int rank;                /* the selected one: target->pair is its pair */
     struct rank_seat *seats; /* [ranks]; NULL with one rank */
+    struct record whole;     /* of the team's tensors, whole, by their number there */
     bool all_ranks;          /* tensors are shown whole, put together from all ranks */
     bool locked;             /* only the selected rank moves */
     bool must_wait;          /* why it stopped: a locked rank waits for others */

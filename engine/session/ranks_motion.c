@@ -35,6 +35,7 @@ void ranks_start(struct debugger *debugger)
     debugger->seats = memory_zeroed((size_t)count, sizeof(*debugger->seats));
     for (int rank = 1; rank < count; rank++)
         record_start(&debugger->seats[rank].record, team_of(debugger)->pairs[rank]);
+    record_start_of(&debugger->whole, run_of(debugger, 0)->steps, team_of(debugger)->tensor_count);
 }
 
 void ranks_free(struct debugger *debugger)
@@ -43,6 +44,7 @@ void ranks_free(struct debugger *debugger)
         record_free(&debugger->seats[rank].record);
         breakpoints_clear(&debugger->seats[rank].breakpoints);
     }
+    record_free(&debugger->whole);
     free(debugger->seats);
     debugger->seats = NULL;
 }
@@ -244,6 +246,15 @@ static void note(struct debugger *debugger, const struct team_event *event)
     struct record *record =
         event->rank == debugger->rank ? &debugger->record : &debugger->seats[event->rank].record;
     record_note(record, team_of(debugger)->pairs[event->rank], &event->pair);
+    for (int i = 0; i < event->completed_count; i++) {
+        const struct team_tensor *tensor = &team_of(debugger)->tensors[event->completed[i]];
+        struct pair_result whole = {.compared = true,
+                                    .metrics = tensor->metrics,
+                                    .verdict = tensor->verdict,
+                                    .limits = tensor->limits};
+        record_note_result(&debugger->whole, event->pair.step, event->completed[i], &whole,
+                           tensor->parts > 1 ? tensor->worst_rank + 1 : 0);
+    }
 }
 
 static void hold_all(struct debugger *debugger)
@@ -400,5 +411,6 @@ bool ranks_go_to_step(struct debugger *debugger, int step, struct status *status
     for (int rank = 0; rank < ranks_count(debugger); rank++)
         if (rank != debugger->rank)
             record_forget(&debugger->seats[rank].record, team_of(debugger)->pairs[rank], step, 0);
+    record_forget_steps(&debugger->whole, step);
     return true;
 }

@@ -4,13 +4,17 @@
 
 #include <stdlib.h>
 
-void record_start(struct record *record, const struct pair *pair)
+void record_start_of(struct record *record, int steps, int values)
 {
     record_free(record);
-    record->steps = pair->test->steps;
-    record->values = pair->test->program->value_count;
-    record->entries =
-        memory_zeroed((size_t)record->steps * (size_t)record->values, sizeof(*record->entries));
+    record->steps = steps;
+    record->values = values;
+    record->entries = memory_zeroed((size_t)steps * (size_t)values, sizeof(*record->entries));
+}
+
+void record_start(struct record *record, const struct pair *pair)
+{
+    record_start_of(record, pair->test->steps, pair->test->program->value_count);
 }
 
 void record_free(struct record *record)
@@ -49,10 +53,13 @@ static void drop_failure(struct record *record, struct record_entry *entry)
 }
 
 static void keep_failure(struct record *record, struct record_entry *entry, int step, int value,
-                         const struct pair_result *result)
+                         const struct pair_result *result, int worst_rank)
 {
-    struct record_failure failure = {
-        .step = step, .value = value, .metrics = result->metrics, .verdict = result->verdict};
+    struct record_failure failure = {.step = step,
+                                     .value = value,
+                                     .metrics = result->metrics,
+                                     .verdict = result->verdict,
+                                     .worst_rank = worst_rank};
     if (record->failure_count >= RECORD_FAILURES_MOST)
         return;
     if (result->limits)
@@ -61,28 +68,32 @@ static void keep_failure(struct record *record, struct record_entry *entry, int 
     entry->failure = record->failure_count;
 }
 
+void record_note_result(struct record *record, int step, int value,
+                        const struct pair_result *result, int worst_rank)
+{
+    struct record_entry *entry = entry_at(record, step, value);
+    int64_t elements = result->metrics.count;
+    double scale = result->metrics.rms_reference;
+    double error = result->metrics.rms_difference;
+    record->compared += !entry->compared;
+    record->elements += elements - entry->elements;
+    record->failed += (result->verdict.failures != 0) - (entry->compared && entry->failed);
+    drop_failure(record, entry);
+    *entry = (struct record_entry){.compared = true,
+                                   .failed = result->verdict.failures != 0,
+                                   .elements = elements,
+                                   .worst = (float)result->verdict.worst,
+                                   .error = (float)(scale > 0 ? error / scale : error)};
+    if (entry->failed)
+        keep_failure(record, entry, step, value, result, worst_rank);
+}
+
 static void note_results(struct record *record, const struct pair *pair,
                          const struct pair_event *event)
 {
-    for (int i = 0; i < event->compared_count; i++) {
-        int value = event->compared[i];
-        const struct pair_result *result = &pair->results[value];
-        struct record_entry *entry = entry_at(record, event->step, value);
-        int64_t elements = result->metrics.count;
-        double scale = result->metrics.rms_reference;
-        double error = result->metrics.rms_difference;
-        record->compared += !entry->compared;
-        record->elements += elements - entry->elements;
-        record->failed += (result->verdict.failures != 0) - (entry->compared && entry->failed);
-        drop_failure(record, entry);
-        *entry = (struct record_entry){.compared = true,
-                                       .failed = result->verdict.failures != 0,
-                                       .elements = elements,
-                                       .worst = (float)result->verdict.worst,
-                                       .error = (float)(scale > 0 ? error / scale : error)};
-        if (entry->failed)
-            keep_failure(record, entry, event->step, value, result);
-    }
+    for (int i = 0; i < event->compared_count; i++)
+        record_note_result(record, event->step, event->compared[i],
+                           &pair->results[event->compared[i]], 0);
 }
 
 void record_note(struct record *record, struct pair *pair, const struct pair_event *event)
@@ -99,6 +110,23 @@ void record_judge_again(struct record *record, struct pair *pair, int value)
     follow_note_value(&record->follows, pair, value);
 }
 
+static void forget_entry(struct record *record, struct record_entry *entry)
+{
+    record->compared--;
+    record->failed -= entry->failed;
+    record->elements -= entry->elements;
+    drop_failure(record, entry);
+    *entry = (struct record_entry){0};
+}
+
+void record_forget_steps(struct record *record, int step)
+{
+    for (int s = step; s < record->steps; s++)
+        for (int v = 0; v < record->values; v++)
+            if (entry_at(record, s, v)->compared)
+                forget_entry(record, entry_at(record, s, v));
+}
+
 void record_forget(struct record *record, const struct pair *pair, int step, int instruction)
 {
     const struct program *program = pair->test->program;
@@ -106,13 +134,8 @@ void record_forget(struct record *record, const struct pair *pair, int step, int
     for (int s = step; s < record->steps; s++)
         for (int v = 0; v < record->values; v++) {
             struct record_entry *entry = entry_at(record, s, v);
-            if (!entry->compared || (s == step && program->values[v].producer < instruction))
-                continue;
-            record->compared--;
-            record->failed -= entry->failed;
-            record->elements -= entry->elements;
-            drop_failure(record, entry);
-            *entry = (struct record_entry){0};
+            if (entry->compared && (s > step || program->values[v].producer >= instruction))
+                forget_entry(record, entry);
         }
 }
 

@@ -22,6 +22,7 @@ struct record_failure {
     struct metrics metrics;
     struct verdict verdict;
     struct limits limits;
+    int worst_rank; /* 1 + the rank that has the worst element of a whole tensor; 0: not known */
 };
 
 struct record {
@@ -35,13 +36,20 @@ struct record {
 };
 
 void record_start(struct record *record, const struct pair *pair);
+/* A record of something else than values of a program: `values` is how many there are. */
+void record_start_of(struct record *record, int steps, int values);
 void record_free(struct record *record);
 /* Takes over the results of one instruction that ran. */
 void record_note(struct record *record, struct pair *pair, const struct pair_event *event);
+/* Takes over one result of a record of something else; `worst_rank` as in record_failure. */
+void record_note_result(struct record *record, int step, int value,
+                        const struct pair_result *result, int worst_rank);
 /* Takes over the result of one value of the current step that was judged again. */
 void record_judge_again(struct record *record, struct pair *pair, int value);
 /* Forgets what instruction `instruction` of `step` and all later ones wrote. */
 void record_forget(struct record *record, const struct pair *pair, int step, int instruction);
+/* Forgets all results of `step` and of later ones. */
+void record_forget_steps(struct record *record, int step);
 const struct record_entry *record_at(const struct record *record, int step, int value);
 /* The failure of an entry, or NULL. */
 const struct record_failure *record_failure_of(const struct record *record,

@@ -12,6 +12,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 #include <cmocka.h>
 
@@ -266,9 +267,60 @@ static void test_lost_rank(void **state)
     bench_close(&bench);
 }
 
+static char *read_whole(const char *path)
+{
+    struct text text = {0};
+    char bytes[4096];
+    FILE *file = fopen(path, "r");
+    assert_non_null(file);
+    for (size_t length; (length = fread(bytes, 1, sizeof(bytes), file)) > 0;)
+        text_add_part(&text, bytes, length);
+    fclose(file);
+    return text_take(&text);
+}
+
+/* The first divergence is a step back: the report goes there on all ranks, and returns. */
+static void test_report_has_the_ranks(void **state)
+{
+    static const char *const files[] = {"file llama/stp2 fault norm-epsilon",
+                                        "file llama/pp2s2_bf4 fault norm-epsilon"};
+    const char *line = "<b>\033[31m last words\n";
+    (void)state;
+    for (int i = 0; i < 2; i++) {
+        struct bench bench;
+        char path[] = "/tmp/lockstep-report-XXXXXX", command[80];
+        int descriptor = mkstemp(path);
+        assert_true(descriptor >= 0);
+        close(descriptor);
+        open_ranks(&bench, files[i]);
+        bench_do(&bench, "run");
+        rank_output_append(bench.printed, 1, RANK_STDERR, line, strlen(line), 1);
+        int64_t position = debugger_position(bench.debugger);
+        uint64_t hash = hash_all(&bench);
+        int failed = bench.debugger->whole.failed;
+        assert_true(failed > 0);
+        snprintf(command, sizeof(command), "report! %s", path);
+        bench_do(&bench, command);
+        assert_int_equal(bench.debugger->rank, 0);
+        assert_int_equal(debugger_position(bench.debugger), position);
+        assert_true(hash_all(&bench) == hash);
+        assert_int_equal(bench.debugger->whole.failed, failed);
+        char *page = read_whole(path);
+        must_contain(page, "Rank 1 printed last");
+        must_contain(page, "! &lt;b&gt;^[[31m last words\n");
+        must_contain(page, "<h2>First divergence</h2>");
+        must_contain(page, "class=\"heat\"");
+        assert_null(strstr(page, "Rank 0 printed last"));
+        free(page);
+        remove(path);
+        bench_close(&bench);
+    }
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_report_has_the_ranks),
         cmocka_unit_test(test_ranks_step_together),
         cmocka_unit_test(test_locked_rank_says_for_whom_it_waits),
         cmocka_unit_test(test_breakpoint_of_another_rank),
