@@ -79,6 +79,8 @@ static void draw_title(struct ui *ui, const struct layout_pane *pane)
     bool focus = pane->view == ui->request.focus;
     struct text title = {0};
     text_format(&title, " %s", operations->title);
+    if (operations->at_stops && ui_is_running(ui))
+        text_add(&title, "  as of the last stop");
     if (operations->subtitle)
         operations->subtitle(ui, ui->states[pane->view], &title);
     text_add(&title, " ");

@@ -61,6 +61,7 @@ struct ui {
     int step;                                     /* whose marks are shown, -1: the current one */
     struct remembered remembered;
     struct log log;
+    int64_t captured_ms;     /* when captured output was taken last */
     uint64_t output_version; /* of what ranks print, when it was looked at last */
     struct test_run *tests;  /* run beside the screens */
     struct posted *posted;

@@ -601,7 +601,12 @@ void term_dump(struct text *out)
     }
 }
 
-size_t term_captured(int descriptor, struct text *out)
+bool term_captured(struct term_piece *piece, struct text *out)
 {
-    return term_guard_captured(term.guard, descriptor, out);
+    return term_guard_captured(term.guard, piece, out);
+}
+
+int term_captured_fd(void)
+{
+    return term_guard_capture_fd(term.guard);
 }

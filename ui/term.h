@@ -14,6 +14,7 @@
 #include "engine/base/text.h"
 #include "ui/keys.h"
 #include "ui/layout.h"
+#include "ui/term_capture.h"
 #include "ui/theme.h"
 
 #include <stdbool.h>
@@ -123,10 +124,9 @@ bool term_copy(const char *text);
 
 /* ---- captured output ---- */
 
-/* Appends what arrived on a descriptor, STDOUT_FILENO or STDERR_FILENO, since the last call;
- * returns the bytes. Cheap when nothing came. The memory file is cut to its end when it grows
- * beyond 16 MiB.
- */
-size_t term_captured(int descriptor, struct text *out);
+/* The next bytes that came on standard output or error, in the order of arrival, appended to `out`;
+ * false when there are no more (ui/term_capture.h). Cheap when nothing came. */
+bool term_captured(struct term_piece *piece, struct text *out);
+int term_captured_fd(void); /* readable while there is something to take; -1 without */
 
 #endif

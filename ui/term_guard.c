@@ -9,14 +9,10 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/mman.h>
-#include <sys/stat.h>
 #include <termios.h>
 #include <unistd.h>
 
 enum {
-    CAPTURE_LIMIT = 16 << 20,
-    CAPTURE_KEPT = 1 << 20,
     CAPTURE_PRINTED = 64 << 10,
     RESTORE_BYTES = 512,
     HANDLER_STACK = 64 << 10, /* a stack overflow leaves no room on the normal one */
@@ -40,9 +36,7 @@ struct term_guard {
     struct sigaction old_event[EVENT_COUNT];
     stack_t old_stack;
     int pipe[2];
-    int capture[2];   /* memory files of standard output and error, -1: none */
-    int saved_out[2]; /* standard output and error before; -1: not captured */
-    off_t capture_read[2];
+    struct term_capture *capture; /* NULL: none */
     char handler_stack[HANDLER_STACK];
 };
 
@@ -62,36 +56,6 @@ static void write_all(int fd, const char *bytes, size_t length)
     }
 }
 
-/* Prints the last `most` bytes of a memory file. Allowed in a signal handler. */
-static void print_capture(int capture, int fd, off_t most)
-{
-    char bytes[4096];
-    off_t size = lseek(capture, 0, SEEK_END);
-    off_t at = size > most ? size - most : 0;
-    if (at > 0)
-        write_all(fd, "...\n", 4);
-    ssize_t length;
-    while (at < size && (length = pread(capture, bytes, sizeof(bytes), at)) > 0) {
-        write_all(fd, bytes, (size_t)length);
-        at += length;
-    }
-}
-
-/* First what was printed to standard output, then to standard error. */
-static void print_captured(const struct term_guard *guard, int fd, off_t most)
-{
-    for (int i = 0; i < 2; i++)
-        if (guard->capture[i] >= 0)
-            print_capture(guard->capture[i], fd, most);
-}
-
-static void release_output(const struct term_guard *guard)
-{
-    for (int i = 0; i < 2; i++)
-        if (guard->saved_out[i] >= 0)
-            dup2(guard->saved_out[i], i + 1);
-}
-
 /* Only calls of signal-safety(7). */
 static void restore_in_handler(struct term_guard *guard)
 {
@@ -101,8 +65,8 @@ static void restore_in_handler(struct term_guard *guard)
         write_all(guard->tty, guard->restore, guard->restore_length);
         tcsetattr(guard->tty, TCSANOW, &guard->modes);
     }
-    release_output(guard);
-    print_captured(guard, STDERR_FILENO, CAPTURE_PRINTED);
+    if (guard->capture)
+        term_capture_release(guard->capture, STDERR_FILENO, CAPTURE_PRINTED);
 }
 
 static bool is_fault(int number)
@@ -171,8 +135,7 @@ struct term_guard *term_guard_begin(int tty, bool events, struct status *status)
         return NULL;
     }
     struct term_guard *guard = memory_zeroed(1, sizeof(*guard));
-    guard->pipe[0] = guard->pipe[1] = guard->capture[0] = guard->capture[1] = -1;
-    guard->saved_out[0] = guard->saved_out[1] = -1;
+    guard->pipe[0] = guard->pipe[1] = -1;
     if (events && pipe2(guard->pipe, O_CLOEXEC | O_NONBLOCK) != 0) {
         status_fail(status, STATUS_IO, "no pipe for signals: %s", strerror(errno));
         free(guard);
@@ -197,76 +160,20 @@ void term_guard_arm(struct term_guard *guard, bool armed)
     atomic_store(&guard->armed, armed);
 }
 
-static bool open_capture(struct term_guard *guard, int i)
-{
-    guard->capture[i] = memfd_create(i ? "lockstep-stderr" : "lockstep-stdout", MFD_CLOEXEC);
-    return guard->capture[i] >= 0 && fcntl(guard->capture[i], F_SETFL, O_APPEND) == 0;
-}
-
 bool term_guard_capture(struct term_guard *guard, struct status *status)
 {
-    /* Standard output keeps it beyond the guard's end: it cannot be given another's. */
-    static char output_buffer[BUFSIZ];
-    if (!open_capture(guard, 0) || !open_capture(guard, 1))
-        return status_fail(status, STATUS_IO, "no memory file for output: %s", strerror(errno));
-    fflush(stdout);
-    fflush(stderr);
-    /* A file would be buffered as a whole, and its end lost in a crash. (With a buffer of our own:
-     * for NULL, glibc leaves the old one in its old mode until it is full.) */
-    setvbuf(stdout, output_buffer, _IOLBF, sizeof(output_buffer));
-    for (int i = 0; i < 2; i++) {
-        if (!isatty(i + 1))
-            continue; /* the user sends it elsewhere */
-        guard->saved_out[i] = fcntl(i + 1, F_DUPFD_CLOEXEC, 3);
-        if (guard->saved_out[i] < 0 || dup2(guard->capture[i], i + 1) < 0)
-            return status_fail(status, STATUS_IO, "cannot redirect output: %s", strerror(errno));
-    }
-    return true;
+    guard->capture = term_capture_begin(status);
+    return guard->capture != NULL;
 }
 
-/* Keeps the end of a file that has grown too large. Lines written while this runs may be lost; that
- * somebody prints 16 MiB beside the screen is the greater trouble. */
-static void cut_capture(struct term_guard *guard, int i)
+bool term_guard_captured(struct term_guard *guard, struct term_piece *piece, struct text *out)
 {
-    struct text kept = {0};
-    char bytes[4096];
-    off_t size = lseek(guard->capture[i], 0, SEEK_END), at = size - CAPTURE_KEPT;
-    ssize_t length;
-    while (at < size && (length = pread(guard->capture[i], bytes, sizeof(bytes), at)) > 0) {
-        text_add_part(&kept, bytes, (size_t)length);
-        at += length;
-    }
-    if (ftruncate(guard->capture[i], 0) == 0) {
-        write_all(guard->capture[i], "...\n", 4);
-        write_all(guard->capture[i], kept.data, kept.length);
-        guard->capture_read[i] = lseek(guard->capture[i], 0, SEEK_END);
-    }
-    text_free(&kept);
+    return guard && term_capture_take(guard->capture, piece, out);
 }
 
-size_t term_guard_captured(struct term_guard *guard, int descriptor, struct text *out)
+int term_guard_capture_fd(const struct term_guard *guard)
 {
-    struct stat information;
-    char bytes[4096];
-    size_t added = 0;
-    int i = descriptor == STDERR_FILENO;
-    if (!guard || guard->capture[i] < 0)
-        return 0;
-    fflush(stdout);
-    off_t *at = &guard->capture_read[i];
-    if (fstat(guard->capture[i], &information) != 0 || information.st_size <= *at)
-        return 0;
-    if (information.st_size - *at > CAPTURE_LIMIT)
-        *at = information.st_size - CAPTURE_LIMIT;
-    ssize_t length;
-    while ((length = pread(guard->capture[i], bytes, sizeof(bytes), *at)) > 0) {
-        text_add_part(out, bytes, (size_t)length);
-        *at += length;
-        added += (size_t)length;
-    }
-    if (*at > CAPTURE_LIMIT)
-        cut_capture(guard, i);
-    return added;
+    return guard ? term_capture_fd(guard->capture) : -1;
 }
 
 int term_guard_fd(const struct term_guard *guard)
@@ -291,21 +198,6 @@ void term_guard_stop(struct term_guard *guard)
     term_guard_arm(guard, true);
 }
 
-static void end_capture(struct term_guard *guard)
-{
-    fflush(stdout);
-    fflush(stderr);
-    release_output(guard);
-    print_captured(guard, STDERR_FILENO, CAPTURE_PRINTED);
-    for (int i = 0; i < 2; i++) {
-        if (guard->saved_out[i] >= 0)
-            close(guard->saved_out[i]);
-        if (guard->capture[i] >= 0)
-            close(guard->capture[i]);
-        guard->saved_out[i] = guard->capture[i] = -1;
-    }
-}
-
 void term_guard_end(struct term_guard *guard)
 {
     if (!guard)
@@ -313,7 +205,8 @@ void term_guard_end(struct term_guard *guard)
     if (guard->tty >= 0)
         tcsetattr(guard->tty, TCSADRAIN, &guard->modes);
     term_guard_arm(guard, false);
-    end_capture(guard);
+    term_capture_end(guard->capture, STDERR_FILENO, CAPTURE_PRINTED);
+    guard->capture = NULL;
     for (int i = 0; i < FATAL_COUNT; i++)
         sigaction(fatal_signals[i], &guard->old_fatal[i], NULL);
     for (int i = 0; guard->events && i < EVENT_COUNT; i++)

@@ -10,6 +10,8 @@
 #ifndef UI_TERM_GUARD_H
 #define UI_TERM_GUARD_H
 
+#include "ui/term_capture.h"
+
 #include "engine/base/status.h"
 #include "engine/base/text.h"
 
@@ -29,12 +31,11 @@ void term_guard_set_restore(struct term_guard *guard, const char *bytes, size_t 
 /* Whether the terminal is ours at the moment: false while suspended. */
 void term_guard_arm(struct term_guard *guard, bool armed);
 
-/* Leads standard output and error, those that are terminals, into a memory file each. */
+/* Leads standard output and error, those that are terminals, away from the screen: see
+ * ui/term_capture.h, whose pieces and descriptor these are. */
 bool term_guard_capture(struct term_guard *guard, struct status *status);
-
-/* Appends what was captured of STDOUT_FILENO or STDERR_FILENO since the last call; returns the
- * bytes (0 without a guard). The file is cut to its last MiB when it grows beyond 16 MiB. */
-size_t term_guard_captured(struct term_guard *guard, int descriptor, struct text *out);
+bool term_guard_captured(struct term_guard *guard, struct term_piece *piece, struct text *out);
+int term_guard_capture_fd(const struct term_guard *guard);
 
 /* Read end of the pipe of signals (poll for input); -1 without `events` or without a guard. */
 int term_guard_fd(const struct term_guard *guard);

@@ -13,7 +13,10 @@
 #include <string.h>
 #include <unistd.h>
 
-enum { CAPTURE_MS = 250 }; /* how often captured output is looked at while the run moves */
+enum {
+    CAPTURE_MS = 100, /* from one look at captured output to the next, at least */
+    LOOK_MS = 250,    /* and at what ranks printed, which wakes nobody, while the run moves */
+};
 
 /* ---- the line editor ---- */
 
@@ -103,16 +106,15 @@ static void take_captured(struct ui *ui)
 {
     struct rank_output *output = session_output(ui->session);
     struct text bytes = {0};
-    for (int stream = 0; stream < RANK_STREAM_COUNT; stream++) {
+    struct term_piece piece;
+    while (term_captured(&piece, &bytes)) {
+        enum rank_stream stream = piece.descriptor == STDERR_FILENO ? RANK_STDERR : RANK_STDOUT;
+        rank_output_append(output, 0, stream, bytes.data, bytes.length, piece.nanoseconds);
+        log_captured(ui, &bytes, stream);
         text_clear(&bytes);
-        int descriptor = stream == RANK_STDERR ? STDERR_FILENO : STDOUT_FILENO;
-        if (term_captured(descriptor, &bytes) == 0)
-            continue;
-        rank_output_append(output, 0, (enum rank_stream)stream, bytes.data, bytes.length,
-                           ui_milliseconds(ui) * 1000000);
-        log_captured(ui, &bytes, (enum rank_stream)stream);
     }
     text_free(&bytes);
+    ui->captured_ms = ui_milliseconds(ui);
     uint64_t version = rank_output_version(output);
     if (version != ui->output_version) {
         ui_want(ui, PICTURE_OUTPUT);
@@ -140,12 +142,22 @@ static void on_test_line(void *context, const char *line)
     ui_log(context, LOG_CAPTURED, line);
 }
 
-static int time_out(const struct ui *ui)
+/* How long not to look at captured output: somebody who prints without end must not have a frame
+ * drawn for each line. */
+static int capture_pause(const struct ui *ui)
+{
+    int64_t passed = ui_milliseconds(ui) - ui->captured_ms;
+    return passed < CAPTURE_MS ? (int)(CAPTURE_MS - passed) : 0;
+}
+
+static int time_out(const struct ui *ui, int pause)
 {
     int escape = term_key_timeout();
-    if (!ui_is_busy(ui))
+    if (pause == 0 && ui_is_busy(ui))
+        pause = LOOK_MS;
+    if (pause == 0)
         return escape;
-    return escape >= 0 && escape < CAPTURE_MS ? escape : CAPTURE_MS;
+    return escape >= 0 && escape < pause ? escape : pause;
 }
 
 static bool loop(struct ui *ui, struct status *status)
@@ -157,11 +169,13 @@ static bool loop(struct ui *ui, struct status *status)
         if (ui->dirty) /* what takes a moment comes after a first frame, and before any key */
             ui_draw(ui);
         ui_send_wishes(ui);
+        int pause = capture_pause(ui);
         struct pollfd fds[] = {{.fd = term_input_fd(), .events = POLLIN},
                                {.fd = term_signal_fd(), .events = POLLIN},
                                {.fd = session_wake_fd(ui->session), .events = POLLIN},
-                               {.fd = test_run_fd(ui->tests), .events = POLLIN}};
-        if (poll(fds, 4, time_out(ui)) < 0 && errno != EINTR)
+                               {.fd = test_run_fd(ui->tests), .events = POLLIN},
+                               {.fd = pause > 0 ? -1 : term_captured_fd(), .events = POLLIN}};
+        if (poll(fds, ARRAY_LENGTH(fds), time_out(ui, pause)) < 0 && errno != EINTR)
             return status_fail(status, STATUS_IO, "poll: %s", strerror(errno));
         take_signals(ui);
         while (!ui->quit && term_read_key(&key))

@@ -21,6 +21,7 @@ struct view_operations {
     const char *title;
     const char *help;              /* what it shows, for the help view: a paragraph */
     const struct view_hint *hints; /* ended by a NULL command */
+    bool at_stops; /* what it shows is taken when the run stops: said while it moves */
     void *(*create)(struct ui *ui);
     void (*destroy)(void *state);
     void (*draw)(struct ui *ui, void *state, struct layout_rectangle box, bool focus);

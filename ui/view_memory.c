@@ -268,6 +268,7 @@ const struct view_operations view_memory = {
     .help = "Live memory over the instructions of a step, by class, as the plan has it; what the "
             "device has counted beside it (both runs); and who owns it at the peak, or, after "
             "Space, now.",
+    .at_stops = true,
     .hints = hints,
     .create = create,
     .destroy = destroy,

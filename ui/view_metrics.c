@@ -182,6 +182,7 @@ const struct view_operations view_metrics = {
     .title = "Metrics",
     .help = "Loss, gradient norm, learning rate and loss scale of the finished steps, of the test "
             "and the reference, and their relative difference.",
+    .at_stops = true,
     .create = create,
     .destroy = destroy,
     .draw = draw,

@@ -87,6 +87,10 @@ static void draw(struct ui *ui, void *context, struct layout_rectangle box, bool
         return;
     }
     bool followed = view->mode == TENSOR_FOLLOWED; /* may be of another tensor */
+    if (!followed && ui_is_running(ui) && ui->value >= 0 && tensor->value != ui->value) {
+        pen_put(&pen, THEME_DIM, " is shown when the run stops");
+        return;
+    }
     int used = followed ? 0 : tensor_draw_verdict(box, tensor, ui_program(ui));
     struct layout_rectangle rest = {box.row + used, box.col, box.rows - used, box.cols};
     if (rest.rows <= 0)
@@ -434,6 +438,7 @@ const struct view_operations view_tensor = {
         "tensors of three and more dimensions, i shows one part alone, Space one side. F "
         "follows the element at the cursor through steps and micro-batches. y copies the number "
         "at the cursor, Y a NumPy expression of what is shown.",
+    .at_stops = true,
     .hints = hints,
     .create = create,
     .destroy = destroy,

@@ -145,6 +145,17 @@ static void test_find_the_fault(void **state)
     leave(&screen);
 }
 
+static bool is_gone(struct screen *screen, const void *text)
+{
+    char row[1000];
+    for (int i = 0; i < screen->rows; i++) {
+        screen_row(screen, i, row, sizeof(row));
+        if (strstr(row, text))
+            return false;
+    }
+    return true;
+}
+
 static void test_stop_a_run(void **state)
 {
     struct screen screen;
@@ -161,8 +172,11 @@ static void test_stop_a_run(void **state)
     screen_type(&screen, "\003"); /* Ctrl-C in the prompt drops the line only */
     screen_wait_text(&screen, "(lockstep)");
     screen_wait_text(&screen, "RUNNING");
+    screen_type(&screen, "4");
+    screen_wait_text(&screen, "Tensor  as of the last stop");
     screen_type(&screen, "\003");
     screen_wait_text(&screen, "STOPPED: interrupted");
+    screen_wait(&screen, is_gone, "as of the last stop", "a title of a run that stands");
     screen_type(&screen, "\003");
     screen_wait_text(&screen, "Leave? (y or n)");
     screen_type(&screen, "n");

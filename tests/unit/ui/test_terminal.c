@@ -185,7 +185,9 @@ static void draw_embedded(struct prompt_program *program)
     lineedit_state(program->edit, &state);
     int prompt = text_width(state.prompt, strlen(state.prompt));
     term_clear();
-    term_captured(STDOUT_FILENO, &captured);
+    struct term_piece piece;
+    while (term_captured(&piece, &captured))
+        ;
     term_put(0, 0, -1, THEME_NORMAL, program->matches);
     if (captured.length)
         snprintf(program->matches, sizeof(program->matches), "%.*s", 40, captured.data);
