@@ -43,6 +43,7 @@ static bool start_processes(struct ranks_of_run *ranks, struct status *status)
                                         .hostfile = launch->hostfile,
                                         .address = launch->address,
                                         .timeout = launch->timeout,
+                                        .collectives = launch->collectives,
                                         .threads = ranks->app->threads,
                                         .on_output = capture_take,
                                         .output_context = ranks->capture};

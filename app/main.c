@@ -170,7 +170,7 @@ int main(int argc, char **argv)
 {
     struct app_options options = {.device = "auto", .program_path = argv[0]};
     struct word_list directories = {0}, overrides = {0};
-    const char *color = "auto", *memory_limit = NULL;
+    const char *color = "auto", *memory_limit = NULL, *collectives = "auto";
     const struct argument shared[] = {
         {"--config-dir", NULL, ARGUMENT_TEXTS, &directories, "DIR",
          "a folder of configurations that come before the built-in ones"},
@@ -191,6 +191,8 @@ int main(int argc, char **argv)
          "of this host, to which ranks on others connect"},
         {"--rank-timeout", NULL, ARGUMENT_INTEGER, &options.launch.timeout, "SECONDS",
          "that a rank may take to start, or for one instruction (default 30)"},
+        {"--collectives", NULL, ARGUMENT_TEXT, &collectives, "NAME",
+         "between GPUs: auto (default; NCCL where each rank has a GPU), nccl, or mpi"},
     };
     int shared_count = (int)(sizeof(shared) / sizeof(shared[0]));
     struct status status = STATUS_NONE;
@@ -204,6 +206,9 @@ int main(int argc, char **argv)
     } else if (!is_device(options.device)) {
         code = app_complain(EXIT_USAGE, "no device \"%s\" (there are auto, cpu and cuda)",
                             options.device);
+    } else if (!rank_collectives_find(collectives, &options.launch.collectives)) {
+        code = app_complain(EXIT_USAGE, "--collectives takes auto, mpi or nccl, not \"%s\"",
+                            collectives);
     } else if (!set_memory_limit(memory_limit, &status)) {
         code = app_complain(EXIT_USAGE, "--gpu-memory-limit: %s", status.text);
     } else if (argc > 1 && strcmp(argv[1], "--version") == 0) {

@@ -101,7 +101,7 @@ struct comm_device_module {
     int kinds; /* as above */
     /* Loads its library for a device, whose context it is given (device_handle). `shared`: another
      * rank uses the same device. STATUS_UNSUPPORTED: the library is missing, or too old. */
-    bool (*start)(void **context, void *device, bool shared, struct status *status);
+    bool (*start)(void **context, void *device, int rank, bool shared, struct status *status);
     void (*finish)(void *context);               /* before the device is closed */
     const char *(*version)(const void *context); /* "NCCL 2.28.9" */
     bool (*open)(void *context, const struct comm_over *over, void **comm, struct status *status);

@@ -35,6 +35,11 @@ int rank_pool_descriptor(const struct rank_pool *pool)
     return pool->epoll;
 }
 
+const char *rank_pool_carrier(const struct rank_pool *pool)
+{
+    return pool->processes[0].ready.carrier;
+}
+
 /* ---- talking ---- */
 
 bool pool_has_lost(const struct rank_pool *pool, int rank)

@@ -7,6 +7,7 @@
 
 #include "engine/comm/comm.h"
 #include "engine/ranks/board.h"
+#include "engine/ranks/collectives.h"
 #include "engine/ranks/world.h"
 
 /* What a rank prints, as it comes. `stream` is 0 for standard output, 1 for standard error. */
@@ -21,6 +22,7 @@ struct rank_pool_options {
     const char *address;  /* of this host, for ranks on others: they connect by TCP to it. NULL:
                              listener_towards with a launcher or a hostfile, else AF_UNIX */
     double timeout;       /* seconds that a rank may take for one instruction; 0: 30 */
+    enum rank_collectives collectives;
     double start_timeout; /* until all must be there; 0: 30, or `timeout` if that is more */
     int threads;          /* of each rank; 0: an even share of the cores */
     rank_pool_output *on_output; /* called from pool and world functions; may be NULL */
@@ -36,6 +38,7 @@ struct rank_launch {
     const char *hostfile;
     const char *address;
     int timeout; /* seconds; 0: the default */
+    enum rank_collectives collectives;
 };
 
 /* Whether the user has said how: then nothing else may take its place. */
@@ -59,6 +62,11 @@ bool rank_pool_restart(struct rank_pool *pool, struct status *status);
 void rank_pool_poll(struct rank_pool *pool, double seconds);
 /* A descriptor that is readable when rank_pool_poll has something to do. */
 int rank_pool_descriptor(const struct rank_pool *pool);
+
+/* What carries the collectives of the present run, or of the last one: "MPI", "NCCL 2.28.9", "MPI
+ * through host memory (ranks 0 and 1 share GPU 0000:01:00.0)"; "" before there was any. Borrowed
+ * until the next run. */
+const char *rank_pool_carrier(const struct rank_pool *pool);
 
 struct rank_process_state {
     int64_t pid;

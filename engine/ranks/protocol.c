@@ -85,6 +85,8 @@ void setup_write(struct text *body, const struct setup *setup)
     put_words(body, setup->overrides, setup->override_count);
     put_int(body, setup->plan);
     put_int(body, setup->threads);
+    put_int(body, setup->collectives);
+    put_int(body, setup->limit);
     put_int(body, setup->shares_memory);
     put(body, setup->config_hash, 8);
     put_int(body, setup->mesh.tensors);
@@ -107,6 +109,7 @@ void ready_write(struct text *body, const struct ready *ready)
     put(body, ready->epoch, 4);
     put(body, ready->instructions, 4);
     arenas_write(body, &ready->arenas);
+    put_text(body, ready->carrier);
 }
 
 void order_write(struct text *body, const struct order *order)
@@ -290,6 +293,8 @@ static void get_setup(struct reader *reader, struct setup *setup)
     setup->overrides = get_words(reader, &setup->override_count);
     setup->plan = get_int(reader, 0, 1);
     setup->threads = get_int(reader, 0, 1024);
+    setup->collectives = get_int(reader, 0, COLLECTIVES_COUNT - 1);
+    setup->limit = get_int(reader, 0, INT32_MAX);
     setup->shares_memory = get_int(reader, 0, 1);
     setup->config_hash = get(reader, 8);
     setup->mesh.tensors = get_int(reader, 1, MESH_MAX_RANKS);
@@ -354,6 +359,7 @@ bool ready_read(const void *body, size_t length, struct ready *ready)
     ready->epoch = (uint32_t)get(&reader, 4);
     ready->instructions = (uint32_t)get(&reader, 4);
     get_arenas(&reader, &ready->arenas);
+    get_buffer(&reader, ready->carrier, sizeof(ready->carrier));
     return reader_ends(&reader);
 }
 

@@ -7,9 +7,10 @@
 
 #include "engine/base/text.h"
 #include "engine/ranks/board.h"
+#include "engine/ranks/collectives.h"
 
 enum {
-    PROTOCOL_VERSION = 1,
+    PROTOCOL_VERSION = 2,
     PROTOCOL_TOKEN = 32,           /* characters of the token */
     PROTOCOL_HEADER = 8,           /* bytes before a body: its length, the kind */
     PROTOCOL_MOST_HELLO = 1024,    /* bytes of a body before the token was seen */
@@ -63,6 +64,8 @@ struct setup {
     char **directories, **overrides;
     int directory_count, override_count;
     int plan, threads;
+    int collectives; /* enum rank_collectives */
+    int limit;       /* milliseconds that data may move after all members have come */
     bool shares_memory; /* FRAME_MEMORY comes next */
     uint64_t config_hash;
     struct mesh mesh;
@@ -77,6 +80,7 @@ struct ready {
     uint64_t program_hash;
     uint32_t epoch, instructions;
     struct arenas arenas;
+    char carrier[160]; /* of its collectives, in words */
 };
 
 /* To a rank on another machine: the engine's words of the control page. */

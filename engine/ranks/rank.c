@@ -90,11 +90,12 @@ static void run_instruction(struct rank_process *rank)
 static void run_allowed(struct rank_process *rank)
 {
     while (rank->executor) {
-        if (rank->board.link)
-            rank->board.link->listen(rank->board.link->context, 0);
+        uint64_t command = atomic_load(&own_page(rank)->command);
+        rank_listen(rank, 0); /* what the engine has written comes before what it lets run */
         if (!rank->executor)
             return;
-        uint64_t command = atomic_load(&own_page(rank)->command);
+        if (command != atomic_load(&own_page(rank)->command))
+            continue;
         if (board_epoch(command) != rank->epoch)
             begin_epoch(rank, board_epoch(command));
         if (rank->halted || rank->executor->next >= board_number(command) ||
@@ -204,12 +205,16 @@ static void write_memory(struct rank_process *rank, const struct frame *frame)
 static void quit(struct rank_process *rank)
 {
     rank_tear_down(rank);
+    rank_forget_nccl(rank);
     comm_engine_finish(rank->engine);
     rank_leave();
 }
 
 void rank_handle(struct rank_process *rank, const struct frame *frame)
 {
+    /* Only of a rank that has been given up the engine asks so while it waits for others. */
+    if (rank->inside && (frame->kind == FRAME_SETUP || frame->kind == FRAME_FORGET))
+        rank_leave();
     switch (frame->kind) {
     case FRAME_SETUP:
         rank_set_up(rank, frame);
@@ -331,7 +336,7 @@ bool rank_serve(struct status *status)
         rank_send_failure(&rank, true, status->text);
         return false;
     }
-    rank.board.meanwhile = rank_carry_on;
+    rank.board.meanwhile = rank_meanwhile;
     rank.board.meanwhile_context = &rank;
     serve(&rank);
     return true;

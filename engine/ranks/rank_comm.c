@@ -21,8 +21,7 @@ static bool meet(void *context, const struct comm_descriptor *what, const int *m
 static bool cancelled(void *context)
 {
     struct rank_process *rank = context;
-    if (rank->board.link)
-        rank->board.link->listen(rank->board.link->context, 0);
+    rank_listen(rank, 0);
     board_obey(&rank->board, rank->hello.rank, board_order(&rank->board, rank->hello.rank));
     return atomic_load(&own_page(rank)->state) == BOARD_WAITING &&
            board_is_cancelled(&rank->board, rank->hello.rank);
@@ -37,6 +36,16 @@ bool rank_carry_on(void *context)
 {
     struct rank_process *rank = context;
     return rank->comm && comm_carry_on(rank->comm);
+}
+
+bool rank_meanwhile(void *context)
+{
+    struct rank_process *rank = context;
+    bool busy = rank_carry_on(rank);
+    if (rank->board.link)
+        return busy; /* the board listens by itself */
+    rank_listen(rank, 0);
+    return busy || rank_listens(rank);
 }
 
 /* ---- records ---- */
@@ -69,7 +78,10 @@ static bool recorded_run(void *context, const struct op_call *call, struct statu
         atomic_store(&own->waiting_group, -1);
         board_set_state(&rank->board, rank->hello.rank, BOARD_WAITING);
     }
-    if (!comm_run(rank->comm, call, status))
+    rank->inside = true;
+    bool ok = comm_run(rank->comm, call, status);
+    rank->inside = false;
+    if (!ok)
         return false; /* the state says whether anything had moved */
     board_record_leave(&rank->board, rank->hello.rank, record);
     board_set_state(&rank->board, rank->hello.rank, BOARD_RUNNING);
@@ -115,6 +127,11 @@ static void publish(void *context, int group)
     text_free(&body);
 }
 
+bool rank_listens(const struct rank_process *rank)
+{
+    return rank->board.link || (rank->executor && !rank->setup.shares_memory);
+}
+
 static void listen(void *context, int milliseconds)
 {
     struct rank_process *rank = context;
@@ -126,6 +143,12 @@ static void listen(void *context, int milliseconds)
         rank_handle(rank, &frame);
     if (result != CHANNEL_NOTHING)
         rank_leave();
+}
+
+void rank_listen(struct rank_process *rank, int milliseconds)
+{
+    if (rank_listens(rank))
+        listen(rank, milliseconds);
 }
 
 struct board_link rank_link(struct rank_process *rank)

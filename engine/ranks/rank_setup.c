@@ -6,6 +6,7 @@
 
 #include <errno.h>
 #include <inttypes.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
@@ -14,14 +15,14 @@ void rank_tear_down(struct rank_process *rank)
 {
     executor_free(rank->executor);
     comm_close(rank->recorded);
-    comm_close(rank->comm);
+    rank_close_collectives(rank);
     device_close(rank->memory_device);
     rank_memory_close(&rank->memory);
     program_free(rank->program);
     config_free(rank->config);
     setup_free(&rank->setup);
     rank->executor = NULL;
-    rank->recorded = rank->comm = NULL;
+    rank->recorded = NULL;
     rank->memory_device = NULL;
     rank->program = NULL;
     rank->config = NULL;
@@ -49,28 +50,34 @@ static bool load_config(struct rank_process *rank, struct status *status)
                        setup->name);
 }
 
-static bool open_device(struct rank_process *rank, struct status *status)
+bool rank_open_device(struct rank_process *rank, int index, struct status *status)
 {
     const struct setup *setup = &rank->setup;
-    if (rank->device && rank->device_threads == setup->threads &&
+    struct device_options options = {
+        .threads = setup->threads, .index = index, .counts_round = true};
+    if (rank->device && rank->device_threads == setup->threads && rank->device_index == index &&
         strcmp(rank->device_name, setup->device) == 0)
         return true;
+    rank_forget_nccl(rank);
     device_close(rank->device);
     free(rank->device_name);
     rank->device_name = memory_string(setup->device);
     rank->device_threads = setup->threads;
-    rank->device =
-        device_open(setup->device, &(struct device_options){.threads = setup->threads}, status);
+    rank->device_index = index;
+    rank->device = device_open(setup->device, &options, status);
     return rank->device != NULL;
+}
+
+static bool open_device(struct rank_process *rank, struct status *status)
+{
+    bool opened = rank->comm != rank->messenger && rank->messenger; /* for its collectives */
+    return opened || rank_open_device(rank, 0, status);
 }
 
 static bool open_comm(struct rank_process *rank, struct status *status)
 {
     rank->hooks = rank_hooks(rank);
-    rank->comm = rank->setup.world == 1
-                     ? comm_self()
-                     : comm_open(rank->engine, &rank->setup.mesh, &rank->hooks, status);
-    if (!rank->comm)
+    if (!rank_open_collectives(rank, status))
         return false;
     rank->recorded = rank_recorded_comm(rank);
     memset(rank->meetings, 0, sizeof(rank->meetings));
@@ -131,6 +138,7 @@ static void say_ready(struct rank_process *rank)
         .instructions = (uint32_t)rank->program->instruction_count,
         .arenas = rank_memory_arenas(&rank->memory),
     };
+    snprintf(ready.carrier, sizeof(ready.carrier), "%s", rank->carrier);
     ready_write(&body, &ready);
     rank_send(rank, FRAME_READY, &body);
     text_free(&body);

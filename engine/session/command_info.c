@@ -158,6 +158,8 @@ static void info_run(struct debugger *debugger)
     say(debugger, "run: %s%s%s on %s\n", target->name, target->fault ? " with fault " : "",
         target->fault ? target->fault : "", device_name(debugger->device));
     say(debugger, "reference: %s%s\n", target->reference_name, target->trace ? " (trace)" : "");
+    if (target->team && debugger->pool)
+        say(debugger, "collectives: %s\n", rank_pool_carrier(debugger->pool));
     say(debugger, "tolerances: %s x %g\n", target->tolerances->name,
         target->variant->compare_factor * target->test->compare_factor);
     int step, next;

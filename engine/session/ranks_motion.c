@@ -78,6 +78,7 @@ bool ranks_processes(void *context, int ranks, struct rank_pool **pool, struct s
                                         .hostfile = launch->hostfile,
                                         .address = launch->address,
                                         .timeout = launch->timeout,
+                                        .collectives = launch->collectives,
                                         .threads = debugger->threads,
                                         .on_output = take_output,
                                         .output_context = debugger};

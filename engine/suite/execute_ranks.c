@@ -183,6 +183,7 @@ static bool start_processes(struct execution *execution, struct status *status)
                                         .hostfile = launch->hostfile,
                                         .address = launch->address,
                                         .timeout = launch->timeout,
+                                        .collectives = launch->collectives,
                                         .threads = environment->threads,
                                         .on_output = capture_take,
                                         .output_context = environment->capture};

@@ -5,6 +5,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 /* What a process has of "its GPU". */
 static struct {
@@ -22,6 +23,17 @@ static size_t memory_of_gpu(void)
 {
     const char *chosen = getenv("LOCKSTEP_EMULATED_MEMORY");
     return chosen ? (size_t)strtoull(chosen, NULL, 10) : (size_t)16 << 30;
+}
+
+static int count_of_gpus(void)
+{
+    const char *chosen = getenv("LOCKSTEP_EMULATED_GPUS");
+    return chosen ? atoi(chosen) : 1;
+}
+
+static bool has_gpu(int index)
+{
+    return index >= 0 && index < count_of_gpus();
 }
 
 static cudaError_t result(cudaError_t error)
@@ -61,20 +73,20 @@ cudaError_t cudaGetDeviceCount(int *count)
         return result(cudaErrorInsufficientDriver);
     if (plays("no-gpu"))
         return result(cudaErrorNoDevice);
-    *count = 1;
+    *count = count_of_gpus();
     return result(cudaSuccess);
 }
 
 cudaError_t cudaSetDevice(int index)
 {
-    return result(index == 0 ? cudaSuccess : cudaErrorInvalidDevice);
+    return result(has_gpu(index) ? cudaSuccess : cudaErrorInvalidDevice);
 }
 
 cudaError_t cudaGetDeviceProperties(struct cudaDeviceProp *properties, int index)
 {
     memset(properties, 0, sizeof(*properties));
     snprintf(properties->name, sizeof(properties->name), "emulated GPU");
-    return result(index == 0 ? cudaSuccess : cudaErrorInvalidDevice);
+    return result(has_gpu(index) ? cudaSuccess : cudaErrorInvalidDevice);
 }
 
 cudaError_t cudaDeviceGetAttribute(int *number, enum cudaDeviceAttr attribute, int index)
@@ -157,7 +169,7 @@ cudaError_t cudaFreeHost(void *memory)
 cudaError_t cudaMemcpyAsync(void *to, const void *from, size_t bytes, enum cudaMemcpyKind kind,
                             cudaStream_t stream)
 {
-    (void)stream;
+    cudaStreamSynchronize(stream);
     gpu.fetched += kind == cudaMemcpyDeviceToHost ? bytes : 0;
     if (!gpu.sticky && bytes)
         memmove(to, from, bytes);
@@ -188,8 +200,8 @@ cudaError_t cudaMemsetAsync(void *to, int byte, size_t bytes, cudaStream_t strea
 cudaError_t cudaStreamCreateWithFlags(cudaStream_t *stream, unsigned flags)
 {
     (void)flags;
-    *stream = (cudaStream_t)malloc(1);
-    return result(cudaSuccess);
+    *stream = (cudaStream_t)calloc(1, sizeof(**stream));
+    return result(*stream ? cudaSuccess : cudaErrorMemoryAllocation);
 }
 
 cudaError_t cudaStreamDestroy(cudaStream_t stream)
@@ -198,9 +210,17 @@ cudaError_t cudaStreamDestroy(cudaStream_t stream)
     return result(cudaSuccess);
 }
 
+cudaError_t cudaStreamQuery(cudaStream_t stream)
+{
+    if (stream && stream->busy && stream->busy(stream->work))
+        return cudaErrorNotReady; /* no failure: it is not remembered */
+    return result(cudaSuccess);
+}
+
 cudaError_t cudaStreamSynchronize(cudaStream_t stream)
 {
-    (void)stream;
+    while (cudaStreamQuery(stream) == cudaErrorNotReady)
+        usleep(100);
     return result(cudaSuccess);
 }
 

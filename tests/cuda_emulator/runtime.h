@@ -4,7 +4,7 @@
  *
  * LOCKSTEP_EMULATED_GPU in the environment plays a machine that lacks something: "no-driver",
  * "old-driver", "no-gpu", "old-gpu". LOCKSTEP_EMULATED_MEMORY sets the memory of the GPU in
- * bytes. */
+ * bytes, LOCKSTEP_EMULATED_GPUS their number. */
 #ifndef TESTS_CUDA_EMULATOR_RUNTIME_H
 #define TESTS_CUDA_EMULATOR_RUNTIME_H
 
@@ -23,9 +23,16 @@ typedef enum cudaError {
     cudaErrorNoDevice = 100,
     cudaErrorInvalidDevice = 101,
     cudaErrorNoKernelImageForDevice = 209,
+    cudaErrorNotReady = 600,
     cudaErrorLaunchFailure = 719,
 } cudaError_t;
 
+/* What a stream still does besides, for libraries that put work of their own on it: `busy` carries
+ * on with it, and says whether it goes on. */
+struct CUstream_st {
+    int (*busy)(void *work);
+    void *work;
+};
 typedef struct CUstream_st *cudaStream_t;
 
 enum cudaMemcpyKind {
@@ -70,6 +77,7 @@ cudaError_t cudaMemsetAsync(void *to, int byte, size_t bytes, cudaStream_t strea
 cudaError_t cudaStreamCreateWithFlags(cudaStream_t *stream, unsigned flags);
 cudaError_t cudaStreamDestroy(cudaStream_t stream);
 cudaError_t cudaStreamSynchronize(cudaStream_t stream);
+cudaError_t cudaStreamQuery(cudaStream_t stream);
 cudaError_t cudaGetLastError(void);
 cudaError_t cudaPeekAtLastError(void);
 const char *cudaGetErrorString(cudaError_t error);

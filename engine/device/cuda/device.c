@@ -129,10 +129,20 @@ static void cuda_close(void *memory)
     free(context);
 }
 
+static int count_round(int index)
+{
+    int count = 0;
+    if (cudaGetDeviceCount(&count) != cudaSuccess || count < 1)
+        return index; /* check_machine says why */
+    return index % count;
+}
+
 static bool cuda_open(void **context, const struct device_options *options, struct status *status)
 {
     struct cuda_context *cuda = memory_zeroed(1, sizeof(*cuda));
     cuda->index = options ? options->index : 0;
+    if (options && options->counts_round)
+        cuda->index = count_round(cuda->index);
     cuda->blocking = is_set("LOCKSTEP_CUDA_BLOCKING");
     cuda->tf32 = is_set("LOCKSTEP_CUDA_TF32");
     if (!check_machine(cuda->index, status) || !open_parts(cuda, status)) {
@@ -247,6 +257,11 @@ static bool cuda_totals(void *memory, int64_t *used, int64_t *total)
     return true;
 }
 
+static const char *cuda_place(void *context)
+{
+    return ((const struct cuda_context *)context)->bus;
+}
+
 static bool cuda_compare(void *memory, const struct tensor *reference, const struct tensor *test,
                          double scale, struct device_sums *sums, struct status *status)
 {
@@ -302,6 +317,7 @@ const struct device_ops device_cuda = {
     .download = cuda_download,
     .synchronize = cuda_synchronize,
     .totals = cuda_totals,
+    .place = cuda_place,
     .compare = cuda_compare,
     .sample = cuda_sample,
 };
