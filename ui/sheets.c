@@ -138,6 +138,10 @@ void sheet_of_memory(const struct memory_picture *memory, struct sheet *sheet)
     sheet_fact_integer(sheet, "forecast_bytes", memory->forecast);
     sheet_fact_integer(sheet, "reference_forecast_bytes", memory->reference_forecast);
     sheet_fact_integer(sheet, "device_bytes", memory->device.live_total);
+    if (memory->device_total > 0) {
+        sheet_fact_integer(sheet, "device_bytes_of_all_programs", memory->device_used);
+        sheet_fact_integer(sheet, "device_bytes_in_all", memory->device_total);
+    }
     sheet_fact_integer(sheet, "next_instruction", memory->next);
     sheet_fact_integer(sheet, "peak_instruction", memory->peak);
     for (int c = 0; c < MEMORY_CLASS_COUNT; c++)

@@ -181,6 +181,26 @@ static void draw_summary(struct layout_rectangle box, const struct memory_pictur
         pen_put(&pen, THEME_DIM, "   all values kept");
 }
 
+/* One line about the GPU as a whole, if it is one: rows used. */
+static int draw_device(struct layout_rectangle box, const struct memory_picture *memory)
+{
+    struct pen pen = pen_at(box, 0);
+    char used[32], total[32];
+    if (memory->device_total <= 0)
+        return 0;
+    pen_format(&pen, THEME_NORMAL, " GPU: %s of %s in use",
+               text_bytes((uint64_t)memory->device_used, used),
+               text_bytes((uint64_t)memory->device_total, total));
+    for (int i = 0; i < memory->processes_listed; i++) {
+        const struct device_process *process = &memory->processes[i];
+        pen_format(&pen, THEME_DIM, "%s%s %lld: %s",
+                   i ? ", " : "; others: ", process->name[0] ? process->name : "process",
+                   (long long)process->pid,
+                   process->bytes < 0 ? "?" : text_bytes((uint64_t)process->bytes, used));
+    }
+    return 1;
+}
+
 static void draw(struct ui *ui, void *context, struct layout_rectangle box, bool focus)
 {
     struct memory_view *view = context;
@@ -191,9 +211,10 @@ static void draw(struct ui *ui, void *context, struct layout_rectangle box, bool
         return;
     }
     draw_summary(box, memory);
-    int left = box.rows - 1;
+    int top = 1 + draw_device((struct layout_rectangle){box.row + 1, box.col, 1, box.cols}, memory);
+    int left = box.rows - top;
     int chart = left - 14 > 14 ? 14 : left - 14;
-    struct layout_rectangle next = {box.row + 1, box.col, chart, box.cols};
+    struct layout_rectangle next = {box.row + top, box.col, chart, box.cols};
     if (chart >= 4) {
         draw_chart(next, memory);
         next.row += chart;

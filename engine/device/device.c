@@ -239,6 +239,16 @@ bool device_totals(struct device *device, int64_t *used, int64_t *total)
     return device->ops->totals && device->ops->totals(device->context, used, total);
 }
 
+int device_processes(struct device *device, struct device_process *processes, int most)
+{
+    return device->ops->processes ? device->ops->processes(device->context, processes, most) : 0;
+}
+
+bool device_lost(struct device *device)
+{
+    return device && device->ops->lost && device->ops->lost(device->context);
+}
+
 bool device_room(struct device *device, int64_t *bytes)
 {
     int64_t used, total;

@@ -28,6 +28,14 @@ struct device_options {
     int64_t memory_limit; /* bytes that allocate() may hand out; 0 = no limit */
     int index;            /* which GPU */
     bool counts_round;    /* index counts round the GPUs that there are: for ranks of a machine */
+    bool blocking;        /* wait after each operation, so that one that dies is named exactly */
+};
+
+/* A program that has memory of a GPU. */
+struct device_process {
+    int64_t pid;   /* as the driver knows it: of the host, also where this is a container */
+    int64_t bytes; /* -1: the driver does not tell */
+    char name[96]; /* of its program; "" if it cannot be seen */
 };
 
 /* What one pass over two equally shaped tensors gives, test / scale against reference; the same as
@@ -61,6 +69,11 @@ struct device_ops {
     bool (*synchronize)(void *context, struct status *status); /* (optional) */
     /* Memory of the whole device, in bytes. (optional) */
     bool (*totals)(void *context, int64_t *used, int64_t *total);
+    /* Other processes that use it, up to `most`; gives how many there are. (optional) */
+    int (*processes)(void *context, struct device_process *processes, int most);
+    /* Whether an operation died so that nothing works any more, and all memory is gone, until the
+     * device is closed and opened again. (optional) */
+    bool (*lost)(void *context);
     /* Which device of the machine this is: the same text in every process that has it, while the
      * device is open. (optional) */
     const char *(*place)(void *context);
@@ -123,6 +136,12 @@ bool device_sample(struct device *device, const struct tensor *from, int64_t ste
 /* Memory in use (by all programs) and in all of the whole device; false if it does not tell. */
 bool device_totals(struct device *device, int64_t *used, int64_t *total);
 
+/* Other processes that use the device, the first `most` of them; gives how many there are, 0 where
+ * it cannot be known. */
+int device_processes(struct device *device, struct device_process *processes, int most);
+/* Whether the device is lost: close it (after what was allocated is released), and open it again.
+ * NULL is not. */
+bool device_lost(struct device *device);
 /* Bytes that allocations may take in all: the limit, or what the device has beside what others use.
  * False if it has no limit and does not tell. */
 bool device_room(struct device *device, int64_t *bytes);

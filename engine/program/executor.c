@@ -1,6 +1,7 @@
 #include "engine/program/executor.h"
 
 #include "engine/base/memory.h"
+#include "engine/base/text.h"
 #include "engine/program/memory_report.h"
 
 #include <stdlib.h>
@@ -129,6 +130,37 @@ void executor_take_back(struct executor *executor)
     executor->torn = true;
 }
 
+static void add_operands(const struct program *program, const char *what, const int *values,
+                         int count, struct text *text)
+{
+    char name[128], shape[80];
+    for (int i = 0; i < count; i++) {
+        const struct value *value = &program->values[values[i]];
+        text_format(text, "%s%s %s %s", i ? ", " : what,
+                    program_value_text(program, values[i], name, sizeof(name)),
+                    dtype_name(value->dtype), shape_text(value->shape, shape));
+    }
+}
+
+/* What failed; of an operation that took the device with it also the tensors, since nothing can be
+ * looked at any more. */
+static bool fail_instruction(const struct executor *executor, struct status *status)
+{
+    const struct program *program = executor->program;
+    const struct instruction *in = &program->instructions[executor->next];
+    char instruction[256];
+    struct text operands = {0};
+    program_instruction_text(program, executor->next, instruction, sizeof(instruction));
+    status_context(status, "instruction %s", instruction);
+    if (status && device_lost(executor->device)) {
+        add_operands(program, "\nreads ", in->inputs, in->input_count, &operands);
+        add_operands(program, "\nwrites ", in->outputs, in->output_count, &operands);
+        status_fail(status, status->code, "%s%s", status->text, operands.data);
+        text_free(&operands);
+    }
+    return false;
+}
+
 bool executor_run_one(struct executor *executor, struct status *status)
 {
     const struct program *program = executor->program;
@@ -148,11 +180,8 @@ bool executor_run_one(struct executor *executor, struct status *status)
         executor->torn = true;
         return false;
     }
-    if (!ok) {
-        char text[256];
-        program_instruction_text(program, executor->next, text, sizeof(text));
-        return status_context(status, "instruction %s", text);
-    }
+    if (!ok)
+        return fail_instruction(executor, status);
     executor->next++;
     executor->torn = false;
     return true;

@@ -23,7 +23,8 @@ struct executor *executor_create(const struct program *program, struct device *d
                                  struct comm *comm, enum plan_mode mode, struct status *status);
 void executor_free(struct executor *executor);
 
-/* Runs the instruction at the program counter and moves on. On failure the counter stays. An
+/* Runs the instruction at the program counter and moves on. On failure the counter stays, and the
+ * text names the instruction, and its operands if the device was lost with it. An
  * interrupt may end it with STATUS_CANCELLED: the instruction has not run, and gives the same bits
  * when it runs again. Instructions that write over their own inputs are never given up. */
 bool executor_run_one(struct executor *executor, struct status *status);

@@ -2,6 +2,7 @@
 #include "engine/base/memory.h"
 #include "engine/session/commands.h"
 #include "engine/session/describe.h"
+#include "engine/session/pictures.h"
 #include "engine/session/ranks.h"
 
 #include <inttypes.h>
@@ -123,6 +124,26 @@ static void say_bytes(struct debugger *debugger, const char *label, int64_t byte
     say(debugger, "    %-14s %10s\n", label, text_bytes((uint64_t)bytes, text));
 }
 
+/* Of a GPU: what all programs together have of it, and who the others are. */
+static void say_whole_device(struct debugger *debugger)
+{
+    struct device_process processes[PICTURE_PROCESSES];
+    int64_t used, total;
+    char bytes[32];
+    if (device_host_memory(debugger->device) || !device_totals(debugger->device, &used, &total))
+        return;
+    say_bytes(debugger, "all programs", used);
+    say_bytes(debugger, "it has", total);
+    int count = device_processes(debugger->device, processes, PICTURE_PROCESSES);
+    for (int i = 0; i < count && i < PICTURE_PROCESSES; i++)
+        say(debugger, "    process %lld %s: %s\n", (long long)processes[i].pid,
+            processes[i].name[0] ? processes[i].name : "of another program",
+            processes[i].bytes < 0 ? "memory unknown"
+                                   : text_bytes((uint64_t)processes[i].bytes, bytes));
+    if (count > PICTURE_PROCESSES)
+        say(debugger, "    and %d processes more\n", count - PICTURE_PROCESSES);
+}
+
 static void info_memory(struct debugger *debugger)
 {
     const struct run *run = debugger->target->pair->test;
@@ -148,6 +169,7 @@ static void info_memory(struct debugger *debugger)
     say(debugger, "device %s, both runs:\n", device_name(debugger->device));
     say_bytes(debugger, "live", device.live_total);
     say_bytes(debugger, "peak", device.peak_total);
+    say_whole_device(debugger);
 }
 
 static void info_run(struct debugger *debugger)

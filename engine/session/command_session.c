@@ -14,9 +14,12 @@
 
 enum { MAX_SOURCE_DEPTH = 8 };
 
-/* Half of the memory that is free, as Linux counts it. */
-static int64_t half_of_free_memory(void)
+/* Half of the memory that is free: the device's, or the host's as Linux counts it. */
+static int64_t half_of_free_memory(struct device *device)
 {
+    int64_t room;
+    if (!device_host_memory(device) && device_room(device, &room))
+        return room / 2;
     long long kilobytes = 0;
     char line[128];
     FILE *file = fopen("/proc/meminfo", "r");
@@ -30,7 +33,7 @@ static int64_t half_of_free_memory(void)
 
 static bool open_device(struct debugger *debugger, struct status *status)
 {
-    struct device_options options = {.threads = debugger->threads};
+    struct device_options options = {.threads = debugger->threads, .blocking = debugger->blocking};
     if (!debugger->device)
         debugger->device = device_open(debugger->device_name, &options, status);
     return debugger->device != NULL;
@@ -136,8 +139,9 @@ static bool load(struct debugger *debugger, const char *arguments, int overrides
                                      .device = debugger->device,
                                      .comm = debugger->comm,
                                      .threads = debugger->threads,
-                                     .keep_limit = debugger->keep_limit < 0 ? half_of_free_memory()
-                                                                            : debugger->keep_limit,
+                                     .keep_limit = debugger->keep_limit < 0
+                                                       ? half_of_free_memory(debugger->device)
+                                                       : debugger->keep_limit,
                                      .interrupt = {asks_to_stop, debugger},
                                      .processes = ranks_processes,
                                      .processes_context = debugger};
@@ -184,6 +188,21 @@ bool load_again(struct debugger *debugger, struct status *status)
     debugger->all_ranks = all_ranks;
     debugger_set_state(debugger, RUN_STOPPED, "loaded");
     return true;
+}
+
+bool load_on_new_device(struct debugger *debugger, bool blocking, struct status *status)
+{
+    int rank = debugger->rank;
+    bool all_ranks = debugger->all_ranks, loaded = debugger->target != NULL;
+    unload(debugger);
+    device_close(debugger->device);
+    debugger->device = NULL;
+    debugger->blocking = blocking;
+    debugger->rank = rank;
+    debugger->all_ranks = all_ranks;
+    if (!loaded)
+        return open_device(debugger, status);
+    return load_again(debugger, status);
 }
 
 const char *const setting_names[] = {"list", "digits", "elements",         "worst",

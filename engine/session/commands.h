@@ -112,6 +112,8 @@ bool command_file(struct debugger *debugger, const char *arguments, struct statu
 /* Loads what is loaded once more, as it was loaded, when ranks of it were lost; breakpoints and the
  * selected rank stay. Nothing is loaded afterwards when it fails. */
 bool load_again(struct debugger *debugger, struct status *status);
+/* The same on a device that is opened anew, since the one that it was on is lost. */
+bool load_on_new_device(struct debugger *debugger, bool blocking, struct status *status);
 bool command_set(struct debugger *debugger, const char *arguments, struct status *status);
 bool command_show(struct debugger *debugger, const char *arguments, struct status *status);
 extern const char *const setting_names[];

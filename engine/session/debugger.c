@@ -2,6 +2,7 @@
 
 #include "engine/base/memory.h"
 #include "engine/session/commands.h"
+#include "engine/session/device_loss.h"
 #include "engine/session/ranks_motion.h"
 #include "engine/session/snapshot.h"
 
@@ -197,6 +198,8 @@ bool debugger_execute(struct debugger *debugger, const char *line, struct status
     if (!*line && !debugger->repeat)
         return true;
     bool ok = execute(debugger, *line ? line : debugger->repeat, status);
+    if (device_lost(debugger->device))
+        ok = device_loss_recover(debugger, status);
     debugger_flush(debugger);
     return ok;
 }

@@ -281,6 +281,10 @@ static const struct field device_memory_fields[] = {
     FIXED(struct device_memory, peak, INT64, MEMORY_CLASS_COUNT),
     ONE(struct device_memory, peak_total, INT64), END};
 
+static const struct field process_fields[] = {ONE(struct device_process, pid, INT64),
+                                              ONE(struct device_process, bytes, INT64),
+                                              BUFFER(struct device_process, name), END};
+
 static const struct field memory_fields[] = {
     ONE(struct memory_picture, instruction_count, INT),
     ONE(struct memory_picture, next, INT),
@@ -295,6 +299,12 @@ static const struct field memory_fields[] = {
     ONE(struct memory_picture, keep, BOOL),
     NESTED(struct memory_picture, device, device_memory_fields),
     BUFFER(struct memory_picture, device_name),
+    ONE(struct memory_picture, device_used, INT64),
+    ONE(struct memory_picture, device_total, INT64),
+    ONE(struct memory_picture, process_count, INT),
+    ONE(struct memory_picture, processes_listed, INT),
+    PART(struct memory_picture, processes, STRUCT, PICTURE_PROCESSES, processes_listed,
+         process_fields),
     ONE(struct memory_picture, owners_at, INT),
     ONE(struct memory_picture, owner_count, INT),
     MANY(struct memory_picture, owners, STRUCT, owner_count, owner_fields),

@@ -36,10 +36,24 @@ static void take_owners(struct memory_picture *picture, const struct memory_plan
             .bytes = place->bytes,
             .memory_class = program->values[values[i]].memory_class,
             .first = place->persistent ? 0 : place->first,
-            .last = place->persistent ? picture->instruction_count - 1 : place->last,
+            .last =
+                place->persistent || picture->keep ? picture->instruction_count - 1 : place->last,
             .name = memory_string(program_value_text(program, values[i], name, sizeof(name)))};
     }
     free(values);
+}
+
+/* Of the host's memory there is nothing to say that belongs to this run. */
+static void take_device(struct memory_picture *picture, struct device *device)
+{
+    device_memory(device, &picture->device);
+    snprintf(picture->device_name, sizeof(picture->device_name), "%s", device_name(device));
+    if (device_host_memory(device) ||
+        !device_totals(device, &picture->device_used, &picture->device_total))
+        return;
+    int count = device_processes(device, picture->processes, PICTURE_PROCESSES);
+    picture->process_count = count;
+    picture->processes_listed = count < PICTURE_PROCESSES ? count : PICTURE_PROCESSES;
 }
 
 struct memory_picture *picture_of_memory(const struct pair *pair, int at)
@@ -55,9 +69,7 @@ struct memory_picture *picture_of_memory(const struct pair *pair, int at)
     picture->forecast = memory_plan_total(plan);
     if (pair->reference)
         picture->reference_forecast = memory_plan_total(pair->reference->executor->plan);
-    device_memory(executor->device, &picture->device);
-    snprintf(picture->device_name, sizeof(picture->device_name), "%s",
-             device_name(executor->device));
+    take_device(picture, executor->device);
     int last = plan->instruction_count - 1;
     memory_plan_classes(plan, program, picture->next < last ? picture->next : last, picture->now);
     memory_plan_classes(plan, program, plan->peak, picture->at_peak);

@@ -55,6 +55,7 @@ enum {
     PICTURE_WORST = 20,
     PICTURE_POINTS = 200,
     PICTURE_OWNERS = 100,
+    PICTURE_PROCESSES = 8,
     PICTURE_FOLLOW_ROWS = 1000,
 };
 
@@ -228,6 +229,10 @@ struct memory_picture {
     bool keep;                   /* every value of the step is kept readable */
     struct device_memory device; /* as the device counted: both runs */
     char device_name[32];
+    int64_t device_used, device_total; /* of a GPU as a whole, all programs; 0: not known */
+    int process_count;                 /* other programs on it, also those not listed */
+    int processes_listed;
+    struct device_process processes[PICTURE_PROCESSES];
     int owners_at;
     struct memory_owner *owners;  /* largest first */
     int owner_count, owners_more; /* how many are not listed */

@@ -9,8 +9,12 @@
 
 /* What a process has of "its GPU". */
 static struct {
-    size_t used, fetched;
+    size_t used, fetched, waits;
     cudaError_t sticky, last;
+    cudaError_t dying; /* not noticed yet: sticky when the host waits */
+    bool busy;         /* something is queued */
+    long launches;     /* counted as LOCKSTEP_EMULATED_FAILURE asks */
+    void *pinned;      /* the last host memory that copies need not wait for */
 } gpu;
 
 static bool plays(const char *what)
@@ -48,6 +52,50 @@ static cudaError_t result(cudaError_t error)
 void emulator_set_sticky(cudaError_t error)
 {
     gpu.sticky = gpu.last = error;
+    gpu.dying = cudaSuccess;
+}
+
+size_t emulator_waits(void)
+{
+    return gpu.waits;
+}
+
+/* The host waits until all that is queued has run. */
+static cudaError_t wait_for_all(void)
+{
+    gpu.waits += gpu.busy;
+    gpu.busy = false;
+    if (gpu.dying)
+        emulator_set_sticky(gpu.dying);
+    return result(cudaSuccess);
+}
+
+/* What libraries have put on the stream. */
+static void finish_work(cudaStream_t stream)
+{
+    while (cudaStreamQuery(stream) == cudaErrorNotReady)
+        usleep(100);
+}
+
+int emulator_begins(const char *kernel)
+{
+    const char *failure = getenv("LOCKSTEP_EMULATED_FAILURE");
+    const char *colon = failure ? strchr(failure, ':') : NULL;
+    size_t length = colon ? (size_t)(colon - failure) : 0;
+    gpu.busy = true;
+    if (failure && (!colon || (strlen(kernel) == length && strncmp(kernel, failure, length) == 0)))
+        if (++gpu.launches == atol(colon ? colon + 1 : failure))
+            gpu.dying = cudaErrorIllegalAddress;
+    return !gpu.dying && !gpu.sticky;
+}
+
+cudaError_t cudaDeviceReset(void)
+{
+    gpu.launches = 0;
+    gpu.busy = false;
+    if (!plays("no-reset"))
+        emulator_set_sticky(cudaSuccess);
+    return result(cudaSuccess);
 }
 
 size_t emulator_fetched(void)
@@ -71,7 +119,7 @@ cudaError_t cudaGetDeviceCount(int *count)
 {
     if (plays("no-driver") || plays("old-driver"))
         return result(cudaErrorInsufficientDriver);
-    if (plays("no-gpu"))
+    if (plays("no-gpu") || plays("mig-empty"))
         return result(cudaErrorNoDevice);
     *count = count_of_gpus();
     return result(cudaSuccess);
@@ -79,13 +127,18 @@ cudaError_t cudaGetDeviceCount(int *count)
 
 cudaError_t cudaSetDevice(int index)
 {
+    if (plays("exclusive") || plays("prohibited"))
+        return result(cudaErrorDevicesUnavailable);
     return result(has_gpu(index) ? cudaSuccess : cudaErrorInvalidDevice);
 }
 
 cudaError_t cudaGetDeviceProperties(struct cudaDeviceProp *properties, int index)
 {
     memset(properties, 0, sizeof(*properties));
-    snprintf(properties->name, sizeof(properties->name), "emulated GPU");
+    snprintf(properties->name, sizeof(properties->name),
+             plays("mig") ? "emulated GPU MIG 1g.5gb" : "emulated GPU");
+    for (int i = 0; i < 16; i++)
+        properties->uuid.bytes[i] = (char)(0xa0 + i);
     return result(has_gpu(index) ? cudaSuccess : cudaErrorInvalidDevice);
 }
 
@@ -101,6 +154,11 @@ cudaError_t cudaDeviceGetAttribute(int *number, enum cudaDeviceAttr attribute, i
         return result(cudaSuccess);
     case cudaDevAttrComputeCapabilityMinor:
         *number = 0;
+        return result(cudaSuccess);
+    case cudaDevAttrComputeMode:
+        *number = plays("exclusive")    ? cudaComputeModeExclusiveProcess
+                  : plays("prohibited") ? cudaComputeModeProhibited
+                                        : cudaComputeModeDefault;
         return result(cudaSuccess);
     case cudaDevAttrMaxSharedMemoryPerBlockOptin:
         *number = 163 << 10; /* the least of the GPUs that the kernels are for: sm_80 */
@@ -130,7 +188,8 @@ cudaError_t cudaMalloc(void **memory, size_t bytes)
     void *block;
     if (gpu.sticky)
         return result(gpu.sticky);
-    if (bytes > memory_of_gpu() - gpu.used || posix_memalign(&block, HEAD, HEAD + bytes) != 0) {
+    if (plays("full") || bytes > memory_of_gpu() - gpu.used ||
+        posix_memalign(&block, HEAD, HEAD + bytes) != 0) {
         *memory = NULL;
         return result(cudaErrorMemoryAllocation);
     }
@@ -147,6 +206,7 @@ cudaError_t cudaFree(void *memory)
     size_t bytes;
     if (!memory)
         return result(cudaSuccess);
+    wait_for_all();
     char *block = (char *)memory - HEAD;
     memcpy(&bytes, block, sizeof(bytes));
     gpu.used -= bytes;
@@ -156,7 +216,7 @@ cudaError_t cudaFree(void *memory)
 
 cudaError_t cudaMallocHost(void **memory, size_t bytes)
 {
-    *memory = malloc(bytes);
+    *memory = gpu.pinned = malloc(bytes);
     return result(*memory ? cudaSuccess : cudaErrorMemoryAllocation);
 }
 
@@ -169,11 +229,13 @@ cudaError_t cudaFreeHost(void *memory)
 cudaError_t cudaMemcpyAsync(void *to, const void *from, size_t bytes, enum cudaMemcpyKind kind,
                             cudaStream_t stream)
 {
-    cudaStreamSynchronize(stream);
+    finish_work(stream);
     gpu.fetched += kind == cudaMemcpyDeviceToHost ? bytes : 0;
-    if (!gpu.sticky && bytes)
+    gpu.busy = true;
+    if (!gpu.sticky && !gpu.dying && bytes)
         memmove(to, from, bytes);
-    return result(cudaSuccess);
+    bool waits = kind == cudaMemcpyDeviceToHost && to != gpu.pinned;
+    return waits ? wait_for_all() : result(cudaSuccess);
 }
 
 cudaError_t cudaMemcpy2DAsync(void *to, size_t to_pitch, const void *from, size_t from_pitch,
@@ -184,7 +246,8 @@ cudaError_t cudaMemcpy2DAsync(void *to, size_t to_pitch, const void *from, size_
     (void)stream;
     if (to_pitch < width || from_pitch < width)
         return result(cudaErrorInvalidValue);
-    for (size_t row = 0; !gpu.sticky && row < height; row++)
+    gpu.busy = true;
+    for (size_t row = 0; !gpu.sticky && !gpu.dying && row < height; row++)
         memmove((char *)to + row * to_pitch, (const char *)from + row * from_pitch, width);
     return result(cudaSuccess);
 }
@@ -192,7 +255,8 @@ cudaError_t cudaMemcpy2DAsync(void *to, size_t to_pitch, const void *from, size_
 cudaError_t cudaMemsetAsync(void *to, int byte, size_t bytes, cudaStream_t stream)
 {
     (void)stream;
-    if (!gpu.sticky)
+    gpu.busy = true;
+    if (!gpu.sticky && !gpu.dying)
         memset(to, byte, bytes);
     return result(cudaSuccess);
 }
@@ -219,9 +283,8 @@ cudaError_t cudaStreamQuery(cudaStream_t stream)
 
 cudaError_t cudaStreamSynchronize(cudaStream_t stream)
 {
-    while (cudaStreamQuery(stream) == cudaErrorNotReady)
-        usleep(100);
-    return result(cudaSuccess);
+    finish_work(stream);
+    return wait_for_all();
 }
 
 cudaError_t cudaGetLastError(void)
@@ -247,6 +310,10 @@ const char *cudaGetErrorString(cudaError_t error)
         return "CUDA driver version is insufficient for CUDA runtime version";
     case cudaErrorNoDevice:
         return "no CUDA-capable device is detected";
+    case cudaErrorDevicesUnavailable:
+        return "CUDA-capable device(s) is/are busy or unavailable";
+    case cudaErrorIllegalAddress:
+        return "an illegal memory access was encountered";
     case cudaErrorLaunchFailure:
         return emulator_finding()[0] ? emulator_finding() : "unspecified launch failure";
     default:
@@ -258,6 +325,7 @@ const char *cudaGetErrorName(cudaError_t error)
 {
     return error == cudaSuccess                 ? "cudaSuccess"
            : error == cudaErrorMemoryAllocation ? "cudaErrorMemoryAllocation"
+           : error == cudaErrorIllegalAddress   ? "cudaErrorIllegalAddress"
            : error == cudaErrorLaunchFailure    ? "cudaErrorLaunchFailure"
                                                 : "cudaError";
 }

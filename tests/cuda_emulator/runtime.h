@@ -20,9 +20,11 @@ typedef enum cudaError {
     cudaErrorMemoryAllocation = 2,
     cudaErrorInvalidConfiguration = 9,
     cudaErrorInsufficientDriver = 35,
+    cudaErrorDevicesUnavailable = 46,
     cudaErrorNoDevice = 100,
     cudaErrorInvalidDevice = 101,
     cudaErrorNoKernelImageForDevice = 209,
+    cudaErrorIllegalAddress = 700,
     cudaErrorNotReady = 600,
     cudaErrorLaunchFailure = 719,
 } cudaError_t;
@@ -43,6 +45,7 @@ enum cudaMemcpyKind {
 
 enum cudaDeviceAttr {
     cudaDevAttrMultiProcessorCount = 16,
+    cudaDevAttrComputeMode = 20,
     cudaDevAttrComputeCapabilityMajor = 75,
     cudaDevAttrComputeCapabilityMinor = 76,
     cudaDevAttrMaxSharedMemoryPerBlockOptin = 97,
@@ -50,9 +53,20 @@ enum cudaDeviceAttr {
 
 enum { cudaStreamNonBlocking = 1 };
 
+enum cudaComputeMode {
+    cudaComputeModeDefault = 0,
+    cudaComputeModeProhibited = 2,
+    cudaComputeModeExclusiveProcess = 3,
+};
+
+typedef struct cudaUUID {
+    char bytes[16];
+} cudaUUID_t;
+
 /* Only what is read of it. */
 struct cudaDeviceProp {
     char name[256];
+    cudaUUID_t uuid;
     int pciBusID, pciDeviceID, pciDomainID;
 };
 
@@ -60,6 +74,7 @@ cudaError_t cudaDriverGetVersion(int *version);
 cudaError_t cudaRuntimeGetVersion(int *version);
 cudaError_t cudaGetDeviceCount(int *count);
 cudaError_t cudaSetDevice(int index);
+cudaError_t cudaDeviceReset(void);
 cudaError_t cudaGetDeviceProperties(struct cudaDeviceProp *properties, int index);
 cudaError_t cudaDeviceGetAttribute(int *number, enum cudaDeviceAttr attribute, int index);
 cudaError_t cudaDeviceGetPCIBusId(char *text, int length, int index);
@@ -87,8 +102,12 @@ const char *cudaGetErrorName(cudaError_t error);
 void emulator_set_sticky(cudaError_t error);
 /* The text of what the emulator found wrong in a kernel, or "". */
 const char *emulator_finding(void);
-/* Bytes that were copied to the host. */
+/* Bytes that were copied to the host, and how often the host waited for work that was queued. */
 size_t emulator_fetched(void);
+size_t emulator_waits(void);
+/* For those who queue work: false if it does not run, because an earlier one died, or this one does
+ * as LOCKSTEP_EMULATED_FAILURE asks. */
+int emulator_begins(const char *kernel);
 void emulator_clear(void); /* forgets finding and sticky error: for tests of the emulator */
 
 #ifdef __cplusplus

@@ -324,6 +324,8 @@ cudaError_t run(const char *kernel, dim3 grid, dim3 block, size_t shared, void (
     machine &m = the_machine();
     if (cudaPeekAtLastError() != cudaSuccess)
         return cudaPeekAtLastError();
+    if (!emulator_begins(kernel))
+        return cudaSuccess;
     m.kernel = kernel;
     m.body = body;
     m.argument = argument;

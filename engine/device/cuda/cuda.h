@@ -20,6 +20,7 @@ extern "C" {
 
 struct CUstream_st;
 struct matmul_plans;
+struct nvml;
 
 /* The first index out of range that a kernel met: indices live on the GPU, so a call is queued
  * before they can be looked at. Kernels take such an index for one that is not there. */
@@ -36,11 +37,13 @@ struct cuda_context {
     struct cuda_fault *fault; /* device memory */
     struct cuda_fault *seen;  /* pinned host memory: its copy */
     struct matmul_plans *plans;
+    struct nvml *nvml;        /* NULL: not there */
     struct device_sums *sums; /* scratch of comparisons; NULL until the first */
     char name[256];           /* of the GPU */
-    char bus[32];             /* its place, "0000:65:00.0" */
+    char place[64]; /* how NVML finds it: "0000:65:00.0", or "MIG-..." for a part of one */
     int index, multiprocessors;
-    bool blocking; /* wait after each call: a failing one is then named exactly */
+    bool blocking; /* wait after each kernel: a failing one is then named exactly */
+    bool lost;     /* nothing works any more until the context is destroyed */
     bool tf32;     /* products of f32 may round their inputs to 10 bits */
     /* Calls since the last synchronize(), a ring of their kinds. */
     int64_t queued;
@@ -55,8 +58,10 @@ struct cuda_operation {
 extern const struct cuda_operation cuda_operations[OP_COUNT];
 
 /* A failure of a runtime call in words; false. `error` is a cudaError_t. */
-bool cuda_fail(const struct cuda_context *context, int error, const char *doing,
-               struct status *status);
+bool cuda_fail(struct cuda_context *context, int error, const char *doing, struct status *status);
+/* For device_ops (open.c). */
+bool cuda_open(void **context, const struct device_options *options, struct status *status);
+void cuda_close(void *context);
 
 static inline int64_t cuda_rows(const struct tensor *tensor)
 {
@@ -112,9 +117,17 @@ bool cuda_compare_run(struct cuda_context *context, const struct tensor *referen
 bool cuda_sample_run(struct cuda_context *context, const struct tensor *from, int64_t step,
                      int64_t count, void *to, struct status *status);
 
-/* Memory of the GPU at `bus` as the driver's management library sees it, all processes. False if
- * there is no such library or it refuses. */
-bool cuda_nvml_totals(const char *bus, int64_t *used, int64_t *total);
+/* The driver's management library, NVML; NULL if there is none. */
+struct nvml *cuda_nvml_open(void);
+void cuda_nvml_close(struct nvml *nvml);
+/* What it knows of the GPU at `place`, a PCI bus id or a UUID: all memory of all processes, and
+ * other processes than this one, as device_processes(). False and 0 if it does not tell, and
+ * without it (NULL). */
+bool cuda_nvml_totals(const struct nvml *nvml, const char *place, int64_t *used, int64_t *total);
+int cuda_nvml_processes(const struct nvml *nvml, const char *place,
+                        struct device_process *processes, int most);
+/* Whether any GPU of the machine is in MIG mode: then CUDA sees only parts that were made of it. */
+bool cuda_nvml_mig(const struct nvml *nvml);
 
 /* Operations, by file. */
 #define CUDA_RUN(name)                                                                             \

@@ -1,4 +1,4 @@
-/* The CUDA device: opening, memory, copies, waiting, and what its failures mean. */
+/* The CUDA device: memory, copies, waiting, and what its failures mean. */
 #include "engine/device/cuda/cuda.h"
 
 #include "engine/base/memory.h"
@@ -22,13 +22,19 @@ static void list_calls(const struct cuda_context *context, char *buffer, size_t 
                                  op_name(context->calls[i % CUDA_CALLS]));
 }
 
-bool cuda_fail(const struct cuda_context *context, int error, const char *doing,
-               struct status *status)
+/* After a kernel that died every call fails, and no call makes up for it. */
+static bool is_lost(const struct cuda_context *context)
+{
+    return context->stream && cudaStreamSynchronize(context->stream) != cudaSuccess;
+}
+
+bool cuda_fail(struct cuda_context *context, int error, const char *doing, struct status *status)
 {
     char calls[256];
     cudaGetLastError(); /* or the next call would report it again */
     if (error == cudaErrorMemoryAllocation)
         return status_fail(status, STATUS_MEMORY, "%s: the GPU is out of memory", doing);
+    context->lost = context->lost || is_lost(context);
     list_calls(context, calls, sizeof(calls));
     status_fail(status, STATUS_INTERNAL, "%s: %s (%s) on GPU %d, %s", doing,
                 cudaGetErrorString((cudaError_t)error), cudaGetErrorName((cudaError_t)error),
@@ -43,116 +49,6 @@ bool cuda_fail(const struct cuda_context *context, int error, const char *doing,
     return false;
 }
 
-/* Whether this machine can run the device at all, in the order in which a user would mend it. */
-static bool check_machine(int index, struct status *status)
-{
-    int driver = 0, runtime = 0, count = 0, major = 0, minor = 0;
-    if (cudaDriverGetVersion(&driver) != cudaSuccess || driver == 0)
-        return status_fail(status, STATUS_UNSUPPORTED,
-                           "no NVIDIA driver on this machine; --device cpu works without one");
-    cudaRuntimeGetVersion(&runtime);
-    if (driver / 1000 < runtime / 1000)
-        return status_fail(status, STATUS_UNSUPPORTED,
-                           "the NVIDIA driver is too old: it is for CUDA %d.%d, this program needs "
-                           "one for CUDA %d; update it, or use --device cpu",
-                           driver / 1000, driver % 1000 / 10, runtime / 1000);
-    cudaError_t error = cudaGetDeviceCount(&count);
-    cudaGetLastError();
-    if (error == cudaErrorNoDevice || (error == cudaSuccess && count == 0))
-        return status_fail(status, STATUS_UNSUPPORTED,
-                           "the NVIDIA driver finds no GPU (is CUDA_VISIBLE_DEVICES set?); "
-                           "--device cpu works without one");
-    if (error != cudaSuccess)
-        return status_fail(status, STATUS_UNSUPPORTED, "the GPUs cannot be used: %s (%s)",
-                           cudaGetErrorString(error), cudaGetErrorName(error));
-    if (index < 0 || index >= count)
-        return status_fail(status, STATUS_INVALID, "no GPU %d: there are %d, from 0", index, count);
-    cudaDeviceGetAttribute(&major, cudaDevAttrComputeCapabilityMajor, index);
-    cudaDeviceGetAttribute(&minor, cudaDevAttrComputeCapabilityMinor, index);
-    if (major < 8)
-        return status_fail(status, STATUS_UNSUPPORTED,
-                           "GPU %d is of compute capability %d.%d; 8.0 (A100) or later is needed",
-                           index, major, minor);
-    return true;
-}
-
-static bool is_set(const char *variable)
-{
-    const char *value = getenv(variable);
-    return value && *value && strcmp(value, "0") != 0;
-}
-
-static bool open_parts(struct cuda_context *context, struct status *status)
-{
-    struct cudaDeviceProp properties;
-    void *fault = NULL, *seen = NULL;
-    cudaError_t error = cudaSetDevice(context->index);
-    if (!error)
-        error = cudaGetDeviceProperties(&properties, context->index);
-    if (!error)
-        snprintf(context->name, sizeof(context->name), "%s", properties.name);
-    if (!error)
-        error = cudaDeviceGetPCIBusId(context->bus, (int)sizeof(context->bus), context->index);
-    if (!error)
-        error = cudaDeviceGetAttribute(&context->multiprocessors, cudaDevAttrMultiProcessorCount,
-                                       context->index);
-    if (!error)
-        error = cudaStreamCreateWithFlags(&context->stream, cudaStreamNonBlocking);
-    if (!error)
-        error = cudaMalloc(&fault, sizeof(*context->fault));
-    context->fault = fault;
-    if (!error)
-        error = cudaMallocHost(&seen, sizeof(*context->seen));
-    context->seen = seen;
-    if (!error)
-        error = cudaMemsetAsync(fault, 0, sizeof(*context->fault), context->stream);
-    if (error)
-        return cuda_fail(context, (int)error, "opening the GPU", status);
-    context->plans = cuda_matmul_open(context, status);
-    return context->plans != NULL;
-}
-
-static void cuda_close(void *memory)
-{
-    struct cuda_context *context = memory;
-    if (!context)
-        return;
-    if (context->stream)
-        cudaStreamSynchronize(context->stream);
-    cuda_matmul_close(context->plans);
-    cudaFree(context->fault);
-    cudaFree(context->sums);
-    cudaFreeHost(context->seen);
-    if (context->stream)
-        cudaStreamDestroy(context->stream);
-    cudaGetLastError();
-    free(context);
-}
-
-static int count_round(int index)
-{
-    int count = 0;
-    if (cudaGetDeviceCount(&count) != cudaSuccess || count < 1)
-        return index; /* check_machine says why */
-    return index % count;
-}
-
-static bool cuda_open(void **context, const struct device_options *options, struct status *status)
-{
-    struct cuda_context *cuda = memory_zeroed(1, sizeof(*cuda));
-    cuda->index = options ? options->index : 0;
-    if (options && options->counts_round)
-        cuda->index = count_round(cuda->index);
-    cuda->blocking = is_set("LOCKSTEP_CUDA_BLOCKING");
-    cuda->tf32 = is_set("LOCKSTEP_CUDA_TF32");
-    if (!check_machine(cuda->index, status) || !open_parts(cuda, status)) {
-        cuda_close(cuda);
-        return false;
-    }
-    *context = cuda;
-    return true;
-}
-
 static bool report_fault(struct cuda_context *context, struct status *status)
 {
     const struct cuda_fault seen = *context->seen;
@@ -163,17 +59,28 @@ static bool report_fault(struct cuda_context *context, struct status *status)
                        op_name((enum op)seen.op), seen.value, seen.row, seen.low, seen.high - 1);
 }
 
-static bool cuda_synchronize(void *memory, struct status *status)
+/* Its copy of the fault is on the way whenever the host waits. */
+static cudaError_t fetch_fault(struct cuda_context *context)
 {
-    struct cuda_context *context = memory;
-    cudaError_t error = cudaMemcpyAsync(context->seen, context->fault, sizeof(*context->seen),
-                                        cudaMemcpyDeviceToHost, context->stream);
+    return cudaMemcpyAsync(context->seen, context->fault, sizeof(*context->seen),
+                           cudaMemcpyDeviceToHost, context->stream);
+}
+
+static bool finish_wait(struct cuda_context *context, cudaError_t error, const char *doing,
+                        struct status *status)
+{
     if (!error)
         error = cudaStreamSynchronize(context->stream);
     if (error)
-        return cuda_fail(context, (int)error, "waiting for the GPU", status);
+        return cuda_fail(context, (int)error, doing, status);
     context->queued = 0;
     return context->seen->taken ? report_fault(context, status) : true;
+}
+
+static bool cuda_synchronize(void *memory, struct status *status)
+{
+    struct cuda_context *context = memory;
+    return finish_wait(context, fetch_fault(context), "waiting for the GPU", status);
 }
 
 static bool cuda_supports(void *context, const struct op_call *call)
@@ -235,20 +142,22 @@ static bool cuda_upload(void *memory, void *to, const void *host, size_t bytes,
     return error ? cuda_fail(context, (int)error, "copying to the GPU", status) : true;
 }
 
+/* Copying to pageable memory waits for the GPU, so the fault goes first. */
 static bool cuda_download(void *memory, void *host, const void *from, size_t bytes,
                           struct status *status)
 {
     struct cuda_context *context = memory;
-    cudaError_t error = cudaMemcpyAsync(host, from, bytes, cudaMemcpyDeviceToHost, context->stream);
-    return error ? cuda_fail(context, (int)error, "copying from the GPU", status)
-                 : cuda_synchronize(context, status);
+    cudaError_t error = fetch_fault(context);
+    if (!error)
+        error = cudaMemcpyAsync(host, from, bytes, cudaMemcpyDeviceToHost, context->stream);
+    return finish_wait(context, error, "copying from the GPU", status);
 }
 
 static bool cuda_totals(void *memory, int64_t *used, int64_t *total)
 {
     struct cuda_context *context = memory;
     size_t free_bytes, all;
-    if (cuda_nvml_totals(context->bus, used, total))
+    if (cuda_nvml_totals(context->nvml, context->place, used, total))
         return true;
     if (cudaMemGetInfo(&free_bytes, &all) != cudaSuccess)
         return false;
@@ -259,7 +168,18 @@ static bool cuda_totals(void *memory, int64_t *used, int64_t *total)
 
 static const char *cuda_place(void *context)
 {
-    return ((const struct cuda_context *)context)->bus;
+    return ((const struct cuda_context *)context)->place;
+}
+
+static int cuda_processes(void *memory, struct device_process *processes, int most)
+{
+    struct cuda_context *context = memory;
+    return cuda_nvml_processes(context->nvml, context->place, processes, most);
+}
+
+static bool cuda_lost(void *memory)
+{
+    return ((struct cuda_context *)memory)->lost;
 }
 
 static bool cuda_compare(void *memory, const struct tensor *reference, const struct tensor *test,
@@ -317,6 +237,8 @@ const struct device_ops device_cuda = {
     .download = cuda_download,
     .synchronize = cuda_synchronize,
     .totals = cuda_totals,
+    .processes = cuda_processes,
+    .lost = cuda_lost,
     .place = cuda_place,
     .compare = cuda_compare,
     .sample = cuda_sample,

@@ -43,7 +43,8 @@ template <typename T> struct launch_as {
     typedef T type;
 };
 
-/* Queues kernel(arguments...). A failure of an earlier one may show here. */
+/* Queues kernel(arguments...). A failure of an earlier one may show here, unless each is waited
+ * for. */
 template <typename... P>
 static bool launch_run(struct cuda_context *context, const char *name, const struct launch &where,
                        struct status *status, void (*kernel)(P...),
@@ -65,6 +66,8 @@ static bool launch_run(struct cuda_context *context, const char *name, const str
         error = cudaLaunchKernel((const void *)kernel, where.grid, where.block, all, where.shared,
                                  context->stream);
 #endif
+    if (error == cudaSuccess && context->blocking)
+        error = cudaStreamSynchronize(context->stream);
     return error == cudaSuccess ? true : cuda_fail(context, error, name, status);
 }
 

@@ -248,8 +248,10 @@ bool cuda_matmul_run(struct cuda_context *context, const struct matrix_product *
                                plan->left, product->a, plan->right, &zero, product->out, plan->out,
                                product->out, plan->out, &plan->algorithm, workspace,
                                plan->workspace, context->stream);
-    if (error == CUBLAS_STATUS_SUCCESS)
-        return true;
+    if (error == CUBLAS_STATUS_SUCCESS) {
+        cudaError_t died = context->blocking ? cudaStreamSynchronize(context->stream) : cudaSuccess;
+        return died ? cuda_fail(context, (int)died, "cublasLtMatmul", status) : true;
+    }
     if (error == CUBLAS_STATUS_EXECUTION_FAILED && cudaPeekAtLastError() != cudaSuccess)
         return cuda_fail(context, (int)cudaPeekAtLastError(), "matmul", status);
     return status_fail(status, STATUS_INTERNAL, "matmul: cuBLAS: %s",

@@ -7,7 +7,9 @@
 #include <dlfcn.h>
 #include <setjmp.h>
 #include <stdarg.h>
+#include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 #include <cmocka.h>
 
@@ -37,27 +39,70 @@ static void needs_emulation(void)
         skip();
 }
 
+/* What a user is told, and can do about it; the CPU is always offered. */
 static void test_missing_parts(void **state)
 {
     static const struct {
-        const char *plays, *says;
+        const char *plays, *processes;
+        enum status_code code;
+        const char *says;
     } cases[] = {
-        {"no-driver", "no NVIDIA driver"},
-        {"old-driver", "for CUDA 11.4, this program needs one for CUDA 13"},
-        {"no-gpu", "finds no GPU"},
-        {"old-gpu", "compute capability 7.0"},
+        {"no-driver", "", STATUS_UNSUPPORTED, "no NVIDIA driver"},
+        {"old-driver", "", STATUS_UNSUPPORTED, "for CUDA 11.4, this program needs one for CUDA 13"},
+        {"no-gpu", "", STATUS_UNSUPPORTED, "finds no GPU (is CUDA_VISIBLE_DEVICES set?)"},
+        {"old-gpu", "", STATUS_UNSUPPORTED, "compute capability 7.0"},
+        {"exclusive", "41:python3:3221225472,42:/usr/bin/train --fast:-1", STATUS_UNSUPPORTED,
+         "GPU 0 (emulated GPU) is in use by python3 (process 41, 3.0 GiB), train (process 42, "
+         "memory unknown), and its compute mode lets one process in (\"exclusive process\"); wait"},
+        {"exclusive", "", STATUS_UNSUPPORTED, "is in use by other programs, and its compute mode"},
+        {"prohibited", "", STATUS_UNSUPPORTED, "its compute mode is \"prohibited\""},
+        {"full", "1:a:1024,2:b:2048,3:c:1,4:d:1,5:e:1,6:f:1", STATUS_MEMORY,
+         "has no memory left: a (process 1, 1.0 KiB), b (process 2, 2.0 KiB), c (process 3, 1 B), "
+         "d (process 4, 1 B) and 2 more use it"},
+        {"mig-empty", "", STATUS_UNSUPPORTED, "is in MIG mode, and CUDA sees no part of it"},
     };
     (void)state;
     needs_emulation();
-    for (int i = 0; i < 4; i++) {
+    for (int i = 0; i < ARRAY_LENGTH(cases); i++) {
         struct status status = STATUS_NONE;
         setenv("LOCKSTEP_EMULATED_GPU", cases[i].plays, 1);
+        setenv("LOCKSTEP_EMULATED_PROCESSES", cases[i].processes, 1);
         struct device *device = device_open("cuda", NULL, &status);
         unsetenv("LOCKSTEP_EMULATED_GPU");
+        unsetenv("LOCKSTEP_EMULATED_PROCESSES");
         assert_null(device);
-        assert_int_equal(status.code, STATUS_UNSUPPORTED);
-        if (!strstr(status.text, cases[i].says))
+        assert_int_equal(status.code, cases[i].code);
+        if (!strstr(status.text, cases[i].says) || !strstr(status.text, "--device cpu"))
             fail_msg("\"%s\" does not say \"%s\"", status.text, cases[i].says);
+    }
+}
+
+/* Who else uses the GPU, also where it is a part of one, which NVML knows by another name. */
+static void test_other_processes(void **state)
+{
+    static const char *const plays[] = {"whole", "mig"};
+    (void)state;
+    needs_emulation();
+    for (int i = 0; i < 2; i++) {
+        struct device_process processes[2] = {{0}};
+        int64_t used, total;
+        char *list = memory_format("7:/opt/a:1000,%d:me:5,9:b:-1,10:c:24", (int)getpid());
+        setenv("LOCKSTEP_EMULATED_GPU", plays[i], 1);
+        setenv("LOCKSTEP_EMULATED_PROCESSES", list, 1);
+        struct device *device = open_device();
+        assert_int_equal(device_processes(device, processes, 2), 3);
+        assert_true(device_totals(device, &used, &total));
+        device_close(device);
+        unsetenv("LOCKSTEP_EMULATED_GPU");
+        unsetenv("LOCKSTEP_EMULATED_PROCESSES");
+        free(list);
+        assert_int_equal(used, 1029);
+        assert_int_equal(total, 16LL << 30);
+        assert_int_equal(processes[0].pid, 7);
+        assert_int_equal(processes[0].bytes, 1000);
+        assert_string_equal(processes[0].name, "a");
+        assert_int_equal(processes[1].pid, 9);
+        assert_int_equal(processes[1].bytes, -1);
     }
 }
 
@@ -236,6 +281,46 @@ static void test_sticky_error(void **state)
     device_close(device);
 }
 
+/* A kernel that dies takes the device with it, which works again once it was closed and opened; if
+ * each is waited for, the first text names it. */
+static void test_lost(void **state)
+{
+    (void)state;
+    needs_emulation();
+    for (int blocking = 0; blocking < 2; blocking++) {
+        struct status status = STATUS_NONE;
+        float number = 0;
+        setenv("LOCKSTEP_EMULATED_FAILURE", "2", 1);
+        struct device *device =
+            device_open("cuda", &(struct device_options){.blocking = blocking}, &status);
+        struct op_call call = fill_call(device, &number);
+        assert_true(device_run(device, &call, &status));
+        assert_int_equal(device_run(device, &call, &status), !blocking);
+        assert_int_equal(device_lost(device), blocking);
+        assert_int_equal(device_synchronize(device, &status), false);
+        assert_true(device_lost(device));
+        assert_non_null(strstr(status.text, "cudaErrorIllegalAddress"));
+        assert_true((strstr(status.text, "one of the last 2 operations (fill, fill") == NULL) ==
+                    blocking);
+        void *memory = NULL;
+        assert_false(device_allocate(device, MEMORY_INPUTS, 8, &memory, &status));
+        device_release(device, MEMORY_INPUTS, call.outputs[0].data, sizeof(number));
+        device_close(device);
+        unsetenv("LOCKSTEP_EMULATED_FAILURE");
+        device = open_device();
+        assert_false(device_lost(device));
+        status = STATUS_NONE;
+        call = fill_call(device, &number);
+        call.parameters.value = 3;
+        assert_true(device_run(device, &call, &status));
+        assert_true(
+            device_download(device, &number, call.outputs[0].data, sizeof(number), &status));
+        assert_true(number == 3);
+        device_release(device, MEMORY_INPUTS, call.outputs[0].data, sizeof(number));
+        device_close(device);
+    }
+}
+
 /* Products without mixed types, of aligned memory, must be the library's and not our slow ones.
  * That they are right is tested with the other operations. */
 static void test_library_is_used(void **state)
@@ -278,10 +363,16 @@ static void test_library_is_used(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_missing_parts),      cmocka_unit_test(test_no_such_gpu),
-        cmocka_unit_test(test_out_of_memory),      cmocka_unit_test(test_limit),
-        cmocka_unit_test(test_index_out_of_range), cmocka_unit_test(test_blocking),
-        cmocka_unit_test(test_sticky_error),       cmocka_unit_test(test_library_is_used),
+        cmocka_unit_test(test_missing_parts),
+        cmocka_unit_test(test_other_processes),
+        cmocka_unit_test(test_lost),
+        cmocka_unit_test(test_no_such_gpu),
+        cmocka_unit_test(test_out_of_memory),
+        cmocka_unit_test(test_limit),
+        cmocka_unit_test(test_index_out_of_range),
+        cmocka_unit_test(test_blocking),
+        cmocka_unit_test(test_sticky_error),
+        cmocka_unit_test(test_library_is_used),
     };
     if (!module_table())
         return module_is_emulated() ? 0 : 1;
