@@ -6,6 +6,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/mman.h>
 #include <unistd.h>
 
 static void *checked(void *memory)
@@ -55,4 +56,30 @@ char *memory_format(const char *format, ...)
 void *memory_try(size_t count, size_t size)
 {
     return calloc(count ? count : 1, size ? size : 1);
+}
+
+void *memory_map(size_t bytes)
+{
+    const size_t unit = MEMORY_HUGE_PAGE;
+    if (bytes > SIZE_MAX / 2)
+        return NULL;
+    char *base =
+        mmap(NULL, bytes + unit, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+    if (base == MAP_FAILED)
+        return NULL;
+    size_t page = (size_t)sysconf(_SC_PAGESIZE);
+    size_t before = (unit - (uintptr_t)base % unit) % unit;
+    size_t after = (before + bytes + page - 1) / page * page; /* where nothing is needed any more */
+    if (before > 0)
+        munmap(base, before);
+    if (after < bytes + unit)
+        munmap(base + after, bytes + unit - after);
+    madvise(base + before, bytes, MADV_HUGEPAGE);
+    return base + before;
+}
+
+void memory_unmap(void *memory, size_t bytes)
+{
+    if (memory)
+        munmap(memory, bytes);
 }

@@ -24,6 +24,13 @@ char *memory_format(const char *format, ...) __attribute__((format(printf, 1, 2)
 /* Zeroed memory or NULL: for sizes that come from data. */
 void *memory_try(size_t count, size_t size);
 
+/* Zeroed memory straight from the system, aligned to MEMORY_HUGE_PAGE and asked for in such pages
+ * (touched by pages of 4 KiB it is four times slower); NULL if there is none. Only what is touched
+ * takes memory. Give it back with memory_unmap and the same number of bytes; NULL is legal. */
+enum { MEMORY_HUGE_PAGE = 2 << 20 };
+void *memory_map(size_t bytes);
+void memory_unmap(void *memory, size_t bytes);
+
 /* Appends `item` to a growing array of which `count` and `capacity` are kept by the caller. */
 #define ARRAY_PUSH(array, count, capacity, item)                                                   \
     do {                                                                                           \

@@ -11,25 +11,29 @@ static bool is_kept(const struct value *value)
            (value->log_point || value->state >= 0);
 }
 
+/* What a value takes in the recording's memory: whole cache lines. */
+static int64_t room_for(const struct value *value)
+{
+    enum { LINE = 64 };
+    return ((int64_t)value_bytes(value) + LINE - 1) / LINE * LINE;
+}
+
 int64_t recording_bytes(const struct program *program, int steps)
 {
     int64_t bytes = 0, initial = 0;
     for (int v = 0; v < program->value_count; v++)
         if (is_kept(&program->values[v]))
-            bytes += (int64_t)value_bytes(&program->values[v]);
+            bytes += room_for(&program->values[v]);
     for (int p = 0; p < program->parameter_count; p++)
-        initial += (int64_t)value_bytes(&program->values[program->parameters[p].value]);
+        initial += room_for(&program->values[program->parameters[p].value]);
     return bytes * steps + initial;
 }
 
-static bool copy_value(struct run *run, int value, void **data, int64_t *bytes,
+static bool copy_value(struct run *run, int value, void **data, struct recording *recording,
                        struct status *status)
 {
-    const struct value *of = &run->program->values[value];
-    *data = memory_try(value_bytes(of), 1);
-    if (!*data)
-        return status_fail(status, STATUS_MEMORY, "no memory to record %s", of->name);
-    *bytes += (int64_t)value_bytes(of);
+    *data = recording->memory + recording->bytes;
+    recording->bytes += room_for(&run->program->values[value]);
     return executor_read(run->executor, value, *data, status);
 }
 
@@ -39,7 +43,7 @@ static bool record_outputs(struct run *run, struct recording *recording, struct 
     for (int k = 0; k < done->output_count; k++) {
         int value = done->outputs[k];
         if (is_kept(&run->program->values[value]) &&
-            !copy_value(run, value, &recording->data[run->step][value], &recording->bytes, status))
+            !copy_value(run, value, &recording->data[run->step][value], recording, status))
             return false;
     }
     return true;
@@ -49,7 +53,7 @@ static bool record_initial(struct run *run, struct recording *recording, struct 
 {
     for (int p = 0; p < run->program->parameter_count; p++) {
         int value = run->program->parameters[p].value;
-        if (!copy_value(run, value, &recording->initial[value], &recording->bytes, status))
+        if (!copy_value(run, value, &recording->initial[value], recording, status))
             return false;
     }
     return true;
@@ -68,6 +72,10 @@ static bool record(struct run *run, struct recording *recording,
                    bool (*goes_on)(const void *context, struct status *status), const void *context,
                    struct status *status)
 {
+    recording->reserved = recording_bytes(run->program, run->steps);
+    recording->memory = memory_map((size_t)recording->reserved);
+    if (!recording->memory)
+        return status_fail(status, STATUS_MEMORY, "no memory to record %s", run->config->name);
     if (!record_initial(run, recording, status))
         return false;
     while (!run_ended(run)) {
@@ -112,14 +120,9 @@ void recording_free(struct recording *recording)
 {
     if (!recording)
         return;
-    int values = recording->program->value_count;
-    for (int step = 0; step < recording->steps; step++) {
-        for (int v = 0; v < values; v++)
-            free(recording->data[step][v]);
+    memory_unmap(recording->memory, (size_t)recording->reserved);
+    for (int step = 0; step < recording->steps; step++)
         free(recording->data[step]);
-    }
-    for (int v = 0; v < values; v++)
-        free(recording->initial[v]);
     free(recording->data);
     free(recording->initial);
     free(recording->loss_scales);

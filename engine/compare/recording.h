@@ -9,6 +9,8 @@ struct recording {
     const struct config *config; /* borrowed */
     struct program *program;     /* owned: names, shapes, dtypes */
     int steps;
+    char *memory; /* owned: what follows lies in it; `reserved` bytes */
+    int64_t reserved;
     void ***data;                /* [steps][values]: contiguous host data, NULL if not kept */
     void **initial;              /* [values]: parameters before the first step */
     double *loss_scales;         /* [steps], at the start of each */

@@ -121,14 +121,16 @@ static bool goes_on(const void *context, struct status *status)
     return execution_goes_on(context, status);
 }
 
-/* Whether another test compares with this baseline, so that it is worth recording. */
-static bool is_compared_with(const struct test_list *list, int test)
+/* Whether a test that runs, too, compares with this baseline, so that it is worth recording. */
+static bool is_compared_with(const struct execution *execution)
 {
-    const struct test_case *baseline = &list->tests[test];
+    const struct test_list *list = execution->list;
+    const struct test_choice *choices = execution->environment->choices;
+    const struct test_case *baseline = &list->tests[execution->test];
     for (int i = 0; i < list->test_count; i++) {
         const struct test_case *other = &list->tests[i];
         bool compares = other->kind == TEST_COMPARISON || other->kind == TEST_DISTRIBUTED;
-        if (compares && other->model == baseline->model &&
+        if (compares && other->model == baseline->model && (!choices || choice_runs(&choices[i])) &&
             strcmp(other->reference, baseline->variant) == 0)
             return true;
     }
@@ -164,7 +166,7 @@ bool execute_baseline(struct execution *execution, struct status *status)
     struct run *run =
         config ? run_create(config, environment->device, environment->comm, &options, status)
                : NULL;
-    bool record = run && !options.change && is_compared_with(execution->list, execution->test) &&
+    bool record = run && !options.change && is_compared_with(execution) &&
                   references_fit(run->program, run->steps);
     bool ok = run && (record ? record_run(execution, &config, run, status)
                              : run_to_end(execution, run, status));
@@ -277,6 +279,18 @@ bool execute_comparison(struct execution *execution, struct status *status)
     return ok;
 }
 
+/* A test whose kernel died leaves a device on which no other test can run: the next one opens it
+ * anew. */
+static void leave_lost_device(struct environment *environment)
+{
+    if (!device_lost(environment->device))
+        return;
+    device_close(environment->device);
+    comm_close(environment->comm);
+    environment->device = NULL;
+    environment->comm = NULL;
+}
+
 static bool execute(struct execution *execution, struct status *status)
 {
     const struct test_case *test = &execution->list->tests[execution->test];
@@ -323,4 +337,5 @@ void test_execute(struct environment *environment, const struct test_list *list,
         device_memory(environment->device, &memory);
         outcome->resources.reserved = outcome->resources.allocated = (double)memory.live_total;
     }
+    leave_lost_device(environment);
 }

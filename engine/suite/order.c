@@ -4,7 +4,7 @@
 
 #include <stdlib.h>
 
-static bool runs(const struct test_choice *choice)
+bool choice_runs(const struct test_choice *choice)
 {
     return choice->choice == CHOICE_RUN || choice->choice == CHOICE_DEPENDENCY;
 }
@@ -15,7 +15,7 @@ static bool runs(const struct test_choice *choice)
 static void append(const struct test_list *list, const struct test_choice *choices, int test,
                    bool *seen, int *order, int *count)
 {
-    if (seen[test] || !runs(&choices[test]))
+    if (seen[test] || !choice_runs(&choices[test]))
         return;
     seen[test] = true;
     for (int i = 0; i < list->tests[test].dependency_count; i++)

@@ -209,36 +209,68 @@ static bool fill_part(const struct run *run, const struct value *value,
     return ok;
 }
 
+/* Where the first content of a state is made: in its own memory where the host can write there,
+ * else in a buffer. */
+struct beginning {
+    void *data, *buffer;
+};
+
+static bool beginning_open(const struct run *run, const struct value *value,
+                           struct beginning *beginning, struct status *status)
+{
+    *beginning = (struct beginning){0};
+    if (device_host_memory(run->executor->device)) {
+        beginning->data = executor_tensor(run->executor, value->id).data;
+        return device_synchronize(run->executor->device, status);
+    }
+    beginning->data = beginning->buffer = memory_try(value_bytes(value), 1);
+    return beginning->data ||
+           status_fail(status, STATUS_MEMORY, "no memory to initialise %s", value->name);
+}
+
+/* Takes what was made where it belongs. */
+static bool beginning_close(struct run *run, const struct value *value, struct beginning *beginning,
+                            struct status *status)
+{
+    bool ok =
+        !beginning->buffer || executor_write(run->executor, value->id, beginning->buffer, status);
+    free(beginning->buffer);
+    return ok;
+}
+
 static bool initialize_parameter(struct run *run, const struct parameter *parameter,
                                  const struct source_of_parameters *source, struct status *status)
 {
     const struct value *value = &run->program->values[parameter->value];
-    int64_t count = shape_elements(value->shape);
-    float *data = memory_try((size_t)count, sizeof(*data));
-    if (!data)
-        return status_fail(status, STATUS_MEMORY, "no memory to initialise %s", value->name);
+    struct beginning beginning;
     bool ok = true;
+    if (!beginning_open(run, value, &beginning, status))
+        return false;
     if (source->file || source->recipe)
-        ok = fill_part(run, value, source, data, status);
+        ok = fill_part(run, value, source, beginning.data, status);
     else
-        fill_initial(run, parameter, data, count);
-    ok = ok && executor_write(run->executor, parameter->value, data, status);
-    free(data);
-    return ok;
+        fill_initial(run, parameter, beginning.data, shape_elements(value->shape));
+    return beginning_close(run, value, &beginning, status) && ok;
+}
+
+static void fill_zeros(char *data, size_t bytes)
+{
+#pragma omp parallel for schedule(static)
+    for (size_t at = 0; at < bytes; at += CHUNK)
+        memset(data + at, 0, bytes - at < CHUNK ? bytes - at : CHUNK);
 }
 
 static bool zero_moments(struct run *run, struct status *status)
 {
     for (int v = 0; v < run->program->value_count; v++) {
         const struct value *value = &run->program->values[v];
+        struct beginning beginning;
         if (value->kind != VALUE_STATE || value->memory_class != MEMORY_OPTIMIZER)
             continue;
-        void *zeros = memory_try(value_bytes(value), 1);
-        if (!zeros)
-            return status_fail(status, STATUS_MEMORY, "no memory for %s", value->name);
-        bool ok = executor_write(run->executor, v, zeros, status);
-        free(zeros);
-        if (!ok)
+        if (!beginning_open(run, value, &beginning, status))
+            return false;
+        fill_zeros(beginning.data, value_bytes(value));
+        if (!beginning_close(run, value, &beginning, status))
             return false;
     }
     double scaler[4];

@@ -8,6 +8,7 @@
 
 #include "engine/base/memory.h"
 #include "engine/base/names.h"
+#include "engine/train/counter.h"
 #include "engine/train/initialize.h"
 #include "engine/train/learning_rate.h"
 #include "tests/unit/random.h"
@@ -34,6 +35,39 @@ static void matches_the_numpy_version(void **state)
     initialize_normal(five, 0, 5, "head.output_weights", 7, 1.0);
     assert_memory_equal(five, few, sizeof few);
     assert_true(five[5] == 0); /* nothing behind the end */
+    free(out);
+}
+
+/* The formula with the library's functions. */
+static void pair_by_the_library(uint64_t key, int64_t pair, double std, float out[2])
+{
+    uint64_t a = counter_number(key, 2 * (uint64_t)pair);
+    uint64_t b = counter_number(key, 2 * (uint64_t)pair + 1);
+    double radius = sqrt(-2 * log((double)((a >> 11) + 1) * 0x1p-53));
+    double angle = 6.283185307179586476925286766559 * ((double)(b >> 11) * 0x1p-53);
+    out[0] = (float)(std * radius * cos(angle));
+    out[1] = (float)(std * radius * sin(angle));
+}
+
+/* Both are off by about a unit of float64's last place, so that hardly ever, one number in a
+ * hundred million, is rounded to another float, and then to its neighbour. */
+static void is_what_the_library_gives(void **state)
+{
+    (void)state;
+    enum { PAIRS = 1 << 20, OTHERS = 8 };
+    float *out = memory_zeroed(2 * PAIRS, sizeof *out), pair[2];
+    uint64_t seed = (uint64_t)rand(), key = counter_mix(seed ^ hash_string("w"));
+    int64_t first = ((int64_t)rand() << 20) + rand(), others = 0;
+    initialize_normal(out, 2 * first, 2 * PAIRS, "w", seed, 0.02);
+    for (int64_t i = 0; i < PAIRS; i++) {
+        pair_by_the_library(key, first + i, 0.02, pair);
+        for (int k = 0; k < 2; k++) {
+            float found = out[2 * i + k];
+            others += found != pair[k];
+            assert_true(found == pair[k] || found == nextafterf(pair[k], found));
+        }
+    }
+    assert_true(others < OTHERS);
     free(out);
 }
 
@@ -124,6 +158,7 @@ int main(void)
     srand((unsigned)random_bits(&random));
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(matches_the_numpy_version),
+        cmocka_unit_test(is_what_the_library_gives),
         cmocka_unit_test(any_part_equals_that_part_of_the_whole),
         cmocka_unit_test(is_normal),
         cmocka_unit_test(schedules_the_learning_rate),
