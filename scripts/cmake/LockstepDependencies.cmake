@@ -1,5 +1,5 @@
 # Libraries. Needed: libyaml, libcyaml, jansson, ncurses.
-# Optional: oneDNN (bf16 matrix units), readline, OpenMP, CUDA, NCCL, MPI.
+# Optional: readline, OpenMP, CUDA, NCCL, MPI.
 find_package(PkgConfig REQUIRED)
 find_package(Threads REQUIRED)
 pkg_check_modules(YAML REQUIRED IMPORTED_TARGET yaml-0.1)
@@ -9,14 +9,6 @@ pkg_check_modules(NCURSES REQUIRED IMPORTED_TARGET ncursesw)
 set(LOCKSTEP_YAML_LIBRARIES PkgConfig::CYAML PkgConfig::YAML)
 set(LOCKSTEP_JSON_LIBRARIES PkgConfig::JANSSON)
 set(LOCKSTEP_UI_LIBRARIES PkgConfig::NCURSES Threads::Threads)
-
-find_library(DNNL_LIBRARY dnnl)
-find_path(DNNL_INCLUDE_DIR oneapi/dnnl/dnnl.h)
-if(DNNL_LIBRARY AND DNNL_INCLUDE_DIR)
-  set(LOCKSTEP_HAVE_DNNL ON)
-  list(APPEND LOCKSTEP_CPU_LIBRARIES ${DNNL_LIBRARY})
-  add_compile_definitions(LOCKSTEP_HAVE_DNNL=1)
-endif()
 
 if(LOCKSTEP_OPENMP)
   find_package(OpenMP COMPONENTS C)

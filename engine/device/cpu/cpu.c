@@ -6,6 +6,7 @@
 
 #include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
 
 /* clang-format off */
 #define PLAIN(name) {cpu_run_##name, NULL}
@@ -80,7 +81,6 @@ static bool cpu_open(void **context, const struct device_options *options, struc
         free(cpu);
         return false;
     }
-    cpu->matmul_cache = matmul_cache_open();
     cpu->arenas = arenas_open();
     *context = cpu;
     return true;
@@ -91,7 +91,6 @@ static void cpu_close(void *context)
     struct cpu_context *cpu = context;
     if (!cpu)
         return;
-    matmul_cache_close(cpu->matmul_cache);
     arenas_close(cpu->arenas);
     free(cpu);
 }
@@ -102,22 +101,10 @@ static bool cpu_supports(void *context, const struct op_call *call)
     return (unsigned)call->op < OP_COUNT && cpu_operations[call->op].run && op_takes(call);
 }
 
-/* oneDNN follows the OpenMP setting of the calling thread; our loops name their count. */
-static void use_threads(const struct cpu_context *context)
-{
-#ifdef _OPENMP
-    if (omp_get_max_threads() != context->threads)
-        omp_set_num_threads(context->threads);
-#else
-    (void)context;
-#endif
-}
-
 static size_t cpu_workspace(void *context, const struct op_call *call)
 {
     if (!cpu_supports(context, call) || !cpu_operations[call->op].workspace)
         return 0;
-    use_threads(context);
     return cpu_operations[call->op].workspace(context, call);
 }
 
@@ -127,7 +114,6 @@ static bool cpu_run(void *context, const struct op_call *call, struct status *st
         return status_fail(status, STATUS_UNSUPPORTED,
                            "%s with these element types is not supported on the cpu device",
                            (unsigned)call->op < OP_COUNT ? op_name(call->op) : "operation");
-    use_threads(context);
     struct cpu_context *cpu = context;
     cpu->interrupt = call->interrupt;
     bool ok = cpu_operations[call->op].run(cpu, call, status);
@@ -151,12 +137,28 @@ static void cpu_release(void *context, void *memory, size_t bytes)
     arenas_release(cpu->arenas, memory, bytes);
 }
 
+/* By all threads where that pays: one alone does not use all of the memory's speed, least of all
+ * where pages are touched for the first time. */
+static void copy(const struct cpu_context *context, char *to, const char *from, size_t bytes)
+{
+    const size_t piece = (size_t)1 << 18; /* bytes */
+    bool apart = to + bytes <= from || from + bytes <= to;
+    if (context->threads == 1 || bytes < 4 * piece || !apart) {
+        memmove(to, from, bytes);
+        return;
+    }
+#ifdef _OPENMP
+#pragma omp parallel for schedule(static) num_threads(context->threads)
+#endif
+    for (size_t at = 0; at < bytes; at += piece)
+        memcpy(to + at, from + at, bytes - at < piece ? bytes - at : piece);
+}
+
 static bool cpu_upload(void *context, void *to, const void *host, size_t bytes,
                        struct status *status)
 {
-    (void)context;
     (void)status;
-    memmove(to, host, bytes);
+    copy(context, to, host, bytes);
     return true;
 }
 

@@ -16,13 +16,11 @@
 #endif
 
 struct arenas;
-struct matmul_cache;
 
 struct cpu_context {
     int threads;
     const struct kernels *kernels;
-    bool matrix_units;                 /* float32 products are made on them (matrix/matrix.h) */
-    struct matmul_cache *matmul_cache; /* NULL without oneDNN or without bf16 hardware */
+    bool matrix_units; /* float32 products are made on them (matrix/matrix.h) */
     struct arenas *arenas;
     const struct interrupt *interrupt; /* of the call that runs */
 };
@@ -134,22 +132,15 @@ static inline const float *cpu_vector(const struct cpu_context *context,
 bool cpu_check_range(const struct op_call *call, const struct tensor *tensor, int64_t low,
                      int64_t high, const char *what, struct status *status);
 
-/* All f32 but a and b, which may be 16-bit; with a bias, `out` holds it in each row already. */
+/* A product whose bias is f32 and whose operands are f32, bf16 or f16; what else it takes depends
+ * on the processor: see below. `workspace` holds cpu_product_packed(). */
 void cpu_product_multiply(const struct cpu_context *context, const struct matrix_product *product,
                           void *workspace);
 size_t cpu_product_packed(const struct cpu_context *context, const struct matrix_product *product);
-size_t cpu_product_workspace(struct cpu_context *context, const struct matrix_product *product);
-bool cpu_product_run(struct cpu_context *context, const struct matrix_product *product,
-                     void *workspace, struct status *status);
-
-/* bf16 products on the matrix units through oneDNN (matmul_dnnl.c). */
-struct matmul_cache *matmul_cache_open(void); /* NULL: not available on this processor */
-void matmul_cache_close(struct matmul_cache *cache);
-/* Whether the product can be done, and its scratch bytes. */
-bool matmul_cache_plan(struct matmul_cache *cache, const struct matrix_product *product,
-                       size_t *workspace);
-bool matmul_cache_run(struct matmul_cache *cache, const struct matrix_product *product,
-                      void *workspace, struct status *status);
+/* Whether the bias is added; else `out` must hold it in each row already. */
+bool cpu_product_adds_bias(const struct cpu_context *context);
+/* Whether `out` may be bf16 or f16; else it must be f32. */
+bool cpu_product_rounds(const struct cpu_context *context, const struct matrix_product *product);
 
 /* Operations, by file. */
 #define CPU_RUN(name)                                                                              \

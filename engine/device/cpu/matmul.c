@@ -1,9 +1,8 @@
-/* MATMUL, GROUPED_MATMUL and its gradient: oneDNN for bf16 where the processor has bf16 units, else
- * everything in f32. */
+/* MATMUL, GROUPED_MATMUL and its gradient. */
 #include "engine/device/cpu/cpu.h"
 
 struct wide {
-    float *bias, *out; /* NULL where the operand is f32 already */
+    float *bias, *out; /* float32 in place of an operand; NULL where none is needed */
     void *packed;
 };
 
@@ -14,36 +13,10 @@ static size_t carve(const struct cpu_context *context, const struct matrix_produ
     *wide = (struct wide){0};
     if (p->bias && p->bias_dtype != DTYPE_F32)
         wide->bias = workspace_floats(&memory, p->columns);
-    if (p->out_dtype != DTYPE_F32)
+    if (p->out_dtype != DTYPE_F32 && !cpu_product_rounds(context, p))
         wide->out = workspace_floats(&memory, p->rows * p->columns);
     wide->packed = workspace_take(&memory, (int64_t)cpu_product_packed(context, p), 1);
     return memory.used;
-}
-
-/* oneDNN 2.6 dies of an illegal instruction in its kernels for AMX when a thread gets nothing but
- * the rest of a block (seen with 70 x 63 x 47): only whole blocks are given to it. */
-static bool is_in_blocks(const struct matrix_product *product)
-{
-    return product->rows % 16 == 0 && product->columns % 16 == 0 && product->depth % 32 == 0;
-}
-
-static bool on_matrix_units(struct cpu_context *context, const struct matrix_product *product,
-                            size_t *workspace)
-{
-    return context->matmul_cache && is_in_blocks(product) && product->a_dtype == DTYPE_BF16 &&
-           product->b_dtype == DTYPE_BF16 && product->out_dtype != DTYPE_F16 &&
-           (!product->bias || product->bias_dtype != DTYPE_F16) && product->rows > 0 &&
-           product->columns > 0 && product->depth > 0 &&
-           matmul_cache_plan(context->matmul_cache, product, workspace);
-}
-
-size_t cpu_product_workspace(struct cpu_context *context, const struct matrix_product *product)
-{
-    size_t bytes;
-    if (on_matrix_units(context, product, &bytes))
-        return bytes;
-    struct wide wide;
-    return carve(context, product, NULL, &wide);
 }
 
 static void narrow(const struct cpu_context *context, const struct matrix_product *p,
@@ -67,46 +40,47 @@ static void spread_bias(const struct cpu_context *context, const struct matrix_p
     (void)context;
 }
 
-bool cpu_product_run(struct cpu_context *context, const struct matrix_product *product,
-                     void *workspace, struct status *status)
+static void run_product(const struct cpu_context *context, const struct matrix_product *product,
+                        void *workspace)
 {
-    size_t bytes;
     if (product->rows == 0 || product->columns == 0)
-        return true;
-    if (on_matrix_units(context, product, &bytes))
-        return matmul_cache_run(context->matmul_cache, product, workspace, status);
+        return;
     struct matrix_product p = *product;
     struct wide wide;
     carve(context, product, workspace, &wide);
     if (wide.bias) {
         context->kernels->to_float(wide.bias, p.bias, p.bias_dtype, p.columns);
         p.bias = wide.bias;
+        p.bias_dtype = DTYPE_F32;
     }
     if (wide.out) {
         p.out = wide.out;
         p.out_stride = p.columns;
+        p.out_dtype = DTYPE_F32;
     }
-    if (p.bias)
+    if (p.bias && !cpu_product_adds_bias(context))
         spread_bias(context, &p, p.bias);
     cpu_product_multiply(context, &p, wide.packed);
     if (wide.out)
         narrow(context, product, wide.out);
-    return true;
 }
 
 CPU_WORKSPACE(matmul)
 {
     struct matrix_product product = matrix_product_of(call);
-    return cpu_product_workspace(context, &product);
+    struct wide wide;
+    return carve(context, &product, NULL, &wide);
 }
 
 CPU_RUN(matmul)
 {
     struct matrix_product product = matrix_product_of(call);
-    return cpu_product_run(context, &product, call->workspace, status);
+    (void)status;
+    run_product(context, &product, call->workspace);
+    return true;
 }
 
-/* Rows first..end of a matrix of `rows` rows, for expert `expert`; both f32 or widened. */
+/* Rows first..end of a matrix of `rows` rows, for expert `expert`. */
 static struct matrix_product expert_product(const struct op_call *call, int expert, int experts,
                                             int64_t first, int64_t end)
 {
@@ -132,8 +106,7 @@ static struct matrix_product expert_product(const struct op_call *call, int expe
     return product;
 }
 
-/* How many rows an expert gets is known only when it runs, so plan for all rows going to one.
- * A cached oneDNN primitive per row count would not pay: experts are in f32. */
+/* How many rows an expert gets is known only when it runs, so plan for all rows going to one. */
 static size_t grouped_workspace(const struct cpu_context *context, const struct op_call *call)
 {
     int experts = (int)cpu_rows(&call->inputs[2]);
@@ -161,15 +134,12 @@ static bool run_experts(struct cpu_context *context, const struct op_call *call,
     int experts = (int)cpu_rows(ends);
     if (!cpu_check_range(call, ends, 0, cpu_rows(&call->inputs[0]) + 1, "end", status))
         return false;
-    struct cpu_context widening = *context;
-    widening.matmul_cache = NULL;
     int64_t first = 0;
     for (int expert = 0; expert < experts && !cpu_stops(context); expert++) {
         int64_t end = ((const int32_t *)ends->data)[expert];
         struct matrix_product product =
             expert_product(call, expert, experts, first, end > first ? end : first);
-        if (!cpu_product_run(&widening, &product, call->workspace, status))
-            return false;
+        run_product(context, &product, call->workspace);
         first = end > first ? end : first;
     }
     return true;

@@ -106,6 +106,17 @@ static void run_rounds(const struct product_plan *plan)
         }
 }
 
+bool cpu_product_adds_bias(const struct cpu_context *context)
+{
+    return way_of(context)->any_output;
+}
+
+bool cpu_product_rounds(const struct cpu_context *context, const struct matrix_product *product)
+{
+    const struct product_way *way = way_of(context);
+    return way->any_output && product->depth <= way->depth;
+}
+
 void cpu_product_multiply(const struct cpu_context *context, const struct matrix_product *product,
                           void *workspace)
 {

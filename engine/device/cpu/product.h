@@ -37,6 +37,7 @@ struct product_way {
     int depth, depth_step;    /* of a block; packed depth is a multiple of depth_step */
     int rows_most, rows_step; /* of a part */
     int64_t shared_most;      /* bytes packed for a round */
+    bool any_output; /* adds the bias, and rounds to 16 bits where the depth is one block */
     void (*tile_sizes)(struct product_plan *plan);
     int (*element_bytes)(enum dtype dtype); /* as it is packed */
     size_t (*own_bytes)(const struct product_plan *plan);

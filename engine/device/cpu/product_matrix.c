@@ -9,10 +9,9 @@
 
 #include <math.h>
 
-/* An element is summed in blocks of DEPTH. For INNER of it, a panel of columns stays in the first
- * cache while the panels of rows pass by in the second. */
-enum { DEPTH = 512, INNER_STEPS = 4, SHARED_MOST = 6 << 20 };
-enum { ROWS_MOST = 192, PANEL = MATRIX_PANEL, PANEL_SUMS = MATRIX_PANEL * MATRIX_PANEL };
+/* An element is summed in blocks of DEPTH: so much of ROWS_MOST rows fits the second cache. */
+enum { DEPTH = 1024, ROWS_MOST = 128, SHARED_MOST = 6 << 20 };
+enum { PANEL = MATRIX_PANEL, PANEL_SUMS = MATRIX_PANEL * MATRIX_PANEL };
 
 static void tile_sizes(struct product_plan *plan)
 {
@@ -25,9 +24,8 @@ static int element_bytes(enum dtype dtype)
 }
 
 struct memory {
-    char *a;     /* [panels][DEPTH, PANEL] */
-    float *sums; /* [panels][PANEL, PANEL] */
-    float *again;
+    char *a;             /* [panels][DEPTH, PANEL] */
+    float *sums, *again; /* [PANEL, PANEL] */
     void *piece;
 };
 
@@ -36,7 +34,7 @@ static size_t carve(const struct product_plan *plan, void *base, struct memory *
     struct workspace all = {base, 0};
     memory->a = workspace_take(&all, plan->block_rows * DEPTH,
                                (size_t)element_bytes(plan->product->a_dtype));
-    memory->sums = workspace_floats(&all, plan->block_rows * PANEL);
+    memory->sums = workspace_floats(&all, PANEL_SUMS);
     memory->again = workspace_floats(&all, PANEL_SUMS);
     memory->piece = workspace_take(&all, 1, product_piece_bytes(plan, PANEL));
     return all.used;
@@ -69,75 +67,88 @@ static void pack_columns(const struct product_plan *plan, const struct product_r
                 (int)product_least(round->depth - k, DEPTH));
 }
 
+/* Where rows lie across, all of them for one step after the other: so memory is read in order. */
 static void pack_rows(const struct product_plan *plan, const struct product_part *part, int64_t k,
                       int depth, char *a)
 {
     const struct matrix_product *p = plan->product;
-    int64_t bytes = product_padded(plan, depth) * PANEL * element_bytes(p->a_dtype);
-    for (int64_t row = 0; row < part->rows; row += PANEL, a += bytes) {
-        struct matrix_source source =
-            source_of(p->a, p->a_dtype, p->a_stride, p->transpose_a, part->row + row, k);
-        matrix_pack(a, &source, false, (int)product_least(part->rows - row, PANEL), depth);
-    }
-}
-
-/* sums [panels] = the rows of a times one panel of columns. */
-static void multiply_panels(const struct product_plan *plan, const struct product_part *part,
-                            int depth, int columns, const char *b, const struct memory *memory)
-{
-    const struct matrix_product *p = plan->product;
-    struct matrix_panels panels = {.a_parts = matrix_parts(p->a_dtype),
-                                   .b_parts = matrix_parts(p->b_dtype),
-                                   .columns = columns};
-    int steps = (int)product_padded(plan, depth) / MATRIX_STEP;
-    int64_t a_bytes = (int64_t)panels.a_parts * 2 * MATRIX_TILE_BYTES; /* of a step */
-    int64_t b_bytes = (int64_t)panels.b_parts * 2 * MATRIX_TILE_BYTES;
-    for (int step = 0; step == 0 || step < steps; step += INNER_STEPS)
+    int64_t row_bytes = (int64_t)PANEL * element_bytes(p->a_dtype);
+    int64_t panel_bytes = product_padded(plan, depth) * row_bytes;
+    int chunk = p->transpose_a ? MATRIX_STEP : depth;
+    for (int first = 0; first < depth; first += chunk)
         for (int64_t row = 0; row < part->rows; row += PANEL) {
-            panels.a = memory->a + (row / PANEL * steps + step) * a_bytes;
-            panels.b = b + step * b_bytes;
-            panels.rows = (int)product_least(part->rows - row, PANEL);
-            matrix_multiply(&panels, (int)product_least(steps - step, INNER_STEPS),
-                            memory->sums + row * PANEL, step > 0);
+            struct matrix_source source = source_of(p->a, p->a_dtype, p->a_stride, p->transpose_a,
+                                                    part->row + row, k + first);
+            matrix_pack(a + row / PANEL * panel_bytes + first * row_bytes, &source, false,
+                        (int)product_least(part->rows - row, PANEL),
+                        (int)product_least(depth - first, chunk));
         }
 }
 
-static void replace(const struct product_plan *plan, const struct product_piece *piece, float *sums,
-                    const struct memory *memory)
+/* The elements that are not finite in `sums`, in vectors. */
+static void replace(const struct product_plan *plan, const struct product_piece *piece,
+                    const struct matrix_target *target, const struct memory *memory)
 {
     product_piece(plan, piece, memory->again, PANEL, memory->piece);
     for (int i = 0; i < piece->rows; i++)
-        for (int j = 0; j < piece->columns; j++)
-            if (!isfinite(sums[i * PANEL + j]))
-                sums[i * PANEL + j] = memory->again[i * PANEL + j];
+        for (int j = 0; j < piece->columns; j++) {
+            float sum = memory->again[i * PANEL + j];
+            int64_t index = i * target->stride + j;
+            if (isfinite(memory->sums[i * PANEL + j]))
+                continue;
+            if (target->accumulate)
+                sum += ((const float *)target->out)[index];
+            else if (target->bias)
+                sum += target->bias[j];
+            plan->kernels->from_float((char *)target->out +
+                                          index * (int64_t)dtype_size(target->dtype),
+                                      target->dtype, &sum, 1);
+        }
+}
+
+/* One block of the depth for some rows and a panel of columns. */
+static void multiply_column(const struct product_plan *plan, const struct product_part *part,
+                            const struct product_piece *columns, const char *b,
+                            const struct memory *memory)
+{
+    const struct matrix_product *p = plan->product;
+    struct product_piece piece = *columns;
+    struct matrix_panels panels = {.a = memory->a,
+                                   .b = b,
+                                   .a_parts = matrix_parts(p->a_dtype),
+                                   .b_parts = matrix_parts(p->b_dtype),
+                                   .columns = piece.columns};
+    struct matrix_target target = {.stride = p->out_stride,
+                                   .dtype = p->out_dtype,
+                                   .bias = p->bias ? (const float *)p->bias + piece.column : NULL,
+                                   .accumulate = piece.k > 0};
+    int64_t depth = product_padded(plan, piece.depth);
+    for (int64_t row = 0; row < part->rows; row += PANEL) {
+        int64_t first = (part->row + row) * p->out_stride + piece.column;
+        target.out = (char *)p->out + first * (int64_t)dtype_size(p->out_dtype);
+        piece.row = part->row + row;
+        piece.rows = panels.rows = (int)product_least(part->rows - row, PANEL);
+        matrix_multiply(&panels, (int)depth / MATRIX_STEP, memory->sums);
+        if (!matrix_store(&target, memory->sums, piece.rows, piece.columns))
+            replace(plan, &piece, &target, memory);
+        panels.a += depth * PANEL * element_bytes(p->a_dtype);
+    }
 }
 
 static void multiply(const struct product_plan *plan, const struct product_round *round,
                      const struct product_part *part, void *own)
 {
-    const struct matrix_product *p = plan->product;
-    float *out = (float *)p->out + part->row * p->out_stride;
     struct memory memory;
     carve(plan, own, &memory);
     for (int64_t k = 0; k == 0 || k < round->depth; k += DEPTH) {
         struct product_piece piece = {.k = round->k + k,
                                       .depth = (int)product_least(round->depth - k, DEPTH)};
-        bool accumulate = p->bias || piece.k > 0;
         pack_rows(plan, part, piece.k, piece.depth, memory.a);
         for (int64_t column = part->column; column < part->end; column += PANEL) {
             piece.columns = (int)product_least(part->end - column, PANEL);
             piece.column = round->column + column;
-            multiply_panels(plan, part, piece.depth, piece.columns,
-                            product_columns(plan, round, k, column / PANEL), &memory);
-            for (int64_t row = 0; row < part->rows; row += PANEL) {
-                float *sums = memory.sums + row * PANEL;
-                piece.row = part->row + row;
-                piece.rows = (int)product_least(part->rows - row, PANEL);
-                if (!matrix_all_finite(sums, piece.rows, piece.columns))
-                    replace(plan, &piece, sums, &memory);
-                matrix_add(out + row * p->out_stride + piece.column, p->out_stride, sums,
-                           piece.rows, piece.columns, accumulate);
-            }
+            multiply_column(plan, part, &piece, product_columns(plan, round, k, column / PANEL),
+                            &memory);
         }
     }
 }
@@ -151,6 +162,7 @@ const struct product_way product_way_matrix = {
     .tile_sizes = tile_sizes,
     .element_bytes = element_bytes,
     .own_bytes = own_bytes,
+    .any_output = true,
     .enter = matrix_enter,
     .leave = matrix_leave,
     .pack_columns = pack_columns,

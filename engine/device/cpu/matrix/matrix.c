@@ -92,18 +92,6 @@ static inline __attribute__((always_inline)) void add_steps(int steps, const cha
     }
 }
 
-static void load_sums(const float *sums, bool rows, bool columns)
-{
-    int64_t stride = MATRIX_PANEL * sizeof(float);
-    _tile_loadd(0, sums, stride);
-    if (columns)
-        _tile_loadd(1, sums + 16, stride);
-    if (rows)
-        _tile_loadd(2, sums + 16 * MATRIX_PANEL, stride);
-    if (rows && columns)
-        _tile_loadd(3, sums + 16 * MATRIX_PANEL + 16, stride);
-}
-
 static void store_sums(float *sums, bool rows, bool columns)
 {
     int64_t stride = MATRIX_PANEL * sizeof(float);
@@ -116,20 +104,16 @@ static void store_sums(float *sums, bool rows, bool columns)
         _tile_stored(3, sums + 16 * MATRIX_PANEL + 16, stride);
 }
 
-void matrix_multiply(const struct matrix_panels *panels, int steps, float *sums, bool accumulate)
+void matrix_multiply(const struct matrix_panels *panels, int steps, float *sums)
 {
     const struct matrix_panels *p = panels;
     bool rows = p->rows > 16, columns = p->columns > 16;
     /* gcc 12 does not know that loading a tile reads memory. */
     __asm__ volatile("" ::: "memory");
-    if (accumulate) {
-        load_sums(sums, rows, columns);
-    } else {
-        _tile_zero(0);
-        _tile_zero(1);
-        _tile_zero(2);
-        _tile_zero(3);
-    }
+    _tile_zero(0);
+    _tile_zero(1);
+    _tile_zero(2);
+    _tile_zero(3);
     if (rows && columns && p->a_parts == 3 && p->b_parts == 3)
         add_steps(steps, p->a, 3, p->b, 3, true, true);
     else if (rows && columns && p->a_parts == 1 && p->b_parts == 1)
@@ -139,31 +123,46 @@ void matrix_multiply(const struct matrix_panels *panels, int steps, float *sums,
     store_sums(sums, rows, columns);
 }
 
-bool matrix_all_finite(const float *sums, int rows, int columns)
+/* As kernels round to bf16: to nearest, ties to even, NaN quiet. */
+static inline __m256i to_bf16(__m512 x)
 {
-    const __m512i exponent = _mm512_set1_epi32(0x7f800000);
-    __mmask16 left = (__mmask16)(columns < 16 ? (1u << columns) - 1 : 0xffffu);
-    __mmask16 right = (__mmask16)(columns > 16 ? 0xffffu >> (MATRIX_PANEL - columns) : 0);
-    __mmask16 found = 0;
-    for (int row = 0; row < rows; row++, sums += MATRIX_PANEL) {
-        __m512i first = _mm512_and_si512(_mm512_loadu_si512(sums), exponent);
-        __m512i second = _mm512_and_si512(_mm512_loadu_si512(sums + 16), exponent);
-        found |= _mm512_mask_cmpeq_epi32_mask(left, first, exponent);
-        found |= _mm512_mask_cmpeq_epi32_mask(right, second, exponent);
-    }
-    return !found;
+    __m512i bits = _mm512_castps_si512(x), upper = _mm512_srli_epi32(bits, 16);
+    __m512i odd = _mm512_and_si512(upper, _mm512_set1_epi32(1));
+    __m512i sum = _mm512_add_epi32(bits, _mm512_add_epi32(odd, _mm512_set1_epi32(0x7fff)));
+    __m512i quiet = _mm512_or_si512(upper, _mm512_set1_epi32(0x40));
+    __mmask16 nan = _mm512_cmp_ps_mask(x, x, _CMP_UNORD_Q);
+    return _mm512_cvtepi32_epi16(_mm512_mask_mov_epi32(_mm512_srli_epi32(sum, 16), nan, quiet));
 }
 
-void matrix_add(float *c, int64_t c_stride, const float *sums, int rows, int columns,
-                bool accumulate)
+static inline void store(void *out, enum dtype dtype, int64_t index, __mmask16 mask, __m512 x)
 {
-    for (int row = 0; row < rows; row++, sums += MATRIX_PANEL, c += c_stride)
+    if (dtype == DTYPE_F32)
+        _mm512_mask_storeu_ps((float *)out + index, mask, x);
+    else
+        _mm256_mask_storeu_epi16(
+            (uint16_t *)out + index, mask,
+            dtype == DTYPE_BF16 ? to_bf16(x) : _mm512_cvtps_ph(x, _MM_FROUND_TO_NEAREST_INT));
+}
+
+bool matrix_store(const struct matrix_target *target, const float *sums, int rows, int columns)
+{
+    const struct matrix_target *t = target;
+    const __m512i exponent = _mm512_set1_epi32(0x7f800000);
+    __mmask16 missing = 0;
+    for (int row = 0; row < rows; row++, sums += MATRIX_PANEL)
         for (int column = 0; column < columns; column += 16) {
+            int64_t index = row * t->stride + column;
             int count = columns - column;
             __mmask16 mask = (__mmask16)(count < 16 ? (1u << count) - 1 : 0xffffu);
             __m512 sum = _mm512_loadu_ps(sums + column);
-            if (accumulate)
-                sum = _mm512_add_ps(_mm512_maskz_loadu_ps(mask, c + column), sum);
-            _mm512_mask_storeu_ps(c + column, mask, sum);
+            __m512i bits = _mm512_and_si512(_mm512_castps_si512(sum), exponent);
+            __mmask16 finite = _mm512_mask_cmplt_epu32_mask(mask, bits, exponent);
+            missing |= finite ^ mask;
+            if (t->accumulate)
+                sum = _mm512_add_ps(_mm512_maskz_loadu_ps(mask, (float *)t->out + index), sum);
+            else if (t->bias)
+                sum = _mm512_add_ps(_mm512_maskz_loadu_ps(mask, t->bias + column), sum);
+            store(t->out, t->dtype, index, finite, sum);
         }
+    return !missing;
 }

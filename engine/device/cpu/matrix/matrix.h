@@ -52,14 +52,22 @@ struct matrix_panels {
     int a_parts, b_parts, rows, columns;
 };
 
-/* sums [MATRIX_PANEL, MATRIX_PANEL] (+)= the product of `steps` steps. Each element is summed in
- * the order of steps by itself; tiles without rows or columns of the panels are left alone. */
-void matrix_multiply(const struct matrix_panels *panels, int steps, float *sums, bool accumulate);
+/* sums [MATRIX_PANEL, MATRIX_PANEL] = the product of `steps` steps. Each element is summed in the
+ * order of steps by itself; tiles without rows or columns of the panels are left alone. */
+void matrix_multiply(const struct matrix_panels *panels, int steps, float *sums);
 
-/* Of sums [., MATRIX_PANEL], those of the first rows and columns. */
-bool matrix_all_finite(const float *sums, int rows, int columns);
-/* c [rows, columns] (+)= sums [., MATRIX_PANEL]. */
-void matrix_add(float *c, int64_t c_stride, const float *sums, int rows, int columns,
-                bool accumulate);
+/* Where sums go: to `out`, f32, bf16 or f16, rounded once, added to the bias if there is one; or,
+ * f32 only, added to what is there. */
+struct matrix_target {
+    void *out;
+    int64_t stride;
+    enum dtype dtype;
+    const float *bias; /* [columns], or NULL */
+    bool accumulate;   /* the bias is not looked at */
+};
+
+/* Stores sums [rows, MATRIX_PANEL] where they are finite, and leaves other elements as they are.
+ * Returns whether all are finite. */
+bool matrix_store(const struct matrix_target *target, const float *sums, int rows, int columns);
 
 #endif

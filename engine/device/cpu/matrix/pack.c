@@ -49,6 +49,12 @@ static inline __attribute__((always_inline)) void put_words(uint32_t *to, int pa
             _mm512_mask_blend_epi16(0xaaaaaaaau, _mm512_srli_epi32(low_part[i], 16), high_part[i]));
 }
 
+static inline void prefetch(const void *data, enum dtype dtype, int64_t index)
+{
+    int64_t size = dtype == DTYPE_F32 ? 4 : 2;
+    _mm_prefetch((const void *)((intptr_t)data + index * size), _MM_HINT_T0);
+}
+
 /* One tile of each part: words [i][k] of up to 16 i, or [k][i] where the source lies across. */
 static inline __attribute__((always_inline)) void
 put_tile(uint32_t *to, const struct matrix_source *source, enum dtype dtype, int parts,
@@ -59,6 +65,8 @@ put_tile(uint32_t *to, const struct matrix_source *source, enum dtype dtype, int
         __mmask16 mask = mask_of(count);
         for (int i = 0; i < LANES; i++, to += LANES) {
             int64_t low = (k + i) * stride + first;
+            prefetch(source->data, dtype, low + MATRIX_STEP * stride);
+            prefetch(source->data, dtype, low + (MATRIX_STEP + LANES) * stride);
             put_words(
                 to, parts, load(source->data, dtype, low, i < depth ? mask : 0),
                 load(source->data, dtype, low + LANES * stride, i + LANES < depth ? mask : 0));
@@ -68,6 +76,8 @@ put_tile(uint32_t *to, const struct matrix_source *source, enum dtype dtype, int
     __mmask16 low_mask = mask_of(depth), high_mask = mask_of(depth - LANES);
     for (int i = 0; i < LANES; i++, to += LANES) {
         int64_t low = (first + i) * stride + k;
+        prefetch(source->data, dtype, low + 2 * MATRIX_STEP);
+        prefetch(source->data, dtype, low + 2 * MATRIX_STEP + LANES);
         put_words(to, parts, load(source->data, dtype, low, i < count ? low_mask : 0),
                   load(source->data, dtype, low + LANES, i < count ? high_mask : 0));
     }
