@@ -55,7 +55,7 @@ bool channel_send(struct channel *channel, enum frame_kind kind, const struct te
         if (bytes >= 0)
             sent += (size_t)bytes;
         else if (errno == EAGAIN && !wait_writable(channel->fd, seconds))
-            return status_fail(status, STATUS_IO, "it does not take what is sent to it");
+            return status_fail(status, STATUS_CANCELLED, "it does not take what is sent to it");
         else if (errno != EAGAIN && errno != EINTR)
             return status_fail(status, STATUS_IO, "%s", strerror(errno));
     }

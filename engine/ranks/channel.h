@@ -32,7 +32,7 @@ enum channel_result {
 };
 
 /* Sends a frame, waiting up to `seconds` for the other side to take it; with descriptors, which
- * stay the caller's. Fails with STATUS_IO. */
+ * stay the caller's. Fails with STATUS_IO, with STATUS_CANCELLED when that took too long. */
 bool channel_send(struct channel *channel, enum frame_kind kind, const struct text *body,
                   const int *descriptors, int count, double seconds, struct status *status);
 /* Takes the next frame. Does not wait; with `blocking`, waits for ever. */

@@ -99,15 +99,16 @@ static void set_default(struct words *environment, const char *name, const char 
 }
 
 /* Open MPI's settings that suit ranks which wait for a debugger; what the user has set stays.
- * pml, btl: no time is lost on looking for other networks. opal_signal: no handler of its own for
- * segmentation faults, so that a rank dies of them as it would alone (6 is SIGABRT).
+ * pml, btl: no time is lost on looking for other networks. opal_signal: handlers of its own only for
+ * a signal that nobody sends, as an empty list is the default one: a rank dies of a signal as it
+ * would alone, and its last words are its own.
  * Whether one process may read another's memory differs from machine to machine, and is found out
  * by failing: vader's two copies always work. */
 static void set_open_mpi(struct words *environment, const struct launch_options *options)
 {
     set_default(environment, "OMPI_MCA_pml", "ob1");
     set_default(environment, "OMPI_MCA_btl", options->remote ? "self,vader,tcp" : "self,vader");
-    set_default(environment, "OMPI_MCA_opal_signal", "6");
+    set_default(environment, "OMPI_MCA_opal_signal", "64");
     set_default(environment, "OMPI_MCA_btl_vader_single_copy_mechanism", "none");
     if (geteuid() == 0) {
         set(environment, "OMPI_ALLOW_RUN_AS_ROOT", "1");

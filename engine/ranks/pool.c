@@ -6,6 +6,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <limits.h>
+#include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -13,12 +14,7 @@
 #include <sys/random.h>
 #include <unistd.h>
 
-enum {
-    QUIT_MILLISECONDS = 10000,
-    LAUNCHER_MILLISECONDS = 1000,
-    ENDING_MILLISECONDS = 1000,
-    DEFAULT_TIMEOUT = 30
-};
+enum { QUIT_SECONDS = 10, LAUNCHER_MILLISECONDS = 1000, DEFAULT_TIMEOUT = 30 };
 
 static double now(void)
 {
@@ -51,9 +47,14 @@ void pool_send(struct rank_pool *pool, int rank, enum frame_kind kind, const str
                const int *descriptors, int count)
 {
     struct pool_process *process = &pool->processes[rank];
-    if (process->control.fd >= 0 &&
-        !channel_send(&process->control, kind, body, descriptors, count, POOL_SEND_SECONDS, NULL))
-        process->control_closed = true;
+    struct status status = STATUS_NONE;
+    if (process->control.fd < 0 ||
+        channel_send(&process->control, kind, body, descriptors, count, pool->timeout, &status))
+        return;
+    process->control_closed = true;
+    if (status.code == STATUS_CANCELLED)
+        process->trouble = process->stopped_by ? "takes nothing that is sent to it: it was stopped"
+                                               : "takes nothing that is sent to it";
 }
 
 void pool_tell(struct rank_pool *pool, int rank)
@@ -78,6 +79,18 @@ void pool_tell(struct rank_pool *pool, int rank)
     text_free(&body);
 }
 
+static bool fail_memory(const struct pool_memory *memory, const char *done, struct status *status)
+{
+    char how[160], stopped[100];
+    pool_stopped_text(memory->pool, memory->rank, stopped, sizeof(stopped));
+    if (pool_has_lost(memory->pool, memory->rank))
+        pool_ending_text(memory->pool, memory->rank, how, sizeof(how));
+    else
+        snprintf(how, sizeof(how), "it does not answer%s", stopped);
+    return status_fail(status, STATUS_IO, "the memory of rank %d cannot be %s: %s", memory->rank,
+                       done, how);
+}
+
 bool pool_read_memory(void *context, const struct extent *extent, void *bytes,
                       struct status *status)
 {
@@ -92,7 +105,7 @@ bool pool_read_memory(void *context, const struct extent *extent, void *bytes,
     while (!process->has_data && !pool_has_lost(memory->pool, memory->rank) && now() < deadline)
         pool_pump(memory->pool, 100);
     if (!process->has_data || process->data.length != extent->bytes)
-        return status_fail(status, STATUS_IO, "the memory of rank %d cannot be read", memory->rank);
+        return fail_memory(memory, "read", status);
     memcpy(bytes, process->data.data, (size_t)extent->bytes);
     text_free(&process->data);
     return true;
@@ -107,25 +120,7 @@ bool pool_write_memory(void *context, const struct extent *extent, const void *b
     text_add_part(&body, bytes, (size_t)extent->bytes);
     pool_send(memory->pool, memory->rank, FRAME_WRITE, &body, NULL, 0);
     text_free(&body);
-    return !pool_has_lost(memory->pool, memory->rank) ||
-           status_fail(status, STATUS_IO, "the memory of rank %d cannot be written", memory->rank);
-}
-
-const char *pool_ending_text(struct rank_pool *pool, int rank, char *buffer, int size)
-{
-    struct pool_process *process = &pool->processes[rank];
-    double deadline = now() + ENDING_MILLISECONDS * 1e-3;
-    while (!process->ended && now() < deadline)
-        pool_pump(pool, 50);
-    for (int rounds = 0; rounds < 64 && (process->output[0] >= 0 || process->output[1] >= 0) &&
-                         process->ended && now() < deadline;
-         rounds++)
-        pool_pump(pool, 50); /* its last words */
-    if (process->ended && process->wait_status >= 0)
-        return launch_status_text(process->wait_status, buffer, size);
-    snprintf(buffer, (size_t)size, "%s",
-             process->ended ? "is gone" : "has broken its connection with the engine");
-    return buffer;
+    return !pool_has_lost(memory->pool, memory->rank) || fail_memory(memory, "written", status);
 }
 
 /* ---- launching ---- */
@@ -211,65 +206,73 @@ static bool is_there(const struct rank_pool *pool, int rank)
            atomic_load(&pool->board.page->ranks[rank].state) == BOARD_IDLE;
 }
 
-/* The last lines that were printed, without the line end. */
-static const char *last_words(const char *tail, size_t length, char *buffer, size_t size)
-{
-    while (length > 0 && tail[length - 1] == '\n')
-        length--;
-    size_t first = length >= size ? length - size + 1 : 0;
-    snprintf(buffer, size, "%.*s", (int)(length - first), tail + first);
-    return buffer;
-}
-
 /* Whether a rank could not start. */
 static bool has_failed(struct rank_pool *pool, struct status *status)
 {
-    char text[160], words[600];
+    char how[160], text[800];
     for (int rank = 0; rank < pool->options.size; rank++) {
-        struct pool_process *process = &pool->processes[rank];
-        if (process->has_failed)
+        if (pool->processes[rank].has_failed)
             return !status_fail(status, STATUS_UNSUPPORTED, "rank %d: %s", rank,
-                                process->failure.reason);
-        if (pool_has_lost(pool, rank)) {
-            pool_ending_text(pool, rank, text, sizeof(text));
-            return !status_fail(
-                status, STATUS_IO, "rank %d %s while it started%s%s", rank, text,
-                process->tail_length ? ": " : "",
-                last_words(process->tail, process->tail_length, words, sizeof(words)));
-        }
+                                pool->processes[rank].failure.reason);
+        if (!pool_has_lost(pool, rank))
+            continue;
+        pool_ending_text(pool, rank, how, sizeof(how));
+        snprintf(text, sizeof(text), "rank %d %s while it started", rank, how);
+        pool_add_last_words(pool, rank, text, sizeof(text));
+        return !status_fail(status, STATUS_IO, "%s", text);
     }
-    if (pool->launch.ended) {
-        for (int i = 0; i < 8; i++)
-            pool_pump(pool, 0);
-        return !status_fail(
-            status, STATUS_IO, "the launcher %s before all ranks had come%s%s",
-            launch_status_text(pool->launch.wait_status, text, sizeof(text)),
-            pool->launcher_tail_length ? ": " : "",
-            last_words(pool->launcher_tail, pool->launcher_tail_length, words, sizeof(words)));
+    if (!pool->launch.ended)
+        return false;
+    for (int i = 0; i < 8; i++)
+        pool_pump(pool, 0);
+    return !status_fail(status, STATUS_IO, "the launcher %s before all ranks had come%s%s",
+                        launch_status_text(pool->launch.wait_status, how, sizeof(how)),
+                        pool->launcher_tail_length ? ": " : "",
+                        pool_last_words(pool->launcher_tail, &pool->launcher_tail_length));
+}
+
+/* Whom the others wait for: one that was stopped, or has not connected; else the first. */
+static int find_missing(const struct rank_pool *pool)
+{
+    int first = -1, never = -1;
+    for (int rank = pool->options.size - 1; rank >= 0; rank--) {
+        if (pool->processes[rank].stopped_by)
+            return rank;
+        first = is_there(pool, rank) ? first : rank;
+        never = pool->processes[rank].control.fd < 0 ? rank : never;
     }
-    return false;
+    return never >= 0 ? never : first;
+}
+
+static bool fail_missing(struct rank_pool *pool, int there, struct status *status)
+{
+    char stopped[100], text[800];
+    int rank = find_missing(pool);
+    pool_stopped_text(pool, rank, stopped, sizeof(stopped));
+    snprintf(text, sizeof(text), "%d of %d ranks came within %g s, rank %d is missing%s", there,
+             pool->options.size, pool->options.start_timeout, rank, stopped);
+    pool_add_last_words(pool, rank, text, sizeof(text));
+    return status_fail(status, STATUS_IO, "%s", text);
 }
 
 static bool wait_for_all(struct rank_pool *pool, struct status *status)
 {
-    double start_timeout = pool->options.start_timeout, deadline = now() + start_timeout;
-    char words[600];
+    double deadline = now() + pool->options.start_timeout;
     for (;;) {
-        int there = 0, missing = -1;
+        int there = 0, stopped = 0;
         atomic_store(&pool->board.page->engine_sleeps, 1);
         for (int rank = 0; rank < pool->options.size; rank++) {
             there += is_there(pool, rank);
-            missing = missing < 0 && !is_there(pool, rank) ? rank : missing;
+            stopped += pool->processes[rank].stopped_by != 0;
         }
+        if (stopped && deadline > now() + pool->timeout) /* somebody may let it go on */
+            deadline = now() + pool->timeout;
         if (there == pool->options.size)
             break;
         if (has_failed(pool, status))
             return false;
         if (now() > deadline)
-            return status_fail(
-                status, STATUS_IO, "%d of %d ranks came within %g s, rank %d is missing%s%s", there,
-                pool->options.size, start_timeout, missing, pool->launcher_tail_length ? ": " : "",
-                last_words(pool->launcher_tail, pool->launcher_tail_length, words, sizeof(words)));
+            return fail_missing(pool, there, status);
         pool_pump(pool, 200);
     }
     pool_close_pending(pool);
@@ -277,23 +280,29 @@ static bool wait_for_all(struct rank_pool *pool, struct status *status)
     return true;
 }
 
-static bool all_ended(const struct rank_pool *pool)
+/* Whether all have left; or one of them in another way than it was asked to: then the others may
+ * wait for it in vain. */
+static bool has_quit(struct rank_pool *pool)
 {
-    for (int rank = 0; rank < pool->options.size; rank++)
-        if (!pool->processes[rank].ended)
-            return false;
-    return true;
+    int ended = 0;
+    for (int rank = 0; rank < pool->options.size; rank++) {
+        const struct pool_process *process = &pool->processes[rank];
+        if (process->stopped_by || process->trouble || (process->ended && process->wait_status))
+            return true;
+        ended += process->ended;
+    }
+    return ended == pool->options.size && launch_has_ended(&pool->launch);
 }
 
 /* A guardian whose connection closes kills its rank. */
 static void stop(struct rank_pool *pool)
 {
-    double deadline = now() + QUIT_MILLISECONDS * 1e-3;
+    double deadline = now() + fmin(QUIT_SECONDS, pool->timeout);
     bool all_came = pool->started, sound = rank_pool_is_sound(pool);
     pool->started = false;
     for (int rank = 0; sound && rank < pool->options.size; rank++)
         pool_send(pool, rank, FRAME_QUIT, NULL, NULL, 0);
-    while (sound && !(all_ended(pool) && launch_has_ended(&pool->launch)) && now() < deadline)
+    while (sound && !has_quit(pool) && now() < deadline)
         pool_pump(pool, 100);
     for (int rank = 0; rank < pool->options.size; rank++)
         pool_close_process(pool, rank);

@@ -28,19 +28,6 @@ void pool_watch(struct rank_pool *pool, int fd, enum pool_source source, int ran
 
 /* ---- output ---- */
 
-static void keep_tail(char *tail, size_t *length, const char *bytes, size_t count)
-{
-    if (count >= POOL_TAIL) {
-        bytes += count - POOL_TAIL;
-        count = POOL_TAIL;
-    }
-    size_t keep = *length + count > POOL_TAIL ? POOL_TAIL - count : *length;
-    memmove(tail, tail + *length - keep, keep);
-    memcpy(tail + keep, bytes, count);
-    *length = keep + count;
-    tail[*length] = '\0';
-}
-
 static void write_log(struct rank_pool *pool, struct pool_process *process, const char *bytes,
                       size_t count)
 {
@@ -59,6 +46,18 @@ static void write_log(struct rank_pool *pool, struct pool_process *process, cons
     }
 }
 
+static void note_output(struct rank_pool *pool, int rank, int stream, const char *bytes,
+                        size_t count)
+{
+    struct pool_process *process = &pool->processes[rank];
+    process->printed[stream] += (int64_t)count;
+    pool_keep_tail(process->tail, &process->tail_length, bytes, count);
+    write_log(pool, process, bytes, count);
+    if (pool->options.on_output)
+        pool->options.on_output(pool->options.output_context, rank, stream, bytes, count,
+                                board_nanoseconds());
+}
+
 static void take_output(struct rank_pool *pool, int rank, int stream)
 {
     struct pool_process *process = &pool->processes[rank];
@@ -71,12 +70,7 @@ static void take_output(struct rank_pool *pool, int rank, int stream)
         process->output[stream] = -1;
         return;
     }
-    process->printed[stream] += count;
-    keep_tail(process->tail, &process->tail_length, bytes, (size_t)count);
-    write_log(pool, process, bytes, (size_t)count);
-    if (pool->options.on_output)
-        pool->options.on_output(pool->options.output_context, rank, stream, bytes, (size_t)count,
-                                board_nanoseconds());
+    note_output(pool, rank, stream, bytes, (size_t)count);
 }
 
 static void take_launcher_output(struct rank_pool *pool)
@@ -84,7 +78,7 @@ static void take_launcher_output(struct rank_pool *pool)
     char bytes[4096];
     ssize_t count = read(pool->launch.output, bytes, sizeof(bytes));
     if (count > 0)
-        keep_tail(pool->launcher_tail, &pool->launcher_tail_length, bytes, (size_t)count);
+        pool_keep_tail(pool->launcher_tail, &pool->launcher_tail_length, bytes, (size_t)count);
     else if (count == 0)
         epoll_ctl(pool->epoll, EPOLL_CTL_DEL, pool->launch.output, NULL);
 }
@@ -159,7 +153,11 @@ static void take_control(struct rank_pool *pool, int rank)
     }
     if (result == CHANNEL_NOTHING)
         return;
-    channel_close(&process->control); /* its end, or nonsense */
+    if (result != CHANNEL_CLOSED)
+        process->trouble = "has sent what is no message";
+    else if (process->control.in_end > process->control.in_first)
+        process->trouble = "has closed its connection in the middle of a message";
+    channel_close(&process->control);
     process->control_closed = true;
 }
 
@@ -231,10 +229,8 @@ static void begin_output(struct rank_pool *pool, const struct hello *hello, stru
     process->output[stream] = channel->fd;
     pool_watch(pool, channel->fd, SOURCE_OUTPUT, hello->rank, stream);
     size_t count = channel->in_end - channel->in_first;
-    if (count > 0 && pool->options.on_output)
-        pool->options.on_output(pool->options.output_context, hello->rank, stream,
-                                channel->in + channel->in_first, count, board_nanoseconds());
-    process->printed[stream] += (int64_t)count;
+    if (count > 0)
+        note_output(pool, hello->rank, stream, channel->in + channel->in_first, count);
     channel->fd = -1;
     refuse(pending);
 }

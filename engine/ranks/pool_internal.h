@@ -6,7 +6,7 @@
 #include "engine/ranks/launch.h"
 #include "engine/ranks/pool.h"
 
-enum { POOL_TAIL = 2048, POOL_SEND_SECONDS = 30 };
+enum { POOL_TAIL = 2048 };
 
 struct pool_process {
     struct channel control, guardian;
@@ -14,7 +14,8 @@ struct pool_process {
     int64_t pid;
     char host[65];
     bool control_closed, ended;
-    int wait_status; /* -1: not known */
+    const char *trouble; /* why the engine has closed the connection, static; NULL: it did not */
+    int wait_status;     /* -1: not known */
     int stopped_by;
     int log; /* file of its output, -1 */
     int64_t printed[2];
@@ -56,8 +57,6 @@ struct rank_pool {
 void pool_pump(struct rank_pool *pool, int milliseconds);
 /* Whether the rank's process is gone or its connection is. */
 bool pool_has_lost(const struct rank_pool *pool, int rank);
-/* "was killed by signal 9 (Killed)", after waiting a moment for its guardian to tell. */
-const char *pool_ending_text(struct rank_pool *pool, int rank, char *buffer, int size);
 /* Sends a frame; failing, the rank counts as lost. */
 void pool_send(struct rank_pool *pool, int rank, enum frame_kind kind, const struct text *body,
                const int *descriptors, int count);
@@ -75,6 +74,20 @@ bool pool_write_memory(void *context, const struct extent *extent, const void *b
                        struct status *status);
 
 /* ---- pool_events.c: what comes over the connections ---- */
+
+/* ---- pool_endings.c: what became of a process ---- */
+
+/* "was killed by signal 9 (Killed)", after waiting a moment for its guardian to tell and for the
+ * last that it printed. */
+const char *pool_ending_text(struct rank_pool *pool, int rank, char *buffer, int size);
+/* " and was stopped by signal 19 (Stopped (signal))", or "". */
+void pool_stopped_text(const struct rank_pool *pool, int rank, char *buffer, int size);
+/* Appends "; it printed: ..." to a text: as much of the end as there is room for. */
+void pool_add_last_words(const struct rank_pool *pool, int rank, char *text, size_t size);
+/* The end of what a launcher printed, without line ends, which are cut off. */
+const char *pool_last_words(char *tail, size_t *length);
+/* Keeps the last POOL_TAIL bytes of what has come. */
+void pool_keep_tail(char *tail, size_t *length, const char *bytes, size_t count);
 
 enum pool_source {
     SOURCE_LISTENER,

@@ -9,6 +9,8 @@
 #include <string.h>
 
 #define CHECK_SECONDS 0.1 /* how often ranks are looked at that do not move */
+/* How long one is given that moves data with a rank that was lost: they may all have come. */
+#define HELD_UP_SECONDS 0.5
 
 static double now(void)
 {
@@ -108,6 +110,8 @@ static bool pool_has_message(const struct world *world, int index)
     const struct run *run = world->ranks[index].run;
     int peer = world_standing(world, index)->parameters.peer, sent = 0, received = 0;
     const struct run *other = world->ranks[peer].run;
+    if (world_pool_context(world)->ranks[index].held_up)
+        return false; /* it had not left yet when its rank was lost */
     if (other->step != run->step)
         return other->step > run->step;
     count_sent(other->program, 0, other->executor->next, OP_SEND, index, &sent);
@@ -127,6 +131,8 @@ void world_pool_settle(struct world *world, int index)
     if (done_by(world, index) > rank->run->executor->next)
         state = BOARD_RUNNING; /* what was just read is of a later instruction */
     bool may = !at_end(rank->run) && rank->run->executor->next < rank->allowed;
+    if (world_pool_context(world)->ranks[index].held_up)
+        state = BOARD_WAITING;
     switch (state) {
     case BOARD_WAITING:
         rank->state = RANK_WAITING;
@@ -187,18 +193,6 @@ static bool take_done(struct world *world, struct world_event *event)
 
 /* ---- ends ---- */
 
-static void add_last_words(const struct pool_process *process, char *reason, size_t size)
-{
-    size_t used = strlen(reason), length = process->tail_length;
-    while (length > 0 && process->tail[length - 1] == '\n')
-        length--;
-    if (length == 0 || size - used < 40)
-        return;
-    size_t room = size - used - 20, first = length > room ? length - room : 0;
-    snprintf(reason + used, size - used, "; it printed: %.*s", (int)(length - first),
-             process->tail + first);
-}
-
 /* Whether the instruction that it stands before may have been begun. */
 static void mark_torn(struct world *world, int index)
 {
@@ -206,7 +200,7 @@ static void mark_torn(struct world *world, int index)
     run->executor->torn = !at_end(run);
 }
 
-static void lose(struct world *world, int index, const char *what, struct world_event *event)
+void world_pool_lose(struct world *world, int index, const char *what)
 {
     struct world_rank *rank = &world->ranks[index];
     struct rank_pool *pool = world_pool_context(world)->pool;
@@ -216,10 +210,19 @@ static void lose(struct world *world, int index, const char *what, struct world_
                                  sizeof(place));
     snprintf(rank->reason, sizeof(rank->reason), "process %lld of rank %d %s, at %s",
              (long long)pool->processes[index].pid, index, what, place);
-    add_last_words(&pool->processes[index], rank->reason, sizeof(rank->reason));
+    pool_add_last_words(pool, index, rank->reason, sizeof(rank->reason));
     rank->state = RANK_LOST;
+    pool->processes[index].broken = true;
     mark_torn(world, index);
-    give(world, index, WORLD_LOST, event);
+}
+
+void world_pool_lose_silent(struct world *world, int index)
+{
+    struct rank_pool *pool = world_pool_context(world)->pool;
+    char what[160], stopped[100];
+    pool_stopped_text(pool, index, stopped, sizeof(stopped));
+    snprintf(what, sizeof(what), "does not answer for %g s%s", pool->timeout, stopped);
+    world_pool_lose(world, index, what);
 }
 
 static bool take_lost(struct world *world, struct world_event *event)
@@ -231,7 +234,8 @@ static bool take_lost(struct world *world, struct world_event *event)
             pool_ending_text(pool, rank, text, sizeof(text));
             if (done_by(world, rank) > world->ranks[rank].run->executor->next)
                 return take_done(world, event); /* what it did before comes first */
-            lose(world, rank, text, event);
+            world_pool_lose(world, rank, text);
+            give(world, rank, WORLD_LOST, event);
             return true;
         }
     return false;
@@ -248,7 +252,8 @@ static bool take_failed(struct world *world, struct world_event *event)
         if (process->failure.epoch != context->ranks[index].epoch)
             continue; /* of something that is over */
         struct world_rank *rank = &world->ranks[index];
-        snprintf(rank->reason, sizeof(rank->reason), "%.399s", process->failure.reason);
+        snprintf(rank->reason, sizeof(rank->reason), "%.*s", (int)sizeof(rank->reason) - 1,
+                 process->failure.reason);
         rank->state = RANK_FAILED;
         mark_torn(world, index);
         give(world, index, WORLD_FAILED, event);
@@ -283,6 +288,24 @@ static bool should_move(const struct world *world, int index)
            (state == BOARD_IDLE && rank->run->executor->next < rank->allowed);
 }
 
+/* Whether a rank that it meets, or gets data from, was lost. */
+static bool meets_lost(const struct world *world, int index)
+{
+    const struct instruction *standing = world_standing(world, index);
+    const struct mesh *mesh = &world->ranks[index].run->program->seat.mesh;
+    if (!standing || !world_is_meeting(world, index))
+        return false;
+    if (standing->op == OP_RECEIVE)
+        return world->ranks[standing->parameters.peer].state == RANK_LOST;
+    int *members = memory_zeroed((size_t)world->size, sizeof(int));
+    int count = mesh_members(mesh, index, (enum comm_group)standing->parameters.group, members);
+    bool lost = false;
+    for (int i = 0; i < count; i++)
+        lost = lost || world->ranks[members[i]].state == RANK_LOST;
+    free(members);
+    return lost;
+}
+
 /* Whether a rank has stood still for too long, though nothing that it waits for is missing. */
 static bool is_overdue(struct world *world, int index, double time)
 {
@@ -297,12 +320,15 @@ static bool is_overdue(struct world *world, int index, double time)
         own->moved = time;
     own->seen_position = position;
     own->seen_state = state;
-    return time - own->moved >= world_pool_context(world)->pool->timeout;
+    bool held_up = own->moved < time && meets_lost(world, index);
+    if (moved || (held_up && time - own->moved >= HELD_UP_SECONDS))
+        own->held_up = held_up;
+    return !held_up && time - own->moved >= world_pool_context(world)->pool->timeout;
 }
 
 /* Whom to blame when ranks do not move: one that was stopped (the others wait for its data), else
  * one that computes, else the first. */
-static int find_culprit(const struct world *world, const bool *overdue)
+int world_pool_culprit(const struct world *world, const bool *overdue)
 {
     const struct pool_process *processes = world_pool_context(world)->pool->processes;
     int computes = -1, first = -1;
@@ -327,17 +353,12 @@ static bool take_stuck(struct world *world, struct world_event *event)
     bool *overdue = memory_zeroed((size_t)world->size, sizeof(bool)), any = false;
     for (int rank = 0; rank < world->size; rank++)
         any |= overdue[rank] = is_overdue(world, rank, time);
-    int culprit = any ? find_culprit(world, overdue) : -1;
+    int culprit = any ? world_pool_culprit(world, overdue) : -1;
     free(overdue);
     if (culprit < 0)
         return false;
-    char text[120], by[60] = "";
-    int signal = context->pool->processes[culprit].stopped_by;
-    if (signal)
-        snprintf(by, sizeof(by), " and was stopped by signal %d (%s)", signal, strsignal(signal));
-    snprintf(text, sizeof(text), "does not answer for %g s%s", context->pool->timeout, by);
-    context->pool->processes[culprit].broken = true;
-    lose(world, culprit, text, event);
+    world_pool_lose_silent(world, culprit);
+    give(world, culprit, WORLD_LOST, event);
     return true;
 }
 
@@ -382,6 +403,8 @@ static bool is_restless(const struct world *world, int rank)
     if (done_by(world, rank) > run->executor->next || pool_has_lost(pool, rank))
         return true; /* there is something to tell */
     if (at_end(run))
+        return false;
+    if (world_pool_context(world)->ranks[rank].held_up)
         return false;
     if (!board_has_seen(&pool->board, rank))
         return true;

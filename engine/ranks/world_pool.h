@@ -17,6 +17,7 @@ struct pool_rank_run {
     uint64_t seen_position; /* when it was last seen to move, and where */
     uint32_t seen_state;
     double moved;
+    bool held_up; /* moves data with a rank that was lost, and does not get on */
 };
 
 struct pool_world {
@@ -36,6 +37,13 @@ void world_pool_begin_epoch(struct world *world, int rank);
 void world_pool_command(struct world *world, int rank, int limit);
 /* The state of a rank whose twin stands where it stands. */
 void world_pool_settle(struct world *world, int index);
+/* The rank counts as lost: its process "was killed by ...". The reason also has where it stood and
+ * what it printed last. */
+void world_pool_lose(struct world *world, int index, const char *what);
+/* The same, as it does not answer. */
+void world_pool_lose_silent(struct world *world, int index);
+/* Whom to blame when the ranks of `overdue` do not move; -1: nobody. */
+int world_pool_culprit(const struct world *world, const bool *overdue);
 /* Gives ranks back to the pool, which is not sound when one of them does not stop. */
 void world_pool_release(struct world *world);
 /* Stops all ranks, also those that wait for others. False: one was lost, or does not stop. */

@@ -34,7 +34,8 @@ void world_pool_release(struct world *world)
     bool runs = false;
     for (int rank = 0; rank < world->size; rank++)
         runs = runs || world->ranks[rank].run;
-    if (runs && rank_pool_is_sound(pool) && !world_pool_stop(world, NULL))
+    /* one that is stopped may go on later, in the middle of this run */
+    if (runs && !(rank_pool_is_sound(pool) && world_pool_stop(world, NULL)))
         for (int rank = 0; rank < world->size; rank++) /* started again for the next run */
             pool->processes[rank].broken = true;
     for (int rank = 0; rank < world->size; rank++)
@@ -166,18 +167,47 @@ static bool check_ready(const struct world *world, int rank, struct status *stat
     return true;
 }
 
+static bool fail_set_up(struct world *world, int rank, const char *how, struct status *status)
+{
+    const struct rank_pool *pool = world_pool_context(world)->pool;
+    char text[800];
+    snprintf(text, sizeof(text), "process %lld of rank %d %s", (long long)pool->processes[rank].pid,
+             rank, how);
+    pool_add_last_words(pool, rank, text, sizeof(text));
+    return status_fail(status, STATUS_IO, "%s", text);
+}
+
+static bool fail_lost(struct world *world, int rank, struct status *status)
+{
+    char how[160], text[200];
+    pool_ending_text(world_pool_context(world)->pool, rank, how, sizeof(how));
+    snprintf(text, sizeof(text), "%s while its run was set up", how);
+    return fail_set_up(world, rank, text, status);
+}
+
+/* One that was stopped keeps the others waiting, too: whom to blame. */
+static bool fail_slow(struct world *world, int rank, struct status *status)
+{
+    struct rank_pool *pool = world_pool_context(world)->pool;
+    char text[200], stopped[100];
+    for (int other = 0; other < world->size; other++)
+        if (pool->processes[other].stopped_by)
+            rank = other;
+    pool_stopped_text(pool, rank, stopped, sizeof(stopped));
+    snprintf(text, sizeof(text), "has not set its run up within %g s%s", pool->timeout, stopped);
+    return fail_set_up(world, rank, text, status);
+}
+
 /* True when the rank is ready; false with a failed status, or with none while it is not. */
 static bool is_ready(struct world *world, int rank, struct status *status)
 {
     struct pool_world *context = world->context;
     struct pool_process *process = &context->pool->processes[rank];
     uint32_t epoch = context->ranks[rank].epoch;
-    char text[160];
     if (process->has_failed && process->failure.epoch == epoch)
         return status_fail(status, STATUS_INVALID, "rank %d: %s", rank, process->failure.reason);
     if (pool_has_lost(context->pool, rank))
-        return status_fail(status, STATUS_IO, "rank %d %s", rank,
-                           pool_ending_text(context->pool, rank, text, sizeof(text)));
+        return fail_lost(world, rank, status);
     return process->has_ready && process->ready.epoch == epoch;
 }
 
@@ -194,8 +224,7 @@ static bool wait_for_ready(struct world *world, struct status *status)
         for (int other = rank + 1; failure.code == STATUS_OK && other < world->size; other++)
             is_ready(world, other, &failure);
         if (failure.code == STATUS_OK && now() > deadline)
-            status_fail(&failure, STATUS_IO, "rank %d is not set up within %g s", rank,
-                        context->pool->timeout);
+            fail_slow(world, rank, &failure);
         if (failure.code != STATUS_OK) {
             context->pool->processes[rank].broken = true; /* others may wait for it in MPI */
             return status_fail(status, failure.code, "%s", failure.text);

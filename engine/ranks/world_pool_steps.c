@@ -3,6 +3,8 @@
 
 #include "engine/base/memory.h"
 
+#include <stdlib.h>
+
 static double now(void)
 {
     return (double)board_nanoseconds() * 1e-9;
@@ -28,26 +30,44 @@ static bool is_at_rest(const struct world *world, int rank)
     return is_idle(world, rank) || (run && board_is_stuck(board, rank, &run->program->seat.mesh));
 }
 
+/* The first rank whose process or connection is gone counts as lost. */
+static bool fail_lost(struct world *world, int rank, struct status *status)
+{
+    char text[160];
+    pool_ending_text(world_pool_context(world)->pool, rank, text, sizeof(text));
+    world_pool_lose(world, rank, text);
+    return status_fail(status, STATUS_IO, "%s", world->ranks[rank].reason);
+}
+
+static bool fail_silent(struct world *world, const bool *busy, struct status *status)
+{
+    int rank = world_pool_culprit(world, busy);
+    world_pool_lose_silent(world, rank);
+    return status_fail(status, STATUS_IO, "%s", world->ranks[rank].reason);
+}
+
 /* Waits until `rests` holds for all ranks at once. */
 static bool wait_for_ranks(struct world *world, bool (*rests)(const struct world *, int),
                            struct status *status)
 {
     struct rank_pool *pool = world_pool_context(world)->pool;
     double deadline = now() + pool->timeout;
-    for (;;) {
-        int busy = -1;
+    bool *busy = memory_zeroed((size_t)world->size, sizeof(bool)), any = true, ok = true;
+    while (ok && any) {
+        any = false;
         atomic_store(&pool->board.page->engine_sleeps, 1);
-        for (int rank = 0; rank < world->size; rank++) {
+        for (int rank = 0; ok && rank < world->size; rank++) {
+            any |= busy[rank] = !rests(world, rank);
             if (pool_has_lost(pool, rank))
-                return status_fail(status, STATUS_IO, "rank %d was lost", rank);
-            busy = rests(world, rank) ? busy : rank;
+                ok = fail_lost(world, rank, status);
         }
-        if (busy < 0)
-            return true;
-        if (now() > deadline)
-            return status_fail(status, STATUS_IO, "rank %d does not stop", busy);
-        pool_pump(pool, 50);
+        if (ok && any && now() > deadline)
+            ok = fail_silent(world, busy, status);
+        else if (ok && any)
+            pool_pump(pool, 50);
     }
+    free(busy);
+    return ok;
 }
 
 /* First all come to rest, as nobody may begin anything; then those that wait for others are told to
@@ -115,6 +135,7 @@ static bool restore(struct world *world, int step, struct status *status)
         rank->allowed = 0;
         rank->reason[0] = '\0';
         world_pool_context(world)->ranks[index].told_mismatch = false;
+        world_pool_context(world)->ranks[index].held_up = false;
         if (!run_restore(rank->run, step, status))
             return false;
         world_pool_begin_epoch(world, index);

@@ -23,7 +23,8 @@ static void *scratch(struct mesh_comm *mesh, size_t bytes, struct status *status
 static bool start(int code, const char *what, struct mesh_comm *mesh, MPI_Request *request,
                   struct status *status)
 {
-    return code == MPI_SUCCESS ? mpi_wait(mesh, request, status) : mpi_failed(code, what, status);
+    return code == MPI_SUCCESS ? mpi_wait(mesh, request, false, status)
+                               : mpi_failed(code, what, status);
 }
 
 static bool all_gather(struct mesh_comm *mesh, const struct group *group, const void *in, void *out,

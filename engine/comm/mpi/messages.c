@@ -68,13 +68,12 @@ static bool find_message(struct mesh_comm *mesh, int from, MPI_Message *message,
 }
 
 /* The message is there: this is not given up, as MPI would go on writing to the memory. */
-static bool take_message(MPI_Message *message, void *to, int count, enum dtype dtype,
-                         struct status *status)
+static bool take_message(struct mesh_comm *mesh, MPI_Message *message, void *to, int count,
+                         enum dtype dtype, struct status *status)
 {
-    struct mesh_comm patient = {0};
     MPI_Request request;
     int code = MPI_Imrecv(to, count, mpi_type(dtype), message, &request);
-    return code == MPI_SUCCESS ? mpi_wait(&patient, &request, status)
+    return code == MPI_SUCCESS ? mpi_wait(mesh, &request, true, status)
                                : mpi_failed(code, "MPI_Imrecv", status);
 }
 
@@ -94,9 +93,9 @@ static bool receive_one(struct mesh_comm *mesh, const struct op_call *call, bool
     MPI_Get_count(&found, mpi_type(dtype), &count);
     *current = found.MPI_TAG == tag_of(mesh, dtype);
     if (*current && dtype == out->dtype && count == elements)
-        return take_message(&message, out->data, count, dtype, status);
+        return take_message(mesh, &message, out->data, count, dtype, status);
     void *dropped = memory_zeroed((size_t)count, dtype_size(dtype));
-    bool ok = take_message(&message, dropped, count, dtype, status);
+    bool ok = take_message(mesh, &message, dropped, count, dtype, status);
     free(dropped);
     if (ok && *current)
         return status_fail(status, STATUS_INVALID, "rank %d sent %d x %s instead of %lld x %s",

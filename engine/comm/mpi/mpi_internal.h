@@ -54,8 +54,8 @@ MPI_Datatype mpi_type(enum dtype dtype);
 int mpi_place(const struct group *group, int global);
 
 bool mpi_cancelled(const struct mesh_comm *mesh);
-/* Until the request is done, or cancelled. */
-bool mpi_wait(struct mesh_comm *mesh, MPI_Request *request, struct status *status);
+/* Until the request is done; or cancelled, unless it is `patient`. */
+bool mpi_wait(struct mesh_comm *mesh, MPI_Request *request, bool patient, struct status *status);
 
 /* One collective of more than one member, whose operands were checked. */
 bool mpi_collective(struct mesh_comm *mesh, const struct op_call *call,

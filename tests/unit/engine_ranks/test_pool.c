@@ -1,14 +1,13 @@
 /* Rank processes: they give the bits of the same ranks in one process, whatever happens to one of
  * them is told, and nothing is left of them. This executable is also the rank: "test_pool rank". */
+#include "helper_pool.h"
 #include "helper_world.h"
 
 #include "engine/base/memory.h"
 #include "engine/program/faults.h"
-#include "engine/ranks/pool.h"
 #include "engine/ranks/rank.h"
 #include "engine/ranks/world_internal.h"
 
-#include <dirent.h>
 #include <errno.h>
 #include <setjmp.h>
 #include <signal.h>
@@ -25,7 +24,7 @@
 
 #include <cmocka.h>
 
-enum { FLOOD_BYTES = 512 << 20, PATIENCE_SECONDS = 60 };
+enum { FLOOD_BYTES = 512 << 20 };
 
 /* ---- in the rank ---- */
 
@@ -54,193 +53,16 @@ static int be_rank(void)
     return 1;
 }
 
-/* ---- in the tests ---- */
-
-struct printed {
-    int64_t bytes[16];
-    char last[256];
-};
-
-static void count_output(void *context, int rank, int stream, const char *bytes, size_t length,
-                         int64_t nanoseconds)
-{
-    struct printed *printed = context;
-    (void)stream, (void)nanoseconds;
-    printed->bytes[rank] += (int64_t)length;
-    snprintf(printed->last, sizeof(printed->last), "%.*s", (int)length, bytes);
-}
-
-struct fixture {
-    struct rank_pool *pool;
-    struct config *config;
-    struct device *device;
-    struct printed printed;
-    const char *overrides[8];
-    struct config_search search;
-};
-
-static const char *const directories[] = {LOCKSTEP_SOURCE_DIR "/configs"};
-
-static double now(void)
-{
-    struct timespec time;
-    clock_gettime(CLOCK_MONOTONIC, &time);
-    return (double)time.tv_sec + 1e-9 * (double)time.tv_nsec;
-}
-
-static void prepare_environment(void)
-{
-    char folder[512], options[512];
-    snprintf(folder, sizeof(folder), "%s", LOCKSTEP_BINARY);
-    *strrchr(folder, '/') = '\0';
-    setenv("LOCKSTEP_MODULE_PATH", folder, 1);
-    snprintf(options, sizeof(options), "%s:detect_leaks=0:handle_segv=0",
-             getenv("ASAN_OPTIONS") ? getenv("ASAN_OPTIONS") : "");
-    setenv("ASAN_OPTIONS", options, 1); /* MPI leaks; and signals are to be seen as they are */
-}
-
-static void need_mpirun(void)
-{
-    char module[600];
-    snprintf(module, sizeof(module), "%s/lockstep_mpi.so", getenv("LOCKSTEP_MODULE_PATH"));
-    if (system("command -v mpirun >/dev/null") == 0 && access(module, R_OK) == 0)
-        return;
-    print_message("no mpirun, or built without MPI: several rank processes are not tested\n");
-    skip();
-}
-
-static struct rank_pool *start_pool(struct fixture *it, int size, double timeout)
-{
-    struct status status = STATUS_NONE;
-    struct rank_pool_options options = {.size = size,
-                                        .timeout = timeout,
-                                        .threads = 1,
-                                        .on_output = count_output,
-                                        .output_context = &it->printed};
-    struct rank_pool *pool = rank_pool_create(&options, &status);
-    if (!pool)
-        fail_msg("%s", status.text);
-    return pool;
-}
-
-static void load(struct fixture *it, const char *name, int tokens)
-{
-    static char size[64];
-    struct status status = STATUS_NONE;
-    snprintf(size, sizeof(size), "data.micro_batch_size=%d", tokens);
-    const char *overrides[] = {
-        size,
-        "base_model.hidden_size=32",
-        "base_model.decoder.block.mixer.head_size=8",
-        "base_model.decoder.block.mlp.intermediate_size=48",
-        "data.maximum_document_length=24",
-        "training.train_iters=3",
-    };
-    memcpy(it->overrides, overrides, sizeof(overrides));
-    it->search = (struct config_search){directories, 1, it->overrides, ARRAY_LENGTH(overrides)};
-    config_free(it->config);
-    it->config = config_load(&it->search, name, &status);
-    if (!it->config)
-        fail_msg("%s", status.text);
-}
-
-static void begin(struct fixture *it, int ranks, double timeout)
-{
-    struct status status = STATUS_NONE;
-    *it = (struct fixture){0};
-    need_mpirun();
-    it->pool = start_pool(it, ranks, timeout);
-    it->device = device_open("cpu", &(struct device_options){.threads = 1}, &status);
-    assert_non_null(it->device);
-}
-
-static void end(struct fixture *it)
-{
-    rank_pool_free(it->pool);
-    config_free(it->config);
-    device_close(it->device);
-}
-
-static struct world *make_world(struct fixture *it, const struct run_options *options)
-{
-    struct status status = STATUS_NONE;
-    struct world *world =
-        world_create_in_pool(it->pool, it->config, &it->search, it->device, options, &status);
-    if (!world)
-        fail_msg("%s", status.text);
-    return world;
-}
-
-static void allow_all(struct world *world)
-{
-    struct status status = STATUS_NONE;
-    for (int rank = 0; rank < world->size; rank++)
-        if (!world_allow(world, rank, world->ranks[rank].run->program->instruction_count, &status))
-            fail_msg("%s", status.text);
-}
-
-static bool all_at_end(const struct world *world)
-{
-    for (int rank = 0; rank < world->size; rank++)
-        if (run_next(world->ranks[rank].run) < world->ranks[rank].run->program->instruction_count)
-            return false;
-    return true;
-}
-
-/* Takes events until one is not WORLD_DONE, or all ranks are at the end of their step. */
-static enum world_event_kind run_on(struct world *world, struct world_event *event)
-{
-    double deadline = now() + PATIENCE_SECONDS;
-    while (!all_at_end(world) && now() < deadline) {
-        if (!world_next(world, 0.2, event))
-            continue;
-        if (event->kind != WORLD_DONE)
-            return event->kind;
-    }
-    if (!all_at_end(world))
-        fail_msg("nothing happens any more");
-    return WORLD_DONE;
-}
-
-static void run_step_of(struct world *world)
-{
-    struct world_event event;
-    allow_all(world);
-    if (run_on(world, &event) != WORLD_DONE)
-        fail_msg("rank %d: %s", event.rank, world->ranks[event.rank].reason);
-}
-
 /* ---- the same bits ---- */
 
-/* Of all named values, which need not lie in memory that this process can read. */
-static uint64_t bits_of(const struct world *world)
-{
-    uint64_t bits = 1;
-    struct status status = STATUS_NONE;
-    for (int rank = 0; rank < world->size; rank++) {
-        const struct run *run = world->ranks[rank].run;
-        for (int v = 0; v < run->program->value_count; v++) {
-            const struct value *value = &run->program->values[v];
-            if (!value->name || !value->name[0])
-                continue;
-            void *bytes = memory_zeroed(value_bytes(value), 1);
-            if (!executor_read(run->executor, v, bytes, &status))
-                fail_msg("%s", status.text);
-            bits = bits * 31 + hash_bytes(bytes, value_bytes(value));
-            free(bytes);
-        }
-    }
-    return bits;
-}
-
-static void check_same_bits(struct fixture *it, const char *name, int tokens, int steps)
+static void check_same_bits(struct pool_test *it, const char *name, int tokens, int steps)
 {
     struct status status = STATUS_NONE;
     struct run_options options = {.plan = PLAN_KEEP, .keep_points = true};
     char text[600];
-    load(it, name, tokens);
+    pool_test_load(it, name, tokens);
     struct world *here = world_create(it->config, it->device, &options, &status);
-    struct world *there = make_world(it, &options);
+    struct world *there = pool_test_world(it, &options);
     assert_non_null(here);
     for (int step = 0; step < steps; step++) {
         struct step_report ours, theirs;
@@ -274,51 +96,44 @@ static void check_same_bits(struct fixture *it, const char *name, int tokens, in
 
 static void test_bits(void **state)
 {
-    struct fixture it;
+    struct pool_test it;
     (void)state;
-    begin(&it, 8, 0);
+    pool_test_begin(&it, 8, 0);
     check_same_bits(&it, "llama/dp2", 64, 2);
     check_same_bits(&it, "llama/pp2s1_bf4", 64, 2);
     check_same_bits(&it, "gpt_2/stp2", 64, 1);
     check_same_bits(&it, "llama/dp2_stp2_pp2s2_bf4", 64, 2);
-    end(&it);
+    pool_test_end(&it);
 }
 
 /* As on another machine: no memory in common, everything goes over TCP. */
 static void test_far(void **state)
 {
-    struct fixture it = {0};
+    struct pool_test it = {.address = "127.0.0.1"};
     struct status status = STATUS_NONE;
     (void)state;
-    need_mpirun();
-    struct rank_pool_options options = {.size = 4,
-                                        .threads = 1,
-                                        .address = "127.0.0.1",
-                                        .on_output = count_output,
-                                        .output_context = &it.printed};
-    it.pool = rank_pool_create(&options, &status);
-    if (!it.pool)
-        fail_msg("%s", status.text);
+    pool_test_need_mpirun();
+    it.pool = pool_test_start(&it, 4, 0);
     it.device = device_open("cpu", &(struct device_options){.threads = 1}, &status);
     check_same_bits(&it, "llama/dp2", 64, 2);
     check_same_bits(&it, "llama/stp2_pp2s1_bf4", 64, 2);
-    end(&it);
+    pool_test_end(&it);
 }
 
 /* ---- standing, waiting, going on ---- */
 
 static void test_waiting(void **state)
 {
-    struct fixture it;
+    struct pool_test it;
     struct run_options options = {.plan = PLAN_KEEP};
     struct status status = STATUS_NONE;
     struct world_event event;
     bool missing[2];
     char text[600];
     (void)state;
-    begin(&it, 2, 0);
-    load(&it, "llama/tp2", 64);
-    struct world *world = make_world(&it, &options);
+    pool_test_begin(&it, 2, 0);
+    pool_test_load(&it, "llama/tp2", 64);
+    struct world *world = pool_test_world(&it, &options);
     /* rank 0 alone, one instruction at a time, until it has to wait for rank 1 */
     assert_true(world_is_quiet(world));
     double deadline = now() + PATIENCE_SECONDS;
@@ -366,7 +181,7 @@ static void test_waiting(void **state)
     run_step_of(world);
     world_free(world);
     assert_true(rank_pool_is_sound(it.pool));
-    end(&it);
+    pool_test_end(&it);
 }
 
 static bool change(const char *fault, struct run_options *options)
@@ -379,15 +194,15 @@ static bool change(const char *fault, struct run_options *options)
 /* A rank that comes to another collective is found at once, by all who meet there. */
 static void test_mismatch(void **state)
 {
-    struct fixture it;
+    struct pool_test it;
     struct run_options options = {.plan = PLAN_KEEP};
     struct world_event event;
     char text[600];
     (void)state;
-    begin(&it, 2, 0);
-    load(&it, "llama/tp2", 64);
+    pool_test_begin(&it, 2, 0);
+    pool_test_load(&it, "llama/tp2", 64);
     assert_true(change("drop:rank=1,op=all_reduce,nth=1", &options));
-    struct world *world = make_world(&it, &options);
+    struct world *world = pool_test_world(&it, &options);
     allow_all(world);
     enum world_event_kind kind = run_on(world, &event);
     world_waiting_text(world, event.rank, text, sizeof(text));
@@ -397,23 +212,23 @@ static void test_mismatch(void **state)
     world_free(world);
     assert_true(rank_pool_is_sound(it.pool)); /* nothing had moved */
     options.change = NULL;
-    world = make_world(&it, &options);
+    world = pool_test_world(&it, &options);
     run_step_of(world);
     world_free(world);
-    end(&it);
+    pool_test_end(&it);
 }
 
 /* ---- what happens to ranks ---- */
 
 /* Rank 1 is struck in the middle of a step; what it had computed can be read, the next run works.
  */
-static void strike(struct fixture *it, int signal, const char *expected)
+static void strike(struct pool_test *it, int signal, const char *expected)
 {
     struct run_options options = {.plan = PLAN_KEEP};
     struct world_event event;
     struct rank_process_state victim;
     struct status status = STATUS_NONE;
-    struct world *world = make_world(it, &options);
+    struct world *world = pool_test_world(it, &options);
     const struct run *run = world->ranks[1].run;
     int before = run->program->instruction_count / 4;
     while (before > 0 && (op_is_collective(run->program->instructions[before].op) ||
@@ -449,7 +264,7 @@ static void strike(struct fixture *it, int signal, const char *expected)
     assert_int_not_equal(world->ranks[0].state, RANK_LOST);
     world_free(world);
     assert_false(rank_pool_is_sound(it->pool));
-    world = make_world(it, &options);
+    world = pool_test_world(it, &options);
     run_step_of(world);
     world_free(world);
     assert_true(rank_pool_is_sound(it->pool));
@@ -457,17 +272,17 @@ static void strike(struct fixture *it, int signal, const char *expected)
 
 static void test_strikes(void **state)
 {
-    struct fixture it;
+    struct pool_test it;
     (void)state;
-    begin(&it, 2, 0);
-    load(&it, "llama/tp2", 64);
+    pool_test_begin(&it, 2, 0);
+    pool_test_load(&it, "llama/tp2", 64);
     strike(&it, SIGKILL, "was killed by signal 9");
     strike(&it, SIGSEGV, "was killed by signal 11");
     strike(&it, SIGUSR1, "ended with exit status 42");
     rank_pool_free(it.pool);
-    it.pool = start_pool(&it, 2, 3);
+    it.pool = pool_test_start(&it, 2, 3);
     strike(&it, SIGSTOP, "was stopped by signal 19");
-    end(&it);
+    pool_test_end(&it);
 }
 
 static long resident_kilobytes(void)
@@ -479,13 +294,13 @@ static long resident_kilobytes(void)
 
 static void test_flood(void **state)
 {
-    struct fixture it;
+    struct pool_test it;
     struct run_options options = {.plan = PLAN_KEEP};
     struct rank_process_state talker;
     (void)state;
-    begin(&it, 2, 0);
-    load(&it, "llama/dp2", 64);
-    struct world *world = make_world(&it, &options);
+    pool_test_begin(&it, 2, 0);
+    pool_test_load(&it, "llama/dp2", 64);
+    struct world *world = pool_test_world(&it, &options);
     rank_pool_describe(it.pool, 1, &talker);
     assert_int_equal(kill((pid_t)talker.pid, SIGUSR2), 0);
     long before = resident_kilobytes();
@@ -500,61 +315,20 @@ static void test_flood(void **state)
     assert_true(talker.printed[1] == it.printed.bytes[1] && it.printed.bytes[0] == 0);
     run_step_of(world);
     world_free(world);
-    end(&it);
+    pool_test_end(&it);
 }
 
 /* ---- beginning and ending ---- */
 
-static int count_descriptors(void)
-{
-    DIR *folder = opendir("/proc/self/fd");
-    int count = 0;
-    while (readdir(folder))
-        count++;
-    closedir(folder);
-    return count;
-}
-
-/* Processes, of whatever parent, that were started with the token of this test in their
- * environment. */
-static int count_relatives(void)
-{
-    DIR *folder = opendir("/proc");
-    int count = 0;
-    for (struct dirent *entry; (entry = readdir(folder));) {
-        char path[300], buffer[65536];
-        snprintf(path, sizeof(path), "/proc/%s/environ", entry->d_name);
-        FILE *file = strspn(entry->d_name, "0123456789") == strlen(entry->d_name) &&
-                             atoi(entry->d_name) != getpid()
-                         ? fopen(path, "r")
-                         : NULL;
-        size_t length = file ? fread(buffer, 1, sizeof(buffer), file) : 0;
-        if (file)
-            fclose(file);
-        count += memmem(buffer, length, getenv("LOCKSTEP_TEST_FAMILY"),
-                        strlen(getenv("LOCKSTEP_TEST_FAMILY"))) != NULL;
-    }
-    closedir(folder);
-    return count;
-}
-
-static bool wait_for_no_relatives(void)
-{
-    double deadline = now() + PATIENCE_SECONDS;
-    while (count_relatives() > 0 && now() < deadline)
-        nanosleep(&(struct timespec){.tv_nsec = 10000000}, NULL);
-    return count_relatives() == 0;
-}
-
 static void test_nothing_left(void **state)
 {
-    struct fixture it;
+    struct pool_test it;
     (void)state;
-    begin(&it, 3, 0);
+    pool_test_begin(&it, 3, 0);
     rank_pool_free(it.pool);
     assert_true(wait_for_no_relatives());
     int descriptors = count_descriptors();
-    it.pool = start_pool(&it, 3, 0);
+    it.pool = pool_test_start(&it, 3, 0);
     assert_true(count_relatives() >= 6);
     for (int rank = 0; rank < 3; rank++) {
         struct rank_process_state description;
@@ -565,7 +339,7 @@ static void test_nothing_left(void **state)
     it.pool = NULL;
     assert_int_equal(count_descriptors(), descriptors);
     assert_true(wait_for_no_relatives());
-    end(&it);
+    pool_test_end(&it);
 }
 
 /* An engine that is killed takes everything with it. */
@@ -573,13 +347,13 @@ static void test_engine_killed(void **state)
 {
     int ready[2];
     char byte;
-    struct fixture it = {0};
+    struct pool_test it = {0};
     (void)state;
-    need_mpirun();
+    pool_test_need_mpirun();
     assert_int_equal(pipe(ready), 0);
     pid_t engine = fork();
     if (engine == 0) {
-        struct rank_pool *pool = start_pool(&it, 3, 0);
+        struct rank_pool *pool = pool_test_start(&it, 3, 0);
         if (!pool || write(ready[1], "x", 1) != 1)
             _exit(1);
         for (;;)
@@ -621,8 +395,9 @@ static void test_launcher_fails(void **state)
     assert_int_equal(write(fd, text, sizeof(text) - 1), sizeof(text) - 1);
     close(fd);
     snprintf(words, sizeof(words), "sh %s", script);
-    expect_no_pool((struct rank_pool_options){.size = 2, .launcher = words, .start_timeout = 0.5},
-                   "0 of 2 ranks came within 0.5 s, rank 0 is missing: no nodes");
+    expect_no_pool(
+        (struct rank_pool_options){.size = 2, .launcher = words, .start_timeout = 0.5},
+        "0 of 2 ranks came within 0.5 s, rank 0 is missing; the launcher printed: no nodes");
     unlink(script);
     /* one whose processes do not know the token */
     static const char stranger[] = "export LOCKSTEP_RANK_TOKEN=0123456789abcdef0123456789abcdef\n"
@@ -640,13 +415,13 @@ static void test_launcher_fails(void **state)
 /* One rank needs neither a launcher nor MPI. */
 static void test_alone(void **state)
 {
-    struct fixture it = {0};
+    struct pool_test it = {0};
     struct status status = STATUS_NONE;
     (void)state;
-    it.pool = start_pool(&it, 1, 0);
+    it.pool = pool_test_start(&it, 1, 0);
     it.device = device_open("cpu", &(struct device_options){.threads = 1}, &status);
     check_same_bits(&it, "llama/simple", 64, 2);
-    end(&it);
+    pool_test_end(&it);
 }
 
 int main(int argc, char **argv)
@@ -655,10 +430,7 @@ int main(int argc, char **argv)
         return be_rank();
     if (argc > 1)
         cmocka_set_test_filter(argv[1]);
-    char family[64];
-    snprintf(family, sizeof(family), "family-%d-%d", (int)getpid(), (int)time(NULL));
-    setenv("LOCKSTEP_TEST_FAMILY", family, 1);
-    prepare_environment();
+    pool_test_environment();
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_alone),         cmocka_unit_test(test_nothing_left),
         cmocka_unit_test(test_bits),          cmocka_unit_test(test_far),

@@ -1,0 +1,51 @@
+/* A pool of rank processes for tests, whose executable is also the rank: "test_x rank". */
+#ifndef TESTS_UNIT_ENGINE_RANKS_HELPER_POOL_H
+#define TESTS_UNIT_ENGINE_RANKS_HELPER_POOL_H
+
+#include "engine/ranks/pool.h"
+
+enum { PATIENCE_SECONDS = 60 };
+
+struct pool_printed {
+    int64_t bytes[16]; /* of each rank, both streams */
+    char last[256];    /* the beginning of what came last */
+};
+
+struct pool_test {
+    struct rank_pool *pool;
+    struct config *config;
+    struct device *device;
+    const char *address; /* where ranks find the engine by TCP; NULL: they are near */
+    struct pool_printed printed;
+    const char *overrides[8];
+    struct config_search search;
+};
+
+double now(void); /* CLOCK_MONOTONIC, seconds */
+
+/* Modules, sanitizers, and a word in the environment by which all processes that come of this one
+ * are known: count_relatives. */
+void pool_test_environment(void);
+/* Skips the test where there is no mpirun, or no module for MPI. */
+void pool_test_need_mpirun(void);
+struct rank_pool *pool_test_start(struct pool_test *it, int size, double timeout);
+/* A small model of that name, `tokens` long. */
+void pool_test_load(struct pool_test *it, const char *name, int tokens);
+/* A pool and a device; what it held before is not freed. */
+void pool_test_begin(struct pool_test *it, int ranks, double timeout);
+void pool_test_end(struct pool_test *it);
+struct world *pool_test_world(struct pool_test *it, const struct run_options *options);
+
+void allow_all(struct world *world);
+bool all_at_end(const struct world *world);
+/* Takes events until one is not WORLD_DONE, or all ranks are at the end of their step. */
+enum world_event_kind run_on(struct world *world, struct world_event *event);
+void run_step_of(struct world *world);
+/* Of all named values, which need not lie in memory that this process can read. */
+uint64_t bits_of(const struct world *world);
+
+int count_descriptors(void); /* open ones of this process */
+int count_relatives(void);   /* processes that come of this one, of whatever parent */
+bool wait_for_no_relatives(void);
+
+#endif

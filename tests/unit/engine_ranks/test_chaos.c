@@ -1,0 +1,526 @@
+/* Whatever befalls a rank, wherever it is: the report names the rank, what happened and where, with
+ * its last words; nothing takes longer than it may; what was computed is right; the processes can
+ * be started again, and the next run has the bits of the ranks in one process. LOCKSTEP_TEST_COUNT
+ * says how often. This executable is also the rank: "test_chaos rank".
+ * labels: threads */
+#include "helper_pool.h"
+#include "helper_strike.h"
+#include "helper_world.h"
+
+#include "engine/base/memory.h"
+#include "engine/ranks/pool_internal.h"
+#include "engine/ranks/rank.h"
+#include "tests/unit/random.h"
+
+#include <errno.h>
+#include <setjmp.h>
+#include <signal.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include <cmocka.h>
+
+#if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
+#define SANITIZED 1
+#elif defined(__has_feature)
+#if __has_feature(address_sanitizer) || __has_feature(thread_sanitizer)
+#define SANITIZED 1
+#endif
+#endif
+#ifndef SANITIZED
+#define SANITIZED 0
+#endif
+
+enum { STEPS = 3, RANKS = 4, TOKENS = 32, DEFAULT_COUNT = 40, TIMEOUT_SECONDS = 5 };
+
+/* ---- what is right ---- */
+
+struct expected {
+    const char *variant;
+    uint64_t *hashes[STEPS][RANKS]; /* by value, at the end of the step; 0: it is not held then */
+};
+
+/* 0: it cannot be read. */
+static uint64_t hash_of(const struct run *run, int value, struct status *status)
+{
+    size_t bytes = value_bytes(&run->program->values[value]);
+    void *data = memory_zeroed(bytes, 1);
+    if (!executor_read(run->executor, value, data, status)) {
+        free(data);
+        return 0;
+    }
+    uint64_t hash = hash_bytes(data, bytes) | 1;
+    free(data);
+    return hash;
+}
+
+static void expect_bits(struct expected *expected, struct pool_test *it, const char *variant)
+{
+    struct status status = STATUS_NONE;
+    struct run_options options = {.plan = PLAN_KEEP};
+    char text[600];
+    *expected = (struct expected){.variant = variant};
+    pool_test_load(it, variant, TOKENS);
+    struct world *world = world_create(it->config, it->device, &options, &status);
+    assert_non_null(world);
+    for (int step = 0; step < STEPS; step++) {
+        if (!world_finish_step(world, text))
+            fail_msg("%s", text);
+        for (int rank = 0; rank < world->size; rank++) {
+            const struct run *run = world->ranks[rank].run;
+            uint64_t *hashes = memory_zeroed((size_t)run->program->value_count, sizeof(*hashes));
+            for (int v = 0; v < run->program->value_count; v++)
+                if (executor_holds(run->executor, v))
+                    hashes[v] = hash_of(run, v, &status);
+            expected->hashes[step][rank] = hashes;
+        }
+    }
+    world_free(world);
+}
+
+static bool is_lost(const struct world *world, int rank)
+{
+    return world->ranks[rank].state == RANK_LOST;
+}
+
+/* What each rank has computed in its present step, however far it came. Returns how many values;
+ * -1, with a status, when one cannot be read. */
+static int check_bits(const struct expected *expected, const struct world *world,
+                      struct status *status)
+{
+    int checked = 0;
+    for (int rank = 0; rank < world->size; rank++) {
+        const struct run *run = world->ranks[rank].run;
+        if (is_lost(world, rank) && !device_host_memory(run->device))
+            continue; /* its memory went with it */
+        for (int v = 0; v < run->program->value_count; v++) {
+            const struct value *value = &run->program->values[v];
+            uint64_t right = expected->hashes[run->step][rank][v];
+            if (value->kind != VALUE_COMPUTED || !right || value->producer >= run_next(run) ||
+                !executor_holds(run->executor, v))
+                continue;
+            uint64_t hash = hash_of(run, v, status);
+            if (!hash)
+                return -1;
+            if (hash != right)
+                fail_msg("%s: wrong bits in %s of rank %d, step %d", expected->variant, value->name,
+                         rank, run->step + 1);
+            checked++;
+        }
+    }
+    return checked;
+}
+
+/* ---- a life ---- */
+
+enum moment { STARTING, LOADING, STANDING, RUNNING, GOING_BACK, ENDING, QUITTING, MOMENTS };
+
+static const char *const moment_names[MOMENTS] = {"starting",   "loading", "standing", "running",
+                                                  "going back", "ending",  "quitting"};
+
+struct life {
+    struct pool_test *it;
+    const struct expected *expected;
+    struct random *random;
+    struct world *world;
+    struct strike strike;
+    enum moment moment;
+    bool struck; /* the victim was told */
+    pid_t victim;
+    int place;         /* the instruction that the victim stood before; -1: it moved */
+    char report[1200]; /* "": nothing was reported */
+};
+
+static pid_t pid_of(const struct rank_pool *pool, int rank)
+{
+    struct rank_process_state state;
+    rank_pool_describe(pool, rank, &state);
+    return (pid_t)state.pid;
+}
+
+static void strike_now(struct life *life, enum moment moment)
+{
+    if (life->moment != moment)
+        return;
+    life->victim = pid_of(life->it->pool, life->strike.rank);
+    life->struck = true;
+    strike_send(&life->strike, life->victim);
+}
+
+static bool report(struct life *life, const char *text)
+{
+    snprintf(life->report, sizeof(life->report), "%s", text);
+    return false;
+}
+
+static bool live_start(struct life *life)
+{
+    struct status status = STATUS_NONE;
+    strike_announce(&life->strike);
+    bool ok = rank_pool_restart(life->it->pool, &status);
+    strike_announce(NULL);
+    life->struck = true;
+    life->victim = ok ? pid_of(life->it->pool, life->strike.rank) : 0;
+    return ok || report(life, status.text);
+}
+
+static bool live_load(struct life *life)
+{
+    struct run_options options = {.plan = PLAN_KEEP, .keep_points = true};
+    struct status status = STATUS_NONE;
+    struct pool_test *it = life->it;
+    life->world =
+        world_create_in_pool(it->pool, it->config, &it->search, it->device, &options, &status);
+    return life->world || report(life, status.text);
+}
+
+/* Until all are at the end of their step. */
+static bool live_run(struct life *life)
+{
+    struct world_event event;
+    return run_on(life->world, &event) == WORLD_DONE ||
+           report(life, life->world->ranks[event.rank].reason);
+}
+
+static bool live_step(struct life *life)
+{
+    struct status status = STATUS_NONE;
+    for (int rank = 0; rank < life->world->size; rank++)
+        if (!world_allow(life->world, rank,
+                         life->world->ranks[rank].run->program->instruction_count, &status))
+            return report(life, status.text);
+    return live_run(life);
+}
+
+/* The victim stands before some instruction when it is struck; the others are where they came. */
+static bool live_standing(struct life *life)
+{
+    struct status status = STATUS_NONE;
+    struct world_event event;
+    struct world *world = life->world;
+    const struct run *run = world->ranks[life->strike.rank].run;
+    int place = (int)random_integer(life->random, 0, run->program->instruction_count);
+    double deadline = now() + PATIENCE_SECONDS;
+    for (int rank = 0; rank < world->size; rank++) {
+        int most = world->ranks[rank].run->program->instruction_count;
+        assert_true(world_allow(world, rank, rank == life->strike.rank ? place : most, &status));
+    }
+    while (run_next(run) < place || !world_is_quiet(world)) {
+        if (world_next(world, 0.1, &event) && event.kind != WORLD_DONE)
+            return report(life, world->ranks[event.rank].reason);
+        if (now() > deadline)
+            fail_msg("rank %d does not come to %d", life->strike.rank, place);
+    }
+    life->strike.microseconds = 0;
+    life->place = place;
+    strike_now(life, STANDING);
+    if (place < run->program->instruction_count &&
+        !world_allow(world, life->strike.rank, run->program->instruction_count, &status))
+        return report(life, status.text);
+    return live_run(life);
+}
+
+static bool live_back(struct life *life)
+{
+    struct status status = STATUS_NONE;
+    struct world *world = life->world;
+    struct world_event event;
+    for (int rank = 0; rank < world->size; rank++) {
+        int most = world->ranks[rank].run->program->instruction_count;
+        if (!world_allow(world, rank, (int)random_integer(life->random, 1, most), &status))
+            return report(life, status.text);
+    }
+    if (world_next(world, 0.01, &event) && event.kind != WORLD_DONE)
+        return report(life, world->ranks[event.rank].reason);
+    strike_now(life, GOING_BACK);
+    return world_go_to_step(world, 1, &status) || report(life, status.text);
+}
+
+/* A rank far away may be gone when its memory is read. */
+static bool live_look(struct life *life)
+{
+    struct status status = STATUS_NONE;
+    return check_bits(life->expected, life->world, &status) >= 0 || report(life, status.text);
+}
+
+/* False: something was reported. */
+static bool live(struct life *life)
+{
+    if (life->moment == STARTING && !live_start(life))
+        return false;
+    strike_now(life, LOADING);
+    if (!live_load(life))
+        return false;
+    strike_now(life, RUNNING);
+    if (life->moment == STANDING ? !live_standing(life) : !live_step(life))
+        return false;
+    if (!live_look(life) || !live_step(life) || !live_back(life) || !live_step(life))
+        return false;
+    strike_now(life, ENDING);
+    return live_look(life);
+}
+
+/* ---- its end ---- */
+
+static bool has(const char *text, const char *part)
+{
+    return strstr(text, part) != NULL;
+}
+
+/* What must be said of it. */
+static bool says_what(enum strike_kind kind, const char *text)
+{
+    switch (kind) {
+    case STRIKE_KILL:
+        return has(text, "was killed by signal 9 (Killed)");
+    case STRIKE_CRASH:
+        return has(text, "was killed by signal 11 (Segmentation fault)");
+    case STRIKE_ABORT:
+        return has(text, "was killed by signal 6 (Aborted)");
+    case STRIKE_STOP:
+        return has(text, "stopped by signal 19");
+    case STRIKE_EXIT_0:
+        return has(text, "ended with exit status 0");
+    case STRIKE_EXIT_3:
+        return has(text, "ended with exit status 3");
+    case STRIKE_DROP:
+        return has(text, "connection");
+    case STRIKE_GARBAGE:
+        return has(text, "sent what is no message");
+    case STRIKE_HALF:
+        return has(text, "in the middle of a message");
+    case STRIKE_NO_MEMORY:
+        return has(text, "memory") || has(text, "signal"); /* not all libraries tell */
+    case STRIKE_NO_FILES:
+        return has(text, "File size limit exceeded") || has(text, "File too large");
+    case STRIKE_ORPHAN:
+        return has(text, "guardian");
+    case STRIKE_NO_LAUNCHER:
+        return has(text, "launcher") && has(text, "was killed by signal 9 (Killed)");
+    default:
+        return false;
+    }
+}
+
+static void check_report(const struct life *life)
+{
+    char rank[32], words[32], place[160] = "";
+    enum strike_kind kind = life->strike.kind;
+    snprintf(rank, sizeof(rank), "rank %d", life->strike.rank);
+    snprintf(words, sizeof(words), "last words %d", life->strike.word);
+    bool whose = kind == STRIKE_NO_LAUNCHER || has(life->report, rank);
+    /* one that only misses something may live, and say so itself */
+    bool heard = life->moment == STARTING || has(life->report, "cannot be read") ||
+                 kind == STRIKE_NO_LAUNCHER || !strike_is_deadly(kind) || has(life->report, words);
+    if (life->place >= 0 && strike_is_instant(kind)) {
+        const struct program *program = life->world->ranks[life->strike.rank].run->program;
+        if (life->place < program->instruction_count)
+            program_instruction_text(program, life->place, place, sizeof(place));
+        else
+            snprintf(place, sizeof(place), "the end of its step");
+    }
+    if (!whose || !heard || !says_what(kind, life->report) || !has(life->report, place))
+        fail_msg("wrong report of \"%s\" of rank %d while %s%s%s: %s", strike_name(kind),
+                 life->strike.rank, moment_names[life->moment], place[0] ? " before " : "", place,
+                 life->report);
+}
+
+/* The others are not blamed, and come to rest. */
+static void check_others(const struct life *life)
+{
+    struct world_event event;
+    struct world *world = life->world;
+    double deadline = now() + PATIENCE_SECONDS;
+    while (life->strike.kind != STRIKE_NO_LAUNCHER && !world_is_quiet(world)) {
+        if (world_next(world, 0.1, &event) && event.kind != WORLD_DONE)
+            fail_msg("%s of rank %d while %s: then rank %d: %s", strike_name(life->strike.kind),
+                     life->strike.rank, moment_names[life->moment], event.rank,
+                     world->ranks[event.rank].reason);
+        if (now() > deadline)
+            fail_msg("the others do not come to rest");
+    }
+}
+
+/* Whether the fault may pass without being seen: what it takes away is not needed any more, or was
+ * not there yet. */
+static bool may_be_harmless(const struct life *life)
+{
+    return !strike_is_deadly(life->strike.kind) ||
+           (life->moment == STARTING &&
+            (life->strike.kind == STRIKE_DROP || life->strike.kind == STRIKE_GARBAGE ||
+             life->strike.kind == STRIKE_HALF));
+}
+
+static void end_life(struct life *life)
+{
+    struct rank_pool *pool = life->it->pool;
+    struct status status = STATUS_NONE;
+    double deadline = now() + PATIENCE_SECONDS;
+    if (life->report[0]) {
+        check_report(life);
+        if (life->world && is_lost(life->world, life->strike.rank))
+            check_others(life);
+        if (life->world && check_bits(life->expected, life->world, &status) < 0)
+            fail_msg("%s of rank %d while %s: %s", strike_name(life->strike.kind),
+                     life->strike.rank, moment_names[life->moment], status.text);
+    }
+    world_free(life->world);
+    life->world = NULL;
+    if (life->moment == QUITTING) {
+        strike_now(life, QUITTING);
+        if (!rank_pool_restart(pool, &status))
+            fail_msg("after %s while %s: %s", strike_name(life->strike.kind),
+                     moment_names[life->moment], status.text);
+    } else if (!may_be_harmless(life)) {
+        while (rank_pool_is_sound(pool) && now() < deadline)
+            rank_pool_poll(pool, 0.1);
+        if (rank_pool_is_sound(pool))
+            fail_msg("%s of rank %d while %s is not noticed", strike_name(life->strike.kind),
+                     life->strike.rank, moment_names[life->moment]);
+    }
+}
+
+/* A run that nobody disturbs. What the last one took away for good, without being noticed, may
+ * only show now: once. */
+static void live_in_peace(struct life *life)
+{
+    struct status status = STATUS_NONE;
+    life->moment = MOMENTS;
+    life->report[0] = '\0';
+    if (!live(life)) {
+        if (!strike_is_deadly(life->strike.kind) && life->strike.kind != STRIKE_FLOOD) {
+            check_report(life);
+            world_free(life->world);
+            life->world = NULL;
+            life->report[0] = '\0';
+        }
+        if (!live(life))
+            fail_msg("after %s: %s", strike_name(life->strike.kind), life->report);
+    }
+    assert_true(all_at_end(life->world));
+    assert_true(check_bits(life->expected, life->world, &status) > 100);
+    world_free(life->world);
+    life->world = NULL;
+}
+
+/* ---- two hundred ---- */
+
+static enum strike_kind choose_kind(struct random *random, int round)
+{
+    /* one that stays stopped takes the whole time that a rank may be silent */
+    static const int weights[STRIKE_KINDS] = {4, 3, 2, 1, 2, 3, 2, 3, 3, 2, 1, 2, 2, 2, 2};
+    int total = 0;
+    if (round < STRIKE_KINDS) /* each of them, for once */
+        return (enum strike_kind)round;
+    for (int kind = 0; kind < STRIKE_KINDS; kind++)
+        total += weights[kind];
+    int left = (int)random_integer(random, 0, total - 1), kind = 0;
+    while ((left -= weights[kind]) >= 0)
+        kind++;
+    return (enum strike_kind)kind;
+}
+
+static void one_round(struct pool_test *it, const struct expected *expected, struct random *random,
+                      int round)
+{
+    struct life life = {.it = it, .expected = expected, .random = random, .place = -1};
+    double began = now();
+    pool_test_load(it, expected->variant, TOKENS);
+    int ranks = it->config->distributed.world_size;
+    life.moment = (enum moment)random_integer(random, 0, MOMENTS - 1);
+    int longest = life.moment == STARTING ? 200000 : life.moment == LOADING ? 30000 : 12000;
+    life.strike = (struct strike){.kind = choose_kind(random, round),
+                                  .rank = (int)random_integer(random, 0, ranks - 1),
+                                  .microseconds = (int)random_integer(random, 0, longest),
+                                  .word = (int)random_integer(random, 0, 255)};
+    if (SANITIZED && life.strike.kind == STRIKE_NO_MEMORY)
+        life.strike.kind = STRIKE_KILL; /* sanitizers need memory of their own */
+    if (getenv("LOCKSTEP_TEST_VERBOSE"))
+        print_message("%d: %s, %s of rank %d after %d us, %s\n", round, expected->variant,
+                      strike_name(life.strike.kind), life.strike.rank, life.strike.microseconds,
+                      moment_names[life.moment]);
+    live(&life);
+    end_life(&life);
+    double middle = now();
+    if (getenv("LOCKSTEP_TEST_VERBOSE"))
+        print_message("   %.2f s, %s\n", middle - began,
+                      life.report[0] ? life.report : "not reported");
+    live_in_peace(&life);
+    if (getenv("LOCKSTEP_TEST_VERBOSE"))
+        print_message("   %.2f s in peace\n", now() - middle);
+}
+
+static void run_chaos(struct pool_test *it, const char *what, int count)
+{
+    static const char *const variants[] = {"llama/dp2", "llama/tp2", "llama/pp2s1_bf4",
+                                           "llama/stp2_pp2s1_bf4"};
+    struct expected expected[ARRAY_LENGTH(variants)];
+    struct random random = random_start(what);
+    for (int i = 0; i < ARRAY_LENGTH(variants); i++)
+        expect_bits(&expected[i], it, variants[i]);
+    for (int round = 0; round < count; round++)
+        one_round(it, &expected[random_integer(&random, 0, ARRAY_LENGTH(variants) - 1)], &random,
+                  round);
+    for (int i = 0; i < ARRAY_LENGTH(variants); i++)
+        for (int step = 0; step < STEPS; step++)
+            for (int rank = 0; rank < RANKS; rank++)
+                free(expected[i].hashes[step][rank]);
+}
+
+static int rounds(void)
+{
+    const char *given = getenv("LOCKSTEP_TEST_COUNT");
+    return given ? atoi(given) : DEFAULT_COUNT;
+}
+
+static void test_near(void **state)
+{
+    struct pool_test it;
+    (void)state;
+    pool_test_begin(&it, RANKS, TIMEOUT_SECONDS);
+    run_chaos(&it, "near", rounds());
+    pool_test_end(&it);
+    assert_true(wait_for_no_relatives());
+}
+
+/* Ranks that share no memory with the engine, and speak to it over TCP. */
+static void test_far(void **state)
+{
+    struct pool_test it = {.address = "127.0.0.1"};
+    struct status status = STATUS_NONE;
+    (void)state;
+    pool_test_need_mpirun();
+    it.pool = pool_test_start(&it, RANKS, TIMEOUT_SECONDS);
+    it.device = device_open("cpu", &(struct device_options){.threads = 1}, &status);
+    run_chaos(&it, "far", rounds() / 2);
+    pool_test_end(&it);
+    assert_true(wait_for_no_relatives());
+}
+
+static int be_rank(void)
+{
+    struct status status = STATUS_NONE;
+    strike_prepare();
+    if (!rank_serve(&status))
+        fprintf(stderr, "%s\n", status.text);
+    return 1;
+}
+
+int main(int argc, char **argv)
+{
+    if (argc > 1 && strcmp(argv[1], "rank") == 0)
+        return be_rank();
+    if (argc > 1)
+        cmocka_set_test_filter(argv[1]);
+    pool_test_environment();
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_near),
+        cmocka_unit_test(test_far),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
