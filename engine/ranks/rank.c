@@ -201,6 +201,8 @@ static void write_memory(struct rank_process *rank, const struct frame *frame)
     const void *data;
     char *bytes;
     struct status status = STATUS_NONE;
+    if (!rank->executor)
+        return; /* it could not be set up, and has said why */
     if (!extent_read(frame->body, frame->length, &extent, &data) ||
         !find_bytes(rank, &extent, &bytes) ||
         !device_upload(rank->memory_device, bytes, data, (size_t)extent.bytes, &status))

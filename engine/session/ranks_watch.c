@@ -8,12 +8,17 @@
 
 enum { LAST_LINES = 5 };
 
+/* A rank that failed while data were on their way lives, and can be looked at, but can take part in
+ * nothing any more. */
 int ranks_lost(const struct debugger *debugger)
 {
     const struct team *team = debugger->target ? debugger->target->team : NULL;
-    for (int rank = 0; team && rank < team->world->size; rank++)
-        if (team->world->ranks[rank].state == RANK_LOST)
+    bool sound = !debugger->pool || rank_pool_is_sound(debugger->pool);
+    for (int rank = 0; team && rank < team->world->size; rank++) {
+        enum rank_state state = team->world->ranks[rank].state;
+        if (state == RANK_LOST || (state == RANK_FAILED && !sound))
             return rank;
+    }
     return -1;
 }
 
@@ -22,9 +27,12 @@ bool ranks_can_move(const struct debugger *debugger, struct status *status)
     int lost = ranks_lost(debugger);
     return lost < 0 ||
            status_fail(status, STATUS_INVALID,
-                       "rank %d is lost: what was computed can be looked at; 'run' or 'start' "
-                       "starts the ranks again",
-                       lost);
+                       "rank %d %s: what was computed can be looked at; 'run' or 'start' starts "
+                       "the ranks again",
+                       lost,
+                       debugger->target->team->world->ranks[lost].state == RANK_LOST
+                           ? "is lost"
+                           : "failed while data moved");
 }
 
 void ranks_say_last_lines(struct debugger *debugger, int rank)

@@ -3,6 +3,7 @@
  * process makes the inputs of all of them from the common seed. */
 #include "engine/comm/comm.h"
 
+#include "tests/unit/engine_comm/helper_processes.h"
 #include "tests/unit/random.h"
 
 #include <setjmp.h>
@@ -19,22 +20,6 @@ enum { MOST_RANKS = 8, MOST_ELEMENTS = 200000 };
 static const enum dtype dtypes[] = {DTYPE_F32, DTYPE_BF16, DTYPE_F16, DTYPE_F64, DTYPE_I32};
 
 /* ---- in the processes ---- */
-
-/* In plain `if`s, as cmocka's asserts need its runner. */
-#define CHECK(condition)                                                                           \
-    do {                                                                                           \
-        if (!(condition)) {                                                                        \
-            printf("rank %d: line %d: %s\n", own_rank(), __LINE__, #condition);                    \
-            fflush(stdout);                                                                        \
-            _exit(1);                                                                              \
-        }                                                                                          \
-    } while (0)
-
-static int own_rank(void)
-{
-    const char *text = getenv("OMPI_COMM_WORLD_RANK");
-    return text ? atoi(text) : -1;
-}
 
 /* What rank `rank` puts into round `round`: the same wherever it is made. */
 static void fill(void *data, enum dtype dtype, size_t count, uint64_t seed, int round, int rank)
@@ -240,17 +225,17 @@ static struct mesh random_mesh(struct random *random, int size)
     return mesh;
 }
 
-static int work(void)
+static void work(void)
 {
     struct status status = STATUS_NONE;
     struct comm_engine *engine = comm_engine_start("mpi", &status);
     if (!engine)
         printf("%s\n", status.text);
     CHECK(engine);
-    struct random random = {strtoull(getenv("LOCKSTEP_TEST_SEED"), NULL, 10)};
+    struct random random = {processes_seed()};
     struct round round = {.seed = random.state, .rank = comm_engine_rank(engine)};
     int size = comm_engine_size(engine);
-    CHECK(round.rank == own_rank() && size <= MOST_RANKS);
+    CHECK(round.rank == processes_rank() && size <= MOST_RANKS);
     for (int rank = 0; rank < size; rank++)
         round.inputs[rank] = calloc(MOST_ELEMENTS, 8);
     round.out = calloc(MOST_ELEMENTS, 8);
@@ -269,51 +254,25 @@ static int work(void)
         comm_close(round.comm);
     }
     check_cancel(&round, engine);
-    printf("rank %d ok\n", round.rank);
-    fflush(stdout);
-    _exit(0); /* after a collective that was given up, MPI_Finalize would wait for ever */
+    processes_done();
 }
 
 /* ---- in the test ---- */
 
 static void test_ranks(void **state)
 {
-    int ranks = *(const int *)*state, found = 0;
-    char command[1024], line[1024], folder[512];
+    int ranks = *(const int *)*state;
     struct random random = random_start("collectives");
-    snprintf(folder, sizeof(folder), "%s", LOCKSTEP_BINARY);
-    *strrchr(folder, '/') = '\0';
-    snprintf(line, sizeof(line), "%s/lockstep_mpi.so", folder);
-    if (system("command -v mpirun >/dev/null") != 0 || access(line, R_OK) != 0) {
-        print_message("no mpirun, or built without MPI: the module is not tested\n");
+    if (!processes_possible())
         skip();
-    }
-    setenv("LOCKSTEP_MODULE_PATH", folder, 1);
-    setenv("OMPI_ALLOW_RUN_AS_ROOT", "1", 1);
-    setenv("OMPI_ALLOW_RUN_AS_ROOT_CONFIRM", "1", 1);
-    snprintf(line, sizeof(line), "%s:detect_leaks=0",
-             getenv("ASAN_OPTIONS") ? getenv("ASAN_OPTIONS") : "");
-    setenv("ASAN_OPTIONS", line, 1); /* MPI itself leaks */
-    snprintf(command, sizeof(command),
-             "LOCKSTEP_TEST_SEED=%llu timeout 120 mpirun --enable-recovery --bind-to none "
-             "--oversubscribe --mca pml ob1 --mca btl self,vader -np %d /proc/%d/exe work 2>&1",
-             (unsigned long long)random.state, ranks, (int)getpid());
-    FILE *pipe = popen(command, "r");
-    assert_non_null(pipe);
-    while (fgets(line, sizeof(line), pipe)) {
-        found += strstr(line, " ok\n") != NULL;
-        if (!strstr(line, " ok\n"))
-            print_message("%s", line);
-    }
-    pclose(pipe);
-    assert_int_equal(found, ranks);
+    assert_int_equal(processes_run(ranks, "", "", random.state), ranks);
 }
 
 int main(int argc, char **argv)
 {
     static const int ranks[] = {2, 3, 4, 8};
     if (argc > 1 && strcmp(argv[1], "work") == 0)
-        return work();
+        work();
     const struct CMUnitTest tests[] = {
         cmocka_unit_test_prestate(test_ranks, (void *)&ranks[0]),
         cmocka_unit_test_prestate(test_ranks, (void *)&ranks[1]),
