@@ -7,7 +7,9 @@
 struct recorder {
     struct trace_writer *writer;
     bool log_points;
-    void *buffer; /* of executor_view */
+    void *buffer;                    /* of executor_view */
+    bool began;                      /* to take values of a run */
+    struct trace_gatherer *gatherer; /* NULL: tensors are fetched */
 };
 
 struct recorder *recorder_create(const struct run *run, const struct recorder_options *options,
@@ -36,9 +38,15 @@ struct recorder *recorder_create(const struct run *run, const struct recorder_op
 
 static bool take(struct recorder *recorder, struct run *run, int value, struct status *status)
 {
-    struct tensor view;
+    struct tensor view = executor_tensor(run->executor, value);
+    const char *name = run->program->values[value].name;
+    if (!recorder->began)
+        recorder->gatherer = trace_gatherer_create(recorder->writer, run->device);
+    recorder->began = true;
+    if (recorder->gatherer)
+        return trace_gather(recorder->gatherer, name, &view, status);
     return executor_view(run->executor, value, &recorder->buffer, &view, status) &&
-           trace_add(recorder->writer, run->program->values[value].name, &view, status);
+           trace_add(recorder->writer, name, &view, status);
 }
 
 bool recorder_take_parameters(struct recorder *recorder, struct run *run, struct status *status)
@@ -60,9 +68,15 @@ bool recorder_add(struct recorder *recorder, const char *name, const struct tens
     return trace_add(recorder->writer, name, tensor, status);
 }
 
+static bool finish_gathering(struct recorder *recorder, struct status *status)
+{
+    return !recorder->gatherer || trace_gather_finish(recorder->gatherer, status);
+}
+
 bool recorder_finish_init(struct recorder *recorder, struct status *status)
 {
-    return trace_finish_step(recorder->writer, "init", status);
+    return finish_gathering(recorder, status) &&
+           trace_finish_step(recorder->writer, "init", status);
 }
 
 static bool is_recorded(const struct recorder *recorder, const struct value *value)
@@ -85,13 +99,15 @@ bool recorder_take(struct recorder *recorder, struct run *run, struct status *st
 bool recorder_finish_step(struct recorder *recorder, struct run *run, struct status *status)
 {
     char name[32];
-    return trace_finish_step(recorder->writer, run_step_name(run->step, name), status);
+    return finish_gathering(recorder, status) &&
+           trace_finish_step(recorder->writer, run_step_name(run->step, name), status);
 }
 
 bool recorder_finish(struct recorder *recorder, bool ok, struct status *status)
 {
     if (!recorder)
         return ok;
+    trace_gatherer_free(recorder->gatherer);
     if (ok)
         ok = trace_finish(recorder->writer, status);
     else

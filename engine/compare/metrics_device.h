@@ -5,11 +5,8 @@
 #include "engine/compare/compare.h"
 #include "engine/device/device.h"
 
-/* metrics_compute() for tensors in the memory of `device`, which computes the sums: nothing but
- * those is fetched. False with STATUS_UNSUPPORTED where the device cannot (types, a scale that is
- * no power of two, or not at all). */
-bool metrics_compute_on(struct device *device, const struct tensor *reference,
-                        const struct tensor *test, double scale, struct metrics *metrics,
-                        struct status *status);
+/* metrics_compute() for tensors of `count` elements in the memory of a device, of what
+ * device_compare() gave: nothing else is fetched. */
+struct metrics metrics_of_sums(const struct device_sums *sums, int64_t count);
 
 #endif

@@ -77,18 +77,12 @@ static const struct limits *limits_of(struct pair *pair, const struct value *val
     return limits;
 }
 
-/* Both sides, every element. */
+/* Both sides, every element, by the host. */
 static bool compare_sides(struct pair *pair, int value, const struct interrupt *interrupt,
                           struct pair_result *result, struct status *status)
 {
     struct pair_sides sides;
     bool ok = true;
-    if (!pair_compare_on_device(pair, value, &result->compared, &result->metrics, status))
-        return false;
-    if (result->compared) {
-        result->verdict = metrics_judge(&result->metrics, result->limits);
-        return true;
-    }
     if (!pair_view(pair, value, &sides, status))
         return false;
     if (sides.has_reference) {
@@ -109,14 +103,14 @@ static bool compare_value(struct pair *pair, int value, const struct interrupt *
     *result = (struct pair_result){.limits = limits_of(pair, of)};
     if (!result->limits || result->limits->ignore)
         return true;
+    bool queued = false;
     if (pair_shapes_differ(pair, value))
         pair_judge_shapes(result);
-    else if (!compare_sides(pair, value, interrupt, result, status))
+    else if (!pair_compare_on_device(pair, value, &queued, status) ||
+             (!queued && !compare_sides(pair, value, interrupt, result, status)))
         return false;
-    else
-        result->sampled = result->compared && result->metrics.count < shape_elements(of->shape);
-    if (result->compared && pair->observer)
-        pair->observer(pair->observer_context, pair, pair->test->step, value, result);
+    if (!queued)
+        pair_tell(pair, value);
     return true;
 }
 
@@ -248,6 +242,8 @@ static bool compare_outputs(struct pair *pair, const struct instruction *done,
 /* The test enters a step: the reference leaves its step, results of the last one are dropped. */
 bool pair_enter_step(struct pair *pair, struct status *status)
 {
+    if (!pair_settle(pair, status))
+        return false;
     memset(pair->results, 0, (size_t)pair->test->program->value_count * sizeof(*pair->results));
     if (pair->reference) {
         while (pair->reference->step < pair->test->step)
@@ -483,6 +479,7 @@ void pair_free(struct pair *pair)
         return;
     if (pair->reference)
         drop_held(pair);
+    pair_queue_free(pair);
     if (!pair->options.test_run) {
         run_free(pair->test);
         run_free(pair->reference);

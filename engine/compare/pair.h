@@ -68,8 +68,10 @@ struct pair {
     bool keep;                   /* both runs keep every value of the step */
     struct graft *grafts;
     int graft_count, graft_capacity;
-    bool watch_not_finite; /* set to look at every named value for NaN and infinities */
-    int entered_step;      /* the step that results belong to */
+    struct pair_queue *queue; /* comparisons on the device that nobody waited for; NULL: none yet */
+    bool defer;               /* set to let them wait: see pair_settle */
+    bool watch_not_finite;    /* set to look at every named value for NaN and infinities */
+    int entered_step;         /* the step that results belong to */
     double test_scale, reference_scale; /* loss scales of the current step */
     struct limits state_limits;         /* for parameters and moments after an update */
     pair_observer *observer;
@@ -97,6 +99,11 @@ struct pair_event {
  * up, nor is the first of a step.) */
 bool pair_run_one(struct pair *pair, struct pair_event *event, struct status *status);
 bool pair_ended(const struct pair *pair);
+/* Where both sides are on a device that compares by itself, and the caller has set pair->defer
+ * since nothing depends on single results, the host does not wait for each: results come many
+ * together, through the observer and into `results`, at the latest when the pair enters a step or
+ * is settled. Events do not tell of them. To be called before anything else looks at results. */
+bool pair_settle(struct pair *pair, struct status *status);
 /* For a run that somebody else moves: before it enters a step, and after it ran an instruction. */
 bool pair_begin_step(struct pair *pair, int step, struct status *status);
 bool pair_take(struct pair *pair, int instruction, struct pair_event *event, struct status *status);

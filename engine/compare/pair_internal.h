@@ -36,9 +36,13 @@ bool pair_view_whole_reference(struct pair *pair, int value, struct pair_sides *
                                struct status *status);
 bool pair_cut_reference(const struct value *of, const struct shard *place, struct pair_sides *sides,
                         struct status *status);
-/* Compares two whole tensors in the memory of a device that can do that; `done` tells whether. */
-bool pair_compare_on_device(struct pair *pair, int value, bool *done, struct metrics *metrics,
-                            struct status *status);
+/* Compares two whole tensors in the memory of a device that can do that; `queued` tells whether.
+ * The result is there, and told, at once or, if the pair defers, after pair_settle(). */
+bool pair_compare_on_device(struct pair *pair, int value, bool *queued, struct status *status);
+/* Tells the observer of a value that was compared, if it was. */
+void pair_tell(struct pair *pair, int value);
+/* Frees what comparisons on the device use. */
+void pair_queue_free(struct pair *pair);
 /* Both sides become the recorded samples that lie at `place`; there may be none: STATUS_NOT_FOUND.
  */
 bool pair_sample_part(const struct value *of, const struct shard *place, struct pair_sides *sides,

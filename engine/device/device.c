@@ -226,12 +226,12 @@ bool device_compare(struct device *device, const struct tensor *reference,
 }
 
 bool device_sample(struct device *device, const struct tensor *from, int64_t step, int64_t count,
-                   void *host, struct status *status)
+                   void *samples, struct device_statistics *statistics, struct status *status)
 {
     if (!device->ops->sample)
         return status_fail(status, STATUS_UNSUPPORTED, "the %s device does not sample",
                            device->ops->name);
-    return device->ops->sample(device->context, from, step, count, host, status);
+    return device->ops->sample(device->context, from, step, count, samples, statistics, status);
 }
 
 bool device_totals(struct device *device, int64_t *used, int64_t *total)

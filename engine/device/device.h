@@ -50,6 +50,13 @@ struct device_sums {
     uint64_t distance; /* the largest, in units of its last place */
 };
 
+/* What one pass over a tensor gives; all but the counts is of the finite elements. */
+struct device_statistics {
+    int64_t finite, nans, infinities;
+    double mean, squares;    /* the sum of squares of the differences from the mean */
+    double minimum, maximum; /* infinite if none is finite */
+};
+
 /* The table that a device implements. Slots marked (optional) may be NULL. */
 struct device_ops {
     const char *name; /* "cpu", "reference", "cuda" */
@@ -77,14 +84,16 @@ struct device_ops {
     /* Which device of the machine this is: the same text in every process that has it, while the
      * device is open. (optional) */
     const char *(*place)(void *context);
-    /* Where memory is not the host's. Compares two tensors of the device without fetching them;
-     * false with STATUS_UNSUPPORTED for types or a scale that it does not take. (optional) */
+    /* Where memory is not the host's. Compares two tensors of the device without fetching them:
+     * queued, `sums` is device memory. False with STATUS_UNSUPPORTED for types or a scale that it
+     * does not take. (optional) */
     bool (*compare)(void *context, const struct tensor *reference, const struct tensor *test,
                     double scale, struct device_sums *sums, struct status *status);
-    /* Elements 0, step, 2*step, ... (`count` of them, by flat index) into host memory. (optional)
+    /* Elements 0, step, 2*step, ... (`count` of them, by flat index), and what a pass over all of
+     * the tensor gives (f32, bf16, f16; NULL: not wanted): queued, into device memory. (optional)
      */
     bool (*sample)(void *context, const struct tensor *from, int64_t step, int64_t count,
-                   void *host, struct status *status);
+                   void *samples, struct device_statistics *statistics, struct status *status);
     bool host_memory; /* the host may read and write device memory directly */
 };
 
@@ -132,7 +141,7 @@ bool device_compare(struct device *device, const struct tensor *reference,
                     const struct tensor *test, double scale, struct device_sums *sums,
                     struct status *status);
 bool device_sample(struct device *device, const struct tensor *from, int64_t step, int64_t count,
-                   void *host, struct status *status);
+                   void *samples, struct device_statistics *statistics, struct status *status);
 /* Memory in use (by all programs) and in all of the whole device; false if it does not tell. */
 bool device_totals(struct device *device, int64_t *used, int64_t *total);
 

@@ -112,8 +112,10 @@ void debugger_publish(struct debugger *debugger)
 
 void debugger_publish_sometimes(struct debugger *debugger)
 {
-    if (now() - debugger->published > 0.05)
-        debugger_publish(debugger);
+    if (now() - debugger->published <= 0.05)
+        return;
+    pair_settle(debugger->target->pair, NULL); /* a failure shows again with the next instruction */
+    debugger_publish(debugger);
 }
 
 void debugger_set_state(struct debugger *debugger, enum run_state state, const char *reason)

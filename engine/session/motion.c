@@ -283,6 +283,35 @@ static bool fail_run(struct debugger *debugger, struct status *status)
     return false;
 }
 
+static void note_late(void *context, const struct pair *pair, int step, int value,
+                      const struct pair_result *result)
+{
+    struct debugger *debugger = context;
+    (void)pair;
+    record_note_result(&debugger->record, step, value, result, 0);
+}
+
+/* Results may come late where no stop depends on them and nobody has changed or follows values. */
+static void defer_results(struct debugger *debugger, const struct motion *motion)
+{
+    struct pair *pair = debugger->target->pair;
+    pair->defer = !debugger->target->team && !debugger->stop_on_divergence &&
+                  !debugger->stop_on_not_finite && debugger->breakpoints.count == 0 &&
+                  !motion->until && pair->graft_count == 0 && debugger->record.follows.count == 0;
+    if (pair->defer)
+        pair_observe(pair, note_late, debugger);
+}
+
+static bool settle_results(struct debugger *debugger, struct status *status)
+{
+    struct pair *pair = debugger->target->pair;
+    bool ok = pair_settle(pair, status);
+    if (pair->defer)
+        pair_observe(pair, NULL, NULL);
+    pair->defer = false;
+    return ok;
+}
+
 bool motion_run(struct debugger *debugger, const struct motion *motion, struct status *status)
 {
     struct pair_event event = {.failed = -1, .not_finite = -1};
@@ -295,6 +324,7 @@ bool motion_run(struct debugger *debugger, const struct motion *motion, struct s
     debugger_emit(debugger, EVENT_RUNNING, NULL);
     debugger->target->pair->watch_not_finite = debugger->stop_on_not_finite;
     ranks_bind(debugger);
+    defer_results(debugger, motion);
     if (motion->fresh)
         stops_before(debugger, &stops);
     while (!stops_any(&stops)) {
@@ -303,8 +333,10 @@ bool motion_run(struct debugger *debugger, const struct motion *motion, struct s
         stops.goal = motion->goal >= 0 && debugger_position(debugger) >= motion->goal;
         if (stops_any(&stops))
             break;
-        if (!motion_run_one(debugger, &event, &stops.interrupted, status))
+        if (!motion_run_one(debugger, &event, &stops.interrupted, status)) {
+            settle_results(debugger, NULL);
             return fail_run(debugger, status);
+        }
         if (stops.interrupted)
             break;
         stops_after(debugger, &event, &stops);
@@ -315,6 +347,8 @@ bool motion_run(struct debugger *debugger, const struct motion *motion, struct s
             check_until(debugger, motion, &event, &stops);
         debugger_publish_sometimes(debugger);
     }
+    if (!settle_results(debugger, status))
+        return fail_run(debugger, status);
     stops.ended = pair_ended(debugger->target->pair);
     show_stop(debugger, &stops, &event);
     return true;

@@ -75,6 +75,20 @@ bool trace_add(struct trace_writer *writer, const char *name, const struct tenso
  * whose recording must not slow the run down. (A trace of whole tensors has them all the same.) */
 bool trace_add_samples(struct trace_writer *writer, const char *name, const struct tensor *tensor,
                        struct status *status);
+/* For tensors in a device's memory: samples and statistics are taken there, and fetched many at a
+ * time, so that the run need not wait for each. NULL where that is not possible: the host reads the
+ * memory itself, whole tensors are recorded, or there is no room for it on the device. `writer` and
+ * `device` must outlive it. */
+struct device;
+struct trace_gatherer;
+struct trace_gatherer *trace_gatherer_create(struct trace_writer *writer, struct device *device);
+/* As trace_add(): queued behind what computes the tensor, which may be overwritten afterwards. */
+bool trace_gather(struct trace_gatherer *gatherer, const char *name, const struct tensor *there,
+                  struct status *status);
+/* Records what was gathered, in that order. To be called before the step is finished, and before
+ * anything else is added to it. */
+bool trace_gather_finish(struct trace_gatherer *gatherer, struct status *status);
+void trace_gatherer_free(struct trace_gatherer *gatherer); /* NULL is ok */
 /* Writes the current step's file under `step` and starts the next. Nothing is written if empty. */
 bool trace_finish_step(struct trace_writer *writer, const char *step, struct status *status);
 /* Writes the manifest and frees the writer; `status` tells whether all of it worked. NULL is ok. */

@@ -3,6 +3,7 @@
 #define ENGINE_TRACE_TRACE_INTERNAL_H
 
 #include "engine/trace/trace.h"
+#include "engine/trace/trace_statistics.h"
 
 #define TRACE_FORMAT "lockstep-trace"
 #define TRACE_SUFFIX ".safetensors"
@@ -27,5 +28,14 @@ bool trace_metadata_quick(const char *text, struct trace_tensor *tensor);
 struct json_t;
 bool trace_manifest_read(const char *directory, char **text, struct json_t **root,
                          struct status *status);
+
+/* Records samples that were taken elsewhere, as trace_add() takes them, of a writer that records
+ * samples; takes the memory over. The data of `tensor` are not looked at. `statistics` may be NULL.
+ */
+void trace_put_samples(struct trace_writer *writer, const char *name, const struct tensor *tensor,
+                       void *samples, const struct trace_statistics *statistics);
+
+/* Whether it records whole tensors. */
+bool trace_keeps_tensors(const struct trace_writer *writer);
 
 #endif

@@ -39,19 +39,18 @@ static void add_number(struct text *text, const char *key, double number)
         text_format(text, ",\"%s\":%.17g", key, number);
 }
 
-static void add_statistics(struct text *text, const struct tensor *tensor)
+static void add_statistics(struct text *text, const struct trace_statistics *found)
 {
-    struct trace_statistics found = trace_statistics_of(tensor);
-    add_number(text, "mean", found.mean);
-    add_number(text, "deviation", found.deviation);
-    add_number(text, "minimum", found.minimum);
-    add_number(text, "maximum", found.maximum);
-    text_format(text, ",\"nan_count\":%" PRId64 ",\"infinity_count\":%" PRId64, found.nans,
-                found.infinities);
+    add_number(text, "mean", found->mean);
+    add_number(text, "deviation", found->deviation);
+    add_number(text, "minimum", found->minimum);
+    add_number(text, "maximum", found->maximum);
+    text_format(text, ",\"nan_count\":%" PRId64 ",\"infinity_count\":%" PRId64, found->nans,
+                found->infinities);
 }
 
 static char *describe(const struct tensor *tensor, int64_t sampling_step, int order, int times,
-                      bool statistics)
+                      const struct trace_statistics *statistics)
 {
     struct text text = {0};
     text_add(&text, "{\"shape\":[");
@@ -60,7 +59,7 @@ static char *describe(const struct tensor *tensor, int64_t sampling_step, int or
     text_format(&text, "],\"dtype\":\"%s\",\"sampling_step\":%" PRId64, dtype_name(tensor->dtype),
                 sampling_step);
     if (statistics)
-        add_statistics(&text, tensor);
+        add_statistics(&text, statistics);
     if (times > 1)
         text_format(&text, ",\"times\":%d", times);
     text_format(&text, ",\"order\":%d}", order);
@@ -106,12 +105,11 @@ static void free_record(struct record *record)
     *record = (struct record){0};
 }
 
-static bool add(struct trace_writer *writer, const char *name, const struct tensor *tensor,
-                bool statistics, struct status *status)
+/* `data` is what goes into the file, of a tensor whose type and shape are those of `tensor`. */
+static void put(struct trace_writer *writer, const char *name, const struct tensor *tensor,
+                struct tensor data, const struct trace_statistics *statistics)
 {
-    struct record record = {0};
-    if (!take_samples(writer, name, tensor, &record, status))
-        return false;
+    struct record record = {.data = data};
     int64_t step = writer->full_tensors ? 0 : trace_sampling_step(tensor->shape);
     int position = names_find(&writer->names, name);
     record.times = position >= 0 ? writer->records[position].times + 1 : 1;
@@ -119,10 +117,34 @@ static bool add(struct trace_writer *writer, const char *name, const struct tens
     if (position >= 0) {
         free_record(&writer->records[position]);
         writer->records[position] = record;
-        return true;
+        return;
     }
     names_set(&writer->names, name, writer->count);
     ARRAY_PUSH(writer->records, writer->count, writer->capacity, record);
+}
+
+bool trace_keeps_tensors(const struct trace_writer *writer)
+{
+    return writer->full_tensors;
+}
+
+void trace_put_samples(struct trace_writer *writer, const char *name, const struct tensor *tensor,
+                       void *samples, const struct trace_statistics *statistics)
+{
+    struct shape shape = shape_of1(trace_sample_count(tensor->shape));
+    put(writer, name, tensor, tensor_of(samples, tensor->dtype, shape), statistics);
+}
+
+static bool add(struct trace_writer *writer, const char *name, const struct tensor *tensor,
+                bool statistics, struct status *status)
+{
+    struct record record = {0};
+    if (!take_samples(writer, name, tensor, &record, status))
+        return false;
+    struct trace_statistics found;
+    if (statistics)
+        found = trace_statistics_of(tensor);
+    put(writer, name, tensor, record.data, statistics ? &found : NULL);
     return true;
 }
 

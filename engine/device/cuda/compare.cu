@@ -149,13 +149,14 @@ bool cuda_compare_supports(const struct tensor *reference, const struct tensor *
 
 size_t cuda_compare_memory(void)
 {
-    return (COMPARE_BLOCKS + 1) * sizeof(struct device_sums);
+    return COMPARE_BLOCKS * sizeof(struct device_sums);
 }
 
 bool cuda_compare_run(struct cuda_context *context, const struct tensor *reference,
-                      const struct tensor *test, double scale, struct device_sums *memory,
-                      struct status *status)
+                      const struct tensor *test, double scale, void *scratch,
+                      struct device_sums *sums, struct status *status)
 {
+    struct device_sums *partial = (struct device_sums *)scratch;
     const struct tensor *tensors[2] = {reference, test};
     struct span span = span_of(tensors, 2);
     bool reference_coarser = dtype_epsilon(reference->dtype) > dtype_epsilon(test->dtype);
@@ -176,6 +177,6 @@ bool cuda_compare_run(struct cuda_context *context, const struct tensor *referen
     total.grid = dim3(1);
     parts.block = total.block = dim3(COMPARE_THREADS);
     parts.shared = total.shared = COMPARE_THREADS * sizeof(struct device_sums);
-    return LAUNCH(compare_kernel, parts, it, memory + 1) &&
-           LAUNCH(compare_total_kernel, total, memory + 1, blocks, memory);
+    return LAUNCH(compare_kernel, parts, it, partial) &&
+           LAUNCH(compare_total_kernel, total, partial, blocks, sums);
 }

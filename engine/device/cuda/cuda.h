@@ -37,10 +37,10 @@ struct cuda_context {
     struct cuda_fault *fault; /* device memory */
     struct cuda_fault *seen;  /* pinned host memory: its copy */
     struct matmul_plans *plans;
-    struct nvml *nvml;        /* NULL: not there */
-    struct device_sums *sums; /* scratch of comparisons; NULL until the first */
-    char name[256];           /* of the GPU */
-    char place[64]; /* how NVML finds it: "0000:65:00.0", or "MIG-..." for a part of one */
+    struct nvml *nvml; /* NULL: not there */
+    void *scratch;     /* of comparisons and statistics; NULL until the first */
+    char name[256];    /* of the GPU */
+    char place[64];    /* how NVML finds it: "0000:65:00.0", or "MIG-..." for a part of one */
     int index, multiprocessors;
     bool blocking; /* wait after each kernel: a failing one is then named exactly */
     bool lost;     /* nothing works any more until the context is destroyed */
@@ -106,16 +106,19 @@ void cuda_matmul_close(struct matmul_plans *plans);
 bool cuda_product_run(struct cuda_context *context, const struct cuda_product *product,
                       struct status *status);
 
-/* For device_ops.compare: whether it can be done, the scratch that it needs (device memory, which
- * begins with the result), and queueing it. */
+/* For device_ops.compare: whether it can be done, the scratch that it needs (device memory), and
+ * queueing it. */
 bool cuda_compare_supports(const struct tensor *reference, const struct tensor *test, double scale);
 size_t cuda_compare_memory(void);
 bool cuda_compare_run(struct cuda_context *context, const struct tensor *reference,
-                      const struct tensor *test, double scale, struct device_sums *memory,
-                      struct status *status);
+                      const struct tensor *test, double scale, void *scratch,
+                      struct device_sums *sums, struct status *status);
 /* For device_ops.sample: into device memory. */
 bool cuda_sample_run(struct cuda_context *context, const struct tensor *from, int64_t step,
                      int64_t count, void *to, struct status *status);
+size_t cuda_statistics_memory(void);
+bool cuda_statistics_run(struct cuda_context *context, const struct tensor *of, void *scratch,
+                         struct device_statistics *statistics, struct status *status);
 
 /* The driver's management library, NVML; NULL if there is none. */
 struct nvml *cuda_nvml_open(void);

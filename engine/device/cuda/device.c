@@ -182,33 +182,40 @@ static bool cuda_lost(void *memory)
     return ((struct cuda_context *)memory)->lost;
 }
 
+/* Partial results of comparisons and statistics: they follow each other on one stream. */
+static void *scratch_of(struct cuda_context *context, struct status *status)
+{
+    void *scratch = context->scratch;
+    size_t bytes = cuda_compare_memory() > cuda_statistics_memory() ? cuda_compare_memory()
+                                                                    : cuda_statistics_memory();
+    if (!scratch && !cuda_allocate(context, bytes, &scratch, status))
+        return NULL;
+    return context->scratch = scratch;
+}
+
 static bool cuda_compare(void *memory, const struct tensor *reference, const struct tensor *test,
                          double scale, struct device_sums *sums, struct status *status)
 {
-    struct cuda_context *context = memory;
-    void *scratch = context->sums;
     if (!cuda_compare_supports(reference, test, scale))
         return status_fail(status, STATUS_UNSUPPORTED,
                            "the cuda device does not compare %s with %s times %g",
                            dtype_name(reference->dtype), dtype_name(test->dtype), scale);
-    if (!scratch && !cuda_allocate(context, cuda_compare_memory(), &scratch, status))
-        return false;
-    context->sums = scratch;
-    return cuda_compare_run(context, reference, test, scale, context->sums, status) &&
-           cuda_download(context, sums, context->sums, sizeof(*sums), status);
+    void *scratch = scratch_of(memory, status);
+    return scratch && cuda_compare_run(memory, reference, test, scale, scratch, sums, status);
 }
 
 static bool cuda_sample(void *memory, const struct tensor *from, int64_t step, int64_t count,
-                        void *host, struct status *status)
+                        void *samples, struct device_statistics *statistics, struct status *status)
 {
-    size_t bytes = (size_t)count * dtype_size(from->dtype);
-    void *samples = NULL;
-    if (!cuda_allocate(memory, bytes, &samples, status))
+    if (!cuda_sample_run(memory, from, step, count, samples, status))
         return false;
-    bool done = cuda_sample_run(memory, from, step, count, samples, status) &&
-                cuda_download(memory, host, samples, bytes, status);
-    cuda_release(memory, samples, bytes);
-    return done;
+    if (!statistics)
+        return true;
+    if (!cuda_small_float(from->dtype))
+        return status_fail(status, STATUS_UNSUPPORTED, "no statistics of %s on the cuda device",
+                           dtype_name(from->dtype));
+    void *scratch = scratch_of(memory, status);
+    return scratch && cuda_statistics_run(memory, from, scratch, statistics, status);
 }
 
 struct cuda_blocks cuda_blocks(int64_t rows)

@@ -185,7 +185,7 @@ void cuda_close(void *memory)
         cudaStreamSynchronize(context->stream);
     cuda_matmul_close(context->plans);
     cudaFree(context->fault);
-    cudaFree(context->sums);
+    cudaFree(context->scratch);
     cudaFreeHost(context->seen);
     if (context->stream)
         cudaStreamDestroy(context->stream);

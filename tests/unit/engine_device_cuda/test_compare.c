@@ -110,21 +110,82 @@ static void assert_same(const struct metrics *got, const struct metrics *wanted)
     assert_true(got->max_ulp == wanted->max_ulp);
 }
 
+static void *on_device(struct device *device, size_t bytes)
+{
+    struct status status = STATUS_NONE;
+    void *memory;
+    if (!device_allocate(device, MEMORY_WORKSPACE, bytes, &memory, &status))
+        fail_msg("%s", status.text);
+    return memory;
+}
+
+/* Fetches what was put there, and gives the memory back. */
+static void take(struct device *device, void *host, void *there, size_t bytes)
+{
+    struct status status = STATUS_NONE;
+    if (!device_download(device, host, there, bytes, &status))
+        fail_msg("%s", status.text);
+    device_release(device, MEMORY_WORKSPACE, there, bytes);
+}
+
+static void check_statistics(const struct device_statistics *got, const struct tensor *here)
+{
+    int64_t count = shape_elements(here->shape), finite = 0, nans = 0;
+    double sum = 0, squares = 0, low = INFINITY, high = -INFINITY;
+    for (int64_t i = 0; i < count; i++) {
+        double number = tensor_load(here, i);
+        nans += isnan(number) != 0;
+        if (!isfinite(number))
+            continue;
+        finite++;
+        sum += number;
+        low = fmin(low, number);
+        high = fmax(high, number);
+    }
+    double mean = finite ? sum / (double)finite : 0;
+    for (int64_t i = 0; i < count; i++)
+        if (isfinite(tensor_load(here, i)))
+            squares += pow(tensor_load(here, i) - mean, 2);
+    assert_int_equal(got->finite, finite);
+    assert_int_equal(got->nans, nans);
+    assert_int_equal(got->infinities, count - finite - nans);
+    assert_true(got->minimum == low && got->maximum == high);
+    assert_true(fabs(got->mean - mean) <= 1e-12 * (sqrt(squares) + fabs(mean)));
+    assert_near("squares", got->squares * 1e-3, squares * 1e-3);
+}
+
 static void check_samples(struct random *random, struct device *device, const struct tensor *there,
                           const struct tensor *here)
 {
     struct status status = STATUS_NONE;
     int64_t step = random_integer(random, 1, 60);
     int64_t count = (shape_elements(here->shape) + step - 1) / step;
-    void *samples = memory_zeroed((size_t)count, dtype_size(here->dtype));
-    if (!device_sample(device, there, step, count, samples, &status))
+    size_t bytes = (size_t)count * dtype_size(here->dtype);
+    void *samples = memory_zeroed(bytes, 1), *put = on_device(device, bytes);
+    struct device_statistics found, *statistics = on_device(device, sizeof(found));
+    if (!device_sample(device, there, step, count, put, statistics, &status))
         fail_msg("%s", status.text);
+    take(device, samples, put, bytes);
+    take(device, &found, statistics, sizeof(found));
+    check_statistics(&found, here);
     struct tensor got = tensor_of(samples, here->dtype, shape_of1(count));
     for (int64_t i = 0; i < count; i++) {
         double a = tensor_load(&got, i), b = tensor_load(here, i * step);
         assert_true(a == b || (isnan(a) && isnan(b)));
     }
     free(samples);
+}
+
+static bool compare(struct device *device, const struct tensor *reference,
+                    const struct tensor *test, double scale, struct metrics *metrics,
+                    struct status *status)
+{
+    struct device_sums sums, *there = on_device(device, sizeof(sums));
+    bool ok = device_compare(device, reference, test, scale, there, status);
+    take(device, &sums, there, sizeof(sums));
+    if (ok)
+        *metrics = metrics_of_sums(&sums, shape_elements(reference->shape));
+    return ok;
 }
 
 static void test_metrics(void **state)
@@ -138,7 +199,7 @@ static void test_metrics(void **state)
         metrics_compute(&sides.reference, &sides.test, sides.scale, 1, &wanted);
         struct tensor reference = upload(device, sides.reference, sides.bytes[0]);
         struct tensor test = upload(device, sides.test, sides.bytes[1]);
-        if (!metrics_compute_on(device, &reference, &test, sides.scale, &got, &status))
+        if (!compare(device, &reference, &test, sides.scale, &got, &status))
             fail_msg("%s", status.text);
         assert_same(&got, &wanted);
         check_samples(&random, device, &test, &sides.test);
@@ -157,12 +218,12 @@ static void test_refusals(void **state)
     double numbers[4] = {0};
     struct tensor host = tensor_of(numbers, DTYPE_F64, shape_of1(4));
     struct tensor wide = upload(device, host, sizeof(numbers));
-    assert_false(metrics_compute_on(device, &wide, &wide, 1, &metrics, &status));
+    assert_false(compare(device, &wide, &wide, 1, &metrics, &status));
     assert_int_equal(status.code, STATUS_UNSUPPORTED);
     status = STATUS_NONE;
     struct tensor narrow = wide;
     narrow.dtype = DTYPE_F32;
-    assert_false(metrics_compute_on(device, &narrow, &narrow, 3, &metrics, &status));
+    assert_false(compare(device, &narrow, &narrow, 3, &metrics, &status));
     assert_int_equal(status.code, STATUS_UNSUPPORTED);
     device_release(device, MEMORY_INPUTS, wide.data, sizeof(numbers));
 }

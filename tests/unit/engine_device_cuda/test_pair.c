@@ -4,6 +4,7 @@
 #include "engine/base/memory.h"
 #include "engine/compare/pair.h"
 #include "helper_module.h"
+#include "tests/unit/configs.h"
 
 #include <dlfcn.h>
 #include <math.h>
@@ -13,6 +14,9 @@
 #include <string.h>
 
 #include <cmocka.h>
+
+/* Of a step in which nothing stops: losses and norms of both runs, loss scales, results. */
+enum { WAITS_OF_A_PAIR = 16 };
 
 struct seen {
     struct pair_result *results;
@@ -27,25 +31,43 @@ static void observe(void *context, const struct pair *pair, int step, int value,
     ARRAY_PUSH(seen->results, seen->count, seen->capacity, *result);
 }
 
-/* Runs both and gives the bytes that were fetched from the device, 0 if nobody counts them. */
-static size_t run_pair(const struct pair_options *options, struct seen *seen)
+/* What the emulation counts; 0 where there is none. */
+static size_t count_of(const char *counter)
+{
+    size_t (*count)(void) = NULL;
+    void *module = dlopen(LOCKSTEP_EMULATED_MODULE "/lockstep_cuda.so", RTLD_NOW | RTLD_NOLOAD);
+    if (module)
+        *(void **)&count = dlsym(module, counter);
+    return count ? count() : 0;
+}
+
+struct cost {
+    size_t fetched, waits; /* 0 if nobody counts them */
+    int steps;
+};
+
+static struct cost run_pair(const struct pair_options *options, bool defer, struct seen *seen)
 {
     struct status status = STATUS_NONE;
     struct pair_event event;
-    size_t (*fetched)(void) = NULL;
-    void *module = dlopen(LOCKSTEP_EMULATED_MODULE "/lockstep_cuda.so", RTLD_NOW | RTLD_NOLOAD);
-    if (module)
-        *(void **)&fetched = dlsym(module, "emulator_fetched");
-    size_t before = fetched ? fetched() : 0;
+    struct cost cost = {0};
     struct pair *pair = pair_create(options, &status);
     if (!pair)
         fail_msg("%s", status.text);
     pair_observe(pair, observe, seen);
+    pair->defer = defer;
+    cost.fetched = count_of("emulator_fetched");
+    cost.waits = count_of("emulator_waits");
+    cost.steps = pair->test->steps;
     while (!pair_ended(pair))
         if (!pair_run_one(pair, &event, &status))
             fail_msg("%s", status.text);
+    if (!pair_settle(pair, &status))
+        fail_msg("%s", status.text);
+    cost.fetched = count_of("emulator_fetched") - cost.fetched;
+    cost.waits = count_of("emulator_waits") - cost.waits;
     pair_free(pair);
-    return fetched ? fetched() - before : 0;
+    return cost;
 }
 
 static void assert_near(double a, double b)
@@ -93,16 +115,23 @@ static void test_compared_there(void **state)
                                        .inner_values = true};
         if (status.code != STATUS_OK)
             fail_msg("%s", status.text);
-        struct seen here = {0}, there = {0};
-        size_t fetched_here = run_pair(&options, &here);
+        struct seen here = {0}, there = {0}, late = {0};
+        struct cost fetching = run_pair(&options, false, &here);
         options.keep_limit = INT64_MAX;
-        size_t fetched_there = run_pair(&options, &there);
+        struct cost comparing = run_pair(&options, false, &there);
+        struct cost deferring = run_pair(&options, true, &late);
         assert_same(&there, &here);
+        assert_same(&late, &there);
         /* What is left are states and scalars that the runs themselves look at. */
-        if (fetched_here)
-            assert_true(fetched_there < fetched_here / 3);
+        if (fetching.fetched) {
+            assert_true(comparing.fetched < fetching.fetched / 3);
+            assert_true(deferring.fetched <= comparing.fetched);
+            assert_true(comparing.waits >= (size_t)there.count);
+            assert_true(deferring.waits <= WAITS_OF_A_PAIR * (size_t)deferring.steps);
+        }
         free(here.results);
         free(there.results);
+        free(late.results);
         tolerances_free(tolerances);
         config_free(test);
         config_free(reference);
@@ -111,9 +140,140 @@ static void test_compared_there(void **state)
     }
 }
 
+/* The host waits for the GPU where a step ends, not where instructions do, whatever their number.
+ */
+static void test_waits(void **state)
+{
+    (void)state;
+    if (!module_is_emulated())
+        skip();
+    for (int splits = 1; splits <= 4; splits *= 4) {
+        struct status status = STATUS_NONE;
+        struct device *device = device_open("cuda", NULL, &status);
+        struct comm *comm = comm_self();
+        struct config *config = load_tiny_config(splits > 1 ? "llama/ms4" : "llama/simple");
+        struct run *run = run_create(config, device, comm, &(struct run_options){0}, &status);
+        for (int step = 0; step < run->steps; step++) {
+            size_t before = count_of("emulator_waits");
+            assert_true(run_step(run, &status));
+            size_t waits = count_of("emulator_waits") - before;
+            /* Each loss, the norm, the scaler. */
+            assert_int_equal(waits, run->program->outputs.loss_count + 2);
+        }
+        run_free(run);
+        config_free(config);
+        comm_close(comm);
+        device_close(device);
+    }
+}
+
+/* A trace of samples is the one that the host would write, but for the last bits of statistics; and
+ * what is recorded is fetched once. */
+static void record(struct trace_writer *writer, struct run *run, struct trace_gatherer *gatherer,
+                   int value)
+{
+    struct status status = STATUS_NONE;
+    struct tensor tensor = executor_tensor(run->executor, value);
+    const char *name = run->program->values[value].name;
+    void *buffer = NULL;
+    bool ok = gatherer ? trace_gather(gatherer, name, &tensor, &status)
+                       : executor_view(run->executor, value, &buffer, &tensor, &status) &&
+                             trace_add(writer, name, &tensor, &status);
+    free(buffer);
+    if (!ok)
+        fail_msg("%s", status.text);
+}
+
+static size_t record_run(struct device *device, const char *directory, bool gathering)
+{
+    struct status status = STATUS_NONE;
+    struct comm *comm = comm_self();
+    struct config *config = load_tiny_config("llama/bf16");
+    struct run *run = run_create(config, device, comm, &(struct run_options){0}, &status);
+    struct trace_description what = {
+        .run = "run", .config_text = "", .device = "cuda", .software = "test"};
+    struct trace_writer *writer = trace_create(directory, &what, &status);
+    struct trace_gatherer *gatherer = gathering ? trace_gatherer_create(writer, device) : NULL;
+    assert_true(writer && !gatherer == !gathering);
+    size_t before = count_of("emulator_waits");
+    do {
+        if (!run_one(run, &status))
+            fail_msg("%s", status.text);
+        const struct instruction *done = &run->program->instructions[run_next(run) - 1];
+        for (int k = 0; k < done->output_count; k++)
+            if (run->program->values[done->outputs[k]].name[0] &&
+                dtype_is_float(run->program->values[done->outputs[k]].dtype))
+                record(writer, run, gatherer, done->outputs[k]);
+    } while (run_next(run) < run->program->instruction_count);
+    assert_true(!gatherer || trace_gather_finish(gatherer, &status));
+    size_t waits = count_of("emulator_waits") - before;
+    assert_true(trace_finish_step(writer, "train_1", &status));
+    assert_true(trace_finish(writer, &status));
+    trace_gatherer_free(gatherer);
+    run_free(run);
+    config_free(config);
+    comm_close(comm);
+    return waits;
+}
+
+static void check_traces(const char *a, const char *b)
+{
+    struct status status = STATUS_NONE;
+    struct trace *traces[2] = {trace_open(a, &status), trace_open(b, &status)};
+    if (!traces[0] || !traces[1])
+        fail_msg("%s", status.text);
+    const struct trace_step *steps[2] = {trace_find_step(traces[0], "train_1"),
+                                         trace_find_step(traces[1], "train_1")};
+    assert_non_null(steps[0]);
+    assert_non_null(steps[1]);
+    assert_true(steps[0]->count > 60);
+    assert_int_equal(steps[0]->count, steps[1]->count);
+    for (int i = 0; i < steps[0]->count; i++) {
+        struct trace_tensor x, y;
+        trace_at(steps[0], i, &x);
+        trace_at(steps[1], i, &y);
+        assert_string_equal(x.name, y.name);
+        assert_true(shape_equal(x.shape, y.shape) && x.samples.dtype == y.samples.dtype);
+        assert_int_equal(x.sampling_step, y.sampling_step);
+        assert_int_equal(x.times, y.times);
+        assert_int_equal(x.nan_count, y.nan_count);
+        assert_true(x.minimum == y.minimum && x.maximum == y.maximum);
+        double spread = isnan(x.deviation) ? 0 : x.deviation; /* a scalar has none */
+        assert_true(fabs(x.mean - y.mean) <= 1e-12 * (fabs(x.mean) + spread));
+        assert_true(isnan(x.deviation) ? isnan(y.deviation)
+                                       : fabs(x.deviation - y.deviation) <= 1e-9 * x.deviation);
+        assert_memory_equal(x.samples.data, y.samples.data,
+                            (size_t)shape_elements(x.samples.shape) * dtype_size(x.samples.dtype));
+    }
+    trace_close(traces[0]);
+    trace_close(traces[1]);
+}
+
+static void test_recorded_there(void **state)
+{
+    (void)state;
+    struct status status = STATUS_NONE;
+    struct device *device = device_open("cuda", NULL, &status);
+    char folder[] = "/tmp/lockstep-gather-XXXXXX";
+    assert_non_null(mkdtemp(folder));
+    char *fetched = memory_format("%s/fetched", folder);
+    char *gathered = memory_format("%s/gathered", folder);
+    size_t many = record_run(device, fetched, false), few = record_run(device, gathered, true);
+    check_traces(fetched, gathered);
+    assert_true(!module_is_emulated() || (many > 60 && few < 10));
+    char *remove = memory_format("rm -r %s", folder);
+    assert_int_equal(system(remove), 0);
+    free(remove);
+    free(fetched);
+    free(gathered);
+    device_close(device);
+}
+
 int main(void)
 {
-    const struct CMUnitTest tests[] = {cmocka_unit_test(test_compared_there)};
+    const struct CMUnitTest tests[] = {cmocka_unit_test(test_compared_there),
+                                       cmocka_unit_test(test_waits),
+                                       cmocka_unit_test(test_recorded_there)};
     if (!module_table())
         return module_is_emulated() ? 0 : 1;
     return cmocka_run_group_tests(tests, NULL, NULL);
