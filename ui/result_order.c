@@ -14,7 +14,7 @@ static double number_of(const struct picture_result *result, enum sorting sortin
                     : sorting == SORT_ERROR ? (double)result->error
                     : !result->measured     ? NAN
                     : sorting == SORT_MAX   ? result->verdict.max_relative
-                                            : -result->metrics.cosine;
+                                          : 1 - result->metrics.cosine; /* spreads what is near 1 */
     return isnan(number) ? (result->status == MARK_NAN ? INFINITY : -INFINITY) : number;
 }
 
@@ -34,34 +34,45 @@ void result_order_program(struct result_order *order, const struct program_pictu
     free(sorted);
 }
 
-static uint64_t key_of(const struct result_order *order, const struct state_picture *state,
-                       const struct result_row *row)
-{
-    const struct picture_result *result = &state->results[row->result];
-    if (order->sorting == SORT_PROGRAM)
-        return (uint64_t)row->result;
-    if (order->sorting == SORT_NAME)
-        return (uint64_t)order->name_places[result->value];
-    return ~order_key(number_of(result, order->sorting));
-}
-
-static void reverse(struct order_row *rows, int count)
-{
-    for (int i = 0; i < count / 2; i++) {
-        struct order_row row = rows[i];
-        rows[i] = rows[count - 1 - i];
-        rows[count - 1 - i] = row;
-    }
-}
-
 /* Room that is kept: fresh pages of the system take as long as the sorting. */
 static void reserve(struct result_order *order, int count)
 {
     if (count <= order->capacity)
         return;
+    size_t most = (size_t)count;
     order->capacity = count;
-    order->room = memory_resize(order->room, (size_t)count * 2, sizeof(*order->room));
-    order->sorted = memory_resize(order->sorted, (size_t)count, sizeof(*order->sorted));
+    order->keys = memory_resize(order->keys, most, sizeof(*order->keys));
+    order->room = memory_resize(order->room, most * 2, sizeof(*order->room));
+    order->places = memory_resize(order->places, most, sizeof(*order->places));
+    order->sorted = memory_resize(order->sorted, most, sizeof(*order->sorted));
+}
+
+void result_order_begin(struct result_order *order, const struct program_picture *program,
+                        const struct state_picture *state)
+{
+    if (order->named != program->value_count)
+        result_order_program(order, program);
+    reserve(order, state->result_count);
+}
+
+void result_order_add(struct result_order *order, const struct picture_result *result, int value,
+                      int row)
+{
+    if (order->sorting == SORT_NAME)
+        order->keys[row] = (uint64_t)order->name_places[value];
+    else if (order->sorting != SORT_PROGRAM)
+        order->keys[row] = ~order_key(number_of(result, order->sorting));
+    else
+        order->keys[row] = (uint64_t)row;
+}
+
+static void reverse(int *places, int count)
+{
+    for (int i = 0; i < count / 2; i++) {
+        int place = places[i];
+        places[i] = places[count - 1 - i];
+        places[count - 1 - i] = place;
+    }
 }
 
 static bool has_groups(const struct result_row *rows, int count)
@@ -72,35 +83,38 @@ static bool has_groups(const struct result_row *rows, int count)
     return false;
 }
 
-void result_order_sort(struct result_order *order, const struct program_picture *program,
-                       const struct state_picture *state, struct result_row *rows, int count)
+/* Rows as `places` say. */
+static void permute(struct result_order *order, struct result_row *rows, int count)
+{
+    for (int i = 0; i < count; i++)
+        order->sorted[i] = rows[order->places[i]];
+    memcpy(rows, order->sorted, (size_t)count * sizeof(*rows));
+}
+
+void result_order_sort(struct result_order *order, struct result_row *rows, int count)
 {
     bool groups = has_groups(rows, count);
     if (count < 2 || (order->sorting == SORT_PROGRAM && !order->reversed && !groups))
         return;
-    if (order->named != program->value_count)
-        result_order_program(order, program);
-    reserve(order, count);
-    struct order_row *room = order->room;
-    for (int i = 0; i < count; i++)
-        room[i] = (struct order_row){key_of(order, state, &rows[i]), i};
-    order_rows(room, room + count, (size_t)count);
+    order_keys(order->keys, order->places, order->room, (size_t)count);
     if (order->reversed)
-        reverse(room, count);
+        reverse(order->places, count);
+    permute(order, rows, count);
+    if (!groups)
+        return;
     /* by group last, which keeps the order inside of each */
-    for (int i = 0; i < count && groups; i++)
-        room[i].key = (uint64_t)rows[room[i].index].group;
-    if (groups)
-        order_rows(room, room + count, (size_t)count);
     for (int i = 0; i < count; i++)
-        order->sorted[i] = rows[room[i].index];
-    memcpy(rows, order->sorted, (size_t)count * sizeof(*rows));
+        order->keys[i] = (uint64_t)rows[i].group;
+    order_keys(order->keys, order->places, order->room, (size_t)count);
+    permute(order, rows, count);
 }
 
 void result_order_free(struct result_order *order)
 {
     free(order->name_places);
+    free(order->keys);
     free(order->room);
+    free(order->places);
     free(order->sorted);
     *order = (struct result_order){0};
 }

@@ -20,17 +20,24 @@ struct result_order {
     /* internal: */
     int *name_places; /* [named]: the place of each value in the order of names */
     int named;
-    struct order_row *room;
+    uint64_t *keys, *room; /* [capacity], [2 * capacity] */
+    int *places;
     struct result_row *sorted;
     int capacity;
 };
 
 /* Another program: its names are ordered now, before anybody waits for it. */
 void result_order_program(struct result_order *order, const struct program_picture *program);
-/* Sorts rows that come in the order of the program; none is a heading. `program` is the one that
- * result_order_program was told of last. */
-void result_order_sort(struct result_order *order, const struct program_picture *program,
-                       const struct state_picture *state, struct result_row *rows, int count);
+/* Before the rows of a state are added. `program` is the one that result_order_program was told of
+ * last. */
+void result_order_begin(struct result_order *order, const struct program_picture *program,
+                        const struct state_picture *state);
+/* Row number `row` is about this result, of `value`. Called for each row as the rows are made. (A
+ * million results do not stay in a cache: the result itself is only looked at for its numbers.) */
+void result_order_add(struct result_order *order, const struct picture_result *result, int value,
+                      int row);
+/* Sorts the rows that were added, which come in the order of the program; none is a heading. */
+void result_order_sort(struct result_order *order, struct result_row *rows, int count);
 void result_order_free(struct result_order *order);
 
 #endif

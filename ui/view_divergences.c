@@ -25,6 +25,12 @@ struct group {
     int results, failed;
 };
 
+/* Of a result what every row asks for: a million results do not fit into a cache, these do. */
+struct brief {
+    int value;
+    bool failed;
+};
+
 struct divergences {
     bool all; /* also what is within limits */
     struct result_order order;
@@ -35,6 +41,9 @@ struct divergences {
     int row_count, row_capacity;
     struct group *groups;
     int group_count, group_capacity;
+    struct brief *briefs; /* [state->result_count] of the newest state */
+    int brief_capacity;
+    const struct state_picture *briefed;
     int shown, failed; /* results */
     int selected;      /* value of the selected row as drawn last, -1 */
     int focus;         /* the last stop's value that the selection went to */
@@ -63,6 +72,7 @@ static void destroy(void *state)
     filter_free(&view->filter);
     free(view->groups);
     result_order_free(&view->order);
+    free(view->briefs);
     free(view->rows);
     free(view);
 }
@@ -76,8 +86,15 @@ static const char *layer_of(const struct program_picture *program, int value)
     return layer[0] ? layer : "(step)";
 }
 
+static bool is_headed(const struct divergences *view)
+{
+    return view->grouping == GROUP_LAYER || view->grouping == GROUP_WHAT;
+}
+
 static int find_group(struct divergences *view, const struct program_picture *program, int value)
 {
+    if (!is_headed(view) && view->group_count > 0)
+        return 0;
     const char *name = view->grouping == GROUP_LAYER  ? layer_of(program, value)
                        : view->grouping == GROUP_WHAT ? what_name(program->values[value].what)
                                                       : "";
@@ -93,28 +110,48 @@ static int find_group(struct divergences *view, const struct program_picture *pr
     return view->group_count - 1;
 }
 
-static bool is_headed(const struct divergences *view)
+static void take_briefs(struct divergences *view, const struct state_picture *state)
 {
-    return view->grouping == GROUP_LAYER || view->grouping == GROUP_WHAT;
+    if (state->result_count > view->brief_capacity) {
+        view->brief_capacity = state->result_count;
+        view->briefs =
+            memory_resize(view->briefs, (size_t)view->brief_capacity, sizeof(*view->briefs));
+    }
+    view->failed = 0;
+    for (int r = 0; r < state->result_count; r++) {
+        bool failed = state->results[r].status >= MARK_DIVERGED;
+        view->briefs[r] = (struct brief){state->results[r].value, failed};
+        view->failed += failed;
+    }
+    view->briefed = state;
+}
+
+static void add_row(struct divergences *view, const struct program_picture *program,
+                    const struct picture_result *result, int number, const struct brief *brief)
+{
+    struct result_row row = {.result = number, .group = find_group(view, program, brief->value)};
+    result_order_add(&view->order, result, brief->value, view->row_count);
+    ARRAY_PUSH(view->rows, view->row_count, view->row_capacity, row);
+    view->groups[row.group].results++;
+    view->groups[row.group].failed += brief->failed;
 }
 
 /* Gives the result of the value `keep`, -1 if there is none. */
 static int collect(struct divergences *view, const struct program_picture *program,
                    const struct state_picture *state, int keep)
 {
+    bool filtered = view->filter.text != NULL;
     int kept = -1;
+    if (view->briefed != state)
+        take_briefs(view, state);
+    result_order_begin(&view->order, program, state);
     for (int r = 0; r < state->result_count; r++) {
-        const struct picture_result *result = &state->results[r];
-        bool failed = result->status >= MARK_DIVERGED;
-        view->failed += failed;
-        if (result->value == keep)
+        const struct brief *brief = &view->briefs[r];
+        if (brief->value == keep)
             kept = r;
-        if ((!failed && !view->all) || !filter_passes(&view->filter, program, result, state->step))
-            continue;
-        struct result_row row = {.result = r, .group = find_group(view, program, result->value)};
-        ARRAY_PUSH(view->rows, view->row_count, view->row_capacity, row);
-        view->groups[row.group].results++;
-        view->groups[row.group].failed += failed;
+        if ((brief->failed || view->all) &&
+            (!filtered || filter_passes(&view->filter, program, &state->results[r], state->step)))
+            add_row(view, program, &state->results[r], r, brief);
     }
     view->shown = view->row_count;
     return kept;
@@ -155,10 +192,10 @@ static void rebuild_around(struct ui *ui, struct divergences *view, int keep)
     const struct state_picture *state = ui_state(ui);
     int kept = -1;
     clear_groups(view);
-    view->row_count = view->shown = view->failed = 0;
+    view->row_count = view->shown = 0;
     if (program && state) {
         kept = collect(view, program, state, keep >= 0 ? keep : view->wanted);
-        result_order_sort(&view->order, program, state, view->rows, view->row_count);
+        result_order_sort(&view->order, view->rows, view->row_count);
         if (is_headed(view))
             add_headings(view);
     }
@@ -182,6 +219,7 @@ static void picture(struct ui *ui, void *context, const struct picture *picture)
         return;
     if (picture->program)
         result_order_program(&view->order, picture->program);
+    view->briefed = NULL; /* an address may come again */
     /* The rows are of the picture before: the value that was selected is to be found again. */
     bool stopped = ui->focus_value >= 0 && ui->focus_value != view->focus;
     view->focus = ui->focus_value;

@@ -82,6 +82,107 @@ void order_rows(struct order_row *rows, struct order_row *spare, size_t count)
         memcpy(rows, from, count * sizeof(*rows));
 }
 
+/* ---- keys: what tells most of them apart first ---- */
+
+/* 32 bits of a key above its index: half of what a row takes is half of what is moved. */
+enum { SHORT_DIGITS = 3 };
+
+static int index_of(uint64_t pair)
+{
+    return (int)(uint32_t)pair;
+}
+
+/* How far to shift keys so that 32 bits hold the highest in which any two differ. */
+static int shift_of(const uint64_t *keys, size_t count)
+{
+    uint64_t different = 0;
+    for (size_t i = 1; i < count; i++)
+        different |= keys[i] ^ keys[0];
+    int bits = different ? 64 - __builtin_clzll(different) : 0;
+    return bits > 32 ? bits - 32 : 0;
+}
+
+static void make_pairs(const uint64_t *keys, int shift, uint64_t *pairs, size_t count,
+                       uint32_t counts[SHORT_DIGITS][DIGIT_SIZE])
+{
+    memset(counts, 0, SHORT_DIGITS * sizeof(*counts));
+    for (size_t i = 0; i < count; i++) {
+        uint32_t part = (uint32_t)(keys[i] >> shift);
+        pairs[i] = (uint64_t)part << 32 | (uint32_t)i;
+        for (int digit = 0; digit < SHORT_DIGITS; digit++)
+            counts[digit][digit_of(part, digit)]++;
+    }
+}
+
+/* Sorts by the upper halves; gives back which of the two has the result. */
+static uint64_t *sort_pairs(uint64_t *pairs, uint64_t *spare, size_t count,
+                            uint32_t counts[SHORT_DIGITS][DIGIT_SIZE])
+{
+    for (int digit = 0; digit < SHORT_DIGITS; digit++) {
+        if (!begin_places(counts[digit], count))
+            continue;
+        for (size_t i = 0; i < count; i++)
+            spare[counts[digit][digit_of(pairs[i] >> 32, digit)]++] = pairs[i];
+        uint64_t *other = pairs;
+        pairs = spare;
+        spare = other;
+    }
+    return pairs;
+}
+
+static int compare_rows(const void *left, const void *right)
+{
+    const struct order_row *a = left, *b = right;
+    if (a->key != b->key)
+        return a->key < b->key ? -1 : 1;
+    return a->index - b->index;
+}
+
+/* A run of keys that were not told apart, whose indices grow. (Counting digits pays for many only.)
+ */
+static void sort_run(const uint64_t *keys, int *order, size_t count)
+{
+    struct order_row *rows = memory_zeroed(count * 2, sizeof(*rows));
+    for (size_t i = 0; i < count; i++)
+        rows[i] = (struct order_row){keys[order[i]], order[i]};
+    if (count < DIGIT_SIZE)
+        qsort(rows, count, sizeof(*rows), compare_rows);
+    else
+        order_rows(rows, rows + count, count);
+    for (size_t i = 0; i < count; i++)
+        order[i] = rows[i].index;
+    free(rows);
+}
+
+/* A few of them. */
+static void insert_run(const uint64_t *keys, int *order, size_t count)
+{
+    for (size_t i = 1; i < count; i++) {
+        int index = order[i];
+        size_t k = i;
+        for (; k > 0 && keys[order[k - 1]] > keys[index]; k--)
+            order[k] = order[k - 1];
+        order[k] = index;
+    }
+}
+
+void order_keys(const uint64_t *keys, int *order, uint64_t *room, size_t count)
+{
+    uint32_t counts[SHORT_DIGITS][DIGIT_SIZE];
+    int shift = shift_of(keys, count);
+    make_pairs(keys, shift, room, count, counts);
+    const uint64_t *sorted = sort_pairs(room, room + count, count, counts);
+    for (size_t i = 0; i < count; i++)
+        order[i] = index_of(sorted[i]);
+    for (size_t first = 0, next; first < count && shift > 0; first = next) {
+        bool equal = true;
+        for (next = first + 1; next < count && sorted[next] >> 32 == sorted[first] >> 32; next++)
+            equal = equal && keys[order[next]] == keys[order[first]];
+        if (!equal)
+            (next - first < FEW ? insert_run : sort_run)(keys, order + first, next - first);
+    }
+}
+
 /* ---- texts: eight bytes at a time ---- */
 
 /* The bytes from `depth` on as a number that sorts as they do; zeros behind the end. */

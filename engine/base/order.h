@@ -19,6 +19,11 @@ uint64_t order_key(double number);
  * as many rows. */
 void order_rows(struct order_row *rows, struct order_row *spare, size_t count);
 
+/* Fills order[count] with the indices of the keys, the smallest key first; equal ones stay in their
+ * order. `room` has room for count * 2 more. Half the time of order_rows() where the upper 32 of
+ * the bits in which keys differ tell most of them apart. */
+void order_keys(const uint64_t *keys, int *order, uint64_t *room, size_t count);
+
 /* Fills order[count] with the indices of the texts, sorted as strcmp() sorts; equal ones stay in
  * their order. */
 void order_texts(const char *const *texts, int *order, int count);

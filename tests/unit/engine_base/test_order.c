@@ -68,6 +68,35 @@ static void test_rows(void **state)
     }
 }
 
+/* Keys of which all, some or none are the same, or differ in their low bits only. */
+static void test_keys_in_order(void **state)
+{
+    struct random random = random_start("order of keys");
+    (void)state;
+    for (int round = 0; round < 200; round++) {
+        size_t count = (size_t)random_integer(&random, 0, round % 10 ? 300 : 20000);
+        int bits = (int)random_integer(&random, 1, 63), shift = (int)random_integer(&random, 0, 40);
+        uint64_t *keys = memory_zeroed(count + 1, sizeof(*keys));
+        uint64_t *room = memory_zeroed(count * 2 + 1, sizeof(*room));
+        int *order = memory_zeroed(count + 1, sizeof(*order));
+        for (size_t i = 0; i < count; i++)
+            keys[i] = (random_bits(&random) >> (64 - bits)) << shift;
+        if (count > 2 && round % 3 == 0)
+            keys[count / 2] = UINT64_MAX; /* takes the 32 bits away from the others */
+        uint64_t sum = 0;
+        order_keys(keys, order, room, count);
+        for (size_t i = 0; i < count; i++) {
+            sum += (uint64_t)order[i];
+            assert_true(i == 0 || keys[order[i - 1]] < keys[order[i]] ||
+                        (keys[order[i - 1]] == keys[order[i]] && order[i - 1] < order[i]));
+        }
+        assert_true(sum == (uint64_t)count * (count - (count > 0)) / 2); /* each one once */
+        free(keys);
+        free(room);
+        free(order);
+    }
+}
+
 /* Few letters and common beginnings, so that many are the same for a long way. */
 static char *any_text(struct random *random)
 {
@@ -113,6 +142,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_keys),
         cmocka_unit_test(test_rows),
+        cmocka_unit_test(test_keys_in_order),
         cmocka_unit_test(test_texts),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
