@@ -31,5 +31,7 @@ int mesh_size(const struct mesh *mesh);
 /* The global ranks of the group that `rank` belongs to, in their order: into `members`, which may
  * be NULL or has room for mesh_size(). Returns their number; 0: the rank is in no such group. */
 int mesh_members(const struct mesh *mesh, int rank, enum comm_group group, int *members);
+/* The lowest rank of that group: with `group` it names the group. -1: the rank is in no such. */
+int mesh_first(const struct mesh *mesh, int rank, enum comm_group group);
 
 #endif

@@ -100,14 +100,33 @@ void board_ring(struct board *board, int rank)
     futex(&board->page->ranks[rank].bell, FUTEX_WAKE, INT_MAX, NULL);
 }
 
+/* A bit that is set already was not taken yet: what was written before is seen with it. */
+void board_add_news(struct board *board, int rank)
+{
+    _Atomic uint64_t *word = &board->page->news[rank / 64];
+    uint64_t bit = (uint64_t)1 << rank % 64;
+    if (!(atomic_load(word) & bit))
+        atomic_fetch_or(word, bit);
+}
+
+uint64_t board_take_news(struct board *board, int word)
+{
+    _Atomic uint64_t *news = &board->page->news[word];
+    return atomic_load(news) ? atomic_exchange(news, 0) : 0;
+}
+
 /* The engine clears `engine_sleeps` itself when it looks; whoever finds it set wakes it once. */
-static void tell_engine(struct board *board, int group)
+static void tell_engine(struct board *board, int rank, int group)
 {
     uint64_t one = 1;
-    if (board->link)
+    if (board->link) {
         board->link->publish(board->link->context, group);
-    else if (atomic_exchange(&board->page->engine_sleeps, 0) &&
-             write(board->wake, &one, sizeof(one)) < 0)
+        return;
+    }
+    board_add_news(board, rank);
+    if (atomic_load(&board->page->engine_sleeps) &&
+        atomic_exchange(&board->page->engine_sleeps, 0) &&
+        write(board->wake, &one, sizeof(one)) < 0)
         return; /* full: it is awake */
 }
 
@@ -119,7 +138,7 @@ uint32_t board_order(const struct board *board, int rank)
 void board_obey(struct board *board, int rank, uint32_t order)
 {
     if (atomic_exchange(&board->page->ranks[rank].seen, order) != order)
-        tell_engine(board, -1);
+        tell_engine(board, rank, -1);
 }
 
 bool board_has_seen(const struct board *board, int rank)
@@ -131,13 +150,13 @@ bool board_has_seen(const struct board *board, int rank)
 void board_set_state(struct board *board, int rank, enum board_state state)
 {
     atomic_store(&board->page->ranks[rank].state, (uint32_t)state);
-    tell_engine(board, -1);
+    tell_engine(board, rank, -1);
 }
 
 void board_set_position(struct board *board, int rank, uint32_t epoch, int next)
 {
     atomic_store(&board->page->ranks[rank].position, board_pair(epoch, (uint32_t)next));
-    tell_engine(board, -1);
+    tell_engine(board, rank, -1);
 }
 
 bool board_is_cancelled(struct board *board, int rank)
@@ -173,8 +192,7 @@ static void sleep_on(struct board *board, _Atomic uint32_t *bell, uint32_t heard
         futex(bell, FUTEX_WAIT, heard, &timeout);
 }
 
-bool board_meet(struct board *board, int rank, const struct comm_descriptor *what, uint64_t number,
-                const int *members, int count, struct status *status)
+void board_come(struct board *board, int rank, const struct comm_descriptor *what, uint64_t number)
 {
     struct board_rank *own = &board->page->ranks[rank];
     struct board_meeting *meeting = &own->meetings[what->group][number & 1];
@@ -183,7 +201,14 @@ bool board_meet(struct board *board, int rank, const struct comm_descriptor *wha
     atomic_store(&own->waiting_group, (int32_t)what->group);
     atomic_store(&meeting->sequence, number);
     atomic_store(&own->state, BOARD_WAITING);
-    tell_engine(board, (int)what->group);
+    tell_engine(board, rank, (int)what->group);
+}
+
+bool board_meet(struct board *board, int rank, const struct comm_descriptor *what, uint64_t number,
+                const int *members, int count, struct status *status)
+{
+    struct board_rank *own = &board->page->ranks[rank];
+    board_come(board, rank, what, number);
     for (int m = 0; m < count && !board->link; m++)
         if (members[m] != rank)
             board_ring(board, members[m]);
@@ -192,7 +217,7 @@ bool board_meet(struct board *board, int rank, const struct comm_descriptor *wha
         board_obey(board, rank, board_order(board, rank));
         if (all_there(board, what, number, members, count)) {
             atomic_store(&own->state, BOARD_MOVING);
-            tell_engine(board, -1);
+            tell_engine(board, rank, -1);
             return true;
         }
         if (board_is_cancelled(board, rank))

@@ -29,7 +29,7 @@ struct comm_record {
     int64_t entered, left; /* CLOCK_MONOTONIC of its machine, nanoseconds; left: 0 = still in it */
 };
 
-enum { BOARD_RECORDS = 256, BOARD_MAGIC = 0x6c737031 };
+enum { BOARD_RECORDS = 256, BOARD_MAGIC = 0x6c737032, BOARD_NEWS_WORDS = MESH_MAX_RANKS / 64 };
 
 /* How often a group has met, and for what. Two places: a member that has come for meeting n + 1
  * must not write over what slower ones still read of meeting n; it cannot come for n + 2 before all
@@ -63,6 +63,9 @@ struct board_rank {
 struct board_page {
     uint32_t magic, size;
     _Alignas(64) _Atomic uint32_t engine_sleeps; /* it wants its event descriptor written */
+    /* Bit r: rank r has changed its words since the engine looked at them. With many ranks, few of
+     * them have when the engine looks. */
+    _Alignas(64) _Atomic uint64_t news[BOARD_NEWS_WORDS];
     struct board_rank ranks[];
 };
 
@@ -120,6 +123,8 @@ void board_set_state(struct board *board, int rank, enum board_state state);
 void board_set_position(struct board *board, int rank, uint32_t epoch, int next);
 /* Whether the waiting of this rank's epoch is to end. Cheap. */
 bool board_is_cancelled(struct board *board, int rank);
+/* Comes to a meeting: says so, and does not wait. */
+void board_come(struct board *board, int rank, const struct comm_descriptor *what, uint64_t number);
 /* Comes to a meeting and waits until all members have. `number` counts this group's meetings.
  * STATUS_CANCELLED when it is given up. Those who came for something else never meet: they wait
  * until the engine, which sees it, cancels. */
@@ -132,6 +137,10 @@ void board_record_leave(struct board *board, int rank, uint64_t record);
 
 /* ---- the engine's side ---- */
 
+/* Notes that a rank has changed its words: what ranks of this machine do by themselves. */
+void board_add_news(struct board *board, int rank);
+/* Takes the news of ranks 64 * word to 64 * word + 63, as bits: their words are read after that. */
+uint64_t board_take_news(struct board *board, int word);
 /* Wakes a rank that waits in a meeting, so that it looks again. */
 void board_ring(struct board *board, int rank);
 /* Whether the rank obeys the last order: see board_rank.seen. */

@@ -12,6 +12,7 @@
 #include <string.h>
 #include <sys/epoll.h>
 #include <sys/random.h>
+#include <sys/resource.h>
 #include <unistd.h>
 
 enum { QUIT_SECONDS = 10, LAUNCHER_MILLISECONDS = 1000, DEFAULT_TIMEOUT = 30 };
@@ -173,8 +174,21 @@ static void reset_processes(struct rank_pool *pool)
     pool->launcher_tail[0] = '\0';
 }
 
+/* Each rank has four connections, and its twin two descriptors of memory for a moment: with many
+ * ranks that is more than what a shell allows by default (1024), though not what it may allow. */
+static void raise_limit(int ranks)
+{
+    struct rlimit limit;
+    rlim_t needed = 6 * (rlim_t)ranks + 256;
+    if (getrlimit(RLIMIT_NOFILE, &limit) != 0 || limit.rlim_cur >= needed)
+        return;
+    limit.rlim_cur = limit.rlim_max < needed ? limit.rlim_max : needed;
+    setrlimit(RLIMIT_NOFILE, &limit);
+}
+
 static bool begin(struct rank_pool *pool, struct status *status)
 {
+    raise_limit(pool->options.size);
     if (!board_create(&pool->board, pool->options.size, status) || !listen_for_ranks(pool, status))
         return false;
     pool->epoll = epoll_create1(EPOLL_CLOEXEC);
@@ -370,6 +384,7 @@ struct rank_pool *rank_pool_create(const struct rank_pool_options *options, stru
     pool->listener.fd = pool->epoll = pool->board.fd = pool->board.wake = -1;
     pool->launch = (struct launch){.descriptor = -1, .output = -1};
     pool->processes = memory_zeroed((size_t)options->size, sizeof(*pool->processes));
+    pool->missing = memory_zeroed((size_t)options->size * COMM_GROUP_COUNT, sizeof(int));
     reset_processes(pool);
     make_token(pool);
     if (start(pool, status))
@@ -386,6 +401,7 @@ void rank_pool_free(struct rank_pool *pool)
     for (int rank = 0; rank < pool->options.size; rank++)
         pool_close_process(pool, rank);
     free(pool->processes);
+    free(pool->missing);
     free((char *)pool->options.program);
     free((char *)pool->options.launcher);
     free((char *)pool->options.hostfile);

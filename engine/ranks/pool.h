@@ -23,8 +23,8 @@ struct rank_pool_options {
                              listener_towards with a launcher or a hostfile, else AF_UNIX */
     double timeout;       /* seconds that a rank may take for one instruction; 0: 30 */
     enum rank_collectives collectives;
-    double start_timeout; /* until all must be there; 0: 30, or `timeout` if that is more */
-    int threads;          /* of each rank; 0: an even share of the cores */
+    double start_timeout;        /* until all must be there; 0: 30, or `timeout` if that is more */
+    int threads;                 /* of each rank; 0: an even share of the cores */
     rank_pool_output *on_output; /* called from pool and world functions; may be NULL */
     void *output_context;        /* borrowed */
     const char

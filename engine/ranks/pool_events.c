@@ -85,8 +85,48 @@ static void take_launcher_output(struct rank_pool *pool)
 
 /* ---- frames ---- */
 
-/* Frames of a rank that keeps its page by messages: its words are written here, and the others are
- * told where it has arrived. */
+/* Whether all members of the group that `rank` has come to a meeting of are there, for the same.
+ * One that was missing the last time is looked at first: most often it still is. */
+static bool all_have_come(struct rank_pool *pool, int rank, const struct update *update,
+                          int *members, int *count)
+{
+    const struct run *run = pool->world ? pool->world->ranks[rank].run : NULL;
+    enum comm_group group = (enum comm_group)update->group;
+    if (!run)
+        return false;
+    const struct mesh *mesh = &run->program->seat.mesh;
+    int *missing =
+        &pool->missing[update->group * pool->options.size + mesh_first(mesh, rank, group)];
+    *count = mesh_members(mesh, rank, group, members);
+    for (int i = 0; i < *count; i++) {
+        int m = (*missing + i) % *count;
+        const struct board_meeting *meeting =
+            &pool->board.page->ranks[members[m]].meetings[group][update->meeting_sequence & 1];
+        if (atomic_load(&meeting->sequence) == update->meeting_sequence &&
+            comm_descriptor_equal(&meeting->what, &update->meeting))
+            continue;
+        *missing = m;
+        return false;
+    }
+    return true;
+}
+
+/* A rank has come to a meeting: the last one of its group has all of them told. */
+static void tell_members(struct rank_pool *pool, int rank, const struct update *update)
+{
+    int *members = memory_zeroed((size_t)pool->options.size, sizeof(*members)), count = 0;
+    struct text body = {0};
+    if (all_have_come(pool, rank, update, members, &count)) {
+        update_write(&body, update);
+        for (int m = 0; m < count; m++)
+            if (!pool_has_lost(pool, members[m]))
+                pool_send(pool, members[m], FRAME_ARRIVED, &body, NULL, 0);
+    }
+    text_free(&body);
+    free(members);
+}
+
+/* Frames of a rank that keeps its page by messages: its words are written here. */
 static void take_update(struct rank_pool *pool, int rank, const struct frame *frame)
 {
     struct update update;
@@ -110,14 +150,9 @@ static void take_update(struct rank_pool *pool, int rank, const struct frame *fr
     atomic_store(&own->position, update.position);
     atomic_store(&own->state, update.state);
     atomic_store(&own->seen, update.seen);
-    if (update.group < 0)
-        return;
-    struct text body = {0};
-    update_write(&body, &update);
-    for (int other = 0; other < pool->options.size; other++)
-        if (other != rank && !pool_has_lost(pool, other))
-            pool_send(pool, other, FRAME_ARRIVED, &body, NULL, 0);
-    text_free(&body);
+    board_add_news(&pool->board, rank);
+    if (update.group >= 0)
+        tell_members(pool, rank, &update);
 }
 
 static bool take_answer(struct pool_process *process, const struct frame *frame)
@@ -288,22 +323,30 @@ static void take_hello(struct rank_pool *pool, int fd)
         admit(pool, &hello, pending);
 }
 
-static void take_connection(struct rank_pool *pool)
+static int count_pending(const struct rank_pool *pool)
 {
-    int fd = listener_accept(&pool->listener), count = 0;
-    for (struct pending *one = pool->pending; one; one = one->next)
+    int count = 0;
+    for (const struct pending *one = pool->pending; one; one = one->next)
         count++;
-    if (fd < 0)
-        return;
-    if (count >= MOST_PENDING) { /* somebody knocks without end */
-        close(fd);
-        return;
+    return count;
+}
+
+/* Many ranks come at once. */
+static void take_connections(struct rank_pool *pool)
+{
+    int count = count_pending(pool);
+    for (int fd, taken = 0; taken < MOST_EVENTS && (fd = listener_accept(&pool->listener)) >= 0;
+         taken++) {
+        if (count++ >= MOST_PENDING) { /* somebody knocks without end */
+            close(fd);
+            continue;
+        }
+        struct pending *pending = memory_zeroed(1, sizeof(*pending));
+        pending->channel.fd = fd;
+        pending->next = pool->pending;
+        pool->pending = pending;
+        pool_watch(pool, fd, SOURCE_PENDING, 0, 0);
     }
-    struct pending *pending = memory_zeroed(1, sizeof(*pending));
-    pending->channel.fd = fd;
-    pending->next = pool->pending;
-    pool->pending = pending;
-    pool_watch(pool, fd, SOURCE_PENDING, 0, 0);
 }
 
 void pool_close_pending(struct rank_pool *pool)
@@ -334,7 +377,7 @@ static void take(struct rank_pool *pool, uint64_t packed)
     uint64_t count;
     switch ((enum pool_source)(packed >> 48)) {
     case SOURCE_LISTENER:
-        take_connection(pool);
+        take_connections(pool);
         break;
     case SOURCE_LAUNCHER:
         if (launch_has_ended(&pool->launch))

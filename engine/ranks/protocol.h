@@ -31,7 +31,7 @@ enum frame_kind {
     FRAME_FORGET,    /* engine: free the run */
     FRAME_RUN,       /* engine: struct order; "look at the control page" on this machine */
     FRAME_UPDATE,    /* rank on another machine: struct update */
-    FRAME_ARRIVED,   /* engine: struct update of another rank */
+    FRAME_ARRIVED,   /* engine: struct update of the last one of a group to come to its meeting */
     FRAME_READ,      /* engine: struct extent */
     FRAME_DATA,      /* rank: the bytes that were read */
     FRAME_WRITE,     /* engine: struct extent, then the bytes */
@@ -64,8 +64,8 @@ struct setup {
     char **directories, **overrides;
     int directory_count, override_count;
     int plan, threads;
-    int collectives; /* enum rank_collectives */
-    int limit;       /* milliseconds that data may move after all members have come */
+    int collectives;    /* enum rank_collectives */
+    int limit;          /* milliseconds that data may move after all members have come */
     bool shares_memory; /* FRAME_MEMORY comes next */
     uint64_t config_hash;
     struct mesh mesh;

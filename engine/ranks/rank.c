@@ -162,10 +162,16 @@ static void take_arrival(struct rank_process *rank, const struct frame *frame)
     struct update update;
     if (!update_read(frame->body, frame->length, rank->board.size, &update) || update.group < 0)
         return;
-    struct board_meeting *meeting =
-        &rank->board.page->ranks[update.rank].meetings[update.group][update.meeting_sequence & 1];
-    meeting->what = update.meeting;
-    atomic_store(&meeting->sequence, update.meeting_sequence);
+    int *members = memory_zeroed((size_t)rank->board.size, sizeof(*members));
+    int count =
+        mesh_members(&rank->setup.mesh, rank->hello.rank, (enum comm_group)update.group, members);
+    for (int m = 0; m < count; m++) {
+        struct board_meeting *meeting = &rank->board.page->ranks[members[m]]
+                                             .meetings[update.group][update.meeting_sequence & 1];
+        meeting->what = update.meeting;
+        atomic_store(&meeting->sequence, update.meeting_sequence);
+    }
+    free(members);
 }
 
 static bool find_bytes(const struct rank_process *rank, const struct extent *extent, char **bytes)

@@ -13,12 +13,123 @@ const char *rank_state_name(enum rank_state state)
     return names[state];
 }
 
+/* ---- who has come ---- */
+
+/* One group of ranks: "data", of which rank 3 is the lowest. */
+struct gathering {
+    int come;
+    int first;   /* one of those who have come */
+    bool differ; /* they have not all come for the same */
+};
+
+struct arrival {
+    int group; /* index of its gathering; -1: it has come to none */
+    struct comm_descriptor what;
+};
+
+struct gatherings {
+    struct gathering *groups; /* [COMM_GROUP_COUNT * size]: by kind and lowest rank */
+    struct arrival *arrivals; /* [size] */
+    int differing;
+};
+
+static struct gatherings *gatherings_create(int size)
+{
+    struct gatherings *all = memory_zeroed(1, sizeof(*all));
+    all->groups = memory_zeroed((size_t)size * COMM_GROUP_COUNT, sizeof(*all->groups));
+    all->arrivals = memory_zeroed((size_t)size, sizeof(*all->arrivals));
+    for (int rank = 0; rank < size; rank++)
+        all->arrivals[rank].group = -1;
+    return all;
+}
+
+static void gatherings_free(struct gatherings *all)
+{
+    free(all->groups);
+    free(all->arrivals);
+    free(all);
+}
+
+static void come(struct gatherings *all, int rank, int group, const struct comm_descriptor *what)
+{
+    struct gathering *gathering = &all->groups[group];
+    all->arrivals[rank] = (struct arrival){group, *what};
+    if (gathering->come++ == 0)
+        gathering->first = rank;
+    else if (!gathering->differ &&
+             !comm_descriptor_equal(what, &all->arrivals[gathering->first].what)) {
+        gathering->differ = true;
+        all->differing++;
+    }
+}
+
+/* It is seldom that somebody goes while others stay: then the gathering is made anew. */
+static void go(struct gatherings *all, int size, int rank)
+{
+    int group = all->arrivals[rank].group;
+    struct gathering *gathering = &all->groups[group];
+    int others = gathering->come - 1;
+    all->arrivals[rank].group = -1;
+    if (others > 0 && gathering->first != rank && !gathering->differ) {
+        gathering->come = others;
+        return;
+    }
+    all->differing -= gathering->differ;
+    *gathering = (struct gathering){0};
+    for (int other = 0; others > 0 && other < size; other++)
+        if (all->arrivals[other].group == group)
+            come(all, other, group, &all->arrivals[other].what);
+}
+
+/* The gathering to which a rank has come, or -1. */
+static int group_come_to(const struct world *world, int rank)
+{
+    const struct instruction *standing =
+        world->ranks[rank].run ? world_standing(world, rank) : NULL;
+    if (!standing || world->ranks[rank].state != RANK_WAITING || standing->op == OP_RECEIVE ||
+        !world_is_meeting(world, rank))
+        return -1;
+    const struct seat *seat = &world->ranks[rank].run->program->seat;
+    int group = (int)standing->parameters.group;
+    return group * world->size + mesh_first(&seat->mesh, rank, (enum comm_group)group);
+}
+
+static struct comm_descriptor describe(const struct world *world, int rank)
+{
+    const struct run *run = world->ranks[rank].run;
+    struct op_call call;
+    program_call(run->program, run->executor->next, &call);
+    return comm_describe(&call);
+}
+
+void world_note(struct world *world, int rank)
+{
+    struct gatherings *all = world->gatherings;
+    int group = group_come_to(world, rank);
+    if (group < 0 && all->arrivals[rank].group < 0)
+        return;
+    if (all->arrivals[rank].group >= 0)
+        go(all, world->size, rank);
+    if (group >= 0) {
+        struct comm_descriptor what = describe(world, rank);
+        come(all, rank, group, &what);
+    }
+}
+
+bool world_has_disagreement(const struct world *world)
+{
+    return world->gatherings->differing > 0;
+}
+
+/* ---- worlds ---- */
+
 struct world *world_start(const struct config *config, const struct world_ops *ops, void *context)
 {
     struct world *world = memory_zeroed(1, sizeof(*world));
     world->config = config;
     world->size = config->distributed.world_size;
     world->ranks = memory_zeroed((size_t)world->size, sizeof(*world->ranks));
+    world->gatherings = gatherings_create(world->size);
     world->ops = ops;
     world->context = context;
     return world;
@@ -31,6 +142,7 @@ void world_free(struct world *world)
     world->ops->free(world);
     for (int rank = 0; rank < world->size; rank++)
         run_free(world->ranks[rank].run);
+    gatherings_free(world->gatherings);
     free(world->ranks);
     free(world);
 }
@@ -93,16 +205,6 @@ bool world_is_meeting(const struct world *world, int rank)
     return mesh_members(&seat->mesh, rank, (enum comm_group)standing->parameters.group, NULL) > 1;
 }
 
-/* Whether `member` waits in a collective of the group that brings it together with the ranks of
- * `instruction`, a collective of another rank. */
-static bool has_come(const struct world *world, int member, const struct instruction *instruction)
-{
-    const struct instruction *standing = world_standing(world, member);
-    return world->ranks[member].state == RANK_WAITING && world_is_meeting(world, member) &&
-           standing->op != OP_RECEIVE &&
-           standing->parameters.group == instruction->parameters.group;
-}
-
 int world_waits_for(const struct world *world, int rank, bool *for_ranks)
 {
     const struct instruction *standing = world_standing(world, rank);
@@ -112,10 +214,10 @@ int world_waits_for(const struct world *world, int rank, bool *for_ranks)
     int count = world->ranks[rank].state == RANK_WAITING && world_is_meeting(world, rank)
                     ? members_of(world, rank, standing, members)
                     : 0;
+    const struct arrival *arrivals = world->gatherings->arrivals;
     for (int i = 0; i < count; i++) {
-        bool here = standing->op == OP_RECEIVE
-                        ? world->ops->has_message(world, rank)
-                        : members[i] == rank || has_come(world, members[i], standing);
+        bool here = standing->op == OP_RECEIVE ? world->ops->has_message(world, rank)
+                                               : arrivals[members[i]].group == arrivals[rank].group;
         for_ranks[members[i]] = !here;
         found += !here;
     }
@@ -125,44 +227,31 @@ int world_waits_for(const struct world *world, int rank, bool *for_ranks)
 
 bool world_is_complete(const struct world *world, int rank)
 {
-    bool *for_ranks = memory_zeroed((size_t)world->size, sizeof(bool));
-    bool complete = world->ranks[rank].state == RANK_WAITING && world_is_meeting(world, rank) &&
-                    world_waits_for(world, rank, for_ranks) == 0;
-    free(for_ranks);
-    return complete;
+    const struct instruction *standing = world_standing(world, rank);
+    int group = world->gatherings->arrivals[rank].group;
+    if (group < 0)
+        return world->ranks[rank].state == RANK_WAITING && standing && standing->op == OP_RECEIVE &&
+               world->ops->has_message(world, rank);
+    const struct seat *seat = &world->ranks[rank].run->program->seat;
+    return world->gatherings->groups[group].come ==
+           mesh_members(&seat->mesh, rank, (enum comm_group)standing->parameters.group, NULL);
 }
 
-static struct comm_descriptor describe(const struct world *world, int rank)
+bool world_disagrees(const struct world *world, int rank)
 {
-    const struct run *run = world->ranks[rank].run;
-    struct op_call call;
-    program_call(run->program, run->executor->next, &call);
-    return comm_describe(&call);
+    int group = world->gatherings->arrivals[rank].group;
+    return group >= 0 && world->gatherings->groups[group].differ;
 }
 
 /* A rank that stands in another collective of the same group than `rank`, or -1. */
 static int disagreeing(const struct world *world, int rank)
 {
-    const struct instruction *standing = world_standing(world, rank);
-    if (!standing || !world_is_meeting(world, rank) || standing->op == OP_RECEIVE)
-        return -1;
-    struct comm_descriptor mine = describe(world, rank);
-    int *members = memory_zeroed((size_t)world->size, sizeof(int)), other = -1;
-    int count = members_of(world, rank, standing, members);
-    for (int i = 0; i < count && other < 0; i++) {
-        if (members[i] == rank || !has_come(world, members[i], standing))
-            continue;
-        struct comm_descriptor theirs = describe(world, members[i]);
-        if (!comm_descriptor_equal(&mine, &theirs))
-            other = members[i];
-    }
-    free(members);
-    return other;
-}
-
-bool world_disagrees(const struct world *world, int rank)
-{
-    return disagreeing(world, rank) >= 0;
+    const struct arrival *arrivals = world->gatherings->arrivals;
+    for (int other = 0; world_disagrees(world, rank) && other < world->size; other++)
+        if (arrivals[other].group == arrivals[rank].group &&
+            !comm_descriptor_equal(&arrivals[other].what, &arrivals[rank].what))
+            return other;
+    return -1;
 }
 
 /* "all_reduce(tensor, 65536 x f32) at decoder.1.mlp.layer_2" */

@@ -39,12 +39,14 @@ struct world_event {
     int rank, step, instruction;
 };
 
-struct world_ops; /* in process, or processes: world_internal.h */
+struct world_ops;  /* in process, or processes: world_internal.h */
+struct gatherings; /* who has come to which collective: world_internal.h */
 
 struct world {
     const struct config *config; /* borrowed */
     int size;                    /* config->distributed.world_size */
     struct world_rank *ranks;    /* [size] */
+    struct gatherings *gatherings;
     const struct world_ops *ops;
     void *context;
 };
@@ -64,8 +66,9 @@ bool world_allow(struct world *world, int rank, int limit, struct status *status
 void world_hold(struct world *world, int rank);
 
 /* Makes progress and gives the next event; false when there is none within `seconds` (0: do not
- * wait). In this process each call runs at most one instruction, of the lowest rank that may run
- * and stands furthest behind, so that the order is always the same. */
+ * wait), or when the world is quiet: then there will be none. In this process each call runs at
+ * most one instruction, of the lowest rank that may run and stands furthest behind, so that the
+ * order is always the same. */
 bool world_next(struct world *world, double seconds, struct world_event *event);
 
 /* Whether nothing can move: every rank is stopped, waiting, failed or lost, and no collective is

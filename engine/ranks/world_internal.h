@@ -24,6 +24,12 @@ struct world_ops {
 /* A world without ranks' runs yet, whose ranks[] have the size of the configuration's world. */
 struct world *world_start(const struct config *config, const struct world_ops *ops, void *context);
 
+/* An implementation says whenever the state of a rank, or where it stands, has changed: so nobody
+ * has to look at all ranks to know whether a collective is complete. */
+void world_note(struct world *world, int rank);
+/* Whether anywhere two ranks stand in different collectives of one group. */
+bool world_has_disagreement(const struct world *world);
+
 /* The instruction that a rank stands before, NULL at the end of a step. */
 const struct instruction *world_standing(const struct world *world, int rank);
 /* Whether that instruction waits for other ranks (a collective over more than one rank, or a

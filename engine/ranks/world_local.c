@@ -37,6 +37,7 @@ struct local {
     struct world *world;
     struct device *device;
     struct local_rank *ranks;
+    bool any_told;
 };
 
 static double now(void)
@@ -84,6 +85,7 @@ static bool begin_meeting(struct local *local, int rank, struct status *status)
          * this one has taken its result. */
         local->ranks[meeting->members[i]].meeting = meeting;
         local->world->ranks[meeting->members[i]].state = RANK_RUNNING;
+        world_note(local->world, meeting->members[i]);
         meeting->inputs[i] = memory_try(bytes, 1);
         ok = ok &&
              (meeting->inputs[i] ||
@@ -244,6 +246,7 @@ static void settle(struct world *world, int index)
     if (state == RANK_WAITING && rank->state != RANK_WAITING)
         rank->waiting_since = now();
     rank->state = state;
+    world_note(world, index);
 }
 
 static bool local_allow(struct world *world, int index, int limit, struct status *status)
@@ -321,11 +324,15 @@ static bool run_rank(struct world *world, int index, struct status *status)
 static int find_mismatch(struct world *world)
 {
     struct local *local = world->context;
+    if (!world_has_disagreement(world) && !local->any_told)
+        return -1;
+    local->any_told = false;
     for (int rank = 0; rank < world->size; rank++) {
         bool differs = world->ranks[rank].state == RANK_WAITING && !local->ranks[rank].meeting &&
                        world_disagrees(world, rank);
         bool news = differs && !local->ranks[rank].told;
         local->ranks[rank].told = differs;
+        local->any_told |= differs;
         if (news)
             return rank;
     }
@@ -349,6 +356,7 @@ static bool local_next(struct world *world, double seconds, struct world_event *
         event->kind = WORLD_FAILED;
         rank->state = RANK_FAILED;
         snprintf(rank->reason, sizeof(rank->reason), "%s", status.text);
+        world_note(world, index);
     }
     settle(world, index);
     return true;
@@ -406,6 +414,7 @@ static bool local_go_to_step(struct world *world, int step, struct status *statu
         forget_messages(&local->ranks[rank]);
         world->ranks[rank].state = RANK_STOPPED;
         world->ranks[rank].allowed = 0;
+        world_note(world, rank);
         if (!run_restore(world->ranks[rank].run, from, status))
             return false;
     }
@@ -448,8 +457,11 @@ struct world *world_create(const struct config *config, struct device *device,
 {
     struct local *local = memory_zeroed(1, sizeof(*local));
     struct world *world = world_start(config, &world_local, local);
-    *local = (struct local){world, device,
-                            memory_zeroed((size_t)world->size, sizeof(struct local_rank))};
+    *local = (struct local){
+        .world = world,
+        .device = device,
+        .ranks = memory_zeroed((size_t)world->size, sizeof(struct local_rank)),
+    };
     for (int rank = 0; rank < world->size; rank++) {
         struct run_options own = *options;
         own.rank = rank;

@@ -51,6 +51,7 @@ void world_pool_command(struct world *world, int rank, int limit)
     struct pool_world *context = world_pool_context(world);
     atomic_store(&world_pool_page(world, rank)->command,
                  board_pair(context->ranks[rank].epoch, (uint32_t)limit));
+    world_pool_touch(world, rank);
     pool_tell(context->pool, rank);
 }
 
@@ -125,8 +126,10 @@ void world_pool_settle(struct world *world, int index)
 {
     struct world_rank *rank = &world->ranks[index];
     struct board_rank *page = world_pool_page(world, index);
-    if (has_ended(world, index))
+    if (has_ended(world, index)) {
+        world_note(world, index);
         return;
+    }
     enum board_state state = (enum board_state)atomic_load(&page->state);
     if (done_by(world, index) > rank->run->executor->next)
         state = BOARD_RUNNING; /* what was just read is of a later instruction */
@@ -145,6 +148,7 @@ void world_pool_settle(struct world *world, int index)
     default:
         rank->state = may ? RANK_RUNNING : RANK_STOPPED;
     }
+    world_note(world, index);
 }
 
 static void give(const struct world *world, int index, enum world_event_kind kind,
@@ -170,25 +174,95 @@ static void count_one(struct world *world, int index, struct world_event *event)
     own->busy = busy;
 }
 
-static bool is_behind(const struct run *a, const struct run *b)
+/* ---- who has done something ---- */
+
+static bool comes_before(const struct pool_news *a, const struct pool_news *b)
 {
-    return a->step != b->step ? a->step < b->step : a->executor->next < b->executor->next;
+    if (a->step != b->step)
+        return a->step < b->step;
+    return a->next != b->next ? a->next < b->next : a->rank < b->rank;
+}
+
+static void push(struct pool_queue *queue, struct pool_news news)
+{
+    int i = queue->count++;
+    for (; i > 0 && comes_before(&news, &queue->news[(i - 1) / 2]); i = (i - 1) / 2)
+        queue->news[i] = queue->news[(i - 1) / 2];
+    queue->news[i] = news;
+    queue->has[news.rank] = true;
+}
+
+static int pop(struct pool_queue *queue)
+{
+    int rank = queue->news[0].rank, i = 0, count = --queue->count;
+    struct pool_news last = queue->news[count];
+    for (int child; (child = 2 * i + 1) < count; i = child) {
+        child += child + 1 < count && comes_before(&queue->news[child + 1], &queue->news[child]);
+        if (!comes_before(&queue->news[child], &last))
+            break;
+        queue->news[i] = queue->news[child];
+    }
+    queue->news[i] = last;
+    queue->has[rank] = false;
+    return rank;
+}
+
+static void look_at(struct world *world, int rank)
+{
+    struct pool_queue *queue = &world_pool_context(world)->queue;
+    const struct run *run = world->ranks[rank].run;
+    if (!queue->has[rank] && !has_ended(world, rank) && done_by(world, rank) > run->executor->next)
+        push(queue, (struct pool_news){run->step, run->executor->next, rank});
+    world_pool_settle(world, rank);
+}
+
+/* Looks at the ranks that have changed their words, and at those that the engine has moved. */
+static void look_at_news(struct world *world)
+{
+    struct pool_world *context = world_pool_context(world);
+    for (int word = 0; word * 64 < context->pool->board.size; word++)
+        for (uint64_t bits = board_take_news(&context->pool->board, word); bits; bits &= bits - 1) {
+            int rank = word * 64 + __builtin_ctzll(bits);
+            if (rank < world->size)
+                look_at(world, rank);
+        }
+    for (int rank = 0; context->any_dirty && rank < world->size; rank++)
+        if (context->dirty[rank]) {
+            context->dirty[rank] = false;
+            look_at(world, rank);
+        }
+    context->any_dirty = false;
+}
+
+void world_pool_touch(struct world *world, int rank)
+{
+    struct pool_world *context = world_pool_context(world);
+    context->dirty[rank] = context->any_dirty = true;
+}
+
+void world_pool_forget_news(struct world *world)
+{
+    struct pool_world *context = world_pool_context(world);
+    while (context->queue.count > 0)
+        pop(&context->queue);
+    for (int rank = 0; rank < world->size; rank++)
+        world_pool_touch(world, rank);
 }
 
 static bool take_done(struct world *world, struct world_event *event)
 {
-    int chosen = -1;
-    for (int rank = 0; rank < world->size; rank++) {
-        const struct run *run = world->ranks[rank].run;
-        bool news = !has_ended(world, rank) && done_by(world, rank) > run->executor->next;
-        if (news && (chosen < 0 || is_behind(run, world->ranks[chosen].run)))
-            chosen = rank;
+    struct pool_queue *queue = &world_pool_context(world)->queue;
+    look_at_news(world);
+    while (queue->count > 0) {
+        int rank = pop(queue);
+        if (has_ended(world, rank) ||
+            done_by(world, rank) <= world->ranks[rank].run->executor->next)
+            continue;
+        count_one(world, rank, event);
+        look_at(world, rank);
+        return true;
     }
-    if (chosen >= 0)
-        count_one(world, chosen, event);
-    for (int rank = 0; rank < world->size; rank++)
-        world_pool_settle(world, rank);
-    return chosen >= 0;
+    return false;
 }
 
 /* ---- ends ---- */
@@ -212,6 +286,7 @@ void world_pool_lose(struct world *world, int index, const char *what)
              (long long)pool->processes[index].pid, index, what, place);
     pool_add_last_words(pool, index, rank->reason, sizeof(rank->reason));
     rank->state = RANK_LOST;
+    world_note(world, index);
     pool->processes[index].broken = true;
     mark_torn(world, index);
 }
@@ -255,6 +330,7 @@ static bool take_failed(struct world *world, struct world_event *event)
         snprintf(rank->reason, sizeof(rank->reason), "%.*s", (int)sizeof(rank->reason) - 1,
                  process->failure.reason);
         rank->state = RANK_FAILED;
+        world_note(world, index);
         mark_torn(world, index);
         give(world, index, WORLD_FAILED, event);
         return true;
@@ -264,11 +340,16 @@ static bool take_failed(struct world *world, struct world_event *event)
 
 static bool take_mismatch(struct world *world, struct world_event *event)
 {
+    struct pool_world *context = world_pool_context(world);
+    if (!world_has_disagreement(world) && !context->any_mismatch)
+        return false;
+    context->any_mismatch = false;
     for (int rank = 0; rank < world->size; rank++) {
-        struct pool_rank_run *own = &world_pool_context(world)->ranks[rank];
+        struct pool_rank_run *own = &context->ranks[rank];
         bool differs = world->ranks[rank].state == RANK_WAITING && world_disagrees(world, rank);
         bool news = differs && !own->told_mismatch;
         own->told_mismatch = differs;
+        context->any_mismatch |= differs;
         if (news) {
             give(world, rank, WORLD_MISMATCH, event);
             return true;
@@ -321,8 +402,10 @@ static bool is_overdue(struct world *world, int index, double time)
     own->seen_position = position;
     own->seen_state = state;
     bool held_up = own->moved < time && meets_lost(world, index);
-    if (moved || (held_up && time - own->moved >= HELD_UP_SECONDS))
+    if (moved || (held_up && time - own->moved >= HELD_UP_SECONDS)) {
         own->held_up = held_up;
+        world_pool_touch(world, index);
+    }
     return !held_up && time - own->moved >= world_pool_context(world)->pool->timeout;
 }
 
@@ -370,30 +453,6 @@ static bool take_event(struct world *world, struct world_event *event)
            take_mismatch(world, event) || take_stuck(world, event);
 }
 
-static bool pool_next(struct world *world, double seconds, struct world_event *event)
-{
-    struct rank_pool *pool = world_pool_context(world)->pool;
-    double deadline = now() + seconds;
-    if (take_done(world, event))
-        return true;
-    for (;;) {
-        pool_pump(pool, 0);
-        if (take_event(world, event))
-            return true;
-        double left = deadline - now();
-        if (left <= 0)
-            return false;
-        /* said before the last look, so that nothing done meanwhile is slept over */
-        atomic_store(&pool->board.page->engine_sleeps, 1);
-        bool got = take_event(world, event);
-        if (!got)
-            pool_pump(pool, left < 0.25 ? (int)ceil(left * 1000) : 250);
-        atomic_store(&pool->board.page->engine_sleeps, 0);
-        if (got)
-            return true;
-    }
-}
-
 /* Whether the rank may still move by itself. At the end of its step it cannot, whatever its page
  * says while it comes to rest. */
 static bool is_restless(const struct world *world, int rank)
@@ -416,10 +475,41 @@ static bool is_restless(const struct world *world, int rank)
 
 static bool pool_is_quiet(const struct world *world)
 {
-    for (int rank = 0; rank < world->size; rank++)
-        if (!has_ended(world, rank) && is_restless(world, rank))
+    struct pool_world *context = world_pool_context(world);
+    if (context->queue.count > 0)
+        return false;
+    for (int i = 0; i < world->size; i++) {
+        int rank = (context->restless + i) % world->size;
+        if (!has_ended(world, rank) && is_restless(world, rank)) {
+            context->restless = rank;
             return false;
+        }
+    }
     return true;
+}
+
+static bool pool_next(struct world *world, double seconds, struct world_event *event)
+{
+    struct rank_pool *pool = world_pool_context(world)->pool;
+    double deadline = now() + seconds;
+    if (take_done(world, event))
+        return true;
+    for (;;) {
+        pool_pump(pool, 0);
+        if (take_event(world, event))
+            return true;
+        double left = deadline - now();
+        if (left <= 0 || pool_is_quiet(world))
+            return false;
+        /* said before the last look, so that nothing done meanwhile is slept over */
+        atomic_store(&pool->board.page->engine_sleeps, 1);
+        bool got = take_event(world, event);
+        if (!got)
+            pool_pump(pool, left < 0.25 ? (int)ceil(left * 1000) : 250);
+        atomic_store(&pool->board.page->engine_sleeps, 0);
+        if (got)
+            return true;
+    }
 }
 
 static void pool_world_free(struct world *world)

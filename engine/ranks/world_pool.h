@@ -20,11 +20,26 @@ struct pool_rank_run {
     bool held_up; /* moves data with a rank that was lost, and does not get on */
 };
 
+/* Ranks in the order in which what they did is told: those first that stand furthest behind. A
+ * heap; where its twin stands does not change while a rank is in it. */
+struct pool_queue {
+    struct pool_news {
+        int step, next, rank;
+    } * news; /* [size] */
+    int count;
+    bool *has; /* [size] */
+};
+
 struct pool_world {
     struct rank_pool *pool;
     struct device *device; /* borrowed: answers for sizes */
     struct pool_rank_run *ranks;
     double next_check; /* for ranks that do not move */
+    bool *dirty;       /* [size]: the engine has changed what its state follows from */
+    bool any_dirty;
+    struct pool_queue queue; /* ranks that have run more than their twins have counted */
+    bool any_mismatch;       /* one was told */
+    int restless;            /* the rank that was last found to move: most often it still does */
 };
 
 extern const struct world_ops world_pool_ops;
@@ -37,6 +52,10 @@ void world_pool_begin_epoch(struct world *world, int rank);
 void world_pool_command(struct world *world, int rank, int limit);
 /* The state of a rank whose twin stands where it stands. */
 void world_pool_settle(struct world *world, int index);
+/* It is looked at anew when events are taken, whether it has news or not. */
+void world_pool_touch(struct world *world, int rank);
+/* Forgets what ranks have done: twins were set back. */
+void world_pool_forget_news(struct world *world);
 /* The rank counts as lost: its process "was killed by ...". The reason also has where it stood and
  * what it printed last. */
 void world_pool_lose(struct world *world, int index, const char *what);

@@ -43,6 +43,9 @@ void world_pool_release(struct world *world)
             pool_send(pool, rank, FRAME_FORGET, NULL, NULL, 0);
     pool->world = NULL;
     free_runs(world);
+    free(context->queue.news);
+    free(context->queue.has);
+    free(context->dirty);
     free(context->ranks);
     free(context);
 }
@@ -283,6 +286,9 @@ struct world *world_create_in_pool(struct rank_pool *pool, const struct config *
         .pool = pool,
         .device = device,
         .ranks = memory_zeroed((size_t)world->size, sizeof(struct pool_rank_run)),
+        .dirty = memory_zeroed((size_t)world->size, sizeof(bool)),
+        .queue.news = memory_zeroed((size_t)world->size, sizeof(struct pool_news)),
+        .queue.has = memory_zeroed((size_t)world->size, sizeof(bool)),
     };
     pool->world = world;
     if (set_up(world, search, options, status))

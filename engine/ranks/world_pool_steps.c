@@ -140,6 +140,7 @@ static bool restore(struct world *world, int step, struct status *status)
             return false;
         world_pool_begin_epoch(world, index);
     }
+    world_pool_forget_news(world);
     board_begin_anew(&world_pool_context(world)->pool->board,
                      ++world_pool_context(world)->pool->generation);
     for (int rank = 0; rank < world->size; rank++)
