@@ -25,11 +25,11 @@ static struct product_plan plan_of(const struct cpu_context *context,
     struct product_plan plan = {
         .product = p, .kernels = context->kernels, .interrupt = context->interrupt};
     const struct product_way *way = plan.way = way_of(context);
-    way->tile_sizes(&plan);
+    way->set_sizes(&plan);
     int64_t parts = (int64_t)PARTS * context->threads;
     plan.block_rows =
-        product_blocks(product_blocks(p->rows, parts), way->rows_step) * way->rows_step;
-    plan.block_rows = product_least(plan.block_rows, way->rows_most);
+        product_blocks(product_blocks(p->rows, parts), plan.rows_step) * plan.rows_step;
+    plan.block_rows = product_least(plan.block_rows, plan.rows_most);
     plan.block_columns =
         product_blocks(p->rows, plan.block_rows) < parts ? COLUMNS_MOST / 4 : COLUMNS_MOST;
     int64_t tiles = product_blocks(product_least(p->columns, COLUMNS_MOST), plan.tile_columns);

@@ -14,6 +14,7 @@ struct product_plan {
     const struct interrupt *interrupt;
     const struct product_way *way;
     int tile_rows, tile_columns;
+    int rows_most, rows_step;          /* of a part */
     int64_t block_rows, block_columns; /* of one part */
     int64_t round_depth;
     size_t own_bytes;
@@ -34,12 +35,11 @@ struct product_part {
 
 /* How parts are made. An element is summed in blocks of `depth`, which are then added in order. */
 struct product_way {
-    int depth, depth_step;    /* of a block; packed depth is a multiple of depth_step */
-    int rows_most, rows_step; /* of a part */
-    int64_t shared_most;      /* bytes packed for a round */
-    bool any_output; /* adds the bias, and rounds to 16 bits where the depth is one block */
-    void (*tile_sizes)(struct product_plan *plan);
-    int (*element_bytes)(enum dtype dtype); /* as it is packed */
+    int depth, depth_step; /* of a block; packed depth is a multiple of depth_step */
+    int64_t shared_most;   /* bytes packed for a round */
+    bool any_output;       /* adds the bias, and rounds to 16 bits where the depth is one block */
+    void (*set_sizes)(struct product_plan *plan); /* tile_rows to rows_step; none depends on rows */
+    int (*element_bytes)(enum dtype dtype);       /* as it is packed */
     size_t (*own_bytes)(const struct product_plan *plan);
     void (*enter)(void), (*leave)(void); /* around the work of each thread; may be NULL */
     void (*pack_columns)(const struct product_plan *plan, const struct product_round *round,

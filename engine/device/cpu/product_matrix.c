@@ -9,31 +9,39 @@
 
 #include <math.h>
 
-/* An element is summed in blocks of DEPTH: so much of ROWS_MOST rows fits the second cache. */
-enum { DEPTH = 1024, ROWS_MOST = 128, SHARED_MOST = 6 << 20 };
+/* An element is summed in blocks of DEPTH. OWN_MOST bytes of rows, packed, fit the second cache. */
+enum { DEPTH = 1024, ROWS_MOST = 512, OWN_MOST = 768 << 10, SHARED_MOST = 6 << 20 };
 enum { PANEL = MATRIX_PANEL, PANEL_SUMS = MATRIX_PANEL * MATRIX_PANEL };
-
-static void tile_sizes(struct product_plan *plan)
-{
-    plan->tile_rows = plan->tile_columns = PANEL;
-}
 
 static int element_bytes(enum dtype dtype)
 {
     return 2 * matrix_parts(dtype);
 }
 
+static void set_sizes(struct product_plan *plan)
+{
+    const struct matrix_product *p = plan->product;
+    int64_t depth = product_least(p->depth > 0 ? p->depth : 1, DEPTH);
+    int64_t row = product_padded(plan, depth) * element_bytes(p->a_dtype);
+    plan->tile_rows = plan->tile_columns = plan->rows_step = PANEL;
+    plan->rows_most = (int)(product_least(OWN_MOST / row, ROWS_MOST) / PANEL * PANEL);
+}
+
 struct memory {
-    char *a;             /* [panels][DEPTH, PANEL] */
+    char *a;             /* [panels][depth of a block, PANEL] */
     float *sums, *again; /* [PANEL, PANEL] */
     void *piece;
 };
 
+/* More rows or more depth never need less, which experts of any size rely on. */
 static size_t carve(const struct product_plan *plan, void *base, struct memory *memory)
 {
+    const struct matrix_product *p = plan->product;
     struct workspace all = {base, 0};
-    memory->a = workspace_take(&all, plan->block_rows * DEPTH,
-                               (size_t)element_bytes(plan->product->a_dtype));
+    int64_t rows = product_blocks(p->rows, PANEL) * PANEL;
+    int64_t bytes =
+        rows * product_padded(plan, product_least(p->depth, DEPTH)) * element_bytes(p->a_dtype);
+    memory->a = workspace_take(&all, product_least(bytes, OWN_MOST), 1);
     memory->sums = workspace_floats(&all, PANEL_SUMS);
     memory->again = workspace_floats(&all, PANEL_SUMS);
     memory->piece = workspace_take(&all, 1, product_piece_bytes(plan, PANEL));
@@ -156,10 +164,8 @@ static void multiply(const struct product_plan *plan, const struct product_round
 const struct product_way product_way_matrix = {
     .depth = DEPTH,
     .depth_step = MATRIX_STEP,
-    .rows_most = ROWS_MOST,
-    .rows_step = PANEL,
     .shared_most = SHARED_MOST,
-    .tile_sizes = tile_sizes,
+    .set_sizes = set_sizes,
     .element_bytes = element_bytes,
     .own_bytes = own_bytes,
     .any_output = true,

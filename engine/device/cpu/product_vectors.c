@@ -6,8 +6,10 @@
  * result. */
 enum { ROWS_MOST = 192, ROWS_STEP = 48, SHARED_MOST = 4 << 20 };
 
-static void tile_sizes(struct product_plan *plan)
+static void set_sizes(struct product_plan *plan)
 {
+    plan->rows_most = ROWS_MOST;
+    plan->rows_step = ROWS_STEP;
     plan->kernels->product_sizes(&plan->tile_rows, &plan->tile_columns);
 }
 
@@ -99,10 +101,8 @@ static void multiply(const struct product_plan *plan, const struct product_round
 const struct product_way product_way_vectors = {
     .depth = PRODUCT_DEPTH,
     .depth_step = 1,
-    .rows_most = ROWS_MOST,
-    .rows_step = ROWS_STEP,
     .shared_most = SHARED_MOST,
-    .tile_sizes = tile_sizes,
+    .set_sizes = set_sizes,
     .element_bytes = element_bytes,
     .own_bytes = own_bytes,
     .pack_columns = pack_columns,

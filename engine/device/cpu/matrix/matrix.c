@@ -70,10 +70,11 @@ add_term(struct loaded *loaded, const char *a, const char *b, int i, int j, bool
 
 /* The order keeps one operand in its tiles from term to term, and small terms come first. It is the
  * same for all types, so that a number has the same bits whatever type holds it. */
-static inline __attribute__((always_inline)) void add_steps(int steps, const char *a, int a_parts,
-                                                            const char *b, int b_parts, bool rows,
-                                                            bool columns)
+static inline __attribute__((always_inline)) void add_steps(const struct matrix_panels *panels,
+                                                            int steps, int a_parts, int b_parts,
+                                                            bool rows, bool columns)
 {
+    const char *a = panels->a, *b = panels->b;
     for (int step = 0; step < steps; step++) {
         struct loaded loaded = {-1, -1};
         if (b_parts > 2)
@@ -115,11 +116,11 @@ void matrix_multiply(const struct matrix_panels *panels, int steps, float *sums)
     _tile_zero(2);
     _tile_zero(3);
     if (rows && columns && p->a_parts == 3 && p->b_parts == 3)
-        add_steps(steps, p->a, 3, p->b, 3, true, true);
+        add_steps(p, steps, 3, 3, true, true);
     else if (rows && columns && p->a_parts == 1 && p->b_parts == 1)
-        add_steps(steps, p->a, 1, p->b, 1, true, true);
+        add_steps(p, steps, 1, 1, true, true);
     else
-        add_steps(steps, p->a, p->a_parts, p->b, p->b_parts, rows, columns);
+        add_steps(p, steps, p->a_parts, p->b_parts, rows, columns);
     store_sums(sums, rows, columns);
 }
 
