@@ -70,6 +70,30 @@ static const char *share(double part, char buffer[32])
     return buffer;
 }
 
+/* "(28 tensors, 6,291,460 elements, worst 12.4 of limit, peak 31 MiB)": of what is known. */
+static void add_measures(const struct outcome *outcome, struct text *line)
+{
+    char numbers[2][32];
+    const char *between = "  (";
+    if (outcome->tensors > 0) {
+        text_format(line, "%s%s tensors, %s elements", between,
+                    text_thousands(outcome->tensors, numbers[0]),
+                    text_thousands(outcome->elements, numbers[1]));
+        between = ", ";
+    }
+    double worst = outcome->kind == OUTCOME_FAILED ? report_worst(outcome) : NAN;
+    if (!isnan(worst)) {
+        text_format(line, "%sworst %.3g of limit", between, worst);
+        between = ", ";
+    }
+    if (outcome->resources.max_reserved > 0) {
+        text_format(line, "%speak %s", between,
+                    text_bytes((uint64_t)outcome->resources.max_reserved, numbers[0]));
+        between = ", ";
+    }
+    text_add(line, between[0] == ',' ? ")" : "");
+}
+
 /* What is worth knowing at a glance: how close to a limit, or the losses, or the reason. */
 static void add_note(const struct report *report, const struct outcome *outcome, struct text *line)
 {
@@ -86,10 +110,8 @@ static void add_note(const struct report *report, const struct outcome *outcome,
         if (outcome->step_count > 1)
             text_format(line, " to %.5f", outcome->steps[outcome->step_count - 1].loss);
     }
-    if (report->verbose && outcome->tensors > 0)
-        text_format(line, "  (%s tensors, %s elements)",
-                    text_thousands(outcome->tensors, numbers[0]),
-                    text_thousands(outcome->elements, numbers[1]));
+    if (report->verbose)
+        add_measures(outcome, line);
 }
 
 void report_progress(const struct report *report, int test, const struct outcome *outcome, int done)

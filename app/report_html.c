@@ -205,6 +205,17 @@ static void add_failure(const struct report *report, int index, const struct ent
 
 /* ---- the page ---- */
 
+/* The row with the largest metric over its limit, -1: none. */
+static int worst_row(const struct page *page)
+{
+    int worst = -1;
+    for (int r = 0; r < page->row_count; r++)
+        if (page->rows[r].measured &&
+            (worst < 0 || page->rows[r].of_limit > page->rows[worst].of_limit))
+            worst = r;
+    return worst;
+}
+
 static struct entry read_entry(const struct report *report, int test)
 {
     const struct outcome *outcome = &report->outcomes[test];
@@ -217,14 +228,23 @@ static struct entry read_entry(const struct report *report, int test)
         return entry;
     entry.page = page_create("", "", "");
     page_add_json(entry.page, outcome->comparison);
-    for (int r = 0; r < entry.page->row_count; r++) {
-        const struct page_row *row = &entry.page->rows[r];
-        if (row->measured && (isnan(entry.worst) || row->of_limit > entry.worst)) {
-            entry.worst = row->of_limit;
-            entry.name = row->name;
-        }
+    int worst = worst_row(entry.page);
+    if (worst >= 0) {
+        entry.worst = entry.page->rows[worst].of_limit;
+        entry.name = entry.page->rows[worst].name;
     }
     return entry;
+}
+
+double report_worst(const struct outcome *outcome)
+{
+    struct page *page = page_create("", "", "");
+    if (outcome->comparison)
+        page_add_json(page, outcome->comparison);
+    int worst = worst_row(page);
+    double number = worst >= 0 ? page->rows[worst].of_limit : NAN;
+    page_free(page);
+    return number;
 }
 
 bool report_write_html(const struct report *report, const char *path, struct status *status)

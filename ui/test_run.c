@@ -34,6 +34,16 @@ struct test_run *test_run_create(void)
     return run;
 }
 
+/* All but its name. */
+static void forget(struct test_result *result)
+{
+    free(result->outcome);
+    free(result->duration);
+    free(result->worst);
+    free(result->memory);
+    free(result->remark);
+}
+
 static void reap(struct test_run *run)
 {
     if (run->pid > 0)
@@ -64,8 +74,7 @@ void test_run_free(struct test_run *run)
     test_run_stop(run);
     for (int i = 0; i < run->count; i++) {
         free(run->results[i].id);
-        free(run->results[i].outcome);
-        free(run->results[i].remark);
+        forget(&run->results[i]);
     }
     free(run->results);
     text_free(&run->input);
@@ -97,18 +106,57 @@ const struct test_result *test_run_result(const struct test_run *run, const char
     return find_result(run, id);
 }
 
-static void set_result(struct test_run *run, const char *id, char *outcome, char *remark)
+static void set_result(struct test_run *run, const char *id, struct test_result result)
 {
-    struct test_result *result = find_result(run, id);
-    if (!result) {
+    struct test_result *old = find_result(run, id);
+    if (!old) {
         struct test_result made = {.id = memory_string(id)};
         ARRAY_PUSH(run->results, run->count, run->capacity, made);
-        result = &run->results[run->count - 1];
+        old = &run->results[run->count - 1];
     }
-    free(result->outcome);
-    free(result->remark);
-    result->outcome = outcome;
-    result->remark = remark;
+    forget(old);
+    result.id = old->id;
+    *old = result;
+}
+
+/* Cuts what stands between `before` and `after` out of the text, with both; "" if it does not. */
+static char *cut(char *text, const char *before, const char *after)
+{
+    char *begin = strstr(text, before);
+    char *from = begin ? begin + strlen(before) : NULL, *end = from ? strstr(from, after) : NULL;
+    if (!end)
+        return memory_string("");
+    char *part = memory_string_part(from, (size_t)(end - from));
+    end += strlen(after);
+    memmove(begin, end, strlen(end) + 1);
+    return part;
+}
+
+/* What `lockstep test -v` writes behind an outcome: "1.20s   worst 0.31 of limit  NAME  (28
+ * tensors, 6,291,460 elements, peak 31 MiB)". */
+static struct test_result parse_remark(const char *outcome, const char *text)
+{
+    struct test_result result = {.outcome = memory_string(outcome)};
+    char *rest = memory_string(text);
+    size_t duration = strcspn(rest, " ");
+    char *memory = strstr(rest, "peak ") ? cut(rest, "peak ", ")") : memory_string("");
+    char *counts = strrchr(rest, '(');
+    if (counts && memory[0])
+        *counts = '\0';
+    result.memory = memory;
+    result.worst = cut(rest, "worst ", " of limit");
+    result.duration = memory_string_part(rest, duration);
+    char *reason = rest + duration + strspn(rest + duration, " ");
+    if (strcmp(reason, "bit-equal") == 0) {
+        free(result.worst);
+        result.worst = memory_string("0");
+    }
+    size_t length = strlen(reason);
+    while (length > 0 && reason[length - 1] == ' ')
+        length--;
+    result.remark = memory_string_part(reason, length);
+    free(rest);
+    return result;
 }
 
 /* "llama/basic/ce4   PASSED   7.90s   worst 0.00 of limit ...   [ 33%]". Other lines are told, but
@@ -116,26 +164,23 @@ static void set_result(struct test_run *run, const char *id, char *outcome, char
 static void read_line(struct test_run *run, const char *line)
 {
     char id[200], outcome[32];
-    int used = 0;
+    int used = 0, percent = 0;
     if (sscanf(line, "%199s %31[A-Z] %n", id, outcome, &used) < 2 || !strchr(id, '/'))
         return;
     static const char *const words[] = {"PASSED", "FAILED", "SKIPPED", "ERROR"};
     bool known = false;
     for (int i = 0; i < ARRAY_LENGTH(words); i++)
         known = known || strcmp(outcome, words[i]) == 0;
-    if (!known)
-        return;
     const char *end = strrchr(line, '[');
-    size_t length = strlen(line);
-    if (end && length > 0 && line[length - 1] == ']')
-        length = (size_t)(end - line);
-    while (length > (size_t)used && line[length - 1] == ' ')
-        length--;
-    bool has_remark = used > 0 && length > (size_t)used;
-    set_result(run, id, memory_string(outcome),
-               has_remark ? memory_string_part(line + used, length - (size_t)used)
-                          : memory_string(""));
+    if (!known || !end || used == 0 || end < line + used || sscanf(end, "[%d%%]", &percent) != 1)
+        return;
+    char *remark = memory_string_part(line + used, (size_t)(end - line) - (size_t)used);
+    set_result(run, id, parse_remark(outcome, remark));
+    free(remark);
     run->done++;
+    /* Tests that others depend on were not asked for, but are run. The share is rounded down. */
+    int count = percent > 0 ? run->done * 100 / percent : 0;
+    run->asked = count > run->asked || percent == 100 ? count : run->asked;
 }
 
 bool test_run_take(struct test_run *run, void (*line)(void *context, const char *text),
@@ -198,6 +243,24 @@ static void add_word(struct words *words, const char *word)
     ARRAY_PUSH(words->words, words->count, words->capacity, memory_string(word));
 }
 
+static void add_option(struct words *words, const char *option, const char *value)
+{
+    if (!value)
+        return;
+    add_word(words, option);
+    add_word(words, value);
+}
+
+/* How ranks are started. */
+static void add_launch(struct words *words, const struct rank_launch *launch)
+{
+    if (launch->in_process)
+        add_word(words, "--in-process");
+    add_option(words, "--launcher", launch->launcher);
+    add_option(words, "--hostfile", launch->hostfile);
+    add_option(words, "--engine-address", launch->address);
+}
+
 static struct words command_of(const struct ui_options *options, const char *const *ids, int count)
 {
     struct words words = {0};
@@ -219,6 +282,8 @@ static struct words command_of(const struct ui_options *options, const char *con
         add_word(&words, threads);
         free(threads);
     }
+    add_launch(&words, &options->launch);
+    add_word(&words, "-v");
     add_word(&words, "--color");
     add_word(&words, "never");
     for (int i = 0; i < count; i++)
@@ -283,6 +348,6 @@ bool test_run_start(struct test_run *run, const struct ui_options *options, cons
     run->done = 0;
     run->started_ms = now_ms;
     for (int i = 0; i < count; i++)
-        set_result(run, ids[i], memory_string("running"), memory_string(""));
+        set_result(run, ids[i], parse_remark("running", ""));
     return true;
 }

@@ -13,8 +13,9 @@ struct test_run;
 
 struct test_result {
     char *id;
-    char *outcome; /* "PASSED", "FAILED", ... or "running" */
-    char *remark;  /* duration and why; "" */
+    char *outcome;                   /* "PASSED", "FAILED", ... or "running" */
+    char *duration, *worst, *memory; /* as shown: "1.20s", "0.31" of its limit, "31 MiB"; or "" */
+    char *remark;                    /* the worst tensor, or why; "" */
 };
 
 struct test_run *test_run_create(void);
@@ -36,6 +37,7 @@ bool test_run_take(struct test_run *run, void (*line)(void *context, const char 
 
 /* The newest result of a test, or NULL. Good until the next test_run_take. */
 const struct test_result *test_run_result(const struct test_run *run, const char *id);
+/* Of the process that runs, with what the tests depend on; the count is what can be told so far. */
 int test_run_done(const struct test_run *run);
 int test_run_count(const struct test_run *run);
 /* Time left as far as can be told, "12s" or "-". Static storage of the run. */

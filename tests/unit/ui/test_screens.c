@@ -200,7 +200,7 @@ static void test_choose_a_test(void **state)
     screen_wait_text(&screen, "no run is open: choose a test");
     screen_type(&screen, "/llama_yarn/basic/ms4\r");
     screen_wait_text(&screen, "against simple");
-    screen_type(&screen, "j\r");
+    screen_type(&screen, "jj\r");
     screen_wait_text(&screen, "llama_yarn/ms4 ~ llama_yarn/simple");
     screen_wait_text(&screen, "forward  sequence 1/4");
     screen_type(&screen, "?");
