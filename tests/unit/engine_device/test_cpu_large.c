@@ -243,11 +243,14 @@ static void test_parts_of_products(void **state)
 {
     (void)state;
     struct random random = random_start("parts of products");
-    for (int i = 0; i < 8; i++) {
+    static const enum dtype dtypes[] = {DTYPE_F32, DTYPE_BF16, DTYPE_F16, DTYPE_F32};
+    static const char *const sets[] = {"generic", "avx2", "avx512", "amx"};
+    for (int i = 0; i < 16; i++) {
+        assert_int_equal(setenv("LOCKSTEP_CPU", sets[i / 4], 1), 0);
         int64_t rows = random_integer(&random, 1, 300), columns = random_integer(&random, 1, 300);
-        struct op_case it = start_case(OP_MATMUL, i % 4 == 3 ? DTYPE_F16 : DTYPE_F32, &random);
+        struct op_case it = start_case(OP_MATMUL, dtypes[i % 4], &random);
         it.call.parameters.transpose_b = true;
-        int64_t depth = random_integer(&random, 1, 900);
+        int64_t depth = random_integer(&random, 1, 1500);
         struct tensor *a = normal(&it, DTYPE_COUNT, shape_of2(rows, depth));
         struct tensor *b = normal(&it, DTYPE_COUNT, shape_of2(columns, depth));
         op_case_output(&it, DTYPE_F32, shape_of2(rows, columns));
@@ -273,6 +276,7 @@ static void test_parts_of_products(void **state)
         free(part[0]);
         op_case_free(&it);
     }
+    assert_int_equal(unsetenv("LOCKSTEP_CPU"), 0);
 }
 
 /* NaN and infinity in the keys, values, queries and gradients of one document leave the bits of
@@ -326,24 +330,20 @@ static void test_instruction_sets(void **state)
     (void)state;
     struct random random = random_start("instruction sets");
     static const enum dtype dtypes[] = {DTYPE_F32, DTYPE_BF16, DTYPE_F16};
+    static const char *const sets[] = {"generic", "avx2", "avx512"};
     struct status status = STATUS_NONE;
-    void *context;
-    assert_true(device_cpu.open(&context, &(struct device_options){.threads = 2}, &status));
-    struct cpu_context *cpu = context;
-    const struct kernels *sets[2] = {&kernel_table_generic};
-#ifdef LOCKSTEP_CPU_X86
-    if (cpu->kernels == &kernel_table_avx512)
-        sets[1] = &kernel_table_avx2;
-#endif
-    for (int set = 0; set < 2 && sets[set]; set++) {
-        cpu->kernels = sets[set];
-        printf("%s\n", sets[set]->name);
+    for (int set = 0; set < ARRAY_LENGTH(sets); set++) {
+        void *context;
+        assert_int_equal(setenv("LOCKSTEP_CPU", sets[set], 1), 0);
+        assert_true(device_cpu.open(&context, &(struct device_options){.threads = 2}, &status));
+        assert_int_equal(unsetenv("LOCKSTEP_CPU"), 0);
+        printf("%s\n", ((const struct cpu_context *)context)->kernels->name);
         for (int op = 0; op < OP_ALL_REDUCE; op++)
             for (int i = 0; i < ARRAY_LENGTH(dtypes); i++)
                 if (op_case_has_dtype((enum op)op, dtypes[i]))
                     op_cases_run((enum op)op, dtypes[i], 6, &device_cpu, context, &random);
+        device_cpu.close(context);
     }
-    device_cpu.close(context);
 }
 
 int main(void)
