@@ -121,20 +121,21 @@ static bool goes_on(const void *context, struct status *status)
     return execution_goes_on(context, status);
 }
 
-/* Whether a test that runs, too, compares with this baseline, so that it is worth recording. */
-static bool is_compared_with(const struct execution *execution)
+/* How many of the tests that run compare with this baseline; none: not worth recording. */
+static int count_users(const struct execution *execution)
 {
     const struct test_list *list = execution->list;
     const struct test_choice *choices = execution->environment->choices;
     const struct test_case *baseline = &list->tests[execution->test];
+    int users = 0;
     for (int i = 0; i < list->test_count; i++) {
         const struct test_case *other = &list->tests[i];
         bool compares = other->kind == TEST_COMPARISON || other->kind == TEST_DISTRIBUTED;
-        if (compares && other->model == baseline->model && (!choices || choice_runs(&choices[i])) &&
-            strcmp(other->reference, baseline->variant) == 0)
-            return true;
+        bool runs = !other->unsupported && (!choices || choice_runs(&choices[i]));
+        users += compares && runs && other->model == baseline->model &&
+                 strcmp(other->reference, baseline->variant) == 0;
     }
-    return false;
+    return users;
 }
 
 static bool run_to_end(struct execution *execution, struct run *run, struct status *status)
@@ -147,12 +148,12 @@ static bool run_to_end(struct execution *execution, struct run *run, struct stat
 
 /* Runs to the end; keeps what it computed, with the configuration, in the environment. */
 static bool record_run(struct execution *execution, struct config **config, struct run *run,
-                       struct status *status)
+                       int users, struct status *status)
 {
     struct recording *recording = recording_make(run, goes_on, execution, status);
     if (!recording)
         return false;
-    references_add(&execution->environment->references, *config, recording);
+    references_add(&execution->environment->references, *config, recording, users);
     *config = NULL;
     return true;
 }
@@ -166,9 +167,9 @@ bool execute_baseline(struct execution *execution, struct status *status)
     struct run *run =
         config ? run_create(config, environment->device, environment->comm, &options, status)
                : NULL;
-    bool record = run && !options.change && is_compared_with(execution) &&
-                  references_fit(run->program, run->steps);
-    bool ok = run && (record ? record_run(execution, &config, run, status)
+    int users = count_users(execution);
+    bool record = run && !options.change && users > 0 && references_fit(run->program, run->steps);
+    bool ok = run && (record ? record_run(execution, &config, run, users, status)
                              : run_to_end(execution, run, status));
     if (ok) {
         execution_take_steps(execution, run);
@@ -274,6 +275,8 @@ bool execute_comparison(struct execution *execution, struct status *status)
     if (pair && status->code != STATUS_CANCELLED)
         execution_judge(execution, &comparison, &log);
     pair_free(pair);
+    if (comparison.reference)
+        references_release(&environment->references, comparison.reference->hash);
     comparison_log_free(&log);
     comparison_free(&comparison);
     return ok;

@@ -305,6 +305,8 @@ bool execute_distributed(struct execution *execution, struct status *status)
         execution_judge(execution, &comparison, &log);
     finish(execution, team, status);
     team_free(team);
+    if (comparison.reference)
+        references_release(&execution->environment->references, comparison.reference->hash);
     comparison_log_free(&log);
     comparison_free(&comparison);
     return ok;

@@ -25,24 +25,38 @@ bool references_fit(const struct program *program, int steps)
     return recording_bytes(program, steps) <= LIMIT;
 }
 
+static void drop(struct references *references, struct reference **link)
+{
+    struct reference *dropped = *link;
+    *link = dropped->next;
+    references->bytes -= dropped->recording->bytes;
+    recording_free(dropped->recording);
+    config_free(dropped->config);
+    free(dropped);
+}
+
 static void drop_oldest(struct references *references)
 {
     struct reference **link = &references->newest;
     while ((*link)->next)
         link = &(*link)->next;
-    struct reference *oldest = *link;
-    *link = NULL;
-    references->bytes -= oldest->recording->bytes;
-    recording_free(oldest->recording);
-    config_free(oldest->config);
-    free(oldest);
+    drop(references, link);
+}
+
+void references_release(struct references *references, uint64_t config_hash)
+{
+    struct reference **link = &references->newest;
+    while (*link && (*link)->config->hash != config_hash)
+        link = &(*link)->next;
+    if (*link && --(*link)->users <= 0)
+        drop(references, link);
 }
 
 void references_add(struct references *references, struct config *config,
-                    struct recording *recording)
+                    struct recording *recording, int users)
 {
     struct reference *reference = memory_zeroed(1, sizeof(*reference));
-    *reference = (struct reference){config, recording, references->newest};
+    *reference = (struct reference){config, recording, users, references->newest};
     references->newest = reference;
     references->bytes += recording->bytes;
     while (references->bytes > LIMIT && references->newest->next)

@@ -8,6 +8,7 @@
 struct reference {
     struct config *config; /* owned */
     struct recording *recording;
+    int users;              /* tests that are still to compare with it */
     struct reference *next; /* used longer ago */
 };
 
@@ -23,9 +24,12 @@ enum { REFERENCES_MEBIBYTES = 1024 };
 const struct recording *references_find(struct references *references, uint64_t config_hash);
 /* Whether a recording of this size may be kept at all. */
 bool references_fit(const struct program *program, int steps);
-/* Keeps a recording; takes over both. */
+/* Keeps a recording that `users` tests will compare with; takes over both. */
 void references_add(struct references *references, struct config *config,
-                    struct recording *recording);
+                    struct recording *recording, int users);
+/* A test that compares with this configuration's recording, if there is one, has ended; after the
+ * last of them it is freed. */
+void references_release(struct references *references, uint64_t config_hash);
 void references_free(struct references *references);
 
 #endif
