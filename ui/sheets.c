@@ -170,7 +170,8 @@ void sheet_of_memory(const struct memory_picture *memory, struct sheet *sheet)
 void sheet_of_metrics(const struct metrics_picture *metrics, struct sheet *sheet)
 {
     struct sheet_table *table = sheet_add_table(
-        sheet, "steps", "run step loss gradient_norm learning_rate loss_scale skipped tokens");
+        sheet, "steps",
+        "run step loss gradient_norm learning_rate loss_scale skipped tokens seconds");
     for (int side = 0; side < 2; side++) {
         const struct step_report *reports = side ? metrics->reference : metrics->test;
         int count = side ? metrics->reference_count : metrics->test_count;
@@ -183,6 +184,7 @@ void sheet_of_metrics(const struct metrics_picture *metrics, struct sheet *sheet
             table_number(table, reports[i].loss_scale);
             table_flag(table, reports[i].skipped);
             table_integer(table, reports[i].tokens);
+            table_number(table, reports[i].seconds);
         }
     }
 }

@@ -38,10 +38,23 @@ static double scale_of(const struct step_report *report)
     return report->loss_scale;
 }
 
+static double time_of(const struct step_report *report)
+{
+    return report->seconds;
+}
+
 static const struct measure measures[] = {{"loss", loss_of},
                                           {"gradient norm", norm_of},
                                           {"learning rate", rate_of},
-                                          {"loss scale", scale_of}};
+                                          {"loss scale", scale_of},
+                                          {"step time, s", time_of}};
+
+/* Of a step that has ended. A script's screens are the same each time. */
+static double number_of(const struct ui *ui, const struct measure *measure,
+                        const struct step_report *report)
+{
+    return measure->of == time_of && ui->options->script ? 0 : measure->of(report);
+}
 
 static void *create(struct ui *ui)
 {
@@ -73,50 +86,114 @@ static const struct step_report *report_at(const struct step_report *reports, in
     return reports && step < count ? &reports[step] : NULL;
 }
 
-static void put_number(struct pen *pen, const struct step_report *report,
+static void put_number(const struct ui *ui, struct pen *pen, const struct step_report *report,
                        const struct measure *measure, enum theme_role role)
 {
     char text[32] = "-";
     if (report)
-        snprintf(text, sizeof(text), "%.6g", measure->of(report));
+        snprintf(text, sizeof(text), "%.6g", number_of(ui, measure, report));
     pen_right(pen, 13, role, text);
 }
 
+static double difference_at(const struct ui *ui, const struct metrics_picture *metrics, int step,
+                            const struct measure *measure)
+{
+    const struct step_report *test = report_at(metrics->test, metrics->test_count, step);
+    const struct step_report *reference =
+        report_at(metrics->reference, metrics->reference_count, step);
+    return test && reference
+               ? fabs(number_of(ui, measure, test) - number_of(ui, measure, reference))
+               : NAN;
+}
+
 /* Test, reference and their difference relative to the reference. */
-static void put_measure(struct pen *pen, const struct metrics_picture *metrics, int step,
-                        const struct measure *measure)
+static void put_measure(const struct ui *ui, struct pen *pen, const struct metrics_picture *metrics,
+                        int step, const struct measure *measure)
 {
     const struct step_report *test = report_at(metrics->test, metrics->test_count, step);
     const struct step_report *reference =
         report_at(metrics->reference, metrics->reference_count, step);
     char text[32];
-    put_number(pen, test, measure, THEME_TEST);
-    put_number(pen, reference, measure, THEME_REFERENCE);
-    double difference = NAN;
-    if (test && reference) {
-        double base = fabs(measure->of(reference));
-        difference = fabs(measure->of(test) - measure->of(reference)) / (base > 0 ? base : 1);
-    }
+    put_number(ui, pen, test, measure, THEME_TEST);
+    put_number(ui, pen, reference, measure, THEME_REFERENCE);
+    double difference = difference_at(ui, metrics, step, measure);
+    double base = reference ? fabs(number_of(ui, measure, reference)) : 0;
+    difference /= base > 0 ? base : 1;
     pen_right(pen, 9, difference > 0 ? THEME_WITHIN : THEME_DIM, number_text(difference, text));
+    pen_skip(pen, 1);
 }
 
-static void draw_plot(struct pen *pen, const struct metrics_picture *metrics,
-                      const struct measure *measure)
+/* ---- plots ---- */
+
+enum line { LINE_TEST = 0, LINE_REFERENCE, LINE_DIFFERENCE, LINE_COUNT };
+
+struct plot {
+    const struct metrics_picture *metrics;
+    const struct measure *measure;
+    double low, high; /* of both runs, so that their lines can be compared */
+};
+
+static double point_of(const struct ui *ui, const struct plot *plot, enum line line, int step)
 {
-    double most = 0;
-    for (int i = 0; i < metrics->test_count; i++)
-        most = fmax(most, fabs(measure->of(&metrics->test[i])));
-    for (int i = 0; i < metrics->reference_count; i++)
-        most = fmax(most, fabs(measure->of(&metrics->reference[i])));
-    for (int i = 0; i < metrics->steps && pen_room(pen) > 2; i++) {
-        const struct step_report *test = report_at(metrics->test, metrics->test_count, i);
-        static const char *const blocks[] = {"▁", "▂", "▃", "▄", "▅", "▆", "▇", "█"};
-        static const char *const plain[] = {"_", "_", ".", ".", "o", "o", "O", "#"};
-        if (!test)
-            break;
-        int height = most > 0 ? (int)(fabs(measure->of(test)) / most * 7.999) : 0;
-        height = height < 0 || height > 7 ? 7 : height;
-        pen_put(pen, THEME_TEST, term_ascii() ? plain[height] : blocks[height]);
+    const struct metrics_picture *metrics = plot->metrics;
+    if (line == LINE_DIFFERENCE)
+        return difference_at(ui, metrics, step, plot->measure);
+    const struct step_report *report =
+        line == LINE_TEST ? report_at(metrics->test, metrics->test_count, step)
+                          : report_at(metrics->reference, metrics->reference_count, step);
+    return report ? number_of(ui, plot->measure, report) : NAN;
+}
+
+static void widen(const struct ui *ui, const struct plot *plot, enum line line, double *low,
+                  double *high)
+{
+    for (int i = 0; i < plot->metrics->steps; i++) {
+        double point = point_of(ui, plot, line, i);
+        *low = isfinite(point) ? fmin(*low, point) : *low;
+        *high = isfinite(point) ? fmax(*high, point) : *high;
+    }
+}
+
+/* One character for each step, the newest if there is not room for all. */
+static void draw_line(const struct ui *ui, struct pen *pen, const struct plot *plot, enum line line)
+{
+    static const char *const blocks[] = {"▁", "▂", "▃", "▄", "▅", "▆", "▇", "█"};
+    static const char *const plain[] = {"_", "_", ".", ".", "o", "o", "O", "#"};
+    static const char *const names[] = {"test", "reference", "difference"};
+    static const enum theme_role roles[] = {THEME_TEST, THEME_REFERENCE, THEME_WITHIN};
+    enum { SCALE = 26 };
+    double low = line == LINE_DIFFERENCE ? 0 : plot->low;
+    double high = line == LINE_DIFFERENCE ? -INFINITY : plot->high;
+    if (line == LINE_DIFFERENCE)
+        widen(ui, plot, line, &low, &high);
+    pen_cell(pen, 15, THEME_DIM, line == LINE_TEST ? plot->measure->name : "");
+    pen_cell(pen, 11, roles[line], names[line]);
+    int room = pen_room(pen) - SCALE, ended = 0;
+    while (isfinite(point_of(ui, plot, line, ended)))
+        ended++;
+    for (int i = ended > room ? ended - room : 0; i < ended; i++) {
+        double share = high > low ? (point_of(ui, plot, line, i) - low) / (high - low) : 0;
+        int height = (int)(share * 7.999);
+        pen_put(pen, roles[line], term_ascii() ? plain[height] : blocks[height]);
+    }
+    if (ended > 0)
+        pen_format(pen, THEME_DIM, "  %.4g..%.4g", low, high);
+}
+
+/* Of all measures: both runs and their difference, or only what there is room for. */
+static void draw_plots(const struct ui *ui, struct layout_rectangle box, int row, int lines,
+                       const struct metrics_picture *metrics)
+{
+    struct pen pen = pen_at(box, 0);
+    for (int m = 0; m < ARRAY_LENGTH(measures); m++) {
+        struct plot plot = {metrics, &measures[m], INFINITY, -INFINITY};
+        widen(ui, &plot, LINE_TEST, &plot.low, &plot.high);
+        widen(ui, &plot, LINE_REFERENCE, &plot.low, &plot.high);
+        for (int line = 0; line < lines && row < box.rows; line++) {
+            pen_line(&pen, row++, -1);
+            pen_skip(&pen, 1);
+            draw_line(ui, &pen, &plot, (enum line)line);
+        }
     }
 }
 
@@ -131,34 +208,33 @@ static void draw(struct ui *ui, void *context, struct layout_rectangle box, bool
         return;
     }
     int shown = ARRAY_LENGTH(measures);
-    while (shown > 1 && 7 + shown * 35 > box.cols)
+    while (shown > 1 && 6 + shown * 36 > box.cols)
         shown--;
-    int row = 0;
     pen_cell(&pen, 6, THEME_DIM, " step");
     for (int m = 0; m < shown; m++) {
         pen_right(&pen, 13, THEME_TITLE, measures[m].name);
         pen_right(&pen, 13, THEME_DIM, "reference");
         pen_right(&pen, 9, THEME_DIM, "rel.diff");
+        pen_skip(&pen, 1);
     }
-    int rows = box.rows - 2 - ARRAY_LENGTH(measures);
+    /* the plots get as many lines as leave half of the box to the steps */
+    int lines = box.rows / 2 / ARRAY_LENGTH(measures);
+    lines = lines < 1 ? 1 : lines > LINE_COUNT ? LINE_COUNT : lines;
+    int rows = box.rows - 2 - lines * ARRAY_LENGTH(measures);
+    rows = rows < 1 ? 1 : rows > metrics->steps ? metrics->steps : rows;
     list_resize(&view->list, metrics->steps);
     list_show(&view->list, rows);
     for (int i = 0; i < rows && view->list.top + i < metrics->steps; i++) {
         int step = view->list.top + i;
         const struct step_report *test = report_at(metrics->test, metrics->test_count, step);
-        pen_line(&pen, ++row, -1);
+        pen_line(&pen, 1 + i, -1);
         pen_format(&pen, THEME_NUMBER, "%5d ", step + 1);
         for (int m = 0; m < shown; m++)
-            put_measure(&pen, metrics, step, &measures[m]);
+            put_measure(ui, &pen, metrics, step, &measures[m]);
         if (test && test->skipped)
-            pen_put(&pen, THEME_WARNING, "  skipped");
+            pen_put(&pen, THEME_WARNING, " skipped");
     }
-    row++;
-    for (int m = 0; m < ARRAY_LENGTH(measures); m++) {
-        pen_line(&pen, ++row, -1);
-        pen_format(&pen, THEME_DIM, " %-14s", measures[m].name);
-        draw_plot(&pen, metrics, &measures[m]);
-    }
+    draw_plots(ui, box, rows + 2, lines, metrics);
 }
 
 static bool act(struct ui *ui, void *context, const char *command, bool key)
@@ -180,8 +256,8 @@ static void save(struct ui *ui, void *context, struct sheet *out)
 const struct view_operations view_metrics = {
     .view = LAYOUT_METRICS,
     .title = "Metrics",
-    .help = "Loss, gradient norm, learning rate and loss scale of the finished steps, of the test "
-            "and the reference, and their relative difference.",
+    .help = "Loss, gradient norm, learning rate, loss scale and time of the finished steps, of the "
+            "test and the reference, and their relative difference; below, as lines.",
     .at_stops = true,
     .create = create,
     .destroy = destroy,

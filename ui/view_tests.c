@@ -459,8 +459,8 @@ const struct view_operations view_tests = {
     .view = LAYOUT_TESTS,
     .title = "Tests",
     .help =
-        "Models and their tests. Enter opens a test's run and its reference in the debugger.\n"
-        "r runs the selected test, group or model, or what Space marked, in a process of its own;\n"
+        "Models and their tests. Enter opens a test's run and its reference in the debugger. "
+        "r runs the selected test, group or model, or what Space marked, in a process of its own; "
         "R what failed again; Ctrl-C stops them; S also shows what is not run, and why. / keeps "
         "what has all of some words: parts of names, globs (llama/*bf*), model=A,B group=G "
         "action=A outcome=failed.",
