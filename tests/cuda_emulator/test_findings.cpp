@@ -1,5 +1,6 @@
 // The emulator must find what is wrong in a kernel, or nothing that it passes means anything.
 #include "tests/cuda_emulator/kernels.hpp"
+#include "tests/cuda_emulator/matrix.hpp"
 
 #include <cstdio>
 
@@ -87,6 +88,59 @@ static void uninitialised(void *)
         emulator::complain("a number where there should be none");
 }
 
+/* Only the first half of each warp multiplies. */
+static void divergent_product(void *)
+{
+    using namespace nvcuda;
+    wmma::fragment<wmma::matrix_a, 16, 16, 16, __nv_bfloat16, wmma::row_major> a;
+    wmma::fragment<wmma::matrix_b, 16, 16, 16, __nv_bfloat16, wmma::row_major> b;
+    wmma::fragment<wmma::accumulator, 16, 16, 16, float> sums;
+    std::memset(&a, 0, sizeof(a));
+    std::memset(&b, 0, sizeof(b));
+    wmma::fill_fragment(sums, 0.0f);
+    if (threadIdx.x % 32 < 16)
+        wmma::mma_sync(sums, a, b, sums);
+}
+
+static void misaligned_matrix(void *)
+{
+    using namespace nvcuda;
+    wmma::fragment<wmma::accumulator, 16, 16, 16, float> sums;
+    wmma::fill_fragment(sums, 0.0f);
+    wmma::store_matrix_sync((float *)(void *)emulator::shared_memory() + 2, sums, 16,
+                            wmma::mem_row_major);
+}
+
+/* Of whole numbers, both layouts. */
+static void product_of_matrices(void *)
+{
+    using namespace nvcuda;
+    wmma::fragment<wmma::matrix_a, 16, 16, 16, __nv_bfloat16, wmma::row_major> a;
+    wmma::fragment<wmma::matrix_b, 16, 16, 16, __nv_bfloat16, wmma::col_major> b;
+    wmma::fragment<wmma::accumulator, 16, 16, 16, float> sums;
+    float *result = (float *)(void *)emulator::shared_memory();
+    __nv_bfloat16 *left = (__nv_bfloat16 *)(void *)(result + 16 * 20), *right = left + 16 * 24;
+    for (int i = (int)threadIdx.x; i < 256; i += (int)blockDim.x) {
+        int row = i / 16, column = i % 16;
+        left[row * 24 + column].bits = (uint16_t)(__float_as_uint((float)(row - 2 * column)) >> 16);
+        right[column * 24 + row].bits =
+            (uint16_t)(__float_as_uint((float)(3 * row + column)) >> 16);
+    }
+    __syncthreads();
+    wmma::fill_fragment(sums, 1.0f);
+    wmma::load_matrix_sync(a, left, 24);
+    wmma::load_matrix_sync(b, right, 24);
+    wmma::mma_sync(sums, a, b, sums);
+    wmma::store_matrix_sync(result, sums, 20, wmma::mem_row_major);
+    for (int i = (int)threadIdx.x; i < 256; i += (int)blockDim.x) {
+        float sum = 1;
+        for (int k = 0; k < 16; k++)
+            sum += (float)((i / 16 - 2 * k) * (3 * k + i % 16));
+        if (result[i / 16 * 20 + i % 16] != sum)
+            emulator::complain("a wrong product");
+    }
+}
+
 int main()
 {
     expect("sum", nullptr, sum_of_block);
@@ -100,6 +154,9 @@ int main()
     expect("large shared", "more shared memory", nothing, 64, 200 << 10);
     expect("race", "a race", missing_barrier);
     expect("uninitialised", nullptr, uninitialised);
+    expect("divergent product", "never reach a warp operation", divergent_product);
+    expect("misaligned matrix", "not aligned", misaligned_matrix, 32, 4096);
+    expect("product", nullptr, product_of_matrices, 32, 4096);
     if (!failures)
         std::printf("all found\n");
     return failures != 0;

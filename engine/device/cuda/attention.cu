@@ -25,12 +25,12 @@ __device__ inline float update_row(const struct attention &it, const struct sigh
     return factor;
 }
 
-template <int MOST> static __global__ void attention_kernel(struct attention it)
+template <int MOST, typename T> static __global__ void attention_kernel(struct attention it)
 {
     int size = it.size, row = (int)threadIdx.x / PER_ROW, part = (int)threadIdx.x % PER_ROW;
-    int stride = tile_stride(size), tile = TILE * stride;
-    float *query = (float *)(void *)shared_memory(), *key = query + tile, *value = key + tile;
-    float *scores = value + tile;
+    int tile = TILE * tile_stride<T>(size);
+    T *query = (T *)(void *)shared_memory(), *key = query + tile, *value = key + tile;
+    float *scores = (float *)(void *)(value + tile);
     int64_t first_token = (int64_t)blockIdx.x * TILE, token = first_token + row;
     int head = (int)blockIdx.y, group = head / (it.heads / it.groups);
     struct sight sight = sight_of(it, token);
@@ -45,14 +45,14 @@ template <int MOST> static __global__ void attention_kernel(struct attention it)
         tile_load(key, it.kv, first, it.keys, (int64_t)group * size, size);
         tile_load(value, it.kv, first, it.keys, (int64_t)(it.groups + group) * size, size);
         __syncthreads();
-        row_dots(query + row * stride, key, size, part, dots);
+        tile_dots(query, key, scores, size, row, part, dots);
         for (int i = 0; i < MINE; i++)
             mine[part + i * PER_ROW] = it.scale * dots[i];
         float factor = update_row(it, sight, mine, part, first, &maximum, &sum);
         __syncwarp();
         for (int i = 0; i < MOST / PER_ROW; i++)
             sums[i] *= factor;
-        row_accumulate<MOST>(sums, mine, value, size, part);
+        row_accumulate<MOST, T>(sums, mine, value, size, part);
     }
     if (token >= it.tokens)
         return;
@@ -71,6 +71,6 @@ CUDA_RUN(attention)
     struct launch where;
     where.grid = dim3((unsigned)divide_up(it.tokens, TILE), (unsigned)it.heads);
     where.block = dim3(ATTENTION_THREADS);
-    where.shared = attention_shared(it.size, 3, 1, 1);
+    where.shared = attention_shared(it, 3, 1, 1);
     return it.tokens == 0 || ATTENTION_LAUNCH(attention_kernel, where, it);
 }

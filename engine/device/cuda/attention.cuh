@@ -1,17 +1,23 @@
 /* What the kernels of attention and its gradient share. A block of 128 threads has a tile of 32
  * rows (queries, or keys in the gradient of the keys) and goes over tiles of 32 of the others;
- * four threads belong to each row. Scores exist only as such a tile, in shared memory. */
+ * four threads belong to each row. Scores exist only as such a tile, in shared memory.
+ *
+ * Tiles have elements T: float, or the 16-bit type that all operands are of. Then the scores, and
+ * the products of the gradient that are like them, come from the matrix units: their products of
+ * two 16-bit numbers are exact, and they sum in float32. What weights are multiplied with is summed
+ * without them, since weights would have to be rounded to 16 bits. */
 #ifndef ENGINE_DEVICE_CUDA_ATTENTION_CUH
 #define ENGINE_DEVICE_CUDA_ATTENTION_CUH
 
 #include "engine/device/cuda/operand.cuh"
+#include "engine/device/cuda/units.cuh"
 
 enum {
     TILE = 32,
     ATTENTION_THREADS = 128,
     PER_ROW = ATTENTION_THREADS / TILE, /* threads */
     MINE = TILE / PER_ROW,              /* scores of a thread */
-    SCORE_STRIDE = TILE + 1,            /* rows of a tile of scores begin in different banks */
+    SCORE_STRIDE = TILE + 4,            /* rows of a tile of scores begin in different banks */
     LARGEST_HEAD = 256,
 };
 
@@ -22,37 +28,41 @@ struct attention {
     const int32_t *starts;
     int64_t tokens, keys, first_row, window;
     int heads, groups, size, op;
+    int dtype; /* of elements of tiles: that of all operands if they are 16-bit ones, else f32 */
     float scale;
     bool causal;
     struct cuda_fault *fault;
 };
 
-/* Floats between the rows of a tile: a multiple of four, so that they are read four at a time, and
- * such that eight neighbouring rows begin in different banks. Zeros fill up the last four. */
-__host__ __device__ static inline int tile_stride(int size)
+/* Elements between the rows of a tile: as many as are read at a time, filled up with zeros, and
+ * such that neighbouring rows begin in different banks. */
+template <typename T> __host__ __device__ static inline int tile_stride(int size)
 {
-    return (size + 3) / 4 * 4 + 4;
+    return sizeof(T) == 2 ? (size + UNIT - 1) / UNIT * UNIT + 8 : (size + 3) / 4 * 4 + 4;
 }
 
 /* Bytes of `tiles` tiles of rows of a head, and of tiles of scores and vectors of numbers. */
-static inline size_t attention_shared(int size, int tiles, int scores, int vectors)
+static inline size_t attention_shared(const struct attention &it, int tiles, int scores,
+                                      int vectors)
 {
-    return (size_t)(tiles * TILE * tile_stride(size) + scores * TILE * SCORE_STRIDE +
-                    vectors * TILE) *
-           sizeof(float);
+    size_t row = it.dtype == DTYPE_F32 ? (size_t)tile_stride<float>(it.size) * sizeof(float)
+                                       : (size_t)tile_stride<__half>(it.size) * sizeof(__half);
+    return (size_t)tiles * TILE * row +
+           (size_t)(scores * TILE * SCORE_STRIDE + vectors * TILE) * sizeof(float);
 }
 
-/* Rows first.. of columns column.. as floats; rows from `end` on as zeros. */
-__device__ inline void tile_load(float *tile, const struct operand &from, int64_t first,
-                                 int64_t end, int64_t column, int size)
+/* Rows first.. of columns column..; rows from `end` on as zeros. */
+template <typename T>
+__device__ inline void tile_load(T *tile, const struct operand &from, int64_t first, int64_t end,
+                                 int64_t column, int size)
 {
-    int quads = (size + 3) / 4, stride = tile_stride(size);
+    int stride = tile_stride<T>(size), quads = (sizeof(T) == 2 ? stride - 8 : stride - 4) / 4;
     for (int i = (int)threadIdx.x; i < TILE * quads; i += ATTENTION_THREADS) {
         int row = i / quads, at = i % quads * 4, count = size - at < 4 ? size - at : 4;
         struct quad quad = {{0, 0, 0, 0}};
-        if (first + row < end)
+        if (first + row < end && count > 0)
             quad = quad_load(from, first + row, column + at, count);
-        *(float4 *)(void *)&tile[row * stride + at] = float4_of(quad);
+        four_store(&tile[row * stride + at], quad);
     }
 }
 
@@ -60,7 +70,7 @@ __device__ inline void tile_load(float *tile, const struct operand &from, int64_
 __device__ inline void row_dots(const float *row, const float *others, int size, int part,
                                 float dots[MINE])
 {
-    int stride = tile_stride(size);
+    int stride = tile_stride<float>(size);
     for (int i = 0; i < MINE; i++)
         dots[i] = 0;
     for (int at = 0; at < size; at += 4) {
@@ -71,6 +81,45 @@ __device__ inline void row_dots(const float *row, const float *others, int size,
             float4 b = *(const float4 *)(const void *)other;
             dots[i] += a.x * b.x + a.y * b.y + a.z * b.z + a.w * b.w;
         }
+    }
+}
+
+/* The same by the matrix units, for the whole tile: each warp has a quarter of it. `scores` is room
+ * for a tile of them, which is written. */
+template <typename T>
+__device__ inline void unit_dots(const T *rows, const T *others, float *scores, int size)
+{
+    using namespace nvcuda;
+    int stride = tile_stride<T>(size), warp = (int)threadIdx.x / WARP;
+    int row = warp / 2 * UNIT, other = warp % 2 * UNIT;
+    wmma::fragment<wmma::accumulator, UNIT, UNIT, UNIT, float> sums;
+    wmma::fragment<wmma::matrix_a, UNIT, UNIT, UNIT, T, wmma::row_major> left;
+    wmma::fragment<wmma::matrix_b, UNIT, UNIT, UNIT, T, wmma::col_major> right;
+    wmma::fill_fragment(sums, 0.0f);
+    for (int at = 0; at < size; at += UNIT) {
+        wmma::load_matrix_sync(left, rows + row * stride + at, (unsigned)stride);
+        wmma::load_matrix_sync(right, others + other * stride + at, (unsigned)stride);
+        wmma::mma_sync(sums, left, right, sums);
+    }
+    wmma::store_matrix_sync(scores + row * SCORE_STRIDE + other, sums, SCORE_STRIDE,
+                            wmma::mem_row_major);
+}
+
+/* This thread's part of rows . others. All threads of the block take part; `scores` is overwritten
+ * if T has 16 bits. */
+template <typename T>
+__device__ inline void tile_dots(const T *rows, const T *others, float *scores, int size, int row,
+                                 int part, float dots[MINE])
+{
+    if constexpr (sizeof(T) == 2) {
+        __syncthreads(); /* the last ones were read */
+        unit_dots(rows, others, scores, size);
+        __syncthreads();
+        for (int i = 0; i < MINE; i++)
+            dots[i] = scores[row * SCORE_STRIDE + part + i * PER_ROW];
+    } else {
+        (void)scores;
+        row_dots(rows + row * tile_stride<T>(size), others, size, part, dots);
     }
 }
 
@@ -95,11 +144,11 @@ __device__ inline int my_column(int part, int i)
 
 /* sums += sum over the tile's rows j of weights[j] * rows[j], for this thread's columns. What has
  * no weight is not looked at: it may be infinite. */
-template <int MOST>
+template <int MOST, typename T>
 __device__ inline void row_accumulate(float sums[MOST / PER_ROW], const float *weights,
-                                      const float *rows, int size, int part)
+                                      const T *rows, int size, int part)
 {
-    int stride = tile_stride(size);
+    int stride = tile_stride<T>(size);
     for (int j = 0; j < TILE; j++) {
         float weight = weights[j];
         if (weight == 0)
@@ -108,7 +157,7 @@ __device__ inline void row_accumulate(float sums[MOST / PER_ROW], const float *w
         for (int i = 0; i < MOST / PER_ROW / 4; i++) {
             if (my_column(part, i) >= size)
                 continue;
-            float4 four = *(const float4 *)(const void *)&rows[j * stride + my_column(part, i)];
+            float4 four = four_at(&rows[j * stride + my_column(part, i)]);
             sums[4 * i] += weight * four.x;
             sums[4 * i + 1] += weight * four.y;
             sums[4 * i + 2] += weight * four.z;
@@ -197,6 +246,10 @@ static inline bool attention_setup(struct cuda_context *context, const struct op
     it->scale = (float)by->scale;
     it->causal = by->causal;
     it->fault = context->fault;
+    it->dtype = inputs[0].dtype == inputs[1].dtype &&
+                        (first_input == 0 || call->inputs[0].dtype == inputs[0].dtype)
+                    ? (int)inputs[0].dtype
+                    : (int)DTYPE_F32;
     if (it->groups <= 0 || it->heads % it->groups != 0)
         return status_fail(status, STATUS_INVALID, "attention: %d heads in %d groups", it->heads,
                            it->groups);
@@ -211,11 +264,15 @@ static inline bool attention_setup(struct cuda_context *context, const struct op
     return true;
 }
 
-/* A kernel for the smallest size of head, a power of two, that the call fits in. */
+/* A kernel for the smallest size of head, a power of two, that the call fits in, and its type. */
+#define ATTENTION_LAUNCH_AS(kernel, T, where, it)                                                  \
+    ((it).size <= 32    ? LAUNCH((kernel<32, T>), where, it)                                       \
+     : (it).size <= 64  ? LAUNCH((kernel<64, T>), where, it)                                       \
+     : (it).size <= 128 ? LAUNCH((kernel<128, T>), where, it)                                      \
+                        : LAUNCH((kernel<256, T>), where, it))
 #define ATTENTION_LAUNCH(kernel, where, it)                                                        \
-    ((it).size <= 32    ? LAUNCH(kernel<32>, where, it)                                            \
-     : (it).size <= 64  ? LAUNCH(kernel<64>, where, it)                                            \
-     : (it).size <= 128 ? LAUNCH(kernel<128>, where, it)                                           \
-                        : LAUNCH(kernel<256>, where, it))
+    ((it).dtype == DTYPE_BF16  ? ATTENTION_LAUNCH_AS(kernel, __nv_bfloat16, where, it)             \
+     : (it).dtype == DTYPE_F16 ? ATTENTION_LAUNCH_AS(kernel, __half, where, it)                    \
+                               : ATTENTION_LAUNCH_AS(kernel, float, where, it))
 
 #endif

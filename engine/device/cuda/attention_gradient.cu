@@ -27,12 +27,13 @@ __device__ inline void slope_of(const struct attention &it, bool seen, float sco
     *slope = seen ? it.scale * *weight * (product - delta) : 0.0f;
 }
 
-template <int MOST> static __global__ void query_gradient_kernel(struct attention it)
+template <int MOST, typename T> static __global__ void query_gradient_kernel(struct attention it)
 {
     int size = it.size, row = (int)threadIdx.x / PER_ROW, part = (int)threadIdx.x % PER_ROW;
-    int stride = tile_stride(size), tile = TILE * stride;
-    float *query = (float *)(void *)shared_memory(), *output = query + tile, *key = output + tile;
-    float *value = key + tile, *slopes = value + tile;
+    int tile = TILE * tile_stride<T>(size);
+    T *query = (T *)(void *)shared_memory(), *output = query + tile, *key = output + tile;
+    T *value = key + tile;
+    float *slopes = (float *)(void *)(value + tile);
     int64_t first_token = (int64_t)blockIdx.x * TILE, token = first_token + row;
     int head = (int)blockIdx.y, group = head / (it.heads / it.groups);
     struct sight sight = sight_of(it, token);
@@ -50,15 +51,15 @@ template <int MOST> static __global__ void query_gradient_kernel(struct attentio
         tile_load(key, it.kv, first, it.keys, (int64_t)group * size, size);
         tile_load(value, it.kv, first, it.keys, (int64_t)(it.groups + group) * size, size);
         __syncthreads();
-        row_dots(query + row * stride, key, size, part, dots);
-        row_dots(output + row * stride, value, size, part, products);
+        tile_dots(query, key, slopes, size, row, part, dots);
+        tile_dots(output, value, slopes, size, row, part, products);
         for (int i = 0; i < MINE; i++) {
             int j = part + i * PER_ROW;
             slope_of(it, sees(it, sight, first + j), dots[i], lse, products[i], delta, &weight,
                      &slopes[row * SCORE_STRIDE + j]);
         }
         __syncwarp();
-        row_accumulate<MOST>(sums, slopes + row * SCORE_STRIDE, key, size, part);
+        row_accumulate<MOST, T>(sums, slopes + row * SCORE_STRIDE, key, size, part);
     }
     if (there)
         row_store<MOST>(it.d_q, token, (int64_t)head * size, sums, 1.0f, size, part);
@@ -76,13 +77,14 @@ __device__ inline bool tile_seen(const struct attention &it, int64_t first_token
     return seen;
 }
 
-template <int MOST> static __global__ void key_gradient_kernel(struct attention it)
+template <int MOST, typename T> static __global__ void key_gradient_kernel(struct attention it)
 {
     int size = it.size, row = (int)threadIdx.x / PER_ROW, part = (int)threadIdx.x % PER_ROW;
-    int stride = tile_stride(size), tile = TILE * stride, per_group = it.heads / it.groups,
-        group = (int)blockIdx.y;
-    float *key = (float *)(void *)shared_memory(), *value = key + tile, *query = value + tile;
-    float *output = query + tile, *weights = output + tile;
+    int tile = TILE * tile_stride<T>(size), per_group = it.heads / it.groups;
+    int group = (int)blockIdx.y;
+    T *key = (T *)(void *)shared_memory(), *value = key + tile, *query = value + tile;
+    T *output = query + tile;
+    float *weights = (float *)(void *)(output + tile);
     float *slopes = weights + TILE * SCORE_STRIDE, *lses = slopes + TILE * SCORE_STRIDE;
     float *deltas = lses + TILE;
     int64_t first_key = (int64_t)blockIdx.x * TILE, mine = first_key + row;
@@ -106,8 +108,8 @@ template <int MOST> static __global__ void key_gradient_kernel(struct attention 
                 deltas[threadIdx.x] = there ? it.delta[at * it.heads + head] : 0.0f;
             }
             __syncthreads();
-            row_dots(key + row * stride, query, size, part, dots);
-            row_dots(value + row * stride, output, size, part, products);
+            tile_dots(key, query, weights, size, row, part, dots);
+            tile_dots(value, output, slopes, size, row, part, products);
             for (int i = 0; i < MINE; i++) {
                 int j = part + i * PER_ROW;
                 bool seen = mine < it.keys && sees(it, sight_of(it, first + j), mine);
@@ -115,8 +117,8 @@ template <int MOST> static __global__ void key_gradient_kernel(struct attention 
                          &weights[row * SCORE_STRIDE + j], &slopes[row * SCORE_STRIDE + j]);
             }
             __syncwarp();
-            row_accumulate<MOST>(value_sums, weights + row * SCORE_STRIDE, output, size, part);
-            row_accumulate<MOST>(key_sums, slopes + row * SCORE_STRIDE, query, size, part);
+            row_accumulate<MOST, T>(value_sums, weights + row * SCORE_STRIDE, output, size, part);
+            row_accumulate<MOST, T>(key_sums, slopes + row * SCORE_STRIDE, query, size, part);
         }
     }
     if (mine >= it.keys)
@@ -147,9 +149,9 @@ CUDA_RUN(attention_gradient)
     delta.grid = dim3((unsigned)divide_up(it.tokens * it.heads, ATTENTION_THREADS / WARP));
     delta.shared = 0;
     query.grid = dim3((unsigned)divide_up(it.tokens, TILE), (unsigned)it.heads);
-    query.shared = attention_shared(it.size, 4, 1, 1);
+    query.shared = attention_shared(it, 4, 1, 1);
     key.grid = dim3((unsigned)divide_up(it.keys, TILE), (unsigned)it.groups);
-    key.shared = attention_shared(it.size, 4, 2, 2);
+    key.shared = attention_shared(it, 4, 2, 2);
     if (it.tokens && !(LAUNCH(delta_kernel, delta, it, (float *)call->workspace) &&
                        ATTENTION_LAUNCH(query_gradient_kernel, query, it)))
         return false;

@@ -12,9 +12,12 @@
 
 #ifdef LOCKSTEP_CUDA_EMULATED
 #include "tests/cuda_emulator/kernels.hpp"
+#include "tests/cuda_emulator/matrix.hpp"
 #else
+#include <cuda_bf16.h>
 #include <cuda_fp16.h>
 #include <cuda_runtime.h>
+#include <mma.h>
 #endif
 
 #include "engine/device/cuda/cuda.h"
@@ -33,7 +36,7 @@ __device__ inline char *shared_memory()
 #else
 __device__ inline char *shared_memory()
 {
-    extern __shared__ __align__(16) char dynamic_shared[];
+    extern __shared__ __align__(32) char dynamic_shared[]; /* as the matrix units demand */
     return dynamic_shared;
 }
 #endif

@@ -1,6 +1,8 @@
-/* Matrix products by a kernel of ours: any mixture of types, any alignment, and the products of a
- * mixture of experts, whose rows are divided by indices on the GPU. Float32 throughout. */
-#include "engine/device/cuda/operand.cuh"
+/* Matrix products by kernels of ours: any mixture of types, any alignment, and the products of a
+ * mixture of experts, whose rows are divided by indices on the GPU. Operands of one 16-bit type go
+ * to the matrix units, whose products are exact and sums float32; all else is float32 throughout.
+ */
+#include "engine/device/cuda/units.cuh"
 
 enum {
     PRODUCT_TILE = 64, /* of C: 256 threads with 4 x 4 elements each */
@@ -143,6 +145,106 @@ static __global__ void product_kernel(struct product it)
     store_rows(it, share, first_column + threadIdx.x * PRODUCT_EACH, sums);
 }
 
+enum {
+    UNIT_DEPTH = 32, /* of a step */
+    UNIT_WARPS = 4,  /* each 32 x 32 of the tile */
+    UNIT_THREADS = UNIT_WARPS * WARP,
+    UNIT_A_STRIDE = UNIT_DEPTH + 8,   /* shared memory: rows of A, of B, and of sums begin in */
+    UNIT_B_STRIDE = PRODUCT_TILE + 8, /* different banks, and where the units can read them */
+    UNIT_SUM_STRIDE = PRODUCT_TILE + 4,
+};
+
+/* An element as it is stored. */
+template <typename T>
+__device__ inline T element_at(const struct operand &from, int64_t row, int64_t column)
+{
+    return ((const T *)(const void *)from.data)[row * from.stride + column];
+}
+
+/* Tiles of op(A), rows by depth, and op(B), depth by columns, as stored; zeros beyond the edges. */
+template <typename T>
+__device__ inline void load_units(const struct product &it, const struct share &share,
+                                  int64_t depth, int64_t first_column, T *a, T *b)
+{
+    T zero;
+    memset(&zero, 0, sizeof(zero));
+    for (int i = (int)threadIdx.x; i < PRODUCT_TILE * UNIT_DEPTH; i += UNIT_THREADS) {
+        /* Neighbouring threads read neighbouring elements. */
+        int row = it.transpose_a ? i % PRODUCT_TILE : i / UNIT_DEPTH;
+        int k = it.transpose_a ? i / PRODUCT_TILE : i % UNIT_DEPTH;
+        int64_t at = share.first_row + row, deep = depth + k;
+        bool inside = at < share.end_row && deep < share.end_depth;
+        a[row * UNIT_A_STRIDE + k] = !inside          ? zero
+                                     : it.transpose_a ? element_at<T>(it.a, deep, at)
+                                                      : element_at<T>(it.a, at, deep);
+        int column = it.transpose_b ? i / UNIT_DEPTH : i % PRODUCT_TILE;
+        k = it.transpose_b ? i % UNIT_DEPTH : i / PRODUCT_TILE;
+        at = first_column + column;
+        deep = depth + k;
+        inside = at < it.columns && deep < share.end_depth;
+        b[k * UNIT_B_STRIDE + column] = !inside ? zero
+                                        : it.transpose_b
+                                            ? element_at<T>(it.b, share.b_row + at, deep)
+                                            : element_at<T>(it.b, share.b_row + deep, at);
+    }
+}
+
+__device__ inline void store_units(const struct product &it, const struct share &share,
+                                   int64_t first_column, const float *sums)
+{
+    for (int i = (int)threadIdx.x; i < PRODUCT_TILE * PRODUCT_TILE / 4; i += UNIT_THREADS) {
+        int row = i / (PRODUCT_TILE / 4), at = i % (PRODUCT_TILE / 4) * 4;
+        int64_t column = first_column + at, left = it.columns - column;
+        int count = left < 4 ? (int)left : 4;
+        if (share.first_row + row >= share.end_row || count <= 0)
+            continue;
+        struct quad quad, bias = {{0, 0, 0, 0}};
+        if (it.has_bias)
+            bias = quad_load(it.bias, 0, column, count);
+        for (int j = 0; j < 4; j++)
+            quad.at[j] = sums[row * UNIT_SUM_STRIDE + at + j] + bias.at[j];
+        quad_store(it.out, share.out_row + share.first_row + row, column, count, quad);
+    }
+}
+
+template <typename T> static __global__ void product_units_kernel(struct product it)
+{
+    using namespace nvcuda;
+    T *a = (T *)(void *)shared_memory(), *b = a + PRODUCT_TILE * UNIT_A_STRIDE;
+    float *results = (float *)(void *)shared_memory();
+    int64_t first_column = (int64_t)blockIdx.x * PRODUCT_TILE;
+    int warp = (int)threadIdx.x / WARP, row = warp / 2 * 2 * UNIT, column = warp % 2 * 2 * UNIT;
+    wmma::fragment<wmma::accumulator, UNIT, UNIT, UNIT, float> sums[2][2];
+    wmma::fragment<wmma::matrix_a, UNIT, UNIT, UNIT, T, wmma::row_major> left[2];
+    wmma::fragment<wmma::matrix_b, UNIT, UNIT, UNIT, T, wmma::row_major> right[2];
+    struct share share;
+    if (!find_share(it, &share))
+        return;
+    for (int i = 0; i < 4; i++)
+        wmma::fill_fragment(sums[i / 2][i % 2], 0.0f);
+    for (int64_t depth = share.first_depth; depth < share.end_depth; depth += UNIT_DEPTH) {
+        load_units<T>(it, share, depth, first_column, a, b);
+        __syncthreads();
+        for (int k = 0; k < UNIT_DEPTH; k += UNIT) {
+            for (int i = 0; i < 2; i++) {
+                wmma::load_matrix_sync(left[i], a + (row + i * UNIT) * UNIT_A_STRIDE + k,
+                                       UNIT_A_STRIDE);
+                wmma::load_matrix_sync(right[i], b + k * UNIT_B_STRIDE + column + i * UNIT,
+                                       UNIT_B_STRIDE);
+            }
+            for (int i = 0; i < 4; i++)
+                wmma::mma_sync(sums[i / 2][i % 2], left[i / 2], right[i % 2], sums[i / 2][i % 2]);
+        }
+        __syncthreads();
+    }
+    for (int i = 0; i < 4; i++)
+        wmma::store_matrix_sync(results + (row + i / 2 * UNIT) * UNIT_SUM_STRIDE + column +
+                                    i % 2 * UNIT,
+                                sums[i / 2][i % 2], UNIT_SUM_STRIDE, wmma::mem_row_major);
+    __syncthreads();
+    store_units(it, share, first_column, results);
+}
+
 static struct operand matrix_of(const void *data, enum dtype dtype, int64_t stride)
 {
     struct operand matrix;
@@ -182,13 +284,18 @@ bool cuda_product_run(struct cuda_context *context, const struct cuda_product *p
     where.grid = dim3((unsigned)divide_up(it.columns, PRODUCT_TILE),
                       (unsigned)(by_rows ? row_tiles + it.groups : row_tiles),
                       (unsigned)(it.ends && it.by_depth ? it.groups : 1));
-    where.block = dim3(PRODUCT_SIDE, PRODUCT_SIDE);
-    where.shared = 2 * PRODUCT_DEPTH * PRODUCT_STRIDE * sizeof(float);
     if (where.grid.y > 65535)
         return status_fail(status, STATUS_UNSUPPORTED,
                            "%s: a product of %lld rows is too large for the cuda device",
                            op_name(product->op), (long long)it.rows);
-    return LAUNCH(product_kernel, where, it);
+    bool units = it.a.dtype == it.b.dtype && it.a.size == 2;
+    where.block = units ? dim3(UNIT_THREADS) : dim3(PRODUCT_SIDE, PRODUCT_SIDE);
+    where.shared = units ? PRODUCT_TILE * UNIT_SUM_STRIDE * sizeof(float)
+                         : 2 * PRODUCT_DEPTH * PRODUCT_STRIDE * sizeof(float);
+    if (!units)
+        return LAUNCH(product_kernel, where, it);
+    return it.a.dtype == DTYPE_BF16 ? LAUNCH(product_units_kernel<__nv_bfloat16>, where, it)
+                                    : LAUNCH(product_units_kernel<__half>, where, it);
 }
 
 /* What both kinds of grouped products have in common; see GROUPED_MATMUL in op.h. The third input

@@ -1,0 +1,130 @@
+// nvcuda::wmma on the host: products of 16 x 16 x 16 by the lanes of a warp together. Which lane
+// has which elements of a fragment is no kernel's business, so here it is another order than on any
+// GPU. Found out: lanes that do not take part, and matrices that are not aligned as CUDA demands.
+#ifndef TESTS_CUDA_EMULATOR_MATRIX_HPP
+#define TESTS_CUDA_EMULATOR_MATRIX_HPP
+
+#include "tests/cuda_emulator/kernels.hpp"
+
+extern "C" {
+#include "engine/tensor/dtype.h"
+}
+
+#include <type_traits>
+
+struct __nv_bfloat16 {
+    uint16_t bits;
+};
+struct __half {
+    uint16_t bits;
+};
+
+namespace nvcuda
+{
+namespace wmma
+{
+struct matrix_a;
+struct matrix_b;
+struct accumulator;
+struct row_major;
+struct col_major;
+enum layout_t { mem_row_major, mem_col_major };
+
+inline float widen(__nv_bfloat16 number)
+{
+    return __uint_as_float((unsigned)number.bits << 16);
+}
+inline float widen(__half number)
+{
+    return f16_to_float(number.bits);
+}
+inline float widen(float number)
+{
+    return number;
+}
+
+enum { SIDE = 16, EACH = SIDE * SIDE / 32 };
+
+template <typename Use, int M, int N, int K, typename T, typename Layout = void> struct fragment {
+    static_assert(M == SIDE && N == SIDE && K == SIDE, "the only shape that is used");
+    static const int num_elements = EACH;
+    T x[EACH];
+};
+
+/* Element `i` of a lane is at this place of the matrix, row by row. */
+inline int place_of(int lane, int i)
+{
+    return (i * 32 + lane * 5 % 32 + 7) % (SIDE * SIDE);
+}
+
+template <typename Fragment> void fill_fragment(Fragment &to, float number)
+{
+    emulator::exchange(0xffffffffu, 0);
+    for (int i = 0; i < EACH; i++)
+        to.x[i] = number;
+}
+
+/* Every lane must name the same matrix, 32 bytes aligned, with rows of whole 16 bytes. */
+template <typename T> void check_matrix(const T *from, unsigned stride)
+{
+    const uint64_t *all = emulator::exchange(0xffffffffu, (uint64_t)(uintptr_t)from);
+    if ((uintptr_t)from % 32 != 0 || stride * sizeof(T) % 16 != 0)
+        emulator::complain("a matrix that is not aligned");
+    if (all[0] != (uint64_t)(uintptr_t)from)
+        emulator::complain("lanes with different matrices");
+}
+
+template <typename Use, typename T, typename Layout>
+void load_matrix_sync(fragment<Use, SIDE, SIDE, SIDE, T, Layout> &to, const T *from,
+                      unsigned stride)
+{
+    check_matrix(from, stride);
+    bool by_columns = std::is_same<Layout, col_major>::value;
+    for (int i = 0; i < EACH; i++) {
+        int place = place_of(emulator::lane(), i), row = place / SIDE, column = place % SIDE;
+        to.x[i] = by_columns ? from[column * stride + row] : from[row * stride + column];
+    }
+}
+
+inline void store_matrix_sync(float *to, const fragment<accumulator, SIDE, SIDE, SIDE, float> &from,
+                              unsigned stride, layout_t layout)
+{
+    check_matrix(to, stride);
+    for (int i = 0; i < EACH; i++) {
+        int place = place_of(emulator::lane(), i), row = place / SIDE, column = place % SIDE;
+        to[layout == mem_col_major ? column * stride + row : row * stride + column] = from.x[i];
+    }
+    emulator::exchange(0xffffffffu, 0);
+}
+
+/* The matrix whose parts the lanes have; none goes on before all have read. */
+template <typename T, typename Fragment> void gather(const Fragment &mine, float all[SIDE * SIDE])
+{
+    const uint64_t *lanes = emulator::exchange(0xffffffffu, (uint64_t)(uintptr_t)&mine);
+    for (int lane = 0; lane < 32; lane++)
+        for (int i = 0; i < EACH; i++)
+            all[place_of(lane, i)] = widen(((const Fragment *)(uintptr_t)lanes[lane])->x[i]);
+    emulator::exchange(0xffffffffu, 0);
+}
+
+template <typename T, typename LayoutA, typename LayoutB>
+void mma_sync(fragment<accumulator, SIDE, SIDE, SIDE, float> &to,
+              const fragment<matrix_a, SIDE, SIDE, SIDE, T, LayoutA> &a,
+              const fragment<matrix_b, SIDE, SIDE, SIDE, T, LayoutB> &b,
+              const fragment<accumulator, SIDE, SIDE, SIDE, float> &c)
+{
+    float left[SIDE * SIDE], right[SIDE * SIDE];
+    gather<T>(a, left);
+    gather<T>(b, right);
+    for (int i = 0; i < EACH; i++) {
+        int place = place_of(emulator::lane(), i), row = place / SIDE, column = place % SIDE;
+        float sum = c.x[i];
+        for (int k = 0; k < SIDE; k++)
+            sum += left[row * SIDE + k] * right[k * SIDE + column];
+        to.x[i] = sum;
+    }
+}
+} // namespace wmma
+} // namespace nvcuda
+
+#endif
