@@ -52,11 +52,12 @@ struct listener {
     int fd;
     /* what others connect to: "unix:/tmp/x/ranks", "tcp:node1:4711", "tcp:[fe80::1]:4711" */
     char address[LISTENER_ADDRESS];
-    char folder[128]; /* of the AF_UNIX socket, removed with it; "": none */
+    char path[108]; /* of an AF_UNIX socket, removed when it is closed; "": none */
 };
 
-/* Listens for processes of this machine, in a folder of its own that only this user can enter. */
-bool listener_open_local(struct listener *listener, struct status *status);
+/* Listens for processes of this machine, in a folder that only this user can enter; its path has 90
+ * characters at most. */
+bool listener_open_local(struct listener *listener, const char *folder, struct status *status);
 /* Listens on a port of this host's address ("10.0.0.1", "node1", "::1", "[::1]"), and of no other
  * one. */
 bool listener_open_remote(struct listener *listener, const char *host, struct status *status);

@@ -21,26 +21,17 @@ static bool fail(struct listener *listener, struct status *status, const char *w
     return false;
 }
 
-bool listener_open_local(struct listener *listener, struct status *status)
+bool listener_open_local(struct listener *listener, const char *folder, struct status *status)
 {
     struct sockaddr_un address = {.sun_family = AF_UNIX};
-    const char *base = getenv("TMPDIR");
     *listener = (struct listener){.fd = -1};
-    if (!base || !*base || strlen(base) > 60) /* the name of a socket has 107 characters at most */
-        base = "/tmp";
-    snprintf(listener->folder, sizeof(listener->folder), "%s/lockstep-XXXXXX", base);
-    if (!mkdtemp(listener->folder)) {
-        char folder[sizeof(listener->folder)];
-        memcpy(folder, listener->folder, sizeof(folder));
-        listener->folder[0] = '\0';
-        return fail(listener, status, folder);
-    }
-    snprintf(address.sun_path, sizeof(address.sun_path), "%.90s/ranks", listener->folder);
+    snprintf(address.sun_path, sizeof(address.sun_path), "%.90s/ranks", folder);
     snprintf(listener->address, sizeof(listener->address), "unix:%s", address.sun_path);
     listener->fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
     if (listener->fd < 0 || bind(listener->fd, (struct sockaddr *)&address, sizeof(address)) != 0 ||
         listen(listener->fd, BACKLOG) != 0)
         return fail(listener, status, address.sun_path);
+    snprintf(listener->path, sizeof(listener->path), "%s", address.sun_path);
     return true;
 }
 
@@ -157,7 +148,7 @@ const char *listener_towards(const char *hostfile, char *buffer, size_t size)
 int listener_accept(struct listener *listener)
 {
     int fd = accept4(listener->fd, NULL, NULL, SOCK_CLOEXEC), yes = 1;
-    if (fd >= 0 && !listener->folder[0]) {
+    if (fd >= 0 && !listener->path[0]) {
         setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &yes, sizeof(yes));
         setsockopt(fd, SOL_SOCKET, SO_KEEPALIVE, &yes, sizeof(yes));
     }
@@ -168,14 +159,10 @@ void listener_close(struct listener *listener)
 {
     if (listener->fd >= 0)
         close(listener->fd);
-    if (listener->folder[0]) {
-        char path[sizeof(listener->folder) + 16];
-        snprintf(path, sizeof(path), "%s/ranks", listener->folder);
-        unlink(path);
-        rmdir(listener->folder);
-    }
+    if (listener->path[0])
+        unlink(listener->path);
     listener->fd = -1;
-    listener->folder[0] = '\0';
+    listener->path[0] = '\0';
 }
 
 static int connect_local(const char *path, struct status *status)

@@ -1,8 +1,11 @@
 #include "engine/ranks/guardian.h"
 
+#include "engine/ranks/keeper.h"
+
 #include <errno.h>
 #include <poll.h>
 #include <signal.h>
+#include <stdio.h>
 #include <string.h>
 #include <sys/prctl.h>
 #include <sys/signalfd.h>
@@ -19,7 +22,15 @@ static void tell(struct channel *engine, enum frame_kind kind, uint32_t number)
     text_free(&body);
 }
 
-/* Tells what became of the child; returns once it has ended. */
+/* LLVM's OpenMP has a file for each process, which stays when the process is killed. */
+static void forget_memory(pid_t child)
+{
+    char path[80];
+    snprintf(path, sizeof(path), "/dev/shm/__KMP_REGISTERED_LIB_%d_%d", (int)child, (int)getuid());
+    unlink(path);
+}
+
+/* Tells what became of the child; does not return once it has ended. */
 static void watch_child(struct channel *engine, pid_t child)
 {
     int state;
@@ -28,6 +39,7 @@ static void watch_child(struct channel *engine, pid_t child)
             tell(engine, FRAME_HALTED, WIFSTOPPED(state) ? (uint32_t)WSTOPSIG(state) : 0);
             continue;
         }
+        forget_memory(child);
         tell(engine, FRAME_EXITED, (uint32_t)state);
         _exit(0);
     }
@@ -50,6 +62,7 @@ static void watch(struct channel *engine, pid_t child, int signals)
     }
     kill(child, SIGKILL);
     waitpid(child, NULL, 0);
+    forget_memory(child);
     _exit(0);
 }
 
@@ -66,6 +79,8 @@ static bool say_hello(struct channel *engine, struct hello *hello, struct status
 
 bool guardian_split(const char *address, struct hello *hello, struct status *status)
 {
+    if (hello->rank == 0)
+        keeper_start(getppid());
     struct channel engine = {.fd = channel_connect(address, status)};
     sigset_t child_signal, before;
     if (engine.fd < 0)

@@ -99,13 +99,16 @@ static void set_default(struct words *environment, const char *name, const char 
 }
 
 /* Open MPI's settings that suit ranks which wait for a debugger; what the user has set stays.
- * pml, btl: no time is lost on looking for other networks. opal_signal: handlers of its own only for
- * a signal that nobody sends, as an empty list is the default one: a rank dies of a signal as it
- * would alone, and its last words are its own.
- * Whether one process may read another's memory differs from machine to machine, and is found out
- * by failing: vader's two copies always work. */
+ * pml, btl: no time is lost on looking for other networks. opal_signal: handlers of its own only
+ * for a signal that nobody sends, as an empty list is the default one: a rank dies of a signal as
+ * it would alone, and its last words are its own. Whether one process may read another's memory
+ * differs from machine to machine, and is found out by failing: vader's two copies always work. */
 static void set_open_mpi(struct words *environment, const struct launch_options *options)
 {
+    if (options->folder)
+        set_default(environment, "OMPI_MCA_orte_tmpdir_base", options->folder);
+    if (options->memory_folder)
+        set_default(environment, "OMPI_MCA_btl_vader_backing_directory", options->memory_folder);
     set_default(environment, "OMPI_MCA_pml", "ob1");
     set_default(environment, "OMPI_MCA_btl", options->remote ? "self,vader,tcp" : "self,vader");
     set_default(environment, "OMPI_MCA_opal_signal", "64");
@@ -116,6 +119,15 @@ static void set_open_mpi(struct words *environment, const struct launch_options 
     }
 }
 
+static void set_kept(struct words *environment, const struct launch_options *options)
+{
+    char *kept = memory_format("%d:%s:%s", options->folder ? (int)getpid() : 0,
+                               options->folder ? options->folder : "",
+                               options->memory_folder ? options->memory_folder : "");
+    set(environment, LAUNCH_KEPT, kept);
+    free(kept);
+}
+
 static void build_environment(struct words *environment, const struct launch_options *options)
 {
     for (char **entry = environ; *entry; entry++)
@@ -124,6 +136,7 @@ static void build_environment(struct words *environment, const struct launch_opt
     set(environment, LAUNCH_TOKEN, options->token);
     if (options->size == 1 && !options->launcher)
         set(environment, LAUNCH_RANK, "0");
+    set_kept(environment, options);
     set_open_mpi(environment, options);
     /* there are as many ranks as cores, or more: threads that spin would take them from the others
      */

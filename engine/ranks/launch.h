@@ -12,6 +12,8 @@
 #define LAUNCH_ADDRESS "LOCKSTEP_RANK_ENGINE"
 #define LAUNCH_TOKEN "LOCKSTEP_RANK_TOKEN"
 #define LAUNCH_RANK "LOCKSTEP_RANK"
+/* For keeper.h: the engine's process and its job folders, separated by colons. */
+#define LAUNCH_KEPT "LOCKSTEP_RANK_KEPT"
 
 struct launch_options {
     int size;
@@ -19,6 +21,9 @@ struct launch_options {
     const char *launcher; /* words separated by blanks; NULL: mpirun */
     const char *hostfile; /* for mpirun, or NULL */
     const char *address, *token;
+    /* Job folders for the files of mpirun and MPI, the second one in memory; NULL: where they
+     * belong by default. */
+    const char *folder, *memory_folder;
     bool remote; /* there may be ranks on other machines */
 };
 

@@ -80,16 +80,22 @@ void pool_tell(struct rank_pool *pool, int rank)
     text_free(&body);
 }
 
+/* It is not used for another run. */
 static bool fail_memory(const struct pool_memory *memory, const char *done, struct status *status)
 {
-    char how[160], stopped[100];
+    char how[160], stopped[100], text[800];
+    struct pool_process *process = &memory->pool->processes[memory->rank];
+    process->broken = true;
     pool_stopped_text(memory->pool, memory->rank, stopped, sizeof(stopped));
     if (pool_has_lost(memory->pool, memory->rank))
         pool_ending_text(memory->pool, memory->rank, how, sizeof(how));
+    else if (process->has_data)
+        snprintf(how, sizeof(how), "it has failed to");
     else
         snprintf(how, sizeof(how), "it does not answer%s", stopped);
-    return status_fail(status, STATUS_IO, "the memory of rank %d cannot be %s: %s", memory->rank,
-                       done, how);
+    snprintf(text, sizeof(text), "the memory of rank %d cannot be %s: %s", memory->rank, done, how);
+    pool_add_last_words(memory->pool, memory->rank, text, sizeof(text));
+    return status_fail(status, STATUS_IO, "%s", text);
 }
 
 bool pool_read_memory(void *context, const struct extent *extent, void *bytes,
@@ -143,7 +149,7 @@ static bool listen_for_ranks(struct rank_pool *pool, struct status *status)
     const char *address = pool->options.address;
     char host[LISTENER_ADDRESS];
     if (pool->shared)
-        return listener_open_local(&pool->listener, status);
+        return listener_open_local(&pool->listener, pool->folder.path, status);
     if (!address)
         address = listener_towards(pool->options.hostfile, host, sizeof(host));
     return listener_open_remote(&pool->listener, address, status);
@@ -186,10 +192,35 @@ static void raise_limit(int ranks)
     setrlimit(RLIMIT_NOFILE, &limit);
 }
 
+/* Where memory of files is memory. Without it they lie where MPI puts them. */
+static void make_memory_folder(struct rank_pool *pool)
+{
+    static const char base[] = "/dev/shm";
+    if (pool->options.size > 1 && access(base, W_OK) == 0)
+        job_folder_make(&pool->memory_folder, base, NULL);
+}
+
+static bool make_folders(struct rank_pool *pool, struct status *status)
+{
+    const char *base = getenv("TMPDIR");
+    if (pool->options.launcher || pool->options.hostfile)
+        return true;                          /* on other hosts there are no such folders */
+    if (!base || !*base || strlen(base) > 60) /* the name of a socket has 107 characters at most */
+        base = "/tmp";
+    make_memory_folder(pool);
+    return job_folder_make(&pool->folder, base, status);
+}
+
+static const char *path_of(const struct job_folder *folder)
+{
+    return folder->path[0] ? folder->path : NULL;
+}
+
 static bool begin(struct rank_pool *pool, struct status *status)
 {
     raise_limit(pool->options.size);
-    if (!board_create(&pool->board, pool->options.size, status) || !listen_for_ranks(pool, status))
+    if (!board_create(&pool->board, pool->options.size, status) || !make_folders(pool, status) ||
+        !listen_for_ranks(pool, status))
         return false;
     pool->epoll = epoll_create1(EPOLL_CLOEXEC);
     if (pool->epoll < 0)
@@ -200,6 +231,8 @@ static bool begin(struct rank_pool *pool, struct status *status)
                                      .hostfile = pool->options.hostfile,
                                      .address = pool->listener.address,
                                      .token = pool->token,
+                                     .folder = path_of(&pool->folder),
+                                     .memory_folder = path_of(&pool->memory_folder),
                                      .remote = !pool->shared};
     pool_watch(pool, pool->listener.fd, SOURCE_LISTENER, 0, 0);
     pool_watch(pool, pool->board.wake, SOURCE_WAKE, 0, 0);
@@ -324,6 +357,8 @@ static void stop(struct rank_pool *pool)
     /* mpirun ends when its processes have; asked to, it takes two seconds */
     launch_stop(&pool->launch, all_came ? LAUNCHER_MILLISECONDS : 0);
     listener_close(&pool->listener);
+    job_folder_remove(&pool->folder);
+    job_folder_remove(&pool->memory_folder);
     board_close(&pool->board);
     if (pool->epoll >= 0)
         close(pool->epoll);
@@ -381,6 +416,7 @@ struct rank_pool *rank_pool_create(const struct rank_pool_options *options, stru
         pool->options.start_timeout =
             pool->timeout > DEFAULT_TIMEOUT ? pool->timeout : DEFAULT_TIMEOUT;
     pool->shared = !options->launcher && !options->hostfile && !options->address;
+    pool->folder.lock = pool->memory_folder.lock = -1;
     pool->listener.fd = pool->epoll = pool->board.fd = pool->board.wake = -1;
     pool->launch = (struct launch){.descriptor = -1, .output = -1};
     pool->processes = memory_zeroed((size_t)options->size, sizeof(*pool->processes));

@@ -3,6 +3,7 @@
 #define ENGINE_RANKS_POOL_INTERNAL_H
 
 #include "engine/ranks/channel.h"
+#include "engine/ranks/job_folder.h"
 #include "engine/ranks/launch.h"
 #include "engine/ranks/pool.h"
 
@@ -40,6 +41,9 @@ struct rank_pool {
     bool started;
     bool shared; /* ranks are on this machine: they map control page and memory */
     char token[PROTOCOL_TOKEN + 1];
+    /* Of a launch on this machine: for the socket and the files of mpirun, and for memory that MPI
+     * shares. */
+    struct job_folder folder, memory_folder;
     struct listener listener;
     struct launch launch;
     struct board board;

@@ -4,6 +4,7 @@
 
 #include <dirent.h>
 #include <setjmp.h>
+#include <signal.h>
 #include <stdarg.h>
 #include <stddef.h>
 #include <stdint.h>
@@ -33,11 +34,20 @@ double now(void)
     return (double)time.tv_sec + 1e-9 * (double)time.tv_nsec;
 }
 
+/* A folder for temporary files of this process and its relatives alone. */
+static void make_temporary(void)
+{
+    char folder[] = "/tmp/lockstep-test-XXXXXX";
+    assert_non_null(mkdtemp(folder));
+    setenv("TMPDIR", folder, 1);
+}
+
 void pool_test_environment(void)
 {
     char folder[512], options[512], family[64];
     snprintf(family, sizeof(family), "family-%d-%d", (int)getpid(), (int)time(NULL));
     setenv("LOCKSTEP_TEST_FAMILY", family, 1);
+    make_temporary();
     snprintf(folder, sizeof(folder), "%s", LOCKSTEP_BINARY);
     *strrchr(folder, '/') = '\0';
     setenv("LOCKSTEP_MODULE_PATH", folder, 1);
@@ -189,25 +199,35 @@ int count_descriptors(void)
     return count;
 }
 
-int count_relatives(void)
+static bool is_relative(const char *process)
+{
+    char path[300], buffer[65536];
+    const char *family = getenv("LOCKSTEP_TEST_FAMILY");
+    snprintf(path, sizeof(path), "/proc/%s/environ", process);
+    bool other = strspn(process, "0123456789") == strlen(process) && atoi(process) != getpid();
+    FILE *file = other ? fopen(path, "re") : NULL;
+    size_t length = file ? fread(buffer, 1, sizeof(buffer), file) : 0;
+    if (file)
+        fclose(file);
+    return memmem(buffer, length, family, strlen(family)) != NULL;
+}
+
+int signal_relatives(int number)
 {
     DIR *folder = opendir("/proc");
     int count = 0;
-    for (struct dirent *entry; (entry = readdir(folder));) {
-        char path[300], buffer[65536];
-        snprintf(path, sizeof(path), "/proc/%s/environ", entry->d_name);
-        FILE *file = strspn(entry->d_name, "0123456789") == strlen(entry->d_name) &&
-                             atoi(entry->d_name) != getpid()
-                         ? fopen(path, "r")
-                         : NULL;
-        size_t length = file ? fread(buffer, 1, sizeof(buffer), file) : 0;
-        if (file)
-            fclose(file);
-        count += memmem(buffer, length, getenv("LOCKSTEP_TEST_FAMILY"),
-                        strlen(getenv("LOCKSTEP_TEST_FAMILY"))) != NULL;
-    }
+    for (struct dirent *entry; (entry = readdir(folder));)
+        if (is_relative(entry->d_name)) {
+            kill((pid_t)atoi(entry->d_name), number);
+            count++;
+        }
     closedir(folder);
     return count;
+}
+
+int count_relatives(void)
+{
+    return signal_relatives(0);
 }
 
 bool wait_for_no_relatives(void)
@@ -216,4 +236,39 @@ bool wait_for_no_relatives(void)
     while (count_relatives() > 0 && now() < deadline)
         nanosleep(&(struct timespec){.tv_nsec = 10000000}, NULL);
     return count_relatives() == 0;
+}
+
+/* The first entry of a folder that begins so; returns false if there is none. */
+static bool find_entry(const char *path, const char *begins, char *found, size_t size)
+{
+    DIR *folder = opendir(path);
+    bool any = false;
+    for (struct dirent *entry; folder && !any && (entry = readdir(folder));) {
+        any = strcmp(entry->d_name, ".") != 0 && strcmp(entry->d_name, "..") != 0 &&
+              strncmp(entry->d_name, begins, strlen(begins)) == 0;
+        if (any)
+            snprintf(found, size, "%s/%s", path, entry->d_name);
+    }
+    if (folder)
+        closedir(folder);
+    return any;
+}
+
+bool find_left_over(pid_t engine, char *found, size_t size)
+{
+    char begins[64];
+    snprintf(begins, sizeof(begins), "lockstep-job-%d-", (int)engine);
+    return find_entry(getenv("TMPDIR"), begins, found, size) ||
+           find_entry("/dev/shm", begins, found, size);
+}
+
+int pool_test_finish(int failed)
+{
+    char found[512] = "";
+    bool left = !wait_for_no_relatives() || find_left_over(getpid(), found, sizeof(found)) ||
+                find_entry(getenv("TMPDIR"), "", found, sizeof(found));
+    if (left)
+        print_error("something is left: %s\n", found[0] ? found : "processes");
+    rmdir(getenv("TMPDIR"));
+    return failed ? failed : left;
 }

@@ -4,6 +4,8 @@
 
 #include "engine/ranks/pool.h"
 
+#include <sys/types.h>
+
 enum { PATIENCE_SECONDS = 60 };
 
 struct pool_printed {
@@ -23,9 +25,12 @@ struct pool_test {
 
 double now(void); /* CLOCK_MONOTONIC, seconds */
 
-/* Modules, sanitizers, and a word in the environment by which all processes that come of this one
- * are known: count_relatives. */
+/* Modules, sanitizers, a folder for temporary files, and a word in the environment by which all
+ * processes that come of this one are known: count_relatives. */
 void pool_test_environment(void);
+/* At the end of all tests, of which so many failed: that nothing is left of them. Returns the exit
+ * status. */
+int pool_test_finish(int failed);
 /* Skips the test where there is no mpirun, or no module for MPI. */
 void pool_test_need_mpirun(void);
 struct rank_pool *pool_test_start(struct pool_test *it, int size, double timeout);
@@ -44,8 +49,11 @@ void run_step_of(struct world *world);
 /* Of all named values, which need not lie in memory that this process can read. */
 uint64_t bits_of(const struct world *world);
 
-int count_descriptors(void); /* open ones of this process */
-int count_relatives(void);   /* processes that come of this one, of whatever parent */
+int count_descriptors(void);      /* open ones of this process */
+int count_relatives(void);        /* processes that come of this one, of whatever parent */
+int signal_relatives(int number); /* sends it to all of them, and counts them */
 bool wait_for_no_relatives(void);
+/* A file that an engine has left: in the folder for temporary files, or in shared memory. */
+bool find_left_over(pid_t engine, char *found, size_t size);
 
 #endif

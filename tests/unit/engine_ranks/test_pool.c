@@ -5,6 +5,7 @@
 
 #include "engine/base/memory.h"
 #include "engine/program/faults.h"
+#include "engine/ranks/pool_internal.h"
 #include "engine/ranks/rank.h"
 #include "engine/ranks/world_internal.h"
 
@@ -342,30 +343,80 @@ static void test_nothing_left(void **state)
     pool_test_end(&it);
 }
 
-/* An engine that is killed takes everything with it. */
-static void test_engine_killed(void **state)
+/* An engine in a process of its own, which does nothing once its ranks are there. */
+static pid_t start_engine(pid_t *launcher)
 {
     int ready[2];
-    char byte;
     struct pool_test it = {0};
-    (void)state;
-    pool_test_need_mpirun();
     assert_int_equal(pipe(ready), 0);
     pid_t engine = fork();
     if (engine == 0) {
         struct rank_pool *pool = pool_test_start(&it, 3, 0);
-        if (!pool || write(ready[1], "x", 1) != 1)
+        pid_t pid = pool ? pool->launch.pid : 0;
+        if (!pool || write(ready[1], &pid, sizeof(pid)) != sizeof(pid))
             _exit(1);
         for (;;)
             pause();
     }
-    assert_int_equal(read(ready[0], &byte, 1), 1);
+    assert_int_equal(read(ready[0], launcher, sizeof(*launcher)), sizeof(*launcher));
     close(ready[0]);
     close(ready[1]);
-    assert_true(count_relatives() >= 6);
+    return engine;
+}
+
+static void expect_nothing_left(pid_t engine)
+{
+    char found[512];
+    assert_true(wait_for_no_relatives());
+    if (find_left_over(engine, found, sizeof(found)))
+        fail_msg("%s is left", found);
+}
+
+/* An engine that is killed takes everything with it, also when its launcher is killed as well. */
+static void test_engine_killed(void **state)
+{
+    pid_t launcher;
+    char found[512];
+    (void)state;
+    pool_test_need_mpirun();
+    for (int both = 0; both < 2; both++) {
+        pid_t engine = start_engine(&launcher);
+        assert_true(count_relatives() >= 6);
+        assert_true(find_left_over(engine, found, sizeof(found))); /* while it is in use */
+        if (both)
+            kill(launcher, SIGKILL);
+        kill(engine, SIGKILL);
+        waitpid(engine, NULL, 0);
+        expect_nothing_left(engine);
+    }
+}
+
+/* When all processes are killed at once, nobody is there to remove files: the next engine does. It
+ * leaves those alone that are in use. */
+static void test_all_killed(void **state)
+{
+    pid_t launcher;
+    char found[512];
+    (void)state;
+    pool_test_need_mpirun();
+    pid_t engine = start_engine(&launcher);
+    kill(engine, SIGSTOP);
+    signal_relatives(SIGSTOP); /* nobody sees the others die */
+    signal_relatives(SIGKILL);
     kill(engine, SIGKILL);
     waitpid(engine, NULL, 0);
     assert_true(wait_for_no_relatives());
+    assert_true(find_left_over(engine, found, sizeof(found)));
+    pid_t other = start_engine(&launcher);
+    assert_false(find_left_over(engine, found, sizeof(found)));
+    engine = start_engine(&launcher);
+    assert_true(find_left_over(other, found, sizeof(found)));
+    kill(other, SIGKILL);
+    kill(engine, SIGKILL);
+    waitpid(other, NULL, 0);
+    waitpid(engine, NULL, 0);
+    expect_nothing_left(other);
+    expect_nothing_left(engine);
 }
 
 static void expect_no_pool(struct rank_pool_options options, const char *expected)
@@ -432,11 +483,12 @@ int main(int argc, char **argv)
         cmocka_set_test_filter(argv[1]);
     pool_test_environment();
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_alone),         cmocka_unit_test(test_nothing_left),
-        cmocka_unit_test(test_bits),          cmocka_unit_test(test_far),
-        cmocka_unit_test(test_waiting),       cmocka_unit_test(test_mismatch),
-        cmocka_unit_test(test_strikes),       cmocka_unit_test(test_flood),
-        cmocka_unit_test(test_engine_killed), cmocka_unit_test(test_launcher_fails),
+        cmocka_unit_test(test_alone),          cmocka_unit_test(test_nothing_left),
+        cmocka_unit_test(test_bits),           cmocka_unit_test(test_far),
+        cmocka_unit_test(test_waiting),        cmocka_unit_test(test_mismatch),
+        cmocka_unit_test(test_strikes),        cmocka_unit_test(test_flood),
+        cmocka_unit_test(test_engine_killed),  cmocka_unit_test(test_all_killed),
+        cmocka_unit_test(test_launcher_fails),
     };
-    return cmocka_run_group_tests(tests, NULL, NULL);
+    return pool_test_finish(cmocka_run_group_tests(tests, NULL, NULL));
 }

@@ -1,0 +1,87 @@
+#include "engine/ranks/keeper.h"
+
+#include "engine/base/memory.h"
+#include "engine/ranks/job_folder.h"
+#include "engine/ranks/launch.h"
+
+#include <poll.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/syscall.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+enum {
+    LAUNCHER_MILLISECONDS = 20000, /* that mpirun may take to end; it removes its files then */
+    SHORTEST_NAP = 10,
+    LONGEST_NAP = 1000
+};
+
+struct kept {
+    int engine; /* process */
+    char *text, *folders[2];
+};
+
+static bool read_kept(struct kept *kept)
+{
+    const char *given = getenv(LAUNCH_KEPT);
+    if (!given)
+        return false;
+    kept->text = memory_string(given);
+    char *rest = kept->text, *engine = strsep(&rest, ":");
+    kept->folders[0] = strsep(&rest, ":");
+    kept->folders[1] = strsep(&rest, ":");
+    kept->engine = atoi(engine);
+    return kept->engine > 0;
+}
+
+/* Readable when the process has ended; -1: it is gone already. */
+static struct pollfd watch(int process)
+{
+    return (struct pollfd){.fd = (int)syscall(SYS_pidfd_open, process, 0), .events = POLLIN};
+}
+
+static bool are_there(const struct kept *kept)
+{
+    for (int i = 0; i < ARRAY_LENGTH(kept->folders); i++)
+        if (kept->folders[i] && *kept->folders[i] && access(kept->folders[i], F_OK) == 0)
+            return true;
+    return false;
+}
+
+/* Until the engine is gone, or has removed its folders, as it does when it ends the launch:
+ * which is worth a look from the end of the guardian on. */
+static void keep(const struct kept *kept, int guardian, int launcher)
+{
+    struct pollfd both[2] = {watch(kept->engine), watch(guardian)}, last = watch(launcher);
+    int nap = SHORTEST_NAP;
+    if (both[0].fd >= 0 && both[1].fd >= 0)
+        poll(both, 2, -1);
+    while (both[0].fd >= 0 && are_there(kept) && poll(&both[0], 1, nap) == 0)
+        nap = nap < LONGEST_NAP ? 2 * nap : nap;
+    if (last.fd >= 0 && are_there(kept))
+        poll(&last, 1, LAUNCHER_MILLISECONDS);
+    for (int i = 0; i < ARRAY_LENGTH(kept->folders); i++)
+        if (kept->folders[i])
+            job_folder_erase(kept->folders[i]);
+}
+
+void keeper_start(int launcher)
+{
+    struct kept kept;
+    int guardian = getpid();
+    if (!read_kept(&kept))
+        return;
+    pid_t between = fork();
+    if (between == 0) {
+        if (fork() == 0) {
+            setsid();
+            close_range(0, ~0u, 0); /* a launcher waits for the end of its pipes */
+            keep(&kept, guardian, launcher);
+        }
+        _exit(0);
+    }
+    if (between > 0)
+        waitpid(between, NULL, 0);
+    free(kept.text);
+}
