@@ -43,27 +43,30 @@ struct loaded {
     int a, b; /* the parts in the tiles of operands */
 };
 
-/* Adds part i of the left times part j of the right operand. */
+/* Adds part i of the left times part j of the right operand, one of which is loaded already or both
+ * not. A product begins as soon as its tiles are there. */
 static inline __attribute__((always_inline)) void
 add_term(struct loaded *loaded, const char *a, const char *b, int i, int j, bool rows, bool columns)
 {
-    if (loaded->a != i) {
-        loaded->a = i;
-        _tile_loadd(4, a + i * 2 * MATRIX_TILE_BYTES, 64);
-        if (rows)
-            _tile_loadd(5, a + (i * 2 + 1) * MATRIX_TILE_BYTES, 64);
-    }
-    if (loaded->b != j) {
-        loaded->b = j;
-        _tile_loadd(6, b + j * 2 * MATRIX_TILE_BYTES, 64);
-        if (columns)
-            _tile_loadd(7, b + (j * 2 + 1) * MATRIX_TILE_BYTES, 64);
-    }
+    bool load_a = loaded->a != i, load_b = loaded->b != j;
+    a += i * 2 * MATRIX_TILE_BYTES;
+    b += j * 2 * MATRIX_TILE_BYTES;
+    *loaded = (struct loaded){i, j};
+    if (load_a)
+        _tile_loadd(4, a, 64);
+    if (load_b)
+        _tile_loadd(6, b, 64);
     _tile_dpbf16ps(0, 4, 6);
+    if (!load_a && rows)
+        _tile_dpbf16ps(2, 5, 6);
+    if (load_b && columns)
+        _tile_loadd(7, b + MATRIX_TILE_BYTES, 64);
     if (columns)
         _tile_dpbf16ps(1, 4, 7);
-    if (rows)
+    if (load_a && rows) {
+        _tile_loadd(5, a + MATRIX_TILE_BYTES, 64);
         _tile_dpbf16ps(2, 5, 6);
+    }
     if (rows && columns)
         _tile_dpbf16ps(3, 5, 7);
 }
