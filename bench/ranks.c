@@ -1,15 +1,19 @@
 /* What the engine does with very many ranks, played by one process (bench/simulate.h):
  *   lockstep_bench_ranks [RANKS [LINES]]
+ *   lockstep_bench_ranks stops MODEL/VARIANT [in-process]
  * 1024 ranks by default, each of which prints 100 lines in each of the two steps. Prints one JSON
  * object: how many instructions of ranks a world takes in a second; the same of a debugger, whose
  * ranks go on in lockstep, compared, while they print; how old what a picture shows is when the
- * front end has it. With "simulate ..." it is the ranks. */
+ * front end has it; how long keys take. "stops" is of real ranks: what one step of all of them
+ * costs. With "simulate ..." and "rank" it is the ranks. */
 #include "bench/ranks_screens.h"
+#include "bench/ranks_stops.h"
 #include "bench/simulate.h"
 
 #include "engine/base/memory.h"
 #include "engine/base/text.h"
 #include "engine/ranks/pool.h"
+#include "engine/ranks/rank.h"
 #include "engine/session/output.h"
 #include "engine/session/pictures.h"
 #include "engine/session/session.h"
@@ -284,6 +288,15 @@ int main(int count, char **words)
     if (count > 1 && strcmp(words[1], "simulate") == 0) {
         if (!simulation_read(&what, count - 2, words + 2) || !simulation_serve(&what, &status))
             give_up(status.text);
+        return 0;
+    }
+    if (count > 1 && strcmp(words[1], "rank") == 0) {
+        rank_serve(&status);
+        give_up(status.text);
+    }
+    if (count > 2 && strcmp(words[1], "stops") == 0) {
+        measure_stops(words[2], count > 3 && strcmp(words[3], "in-process") == 0,
+                      &(struct config_search){0});
         return 0;
     }
     what.ranks = count > 1 ? atoi(words[1]) : 1024;

@@ -34,6 +34,7 @@ struct actor {
     bool waits; /* has come to the collective that it stands before */
     int *sent;  /* [ranks]: messages to them that they have not received yet */
     int64_t printed;
+    bool told;    /* that it hangs */
     bool present; /* it has a program, and runs what it is allowed to */
 };
 
@@ -321,6 +322,15 @@ static bool is_missing(const struct actor *actor)
     return actor->rank == what->missing_rank && actor->next == what->missing_instruction;
 }
 
+static void say_missing(struct actor *actor)
+{
+    char line[64];
+    int length = snprintf(line, sizeof(line), "rank %d hangs\n", actor->rank);
+    if (!actor->told && send(actor->output[1], line, (size_t)length, MSG_NOSIGNAL) != length)
+        actor->stage->over = true;
+    actor->told = true;
+}
+
 /* Whether a rank that waits goes on, as its message is there; or gives up. */
 static bool wakes_up(struct actor *actor)
 {
@@ -365,8 +375,10 @@ static bool run_allowed(struct actor *actor)
             return true;
         } else {
             set_state(actor, BOARD_RUNNING);
-            if (is_missing(actor))
+            if (is_missing(actor)) {
+                say_missing(actor);
                 return false;
+            }
             if (meets(actor))
                 take_part(actor);
             else

@@ -12,7 +12,9 @@
 struct simulation {
     int ranks;
     int lines; /* that each rank prints while it runs a step, evenly over its instructions */
-    int missing_rank, missing_instruction; /* that one never gets past that instruction; -1: none */
+    /* That one never gets past that instruction: "rank 3 hangs" is the last that it says, on
+     * standard error. -1: none. */
+    int missing_rank, missing_instruction;
 };
 
 /* "RANKS LINES MISSING_RANK MISSING_INSTRUCTION": the first four of `words`. */

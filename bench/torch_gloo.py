@@ -3,10 +3,14 @@
 but join a gloo group and run one all-reduce: what a test of that variant costs before it computes
 anything, where every test starts its own processes. Prints JSON.
 
-    torch_gloo.py [--ranks N...]     # default: the ranks of the 20 variants of the model tests
-"""
+    torch_gloo.py [--samples 3] [--all]
+
+All 20 launches of the model tests' group take minutes, so each size (2, 4 and 8 ranks) is started a
+few times, and its median counted as often as the group has it; the output says so. --all starts each
+of them."""
 
 import argparse
+import collections
 import json
 import os
 import resource
@@ -33,7 +37,8 @@ group.destroy_process_group()
 
 
 def start(ranks):
-    """Seconds until all ranks have met and ended."""
+    """Seconds of the wall clock until all ranks have met and ended, and of all processors."""
+    before = resource.getrusage(resource.RUSAGE_CHILDREN)
     with tempfile.TemporaryDirectory() as folder:
         begin = time.perf_counter()
         processes = [subprocess.Popen([sys.executable, "-c", RANK, folder + "/store", str(rank), str(ranks)])
@@ -42,17 +47,28 @@ def start(ranks):
         seconds = time.perf_counter() - begin
     if any(codes):
         raise SystemExit(f"exit codes {codes}")
-    return seconds
+    after = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return seconds, after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
 
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--ranks", type=int, nargs="*", default=RANKS)
+    parser.add_argument("--samples", type=int, default=3, help="starts of each size, default %(default)s")
+    parser.add_argument("--all", action="store_true", help="start every variant, multiply nothing")
     options = parser.parse_args()
-    times = [start(ranks) for ranks in options.ranks]
-    usage = resource.getrusage(resource.RUSAGE_CHILDREN)
-    json.dump({"launches": len(times), "seconds": sum(times), "cpu_seconds": usage.ru_utime + usage.ru_stime,
-               "median_seconds": statistics.median(times), "load_average": os.getloadavg()[0]}, sys.stdout)
+    counts = collections.Counter(RANKS)
+    start(1)  # files are in memory afterwards, for us as for lockstep
+    times = {size: [start(size) for _ in range(count if options.all else min(options.samples, count))]
+             for size, count in sorted(counts.items())}
+    total = [sum(statistics.median(one[i] for one in times[size]) * count if not options.all else
+                 sum(one[i] for one in times[size]) for size, count in counts.items()) for i in range(2)]
+    started = sum(len(one) for one in times.values())
+    json.dump({"launches": len(RANKS), "started": started,
+               "how": "each was started" if options.all else
+                      f"{started} starts; the median of each size times how often the group has it",
+               "seconds": total[0], "cpu_seconds": total[1],
+               "median_seconds": {size: statistics.median(one[0] for one in times[size]) for size in times},
+               "load_average": os.getloadavg()[0]}, sys.stdout)
     print()
 
 

@@ -16,4 +16,17 @@ bool team_take_value(struct team *team, int rank, int value, struct team_event *
 /* Judges the initial parameters as whole tensors. */
 bool team_take_parameters(struct team *team, struct team_event *event, struct status *status);
 
+/* ---- team_motion.c ---- */
+
+/* Where every rank stands. Free `next`. */
+struct team_place {
+    int step;
+    int *next; /* [ranks]: the next instruction */
+};
+struct team_place team_where(const struct team *team);
+/* The end of a step. */
+struct team_place team_end_of(const struct team *team, int step);
+/* Takes all ranks there, through the beginning of that step. */
+bool team_go_to(struct team *team, const struct team_place *place, struct status *status);
+
 #endif

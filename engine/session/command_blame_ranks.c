@@ -22,7 +22,10 @@ static void say_link(struct debugger *debugger, int number, const struct team_li
     struct text line = {0};
     if (!isnan(link->error))
         snprintf(error, sizeof(error), "%.1e", link->error);
-    text_format(&line, "#%-3d rank %-3d %4d %-22s ", number, link->rank, link->instruction,
+    text_format(&line, "#%-3d ", number);
+    if (link->step != debugger->target->team->step)
+        text_format(&line, "step %d ", link->step + 1);
+    text_format(&line, "rank %-3d %4d %-22s ", link->rank, link->instruction,
                 op_name(program->instructions[link->instruction].op));
     text_add(&line, program_value_text(program, link->value, name, sizeof(name)));
     text_pad(&line, 93);
@@ -35,7 +38,7 @@ static void say_chain(struct debugger *debugger, const struct team_blame *blame)
 {
     for (int i = 0; i < blame->count && i < MAX_FRAMES; i++) {
         const struct team_link *link = &blame->links[i];
-        bool last = blame->guilty.rank == link->rank &&
+        bool last = blame->guilty_step == link->step && blame->guilty.rank == link->rank &&
                     blame->guilty.instruction == link->instruction && blame->guilty.suspicion;
         say_link(debugger, i, link,
                  last                 ? "introduced"
@@ -60,15 +63,20 @@ static const char *kind_of(enum suspicion suspicion)
     return kinds[suspicion];
 }
 
-static void say_guilty(struct debugger *debugger, const struct suspect *guilty)
+static void say_guilty(struct debugger *debugger, const struct team_blame *blame)
 {
-    char text[400];
+    const struct suspect *guilty = &blame->guilty;
+    char text[400], step[32] = "";
+    if (blame->stayed[0])
+        say(debugger, "(%s)\n", blame->stayed);
+    if (blame->guilty_step != debugger->target->team->step)
+        snprintf(step, sizeof(step), "Step %d, ", blame->guilty_step + 1);
     if (!guilty->suspicion) {
         say(debugger, "No instruction stands out: everything behind it is within limits.\n");
         return;
     }
-    say(debugger, "Rank %d, instruction %d introduced it: %s.\n", guilty->rank, guilty->instruction,
-        guilty->why);
+    say(debugger, "%s%s %d, instruction %d introduced it: %s.\n", step, step[0] ? "rank" : "Rank",
+        guilty->rank, guilty->instruction, guilty->why);
     say(debugger, "    test       %s\n",
         program_instruction_text(program_of(debugger, guilty->rank), guilty->instruction, text,
                                  sizeof(text)));
@@ -77,7 +85,11 @@ static void say_guilty(struct debugger *debugger, const struct suspect *guilty)
         say(debugger, "    reference  %s\n",
             program_instruction_text(reference, guilty->counterpart, text, sizeof(text)));
     say(debugger, "    %s\n", kind_of(guilty->suspicion));
-    say(debugger, "next: rank %d, list %d, info ranks\n", guilty->rank, guilty->instruction);
+    if (step[0])
+        say(debugger, "next: goto %d:%d, rank %d, info ranks\n", blame->guilty_step + 1,
+            guilty->instruction, guilty->rank);
+    else
+        say(debugger, "next: rank %d, list %d, info ranks\n", guilty->rank, guilty->instruction);
 }
 
 bool blame_ranks(struct debugger *debugger, int value, struct status *status)
@@ -86,7 +98,7 @@ bool blame_ranks(struct debugger *debugger, int value, struct status *status)
     bool ok = team_blame_walk(debugger->target->team, debugger->rank, value, &blame, status);
     if (ok) {
         say_chain(debugger, &blame);
-        say_guilty(debugger, &blame.guilty);
+        say_guilty(debugger, &blame);
     }
     team_blame_free(&blame);
     return ok;

@@ -189,6 +189,40 @@ static void test_blame_names_rank_and_instruction(void **state)
     bench_close(&bench);
 }
 
+/* An update that is wrong on one rank, seen in the next step: the walk goes through a collective
+ * and the state to the end of the step before, and everything is as it was afterwards. */
+static void test_blame_goes_through_earlier_steps(void **state)
+{
+    static const char *const runs[] = {
+        "file llama/tp2 fault scale:op=adamw,rank=1,part=decoder.0.mlp.layer_1.weight,factor=3",
+        "file llama/dp2_z3 fault scale:op=adamw,rank=1,part=decoder.0.mlp.layer_1.weight,factor=3"};
+    (void)state;
+    for (int i = 0; i < 2; i++) {
+        struct bench bench;
+        open_ranks(&bench, runs[i]);
+        bench_do(&bench, "goto 2:0");
+        bench_do(&bench, "until fw decoder.0.output");
+        bench_do(&bench, "stepi");
+        uint64_t before = hash_all(&bench);
+        int at[2] = {run_next(run_of(&bench, 0)), run_next(run_of(&bench, 1))};
+        const char *found =
+            strstr(bench_do(&bench, "blame fw decoder.0.output"), "Step 1, rank 1, instruction ");
+        if (!found)
+            fail_msg("%s: %s", runs[i], bench.output.data);
+        int guilty = atoi(found + strlen("Step 1, rank 1, instruction "));
+        const struct instruction *in = &run_of(&bench, 1)->program->instructions[guilty];
+        assert_non_null(in->fault);
+        assert_int_equal(in->origin.phase, PHASE_UPDATE);
+        must_contain(bench.output.data, "step 1 rank 1");
+        for (int rank = 0; rank < 2; rank++) {
+            assert_int_equal(run_of(&bench, rank)->step, 1);
+            assert_int_equal(run_next(run_of(&bench, rank)), at[rank]);
+        }
+        assert_true(hash_all(&bench) == before);
+        bench_close(&bench);
+    }
+}
+
 /* The parts of all ranks, or of one; nothing diverges behind it. */
 static void test_graft_of_all_parts(void **state)
 {
@@ -328,6 +362,7 @@ int main(void)
         cmocka_unit_test(test_going_back_gives_the_same_bits_on_all_ranks),
         cmocka_unit_test(test_desynchronised_ranks),
         cmocka_unit_test(test_blame_names_rank_and_instruction),
+        cmocka_unit_test(test_blame_goes_through_earlier_steps),
         cmocka_unit_test(test_graft_of_all_parts),
         cmocka_unit_test(test_worst_elements_name_rank_and_local_index),
         cmocka_unit_test(test_lost_rank),
