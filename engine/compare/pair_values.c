@@ -23,6 +23,7 @@ bool pair_sample_test(struct pair_sides *sides, const struct trace_tensor *recor
     free(sides->test_buffer);
     sides->test_buffer = samples;
     sides->test = tensor_of(samples, sides->test.dtype, shape_of1(count));
+    sides->sampling_step = recorded->sampling_step;
     return true;
 }
 

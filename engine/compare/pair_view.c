@@ -5,6 +5,7 @@
 
 #include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
 
 /* The recorded tensor, or the one whose rows the value is. */
 static bool find_recorded(const struct pair *pair, const struct value *of,
@@ -88,11 +89,42 @@ static struct tensor rows_of(const struct tensor *whole, int64_t row, struct sha
     return rows;
 }
 
+/* Of all ranks: sides->test is the whole tensor. Of samples, it becomes those of its elements. */
+static bool view_whole_trace(struct pair *pair, int value, struct pair_sides *sides,
+                             struct status *status)
+{
+    const struct value *of = &pair->test->program->values[value];
+    struct trace_tensor recorded;
+    struct shard place;
+    char here[80], there[80];
+    if (!find_recorded(pair, of, &recorded, &place))
+        return status_fail(status, STATUS_NOT_FOUND, "%s is not in the trace", of->name);
+    struct shape whole = pair_whole_shape(of);
+    bool rows = strcmp(recorded.name, of->name) != 0; /* of a tensor that is whole there */
+    place = shard_whole(recorded.shape);
+    if (rows)
+        shard_cut(&place, 0, 1, of->origin.micro_sequences, of->origin.micro_sequence);
+    if (!shape_equal(shard_local_shape(&place), whole))
+        return status_fail(status, STATUS_INVALID, "%s is %s here, but %s in the trace", of->name,
+                           shape_text(whole, here), shape_text(recorded.shape, there));
+    sides->reference = recorded.samples;
+    if (recorded.sampling_step > 0)
+        return rows ? pair_sample_part(of, &place, sides, &recorded, status)
+                    : pair_sample_test(sides, &recorded, status);
+    sides->reference = tensor_of(recorded.samples.data, recorded.samples.dtype, recorded.shape);
+    if (rows)
+        sides->reference =
+            rows_of(&sides->reference, of->origin.micro_sequence * whole.dims[0], whole);
+    return true;
+}
+
 bool pair_view_whole_reference(struct pair *pair, int value, struct pair_sides *sides,
                                struct status *status)
 {
     int other = pair->reference_value[value];
     const struct value *of = &pair->test->program->values[value];
+    if (!pair->reference_program && pair->options.trace && of->name[0])
+        return view_whole_trace(pair, value, sides, status);
     if (!pair->reference_program)
         return status_fail(status, STATUS_NOT_FOUND, "there is no reference run");
     if (other < 0)

@@ -147,6 +147,9 @@ static bool view_whole(struct debugger *debugger, int value, struct pair_sides *
     if (missing > 0)
         say(debugger, "(%d rank%s not computed %s part yet: nan)\n", missing,
             missing == 1 ? " has" : "s have", missing == 1 ? "its" : "their");
+    if (sides->sampling_step > 0)
+        say(debugger, "(the trace has samples: every element %" PRId64 " of the whole tensor)\n",
+            sides->sampling_step);
     return true;
 }
 
@@ -319,7 +322,8 @@ static void say_worst(struct debugger *debugger, int value, const struct pair_si
         say(debugger, "    %-14s %14.6e %14.6e %12.2e",
             index_text(sides->reference.shape, worst[i].index, text, sizeof(text)),
             worst[i].reference, worst[i].test, worst[i].test - worst[i].reference);
-        say_holder(debugger, value, worst[i].index);
+        say_holder(debugger, value,
+                   worst[i].index * (sides->sampling_step > 0 ? sides->sampling_step : 1));
         say(debugger, "\n");
     }
     free(worst);
