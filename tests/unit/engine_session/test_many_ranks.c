@@ -28,7 +28,7 @@
 
 /* link: lockstep_simulated */
 
-enum { PATIENCE_SECONDS = 300, ROOM = 40 };
+enum { PATIENCE_SECONDS = 120, ROOM = 40 };
 
 #if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
 enum { RANKS = 64 };
