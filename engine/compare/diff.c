@@ -1,6 +1,7 @@
 #include "engine/compare/diff.h"
 
 #include "engine/base/memory.h"
+#include "engine/compare/diff_parts.h"
 
 #include <math.h>
 #include <stdlib.h>
@@ -10,6 +11,7 @@ struct step_pair {
     const struct trace_step *reference, *test;
     const struct tolerances *tolerances;
     struct comparison_log *log;
+    struct split reference_split, test_split;
 };
 
 static const struct limits *limits_of(const struct step_pair *pair, const char *name)
@@ -112,47 +114,175 @@ static void add_recorded_counts(const struct trace_tensor *reference,
         metrics->max_ulp = UINT64_MAX;
 }
 
+/* Judges what meets of the two, and logs it. */
+static void judge_views(const struct step_pair *pair, const struct trace_tensor *reference,
+                        const struct trace_tensor *test, const struct tensor *reference_view,
+                        const struct tensor *test_view, struct tensor_result *result)
+{
+    struct worst_element worst[DIFF_WORST_ELEMENTS];
+    double scale = result->limits.scale > 0 ? result->limits.scale : 1;
+    metrics_compute(reference_view, test_view, scale, 0, &result->metrics);
+    add_recorded_counts(reference, test, &result->metrics);
+    result->verdict = metrics_judge(&result->metrics, &result->limits);
+    if (!result->limits.ignore_duplicates && (reference->times > 1 || test->times > 1)) {
+        result->verdict.failures |= FAILURE_DUPLICATE;
+        result->verdict.worst = INFINITY;
+    }
+    if (result->verdict.failures) {
+        result->worst_count =
+            metrics_worst(reference_view, test_view, scale, worst, DIFF_WORST_ELEMENTS);
+        result->worst = worst;
+    }
+    comparison_log_add(pair->log, result);
+}
+
 static void compare_tensors(const struct step_pair *pair, const struct trace_tensor *reference,
                             const struct trace_tensor *test)
 {
     struct tensor_result result = result_of(pair, reference, test);
     struct tensor reference_view, test_view;
-    struct worst_element worst[DIFF_WORST_ELEMENTS];
-    if (!shape_equal(reference->shape, test->shape)) {
+    if (!shape_equal(reference->shape, test->shape))
         add_unmatched(pair, reference, test, FAILURE_SHAPE);
-        return;
-    }
-    if (!diff_align(reference, test, &reference_view, &test_view, &result.stride)) {
+    else if (!diff_align(reference, test, &reference_view, &test_view, &result.stride))
         add_unmatched(pair, reference, test, FAILURE_SAMPLING);
+    else
+        judge_views(pair, reference, test, &reference_view, &test_view, &result);
+}
+
+/* What a whole tensor looks like to one of its parts: of its shape and name. What was counted over
+ * all of it may lie in another part; whatever was kept is looked at. */
+static struct trace_tensor rows_of(const struct trace_tensor *whole,
+                                   const struct trace_tensor *part)
+{
+    struct trace_tensor rows = *whole;
+    rows.name = part->name;
+    rows.shape = part->shape;
+    rows.order = part->order;
+    if (whole->sampling_step == 0)
+        rows.nan_count = rows.infinity_count = 0;
+    return rows;
+}
+
+/* A micro-sequence of one side with its rows of the other side's whole tensor. */
+static void compare_part(const struct step_pair *pair, const struct trace_tensor *whole,
+                         const struct trace_tensor *part, int index, int count, bool part_is_test)
+{
+    struct trace_tensor rows = rows_of(whole, part);
+    const struct trace_tensor *reference = part_is_test ? &rows : part;
+    const struct trace_tensor *test = part_is_test ? part : &rows;
+    struct tensor_result result = result_of(pair, reference, test);
+    struct tensor whole_view, part_view;
+    switch (part_align(whole, part, index, count, &whole_view, &part_view, &result.start,
+                       &result.stride)) {
+    case PART_MEETS:
+        judge_views(pair, reference, test, part_is_test ? &whole_view : &part_view,
+                    part_is_test ? &part_view : &whole_view, &result);
+        break;
+    case PART_SAMPLED:
+        pair->log->parts_sampled++;
+        break;
+    case PART_SHAPE:
+        if (shape_equal(whole->shape, part->shape)) /* one number of each: no rows */
+            pair->log->parts_alone++;
+        else
+            add_unmatched(pair, part_is_test ? whole : part, part_is_test ? part : whole,
+                          FAILURE_SHAPE);
+        break;
+    }
+}
+
+/* A micro-sequence of which the reference has the whole. */
+static bool compare_with_whole(const struct step_pair *pair, const struct trace_tensor *test)
+{
+    struct trace_tensor whole;
+    char *name = NULL;
+    int index, count;
+    bool found = part_of_name(test->name, &index, &count, &name) &&
+                 parts_are_rows(&pair->test_split, name) &&
+                 trace_find(pair->reference, name, &whole);
+    if (found)
+        compare_part(pair, &whole, test, index, count, true);
+    free(name);
+    return found;
+}
+
+/* How many of the parts of a whole tensor the step has. */
+static int count_parts(const struct trace_step *step, const struct split *split, const char *whole)
+{
+    int found = 0;
+    for (int i = 0; i < split->micro_sequences; i++) {
+        char *name = part_name(whole, i, split->micro_sequences);
+        found += trace_position(step, name) >= 0;
+        free(name);
+    }
+    return found;
+}
+
+/* A whole tensor of which the reference has all micro-sequences. */
+static bool compare_with_parts(const struct step_pair *pair, const struct trace_tensor *test)
+{
+    int count = pair->reference_split.micro_sequences;
+    if (count == 0 || !parts_are_rows(&pair->reference_split, test->name) ||
+        count_parts(pair->reference, &pair->reference_split, test->name) < count)
+        return false;
+    for (int i = 0; i < count; i++) {
+        char *name = part_name(test->name, i, count);
+        struct trace_tensor part;
+        trace_find(pair->reference, name, &part);
+        compare_part(pair, test, &part, i, count, false);
+        free(name);
+    }
+    return true;
+}
+
+/* Only in the test. */
+static void compare_extra(const struct step_pair *pair, const struct trace_tensor *test)
+{
+    if (compare_with_whole(pair, test) || compare_with_parts(pair, test))
+        return;
+    if (split_explains(&pair->test_split, &pair->reference_split, test->name))
+        pair->log->parts_alone++;
+    else
+        add_unmatched(pair, NULL, test, FAILURE_EXTRA);
+}
+
+/* Whether a tensor that only the reference has is compared all the same: all its parts are in the
+ * test, or it is a part of what is there. */
+static bool is_compared_elsewhere(const struct step_pair *pair, const char *name)
+{
+    int parts = pair->test_split.micro_sequences, index, count;
+    char *whole = NULL;
+    if (parts > 0 && parts_are_rows(&pair->test_split, name) &&
+        count_parts(pair->test, &pair->test_split, name) == parts)
+        return true;
+    bool compared = part_of_name(name, &index, &count, &whole) &&
+                    parts_are_rows(&pair->reference_split, whole) &&
+                    trace_position(pair->test, whole) >= 0 &&
+                    count_parts(pair->reference, &pair->reference_split, whole) == count;
+    free(whole);
+    return compared;
+}
+
+static void add_missing_one(const struct step_pair *pair, int position)
+{
+    const char *name = trace_name(pair->reference, position);
+    struct trace_tensor tensor;
+    if (trace_position(pair->test, name) >= 0 || limits_of(pair, name)->ignore ||
+        is_compared_elsewhere(pair, name))
+        return;
+    if (split_explains(&pair->reference_split, &pair->test_split, name)) {
+        pair->log->parts_alone++;
         return;
     }
-    double scale = result.limits.scale > 0 ? result.limits.scale : 1;
-    metrics_compute(&reference_view, &test_view, scale, 0, &result.metrics);
-    add_recorded_counts(reference, test, &result.metrics);
-    result.verdict = metrics_judge(&result.metrics, &result.limits);
-    if (!result.limits.ignore_duplicates && (reference->times > 1 || test->times > 1)) {
-        result.verdict.failures |= FAILURE_DUPLICATE;
-        result.verdict.worst = INFINITY;
-    }
-    if (result.verdict.failures) {
-        result.worst_count =
-            metrics_worst(&reference_view, &test_view, scale, worst, DIFF_WORST_ELEMENTS);
-        result.worst = worst;
-    }
-    comparison_log_add(pair->log, &result);
+    trace_at(pair->reference, position, &tensor);
+    add_unmatched(pair, &tensor, NULL, FAILURE_MISSING);
 }
 
 /* Notes what the reference has before position `end` and the test has not. */
 static void add_missing(const struct step_pair *pair, int *cursor, int end)
 {
-    for (; *cursor < end; (*cursor)++) {
-        const char *name = trace_name(pair->reference, *cursor);
-        if (trace_position(pair->test, name) >= 0 || limits_of(pair, name)->ignore)
-            continue;
-        struct trace_tensor tensor;
-        trace_at(pair->reference, *cursor, &tensor);
-        add_unmatched(pair, &tensor, NULL, FAILURE_MISSING);
-    }
+    for (; *cursor < end; (*cursor)++)
+        add_missing_one(pair, *cursor);
 }
 
 static void compare_step(const struct step_pair *pair)
@@ -168,7 +298,7 @@ static void compare_step(const struct step_pair *pair)
         trace_at(pair->test, i, &test);
         int there = trace_position(pair->reference, name);
         if (there < 0) {
-            add_unmatched(pair, NULL, &test, FAILURE_EXTRA);
+            compare_extra(pair, &test);
             continue;
         }
         add_missing(pair, &cursor, there);
@@ -203,12 +333,17 @@ struct diff *diff_traces(const struct trace *reference, const struct trace *test
             diff->log.ignored += step->count;
             continue;
         }
-        struct step_pair pair = {existing_step(reference, step->name, tolerances), step, tolerances,
-                                 &diff->log};
-        if (pair.reference)
+        struct step_pair pair = {.reference = existing_step(reference, step->name, tolerances),
+                                 .test = step,
+                                 .tolerances = tolerances,
+                                 .log = &diff->log};
+        if (pair.reference) {
+            pair.reference_split = split_of(pair.reference);
+            pair.test_split = split_of(pair.test);
             compare_step(&pair);
-        else
+        } else {
             comparison_log_problem(&diff->log, "step %s is only in the test", step->name);
+        }
     }
     return diff;
 }

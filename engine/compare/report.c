@@ -36,7 +36,7 @@ static void add_colored(struct text *text, const struct report_options *options,
 const char *tensor_result_place(const struct tensor_result *result, int64_t index, char buffer[120])
 {
     struct shape shape = result->shape_test.rank > 0 ? result->shape_test : result->shape_reference;
-    int64_t flat = index * (result->stride > 0 ? result->stride : 1);
+    int64_t flat = result->start + index * (result->stride > 0 ? result->stride : 1);
     struct shape place = shape;
     for (int i = shape.rank - 1; i >= 0; i--) {
         int64_t size = shape.dims[i] > 0 ? shape.dims[i] : 1;
@@ -254,6 +254,10 @@ static void add_summary(const struct comparison_log *log, const struct report_op
         text_format(text, ", %d failed", log->failed);
     if (log->ignored > 0)
         text_format(text, ", %d ignored", log->ignored);
+    if (log->parts_alone > 0)
+        text_format(text, ", %d not compared: only one run is split", log->parts_alone);
+    if (log->parts_sampled > 0)
+        text_format(text, ", %d not compared: sampled at other places", log->parts_sampled);
     text_add(text, "\n");
     if (log->compared == 0)
         text_add(text, "  nothing was compared\n");

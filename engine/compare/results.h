@@ -26,8 +26,9 @@ struct tensor_result {
     int position;            /* in its run: instruction or place in the trace; -1 unknown */
     enum dtype dtype_reference, dtype_test;
     struct shape shape_reference, shape_test; /* whole tensors; rank 0: the side has none */
-    /* Element i of the metrics is flat element i * stride of the whole tensor; 0 counts as 1. */
-    int64_t stride;
+    /* Element i of the metrics is flat element start + i * stride of the whole tensor; a stride of
+     * 0 counts as 1. */
+    int64_t start, stride;
     int64_t stride_reference, stride_test; /* how each side was sampled; 0 = whole */
     /* All zero with FAILURE_MISSING, _EXTRA, _SHAPE and _SAMPLING: nothing was compared. */
     struct metrics metrics;
@@ -55,9 +56,12 @@ struct comparison_log {
     struct kind_total {
         int tensors, failed; /* failed: also those that could not be compared */
     } kinds[TENSOR_KINDS];
-    int compared;           /* results of which elements met */
-    int failed;             /* results with a failure */
-    int ignored;            /* tensors that the tolerances ignore; counted by who compares */
+    int compared; /* results of which elements met */
+    int failed;   /* results with a failure */
+    int ignored;  /* tensors that the tolerances ignore; counted by who compares */
+    /* The same: of runs of which one was split, what the other does not have for that reason, and
+     * parts of which no sample is at a place where the whole has one. */
+    int parts_alone, parts_sampled;
     int first_failure;      /* into results, -1: none; only when count > 0, see below */
     int closest;            /* the result within limits that came closest to one; the same */
     int64_t elements;       /* compared */
@@ -97,12 +101,12 @@ void tensor_result_report(const struct tensor_result *result, const struct repor
 /* Where element `index` of the metrics is in the whole tensor: "[17,203]". Returns `buffer`. */
 const char *tensor_result_place(const struct tensor_result *result, int64_t index,
                                 char buffer[120]);
-/* The same as one JSON object: "passed", "compared", "failed", "ignored", "elements",
- * "elements_whole", "first_divergence" (a name or null), "problems" (texts), and "tensors", each
- * with "step", "name", "passed", "failures" (names of the limits passed over, and the like),
- * shapes, dtypes, metrics, "limits", "of_limit" (the largest metric over its limit), "worst"
- * (elements, of failures) and "looks_like", and "rank" where ranks hold parts. Numbers that are not
- * finite are null. */
+/* The same as one JSON object: "passed", "compared", "failed", "ignored",
+ * "not_compared" (parts_alone and parts_sampled), "elements", "elements_whole", "first_divergence"
+ * (a name or null), "problems" (texts), and "tensors", each with "step", "name", "passed",
+ * "failures" (names of the limits passed over, and the like), shapes, dtypes, metrics, "limits",
+ * "of_limit" (the largest metric over its limit), "worst" (elements, of failures) and "looks_like",
+ * and "rank" where ranks hold parts. Numbers that are not finite are null. */
 void comparison_log_json(const struct comparison_log *log, struct text *text);
 /* What the JSON calls the failure 1 << bit: "rms_relative", ... static; NULL: there is none. */
 const char *failure_name(int bit);

@@ -67,7 +67,8 @@ static void set_metrics(json_t *json, const struct tensor_result *result)
     if (metrics->max_index < 0)
         return;
     int64_t stride = result->stride > 0 ? result->stride : 1;
-    json_object_set_new(json, "max_index", json_integer(metrics->max_index * stride));
+    json_object_set_new(json, "max_index",
+                        json_integer(result->start + metrics->max_index * stride));
     if (result->parts > 0)
         json_object_set_new(json, "rank", json_integer(result->rank));
     json_object_set_new(json, "max_reference", number(metrics->max_reference));
@@ -93,9 +94,10 @@ static json_t *worst_json(const struct tensor_result *result)
     int64_t stride = result->stride > 0 ? result->stride : 1;
     for (int i = 0; i < result->worst_count; i++) {
         const struct worst_element *worst = &result->worst[i];
-        json_array_append_new(
-            json, json_pack("{s:I, s:o, s:o}", "index", (json_int_t)(worst->index * stride),
-                            "reference", number(worst->reference), "test", number(worst->test)));
+        json_array_append_new(json, json_pack("{s:I, s:o, s:o}", "index",
+                                              (json_int_t)(result->start + worst->index * stride),
+                                              "reference", number(worst->reference), "test",
+                                              number(worst->test)));
     }
     return json;
 }
@@ -136,6 +138,7 @@ static json_t *log_json(const struct comparison_log *log)
     json_object_set_new(json, "compared", json_integer(log->compared));
     json_object_set_new(json, "failed", json_integer(log->failed));
     json_object_set_new(json, "ignored", json_integer(log->ignored));
+    json_object_set_new(json, "not_compared", json_integer(log->parts_alone + log->parts_sampled));
     json_object_set_new(json, "elements", json_integer(log->elements));
     json_object_set_new(json, "elements_whole", json_integer(log->elements_whole));
     const struct tensor_result *first = comparison_log_first_failure(log);

@@ -427,6 +427,140 @@ static void test_log_cut(void **state)
 
 #define WITH_TRACES(test) cmocka_unit_test_setup_teardown(test, set_up, tear_down)
 
+/* One run is split into micro-sequences: its parts are rows of the other's whole tensors. */
+struct parts {
+    int count, spoiled;
+    int64_t rows, columns, at;
+    bool whole_is_test;
+};
+
+/* The whole tensor on one side, its parts on the other; the spoiled part has one other element. */
+static void add_parts(struct place *place, const struct parts *parts, const char *name)
+{
+    struct status status = STATUS_NONE;
+    int64_t elements = parts->rows * parts->columns;
+    struct shape shape = shape_of2(parts->rows, parts->columns);
+    float *numbers = memory_zeroed((size_t)(elements * parts->count), sizeof(*numbers));
+    for (int64_t i = 0; i < elements * parts->count; i++)
+        numbers[i] = (float)random_normal(&place->random);
+    struct tensor whole =
+        tensor_of(numbers, DTYPE_F32, shape_of2(parts->rows * parts->count, parts->columns));
+    assert_true(trace_add(place->writers[parts->whole_is_test], name, &whole, &status));
+    for (int i = 0; i < parts->count; i++) {
+        char *of_part = memory_format("%s ms=%d/%d", name, i, parts->count);
+        float *own = numbers + i * elements;
+        own[parts->at] += i == parts->spoiled ? 1 : 0;
+        struct tensor part = tensor_of(own, DTYPE_F32, shape);
+        assert_true(trace_add(place->writers[!parts->whole_is_test], of_part, &part, &status));
+        free(of_part);
+    }
+    free(numbers);
+}
+
+static struct parts random_parts(struct place *place)
+{
+    struct random *random = &place->random;
+    struct parts parts = {.count = (int)random_integer(random, 2, 5),
+                          .rows = random_integer(random, 1, 200),
+                          .columns = random_integer(random, 1, 40),
+                          .whole_is_test = random_integer(random, 0, 1)};
+    parts.spoiled = (int)random_integer(random, 0, parts.count - 1);
+    parts.at = random_integer(random, 0, parts.rows * parts.columns - 1);
+    return parts;
+}
+
+static void test_parts_of_whole_traces(void **state)
+{
+    struct place *place = *state;
+    struct parts parts = random_parts(place);
+    start(place, true, true);
+    add_parts(place, &parts, "fw decoder.0.output");
+    finish_step(place, BOTH, "train_1");
+    struct diff *diff = diff_of(place);
+    assert_int_equal(diff->log.compared, parts.count);
+    assert_int_equal(diff->log.elements, parts.count * parts.rows * parts.columns);
+    assert_int_equal(diff->log.failed, 1);
+    const struct tensor_result *found = comparison_log_first_failure(&diff->log);
+    char *name = memory_format("fw decoder.0.output ms=%d/%d", parts.spoiled, parts.count);
+    assert_string_equal(found->name, name);
+    assert_int_equal(found->metrics.different, 1);
+    assert_int_equal(found->metrics.max_index, parts.at);
+    free(name);
+    diff_free(diff);
+}
+
+/* At least the places that the sampling of both has in common; a difference at one of them is
+ * found, and told at its place in the part. */
+static void test_parts_of_samples(void **state)
+{
+    struct place *place = *state;
+    struct parts parts = random_parts(place);
+    struct shape part = shape_of2(parts.rows, parts.columns);
+    struct shape whole = shape_of2(parts.rows * parts.count, parts.columns);
+    bool sampled[2] = {random_integer(&place->random, 0, 1), true}; /* reference, test */
+    bool sampled_part = sampled[!parts.whole_is_test], sampled_whole = sampled[parts.whole_is_test];
+    int64_t of_part = sampled_part ? trace_sampling_step(part) : 1;
+    int64_t of_whole = sampled_whole ? trace_sampling_step(whole) : 1;
+    int64_t part_end = sampled_part ? 1024 * of_part : INT64_MAX;
+    int64_t whole_end = sampled_whole ? 1024 * of_whole : INT64_MAX;
+    int64_t elements = parts.rows * parts.columns, common = 0, spoiled = 0;
+    for (int i = 0; i < parts.count; i++)
+        for (int64_t at = 0; at < elements; at++) {
+            int64_t there = i * elements + at;
+            bool meets =
+                at % of_part == 0 && at < part_end && there % of_whole == 0 && there < whole_end;
+            common += meets;
+            spoiled += meets && i == parts.spoiled && at == parts.at;
+        }
+    start(place, !sampled[0], !sampled[1]);
+    add_parts(place, &parts, "fw decoder.0.output");
+    finish_step(place, BOTH, "train_1");
+    struct diff *diff = diff_of(place);
+    assert_int_equal(diff->log.elements, common);
+    assert_int_equal(diff->log.compared + diff->log.parts_sampled, parts.count);
+    assert_int_equal(diff->log.failed, spoiled);
+    if (spoiled) {
+        const struct tensor_result *found = comparison_log_first_failure(&diff->log);
+        assert_int_equal(found->start + found->metrics.max_index * found->stride, parts.at);
+    }
+    diff_free(diff);
+}
+
+/* What only a split run has says nothing; a part that is not there, and one of another shape, do.
+ */
+static void test_parts_that_are_missing(void **state)
+{
+    struct place *place = *state;
+    struct shape part = shape_of2(8, 4), whole = shape_of2(16, 4);
+    start(place, true, true);
+    add(place, TEST, "fw decoder.0.history ms=0/2", DTYPE_F32, part, 1, -1);
+    add(place, TEST, "bw a.weight<-a ms=1/2", DTYPE_F32, part, 1, -1);
+    add(place, REFERENCE, "fw head.loss", DTYPE_F32, shape_of1(1), 1, -1);
+    add(place, TEST, "fw head.loss ms=0/2", DTYPE_F32, shape_of1(1), 1, -1);
+    add(place, TEST, "fw head.loss ms=1/2", DTYPE_F32, shape_of1(1), 1, -1);
+    add(place, TEST, "bw head.weight<-head.chunk_1_of_2", DTYPE_F32, part, 1, -1);
+    add(place, REFERENCE, "fw head.logits", DTYPE_F32, whole, 1, -1);
+    add(place, BOTH, "fw decoder.0.same", DTYPE_F32, part, 1, -1);
+    finish_step(place, BOTH, "train_1");
+    add(place, REFERENCE, "fw decoder.0.half", DTYPE_F32, whole, 1, -1);
+    add(place, TEST, "fw decoder.0.other ms=0/2", DTYPE_F32, shape_of2(7, 4), 1, -1);
+    add(place, REFERENCE, "fw decoder.0.other", DTYPE_F32, whole, 1, -1);
+    add(place, TEST, "fw decoder.0.other ms=1/2", DTYPE_F32, shape_of2(7, 4), 1, -1);
+    finish_step(place, BOTH, "train_2");
+    struct diff *diff = diff_of(place);
+    assert_int_equal(diff->log.compared, 1);
+    assert_int_equal(diff->log.parts_alone, 6);
+    assert_int_equal(diff->log.failed, 3);
+    for (int i = 0; i < diff->log.count; i++) {
+        const struct tensor_result *result = &diff->log.results[i];
+        int failures = strstr(result->name, "half")    ? FAILURE_MISSING
+                       : strstr(result->name, "other") ? FAILURE_SHAPE
+                                                       : 0;
+        assert_int_equal(result->verdict.failures, failures);
+    }
+    diff_free(diff);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -437,6 +571,9 @@ int main(void)
         WITH_TRACES(test_whole_against_samples),
         WITH_TRACES(test_nan_between_samples),
         WITH_TRACES(test_duplicates),
+        WITH_TRACES(test_parts_of_whole_traces),
+        WITH_TRACES(test_parts_of_samples),
+        WITH_TRACES(test_parts_that_are_missing),
         WITH_TRACES(test_json),
         cmocka_unit_test(test_log_cut),
     };
