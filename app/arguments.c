@@ -30,6 +30,14 @@ static int repeated(const struct argument *argument, const char *word)
     return word[1 + letters] == '\0' ? (int)letters : 0;
 }
 
+/* "-n4": a number right behind the letter. */
+static bool has_number(const struct argument *argument, const char *word)
+{
+    const char *other = argument->other;
+    return argument->kind == ARGUMENT_INTEGER && other && strlen(other) == 2 &&
+           strncmp(word, other, 2) == 0 && word[2] >= '0' && word[2] <= '9';
+}
+
 /* Whether `word` names the argument; `value` is what follows "=" in it, or NULL. */
 static bool names(const struct argument *argument, const char *word, const char **value)
 {
@@ -37,6 +45,10 @@ static bool names(const struct argument *argument, const char *word, const char 
     *value = NULL;
     if ((argument->other && strcmp(word, argument->other) == 0) || repeated(argument, word) > 0)
         return true;
+    if (has_number(argument, word)) {
+        *value = word + 2;
+        return true;
+    }
     if (strncmp(word, argument->name, length) != 0)
         return false;
     if (word[length] == '=')
@@ -192,6 +204,20 @@ enum arguments_result arguments_parse(int argc, char **argv, const struct usage 
         ARRAY_PUSH(positional->words, positional->count, positional->capacity, word);
     }
     return ARGUMENTS_OK;
+}
+
+bool arguments_advise(int argc, char **argv, const struct advice *advices, int count,
+                      struct status *status)
+{
+    for (int at = 1; at < argc && strcmp(argv[at], "--") != 0; at++) {
+        size_t length = strcspn(argv[at], "=");
+        for (int i = 0; i < count; i++)
+            if (strlen(advices[i].option) == length &&
+                strncmp(advices[i].option, argv[at], length) == 0)
+                return status_fail(status, STATUS_INVALID, "no option %s: %s", advices[i].option,
+                                   advices[i].instead);
+    }
+    return true;
 }
 
 bool arguments_take(int *argc, char **argv, const struct argument *arguments, int count,

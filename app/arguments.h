@@ -47,6 +47,17 @@ enum arguments_result arguments_parse(int argc, char **argv, const struct usage 
                                       const struct argument *arguments, int count,
                                       struct word_list *positional, struct status *status);
 
+/* An option of another program that people's fingers know, and what there is in its place. */
+struct advice {
+    const char *option; /* "-k" */
+    const char *instead;
+};
+
+/* Fails with the advice if argv has one of these options, with or without `=VALUE`, before "--".
+ * Before arguments_parse, for options that it does not have. */
+bool arguments_advise(int argc, char **argv, const struct advice *advices, int count,
+                      struct status *status);
+
 /* Takes the options of `arguments` (with values of one word, flags and texts only) out of argv,
  * wherever they stand before "--"; the rest stays for arguments_parse. */
 bool arguments_take(int *argc, char **argv, const struct argument *arguments, int count,

@@ -60,12 +60,30 @@ static void add_override(struct overrides *overrides, char *word)
     overrides->words[overrides->search.override_count++] = word;
 }
 
-/* text:PATH or tokens:PATH. */
+/* text:PATH or tokens:PATH. The path is quoted: what YAML would make of it is not meant. */
 static void add_data(struct overrides *overrides, const char *type, const char *path)
 {
+    struct text word = {0};
     add_override(overrides, memory_format("data.type=%s", type));
-    if (path)
-        add_override(overrides, memory_format("data.path=%s", path));
+    if (!path)
+        return;
+    text_add(&word, "data.path='");
+    for (; *path; path++)
+        text_format(&word, "%s%c", *path == '\'' ? "'" : "", *path);
+    text_add(&word, "'");
+    add_override(overrides, text_take(&word));
+}
+
+/* What a path without `text:` or `tokens:` before it can only be. */
+static const char *type_of_file(const char *path)
+{
+    static const char *const endings[][2] = {
+        {".txt", "text"}, {".npy", "tokens"}, {".bin", "tokens"}, {".idx", "tokens"}};
+    const char *ending = strrchr(path, '.');
+    for (int i = 0; ending && i < ARRAY_LENGTH(endings); i++)
+        if (!strcmp(ending, endings[i][0]))
+            return endings[i][1];
+    return NULL;
 }
 
 static bool build_overrides(struct overrides *overrides, const struct app_options *app,
@@ -88,6 +106,8 @@ static bool build_overrides(struct overrides *overrides, const struct app_option
         add_data(overrides, "tokens", data + 7);
     else if (strcmp(data, "random") == 0)
         add_data(overrides, "random", NULL);
+    else if (type_of_file(data))
+        add_data(overrides, type_of_file(data), data);
     else
         return status_fail(status, STATUS_INVALID,
                            "--data takes text:PATH, tokens:PATH, random or a .safetensors file, "

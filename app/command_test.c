@@ -42,6 +42,34 @@ static double now(void)
     return (double)time.tv_sec + 1e-9 * (double)time.tv_nsec;
 }
 
+/* pytest's options, of which `lockstep test` has some under its own names. */
+static const struct advice pytest_options[] = {
+    {"-k", "a glob of ids selects by a part of the name, as in '*ce4*'"},
+    {"-m", "--skip-slow, --run-extra-slow and --groups select by kind"},
+    {"-q", "progress is one line a test; --json, --junit and --html write reports"},
+    {"--quiet", "progress is one line a test; --json, --junit and --html write reports"},
+    {"-s", "--no-distributed-capture shows what ranks print as it comes"},
+    {"--capture", "--no-distributed-capture shows what ranks print as it comes"},
+    {"-r", "reasons of failed and skipped tests are always listed; --show-skipped adds the rest"},
+    {"-ra", "reasons of failed and skipped tests are always listed; --show-skipped adds the rest"},
+    {"-rA", "reasons of failed and skipped tests are always listed; --show-skipped adds the rest"},
+    {"-rs", "reasons of failed and skipped tests are always listed; --show-skipped adds the rest"},
+    {"--lf", "name the tests; --json FILE keeps which failed"},
+    {"--last-failed", "name the tests; --json FILE keeps which failed"},
+    {"--ff", "name the tests; --json FILE keeps which failed"},
+    {"--failed-first", "name the tests; --json FILE keeps which failed"},
+    {"--co", "`lockstep list tests [PATTERN...]` lists tests without running them"},
+    {"--collect-only", "`lockstep list tests [PATTERN...]` lists tests without running them"},
+    {"--pdb", "a failure's report ends with the `lockstep debug` command that opens it"},
+    {"--trace", "`lockstep debug MODEL/VARIANT` steps through a run"},
+    {"--tb", "-v and -vv show more of each failure"},
+    {"--durations", "--show-durations N"},
+    {"--junitxml", "--junit FILE"},
+    {"--junit-xml", "--junit FILE"},
+    {"--deselect", "name what is to run: patterns, --models, --groups"},
+    {"--ignore", "name what is to run: patterns, --models, --groups"},
+};
+
 static enum arguments_result parse(int argc, char **argv, struct test_options *options,
                                    struct status *status)
 {
@@ -89,6 +117,8 @@ static enum arguments_result parse(int argc, char **argv, struct test_options *o
     int count = ARRAY_LENGTH(arguments);
     *options = (struct test_options){
         .memory_rows = -1, .time_limit = 600, .results = getenv("LOCKSTEP_TEST_RESULTS")};
+    if (!arguments_advise(argc, argv, pytest_options, ARRAY_LENGTH(pytest_options), status))
+        return ARGUMENTS_WRONG;
     return arguments_parse(argc, argv, &usage, arguments, count, &options->patterns, status);
 }
 
@@ -178,6 +208,18 @@ static bool write_files(const struct test_options *options, const struct report 
            (!options->html || report_write_html(report, options->html, status));
 }
 
+/* A user's first model may name no group: its tests are there, and none runs. */
+static void explain_nothing(const struct report *report, const struct report_counts *counts)
+{
+    int dropped = counts->deselected - counts->unnamed;
+    if (dropped > 0 && !report->show_skipped)
+        fprintf(stderr,
+                "lockstep: nothing to run: the actions of their models' groups leave out %d test%s "
+                "(--show-skipped lists reasons, --run-extra-slow runs unimportant and broken "
+                "groups)\n",
+                dropped, dropped > 1 ? "s" : "");
+}
+
 static int conclude(const struct test_options *options, const struct report *report)
 {
     struct status status = STATUS_NONE;
@@ -185,8 +227,10 @@ static int conclude(const struct test_options *options, const struct report *rep
     report_summary(report);
     if (!write_files(options, report, &status))
         return app_complain(EXIT_FAILED, "%s", status.text);
-    if (report->count == 0)
+    if (report->count == 0) {
+        explain_nothing(report, &counts);
         return EXIT_NO_TESTS;
+    }
     return counts.failed + counts.not_run > 0 || report->interrupted ? EXIT_FAILED : EXIT_DONE;
 }
 

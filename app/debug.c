@@ -56,6 +56,8 @@ static void end_command(struct prompt *prompt, bool ok)
     prompt->failed = prompt->failed || !ok;
     if (was_file)
         prompt->file_line = -1;
+    if (!ok && was_file && !prompt->interactive)
+        prompt->code = EXIT_USAGE;
     if (ok || !prompt->batch)
         return;
     prompt->code = was_file ? EXIT_USAGE : EXIT_FAILED;
@@ -178,10 +180,23 @@ static bool is_current_folder(const char *folder)
            there.st_ino == here.st_ino;
 }
 
+/* Commands that run unasked, and of which `report!` replaces files: not those that somebody else
+ * left in a shared folder. */
+static bool is_trusted(const struct stat *file)
+{
+    return (file->st_uid == geteuid() || file->st_uid == 0) && !(file->st_mode & S_IWOTH);
+}
+
 static void add_init_file(struct prompt *prompt, const char *folder)
 {
     char *path = memory_format("%s/.lockstepinit", folder);
-    if (access(path, R_OK) == 0)
+    struct stat file;
+    bool there = stat(path, &file) == 0;
+    if (there && !is_trusted(&file))
+        fprintf(stderr,
+                "lockstep: %s is not run: another user %s it ('source %s' runs it all the same)\n",
+                path, file.st_mode & S_IWOTH ? "can write" : "owns", path);
+    else if (there && access(path, R_OK) == 0)
         add_line(prompt, memory_format("source %s", path));
     free(path);
 }

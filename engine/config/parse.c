@@ -176,11 +176,31 @@ static yaml_mark_t mark_of_byte(const struct expansion *expansion, size_t offset
     return mark;
 }
 
+/* The mistake that everybody makes once, of which libyaml only says that a token cannot start. */
+static bool is_tab(const struct expansion *expansion, const yaml_mark_t *mark)
+{
+    const char *at = expansion->text, *end = at + expansion->length;
+    for (size_t line = 0; line < mark->line && at; line++) {
+        at = memchr(at, '\n', (size_t)(end - at));
+        at += at != NULL;
+    }
+    for (size_t column = 0; column < mark->column && at && at < end; column++)
+        do
+            at++;
+        while (at < end && ((unsigned char)*at & 0xc0) == 0x80); /* the rest of a character */
+    return at && at < end && *at == '\t';
+}
+
 static bool fail_syntax(const struct expansion *expansion, const yaml_parser_t *parser)
 {
     yaml_mark_t mark = parser->error == YAML_READER_ERROR
                            ? mark_of_byte(expansion, parser->problem_offset)
                            : parser->problem_mark;
+    if (parser->error == YAML_SCANNER_ERROR && is_tab(expansion, &mark))
+        return status_fail(expansion->status, STATUS_INVALID,
+                           "%s:%d:%d: not YAML: a tab; expected spaces", expansion->file,
+                           (int)mark.line + 1 + expansion->line,
+                           (int)mark.column + 1 + expansion->column);
     if (expansion->column)
         mark.line = mark.column = 0; /* in an argument: the end would be on a line of its own */
     return status_fail(expansion->status, STATUS_INVALID, "%s:%d:%d: not YAML: %s%s%s",
@@ -204,8 +224,39 @@ static bool is_last(yaml_parser_t *parser, struct expansion *expansion)
     return last;
 }
 
+/* The levels of a large text, before it is loaded: libyaml's time grows with the square of the
+ * depth of lists in brackets, to minutes in a file of 100 KiB. Other mistakes are left to the
+ * loader. */
+static bool check_depth(struct expansion *expansion, const char *text, size_t length)
+{
+    yaml_parser_t parser;
+    yaml_event_t event = {0};
+    bool more = length > 4096 && yaml_parser_initialize(&parser);
+    if (!more)
+        return true;
+    yaml_parser_set_input_string(&parser, (const unsigned char *)text, length);
+    int depth = 0;
+    while (more && depth <= TREE_DEPTH_LIMIT && yaml_parser_parse(&parser, &event)) {
+        if (event.type == YAML_SEQUENCE_START_EVENT || event.type == YAML_MAPPING_START_EVENT)
+            depth++;
+        else if (event.type == YAML_SEQUENCE_END_EVENT || event.type == YAML_MAPPING_END_EVENT)
+            depth--;
+        more = event.type != YAML_STREAM_END_EVENT;
+        if (depth > TREE_DEPTH_LIMIT)
+            status_fail(expansion->status, STATUS_INVALID,
+                        "%s:%d:%d: nested too deep; expected at most 64 levels", expansion->file,
+                        (int)event.start_mark.line + 1 + expansion->line,
+                        (int)event.start_mark.column + 1 + expansion->column);
+        yaml_event_delete(&event);
+    }
+    yaml_parser_delete(&parser);
+    return depth <= TREE_DEPTH_LIMIT;
+}
+
 static struct node *parse(struct expansion *expansion, const char *text, size_t length)
 {
+    if (!check_depth(expansion, text, length))
+        return NULL;
     yaml_parser_t parser;
     yaml_document_t document;
     if (!yaml_parser_initialize(&parser)) {

@@ -37,16 +37,37 @@ static bool is_name(const char *name, size_t length)
     return true;
 }
 
+static bool fail_folder(const char *path, const char *why, struct status *status)
+{
+    return status_fail(status, STATUS_NOT_FOUND, "configuration folder %s: %s", path, why);
+}
+
+/* `needed`: it must be there; one that is there must be readable in any case, or its files would
+ * silently not count. */
+static bool check_folder(const char *path, bool needed, struct status *status)
+{
+    DIR *directory = opendir(path);
+    if (!directory && errno == ENOENT && !needed)
+        return true;
+    if (!directory)
+        return fail_folder(path, errno == ENOTDIR ? "not a folder" : strerror(errno), status);
+    closedir(directory);
+    return true;
+}
+
 bool search_check(const struct config_search *search, struct status *status)
 {
-    for (int i = 0; i < directory_count(search); i++) {
-        struct stat information;
-        if (stat(search->directories[i], &information))
-            return status_fail(status, STATUS_NOT_FOUND, "configuration folder %s: %s",
-                               search->directories[i], strerror(errno));
-        if (!S_ISDIR(information.st_mode))
-            return status_fail(status, STATUS_NOT_FOUND, "configuration folder %s: not a folder",
-                               search->directories[i]);
+    for (int i = 0; directory_at(search, i); i++) {
+        const char *folder = directory_at(search, i);
+        if (!check_folder(folder, i < directory_count(search), status))
+            return false;
+        for (int kind = 0; kind < ARRAY_LENGTH(folders); kind++) {
+            char *path = memory_format("%s/%s", folder, folders[kind]);
+            bool fine = check_folder(path, false, status);
+            free(path);
+            if (!fine)
+                return false;
+        }
     }
     return true;
 }
@@ -68,8 +89,10 @@ static bool open_file(const char *path, struct tree_pool *pool, struct config_fi
                       struct status *status)
 {
     struct stat information;
-    if (stat(path, &information))
+    if (lstat(path, &information))
         return false;
+    if (stat(path, &information)) /* a link to nothing */
+        return !status_fail(status, STATUS_IO, "%s: %s", path, strerror(errno));
     file->path = pool_string(pool, path);
     FILE *stream = S_ISREG(information.st_mode) ? fopen(path, "rb") : NULL;
     if (stream) {
@@ -142,43 +165,67 @@ bool search_read(const struct config_search *search, enum config_kind kind, cons
     return true;
 }
 
-static void add_file_name(struct names *names, const char *file)
+/* Bytes before .yaml or .yml; 0 of other files. */
+static size_t stem_length(const char *file)
 {
+    size_t length = strlen(file);
     for (int i = 0; i < ARRAY_LENGTH(suffixes); i++) {
-        size_t length = strlen(file), cut = strlen(suffixes[i]);
-        if (length <= cut || strcmp(file + length - cut, suffixes[i]) ||
-            !is_name(file, length - cut))
-            continue;
-        char *name = memory_string_part(file, length - cut);
-        names_set(names, name, names->count);
-        free(name);
+        size_t cut = strlen(suffixes[i]);
+        if (length > cut && !strcmp(file + length - cut, suffixes[i]))
+            return length - cut;
     }
+    return 0;
 }
 
-static void add_directory(struct names *names, const char *path)
+/* Adds the file's name, or where `odd`, the path of a file without one. */
+static void add_file(struct names *names, const char *folder, const char *file, bool odd)
+{
+    size_t length = stem_length(file);
+    if (length == 0 || is_name(file, length) == odd)
+        return;
+    char *name = odd ? memory_format("%s/%s", folder, file) : memory_string_part(file, length);
+    names_set(names, name, names->count);
+    free(name);
+}
+
+/* Files that begin with a point are an editor's, not the user's. */
+static void add_directory(struct names *names, const char *path, bool odd)
 {
     DIR *directory = opendir(path);
     const struct dirent *entry;
     while (directory && (entry = readdir(directory)))
-        add_file_name(names, entry->d_name);
+        if (entry->d_name[0] != '.')
+            add_file(names, path, entry->d_name, odd);
     if (directory)
         closedir(directory);
 }
 
-void search_names(const struct config_search *search, enum config_kind kind, struct names *names)
+static void add_folders(const struct config_search *search, enum config_kind kind,
+                        struct names *names, bool odd)
 {
     for (int place = 0; directory_at(search, place); place++) {
         const char *directory = directory_at(search, place);
         char *path = memory_format("%s/%s", directory, folders[kind]);
-        add_directory(names, path);
+        add_directory(names, path, odd);
         free(path);
         if (kind == KIND_MODEL)
-            add_directory(names, directory);
+            add_directory(names, directory, odd);
     }
+}
+
+void search_odd_files(const struct config_search *search, struct names *paths)
+{
+    for (int kind = 0; kind < ARRAY_LENGTH(folders); kind++)
+        add_folders(search, (enum config_kind)kind, paths, true);
+}
+
+void search_names(const struct config_search *search, enum config_kind kind, struct names *names)
+{
+    add_folders(search, kind, names, false);
     char *prefix = memory_format("configs/%s/", folders[kind]);
     for (int i = 0; i < embedded_config_count; i++)
         if (!strncmp(embedded_configs[i].path, prefix, strlen(prefix)))
-            add_file_name(names, embedded_configs[i].path + strlen(prefix));
+            add_file(names, prefix, embedded_configs[i].path + strlen(prefix), false);
     free(prefix);
 }
 

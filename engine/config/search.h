@@ -24,7 +24,8 @@ struct config_file {
     int place; /* index in the search order */
 };
 
-/* Fails for a folder of --config-dir that does not exist. */
+/* Fails for a folder of --config-dir that does not exist, and for any folder of the search order
+ * that is there but cannot be read. */
 bool search_check(const struct config_search *search, struct status *status);
 
 /* Reads the first file of that kind and name at `place` or later in the search order.
@@ -38,6 +39,9 @@ bool search_read_embedded(const char *name, struct config_file *file, struct sta
 
 /* Adds the names of everything of one kind, unsorted. */
 void search_names(const struct config_search *search, enum config_kind kind, struct names *names);
+
+/* Adds the paths of the user's .yaml and .yml files that have no name by which they are found. */
+void search_odd_files(const struct config_search *search, struct names *paths);
 
 /* "no model 'lama' (did you mean 'llama'?)" or the list of what there is. */
 bool search_fail_unknown(const struct config_search *search, enum config_kind kind,

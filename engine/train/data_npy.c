@@ -150,7 +150,9 @@ bool npy_parse(struct token_source *source, const unsigned char *bytes, size_t s
         !npy_type(source, parser.descr, status))
         return false;
     if (parser.fortran_order && parser.rank == 2)
-        return status_fail(status, STATUS_UNSUPPORTED, "%s: stored by columns (fortran_order)",
+        return status_fail(status, STATUS_UNSUPPORTED,
+                           "%s: stored by columns (fortran_order); expected rows, as of "
+                           "numpy.ascontiguousarray",
                            source->path);
     uint64_t rows = parser.rank == 2 ? parser.dims[0] : 1;
     uint64_t columns = parser.dims[parser.rank - 1], width = (uint64_t)source->width;

@@ -26,8 +26,10 @@ static bool set_token_type(struct token_source *source, int code, struct status 
     static const int widths[] = {0, 1, 1, 2, 4, 8, 0, 0, 2};
     int width = code < ARRAY_LENGTH(widths) ? widths[code] : 0;
     if (!width)
-        return status_fail(status, STATUS_UNSUPPORTED, "%s: tokens of type code %d", source->path,
-                           code);
+        return status_fail(status, STATUS_UNSUPPORTED,
+                           "%s: tokens of type code %d; expected 1 (uint8), 2 (int8), 3 (int16), "
+                           "4 (int32), 5 (int64) or 8 (uint16)",
+                           source->path, code);
     source->width = width;
     source->is_signed = code >= 2 && code <= 5;
     return true;

@@ -23,9 +23,7 @@ static const struct bad bad_documents[] = {
     {"", "my.yaml:1:1: empty; expected keys and values"},
     {"# only a comment\n", "my.yaml:1:1: empty; expected keys and values"},
     {"- a\n", "my.yaml:1:1: a word or a list; expected keys and values"},
-    {"extends: llama\n\tdata: {}\n",
-     "my.yaml:2:1: not YAML: found a tab character that violates indentation while scanning a "
-     "plain scalar"},
+    {"extends: llama\n\tdata: {}\n", "my.yaml:2:1: not YAML: a tab; expected spaces"},
     {"extends: llama\ndata:\n  se\xff: 1\n", "my.yaml:3:5: not YAML: invalid leading UTF-8 octet"},
     {"extends: llama\noptimizer:\n  learning_rate:\n    decay_style: cosine\n",
      "my.yaml:4:18: a rate that decays needs decay_iterations, which is 0; expected more than "
@@ -302,14 +300,12 @@ static void test_check_all(void **state)
         "%s/variants/odd.yaml:2:16: compares_with: no variant 'smiple' (did you mean 'simple'?)\n"
         "%s/tolerances/t.yaml:1:9: the rule has no limits; expected relative and absolute, or "
         "ignore: true, or a column cpu or cuda\n"
-        "%s/one.yaml:2:8: unknown key 'sed' in data; did you mean 'seed'?\n"
-        "configs/variants/tp2.yaml:12:22: tensor_parallel is 2; expected a divisor of heads, which "
-        "is 9 (in two/tp2)\n",
+        "%s/one.yaml:2:8: unknown key 'sed' in data; did you mean 'seed'?",
         folder, folder, folder, folder);
     int count = config_check_all(&search, &report);
-    assert_memory_equal(report, expected, strlen(expected));
-    /* the same of the ten other variants with tensor_parallel: 2 */
-    assert_int_equal(count, 5 + 10);
+    /* that two ranks cannot share 9 heads is no mistake: such tests are skipped */
+    assert_string_equal(report, expected);
+    assert_int_equal(count, 4);
     free(expected);
     free(report);
     folder_remove(folder);
