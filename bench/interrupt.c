@@ -1,0 +1,125 @@
+/* How long a debugging session takes to stop, asked at random times: from the request to the event
+ * that says so, on the clock and in processor time of all threads (which tells more on a busy
+ * machine). Prints one JSON object, with the place of the slowest stop.
+ * Usage: lockstep_bench_interrupt MODEL/VARIANT COUNT THREADS [KEY=VALUE...] */
+#include "engine/base/memory.h"
+#include "engine/session/session.h"
+#include "tests/unit/random.h"
+
+#include <poll.h>
+#include <string.h>
+
+enum { LONGEST_RUN = 700 }; /* milliseconds until the request, at most */
+
+struct stops {
+    double *seconds, *processor; /* [count] */
+    int count;
+    double worst;
+    char place[200]; /* of the worst */
+};
+
+static double clock_of(clockid_t clock)
+{
+    struct timespec time;
+    clock_gettime(clock, &time);
+    return (double)time.tv_sec + 1e-9 * (double)time.tv_nsec;
+}
+
+static int by_size(const void *a, const void *b)
+{
+    double x = *(const double *)a, y = *(const double *)b;
+    return (x > y) - (x < y);
+}
+
+/* Events until the command has ended. */
+static void await(struct session *session, uint64_t number)
+{
+    struct pollfd fd = {.fd = session_wake_fd(session), .events = POLLIN};
+    for (bool done = false; !done;) {
+        poll(&fd, 1, -1);
+        struct session_event *events = session_take_events(session);
+        for (const struct session_event *event = events; event; event = event->next) {
+            if (event->kind == EVENT_ERROR)
+                fprintf(stderr, "%s\n", event->text);
+            done = done || (event->kind == EVENT_DONE && event->command >= number);
+        }
+        session_events_free(events);
+    }
+}
+
+static void command(struct session *session, const char *line)
+{
+    await(session, session_post(session, line));
+}
+
+/* Lets the session go on for a while and asks it to stop. */
+static void stop_once(struct session *session, struct random *random, struct stops *stops)
+{
+    struct timespec pause = {0, random_integer(random, 0, LONGEST_RUN * 1000000L - 1)};
+    const struct snapshot *snapshot = session_snapshot(session);
+    bool ended = snapshot->state == RUN_ENDED;
+    snapshot_release(&snapshot);
+    uint64_t number = session_post(session, ended ? "run" : "continue");
+    nanosleep(&pause, NULL);
+    double start = clock_of(CLOCK_MONOTONIC), spent = clock_of(CLOCK_PROCESS_CPUTIME_ID);
+    session_interrupt(session);
+    await(session, number);
+    double seconds = clock_of(CLOCK_MONOTONIC) - start;
+    stops->seconds[stops->count] = seconds;
+    stops->processor[stops->count++] = clock_of(CLOCK_PROCESS_CPUTIME_ID) - spent;
+    if (seconds <= stops->worst)
+        return;
+    stops->worst = seconds;
+    snapshot = session_snapshot(session);
+    snprintf(stops->place, sizeof(stops->place), "%s", snapshot->place ? snapshot->place : "");
+    snapshot_release(&snapshot);
+}
+
+static void print(const char *run, const struct stops *stops)
+{
+    size_t count = (size_t)stops->count;
+    qsort(stops->seconds, count, sizeof(double), by_size);
+    qsort(stops->processor, count, sizeof(double), by_size);
+    printf("{\"run\": \"%s\", \"stops\": %d, \"median\": %.3f, \"most\": %.3f, "
+           "\"processor_median\": %.3f, \"processor_most\": %.3f, \"place\": \"%s\"}\n",
+           run, stops->count, 1e3 * stops->seconds[count / 2], 1e3 * stops->seconds[count - 1],
+           1e3 * stops->processor[count / 2], 1e3 * stops->processor[count - 1], stops->place);
+}
+
+static bool measure(const char *run, int wanted, const struct session_options *options)
+{
+    struct status status = STATUS_NONE;
+    struct session *session = session_start(options, &status);
+    struct random random = random_start("interrupt");
+    struct stops stops = {.seconds = memory_zeroed((size_t)wanted, sizeof(double)),
+                          .processor = memory_zeroed((size_t)wanted, sizeof(double))};
+    char *file = memory_format("file %s", run);
+    if (session) {
+        command(session, file);
+        command(session, "start");
+        while (stops.count < wanted)
+            stop_once(session, &random, &stops);
+        print(run, &stops);
+    } else {
+        fprintf(stderr, "%s\n", status.text);
+    }
+    session_stop(session);
+    free(file);
+    free(stops.seconds);
+    free(stops.processor);
+    return session != NULL;
+}
+
+int main(int argc, char **argv)
+{
+    if (argc < 4 || atoi(argv[2]) < 1) {
+        fprintf(stderr, "usage: %s MODEL/VARIANT COUNT THREADS [KEY=VALUE...]\n", argv[0]);
+        return 2;
+    }
+    struct session_options options = {
+        .search = {.overrides = (const char *const *)argv + 4, .override_count = argc - 4},
+        .device = "cpu",
+        .threads = atoi(argv[3]),
+        .keep_limit = -1};
+    return measure(argv[1], atoi(argv[2]), &options) ? 0 : 1;
+}
