@@ -127,6 +127,10 @@ bool pair_view_whole_reference(struct pair *pair, int value, struct pair_sides *
         return view_whole_trace(pair, value, sides, status);
     if (!pair->reference_program)
         return status_fail(status, STATUS_NOT_FOUND, "there is no reference run");
+    if (other < 0 && !of->name[0])
+        return status_fail(status, STATUS_NOT_FOUND,
+                           "%%%d has no name by which %s could have it too", value,
+                           reference_name(pair));
     if (other < 0)
         return status_fail(status, STATUS_NOT_FOUND, "%s has no counterpart in %s", of->name,
                            reference_name(pair));

@@ -229,11 +229,23 @@ static struct setting setting_at(struct debugger *debugger, int index)
     return settings[index];
 }
 
+/* One that turns out to be wrong would fail every 'file' from then on. */
+static bool forget_config(struct debugger *debugger)
+{
+    for (int i = 0; i < debugger->override_count; i++)
+        free(debugger->overrides[i]);
+    debugger->override_count = 0;
+    say(debugger, "The next 'file' uses no changes ('set config KEY.PATH=VALUE' makes one).\n");
+    return true;
+}
+
 static bool set_config(struct debugger *debugger, const char *arguments, struct status *status)
 {
+    if (!*arguments)
+        return forget_config(debugger);
     const char *equals = strchr(arguments, '=');
     if (!equals || equals == arguments)
-        return status_fail(status, STATUS_INVALID, "set config KEY.PATH=VALUE");
+        return status_fail(status, STATUS_INVALID, "set config KEY.PATH=VALUE, or set config");
     ARRAY_PUSH(debugger->overrides, debugger->override_count, debugger->override_capacity,
                memory_string(arguments));
     say(debugger, "The next 'file' uses it.\n");

@@ -244,7 +244,7 @@ static const char *bar(int64_t count, int64_t largest, char *buffer)
 static void print_histogram(struct debugger *debugger, const struct pair_sides *sides, double low,
                             double high)
 {
-    int bins = debugger->display.bins;
+    int bins = low < high ? debugger->display.bins : 1;
     int64_t *test = memory_zeroed((size_t)bins, sizeof(*test));
     int64_t *reference = memory_zeroed((size_t)bins, sizeof(*reference));
     int64_t largest = 0;

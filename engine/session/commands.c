@@ -124,7 +124,8 @@ const struct command command_table[] = {
      "folder; without it the variant's own, or the run itself (without the fault).\n",
      COMPLETE_RUN, false, false, command_file},
     {"set", "", "session", "NAME VALUE", "change a setting",
-     "'set config KEY=VALUE' changes the configuration of the next 'file'. With 'set\n"
+     "'set config KEY=VALUE' changes the configuration of the next 'file', 'set config' takes all\n"
+     "such changes back. With 'set\n"
      "scheduler-locking on' only the selected rank moves; where it needs another one it says so.\n",
      COMPLETE_SETTING, false, false, command_set},
     {"show", "", "session", "[NAME]", "settings", "", COMPLETE_SETTING, false, false, command_show},
@@ -170,13 +171,34 @@ static bool is_alias(const struct command *command, const char *word)
     return false;
 }
 
+/* Commands of gdb that mean nothing here, and what comes nearest. */
+static const char *habit(const char *word)
+{
+    static const char *const habits[][2] = {
+        {"x", "print TENSOR[slices]"},   {"ptype", "info tensors WORD"},
+        {"whatis", "info tensors WORD"}, {"display", "watch TENSOR, or follow TENSOR[I,J]"},
+        {"frame", "list, or backtrace"}, {"up", "backtrace"},
+        {"down", "backtrace"},           {"thread", "rank N"},
+        {"jump", "goto PLACE"},          {"advance", "until PLACE"},
+        {"kill", "file RUN, or quit"},   {"condition", "break PLACE if CONDITION"},
+        {"ignore", "continue COUNT"},
+    };
+    for (int i = 0; i < ARRAY_LENGTH(habits); i++)
+        if (!strcmp(word, habits[i][0]))
+            return habits[i][1];
+    return NULL;
+}
+
 static const struct command *fail_unknown(const char *word, struct status *status)
 {
     const char *names[64];
     for (int i = 0; i < command_count; i++)
         names[i] = command_table[i].name;
     const char *closest = names_closest(word, names, command_count);
-    if (closest)
+    const char *instead = habit(word);
+    if (instead)
+        status_fail(status, STATUS_INVALID, "there is no '%s' here: %s", word, instead);
+    else if (closest)
         status_fail(status, STATUS_INVALID, "unknown command '%s' (did you mean '%s'?)", word,
                     closest);
     else

@@ -1,5 +1,6 @@
 /* Finding a tensor by what a user types: the canonical name, its path, a unique end of it, %870. */
 #include "engine/base/memory.h"
+#include "engine/base/names.h"
 #include "engine/base/text.h"
 #include "engine/session/places.h"
 
@@ -97,19 +98,20 @@ static int fail_ambiguous(const struct program *program, const char *text, enum 
                           struct status *status)
 {
     struct text list = {0};
-    int count = 0;
-    const struct value *last = NULL;
+    struct names seen = {0}; /* each micro-batch has the same */
     for (int v = 0; v < program->value_count; v++) {
         const struct value *value = &program->values[v];
-        if (fit_of(value, text, exact) != fit || (last && same_tensor(last, value)))
+        if (fit_of(value, text, exact) != fit)
             continue;
-        last = value;
-        if (count++ < MAX_SUGGESTIONS)
-            text_format(&list, "\n    %.*s", (int)length_without_batch(value->name), value->name);
+        char *name = memory_string_part(value->name, (size_t)length_without_batch(value->name));
+        if (names_set(&seen, name, v) && seen.count <= MAX_SUGGESTIONS)
+            text_format(&list, "\n    %s", name);
+        free(name);
     }
     status_fail(status, STATUS_INVALID, "'%s' names several tensors:%s%s", text, list.data,
-                count > MAX_SUGGESTIONS ? "\n    ..." : "");
+                seen.count > MAX_SUGGESTIONS ? "\n    ..." : "");
     text_free(&list);
+    names_free(&seen);
     return -1;
 }
 
