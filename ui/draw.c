@@ -207,13 +207,14 @@ static void draw_keys(struct ui *ui)
     draw_hints(ui, &pen, everywhere);
 }
 
-static void draw_too_small(struct ui *ui)
+/* In two lines, where one is too short for it. */
+static void draw_too_small(void)
 {
-    char text[80];
-    snprintf(text, sizeof(text), "too small: needs %dx%d, has %dx%d", LAYOUT_MIN_COLS,
-             LAYOUT_MIN_ROWS, term_cols(), term_rows());
-    (void)ui;
-    term_put(0, 0, term_cols(), THEME_WARNING, text);
+    char needed[40], found[40];
+    snprintf(needed, sizeof(needed), "too small: needs %dx%d", LAYOUT_MIN_COLS, LAYOUT_MIN_ROWS);
+    snprintf(found, sizeof(found), "has %dx%d", term_cols(), term_rows());
+    term_put(0, 0, term_cols(), THEME_WARNING, needed);
+    term_put(1, 0, term_cols(), THEME_WARNING, found);
     term_cursor(-1, -1);
 }
 
@@ -228,7 +229,7 @@ void ui_draw(struct ui *ui)
     ui->layout = layout_compute(&request);
     term_clear();
     if (ui->layout.too_small) {
-        draw_too_small(ui);
+        draw_too_small();
     } else {
         draw_header(ui);
         draw_panes(ui);

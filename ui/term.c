@@ -241,6 +241,14 @@ static bool start_curses(const struct term_options *options, struct status *stat
         return status_fail(status, STATUS_UNSUPPORTED,
                            "unknown terminal type '%s': set TERM to one such as xterm-256color",
                            type ? type : "");
+    if (!tigetstr("cup")) { /* "dumb": every frame would be one line of blanks */
+        delscreen(term.screen);
+        term.screen = NULL;
+        return status_fail(status, STATUS_UNSUPPORTED,
+                           "a terminal of type '%s' cannot place its cursor: set TERM to one such "
+                           "as xterm-256color, or use lockstep debug",
+                           type);
+    }
     raw();
     noecho();
     nonl();

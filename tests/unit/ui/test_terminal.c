@@ -259,6 +259,28 @@ static void test_screen_shows_keys_and_restores(void **state)
     screen_end(&screen);
 }
 
+static int dumb_program(void *context)
+{
+    (void)context;
+    setenv("TERM", "dumb", 1);
+    open_screen();
+    return 0;
+}
+
+/* A terminal that can only print lines is left as it is, with a word about it. */
+static void test_dumb_terminal(void **state)
+{
+    struct screen screen;
+    (void)state;
+    screen_start(&screen, 12, 100, dumb_program, NULL);
+    int status = screen_wait_status(&screen);
+    assert_true(WIFEXITED(status));
+    assert_int_equal(WEXITSTATUS(status), 3);
+    screen_wait_text(&screen, "a terminal of type 'dumb' cannot place its cursor");
+    assert_true(screen_is_restored(&screen));
+    screen_end(&screen);
+}
+
 static void test_resize(void **state)
 {
     (void)state;
@@ -482,6 +504,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
 #ifdef LOCKSTEP_HAVE_VTERM
         cmocka_unit_test(test_screen_shows_keys_and_restores),
+        cmocka_unit_test(test_dumb_terminal),
         cmocka_unit_test(test_resize),
         cmocka_unit_test(test_restored_after_signals),
         cmocka_unit_test(test_suspend_and_continue),
