@@ -6,7 +6,10 @@
 #include "engine/base/names.h"
 #include "engine/device/device.h"
 
+#include <errno.h>
+#include <poll.h>
 #include <stdarg.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
@@ -158,12 +161,20 @@ static bool set_memory_limit(const char *size, struct status *status)
     return !size || device_memory_limit(&bytes, status);
 }
 
-/* A pipe that nobody reads any more must end the program quietly, but not kill what it runs. */
+/* A pipe that nobody reads any more must end the program quietly, but not kill what it runs; what
+ * else keeps it from printing is told. */
 static int finish(int code)
 {
-    if (fflush(stdout) != 0 && code == EXIT_DONE)
-        return EXIT_FAILED;
-    return code;
+    struct pollfd out = {.fd = STDOUT_FILENO};
+    bool failed = ferror(stdout) != 0;
+    if (fflush(stdout) == 0 && !failed)
+        return code;
+    int error = errno;
+    bool nobody_reads = poll(&out, 1, 0) > 0 && out.revents & POLLERR;
+    if (!nobody_reads)
+        app_complain(EXIT_FAILED, "standard output: %s",
+                     failed ? "not all of it could be written" : strerror(error));
+    return code == EXIT_DONE ? EXIT_FAILED : code;
 }
 
 int main(int argc, char **argv)

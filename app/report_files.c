@@ -1,6 +1,8 @@
 /* Reports for other programs: JSON and JUnit XML. */
 #include "app/report.h"
 
+#include "engine/base/file.h"
+
 #include "engine/base/text.h"
 
 #include <errno.h>
@@ -113,15 +115,6 @@ static json_t *deselected(const struct report *report)
     return all;
 }
 
-static bool write_file(const char *path, const char *data, size_t length, struct status *status)
-{
-    FILE *file = fopen(path, "w");
-    bool ok = file && fwrite(data, 1, length, file) == length;
-    if (file && fclose(file) != 0)
-        ok = false;
-    return ok || status_fail(status, STATUS_IO, "%s: %s", path, strerror(errno));
-}
-
 bool report_write_json(const struct report *report, const char *path, struct status *status)
 {
     struct report_counts counts = report_count(report);
@@ -135,7 +128,7 @@ bool report_write_json(const struct report *report, const char *path, struct sta
                   counts.not_run, "deselected", counts.deselected, "not_implemented",
                   counts.not_built, "tests", tests, "deselected", deselected(report));
     char *data = json_dumps(json, JSON_INDENT(1));
-    bool ok = data ? write_file(path, data, strlen(data), status)
+    bool ok = data ? file_write(path, data, strlen(data), FILE_REPLACE, status)
                    : status_fail(status, STATUS_INTERNAL, "%s: the report is no JSON", path);
     free(data);
     json_decref(json);
@@ -214,7 +207,7 @@ bool report_write_junit(const struct report *report, const char *path, struct st
     for (int i = 0; i < report->count; i++)
         add_case(report, report->order[i], &text);
     text_add(&text, "  </testsuite>\n</testsuites>\n");
-    bool ok = write_file(path, text.data, text.length, status);
+    bool ok = file_write(path, text.data, text.length, FILE_REPLACE, status);
     text_free(&text);
     return ok;
 }

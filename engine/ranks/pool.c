@@ -192,35 +192,11 @@ static void raise_limit(int ranks)
     setrlimit(RLIMIT_NOFILE, &limit);
 }
 
-/* Where memory of files is memory. Without it they lie where MPI puts them. */
-static void make_memory_folder(struct rank_pool *pool)
-{
-    static const char base[] = "/dev/shm";
-    if (pool->options.size > 1 && access(base, W_OK) == 0)
-        job_folder_make(&pool->memory_folder, base, NULL);
-}
-
-static bool make_folders(struct rank_pool *pool, struct status *status)
-{
-    const char *base = getenv("TMPDIR");
-    if (pool->options.launcher || pool->options.hostfile)
-        return true;                          /* on other hosts there are no such folders */
-    if (!base || !*base || strlen(base) > 60) /* the name of a socket has 107 characters at most */
-        base = "/tmp";
-    make_memory_folder(pool);
-    return job_folder_make(&pool->folder, base, status);
-}
-
-static const char *path_of(const struct job_folder *folder)
-{
-    return folder->path[0] ? folder->path : NULL;
-}
-
 static bool begin(struct rank_pool *pool, struct status *status)
 {
     raise_limit(pool->options.size);
-    if (!board_create(&pool->board, pool->options.size, status) || !make_folders(pool, status) ||
-        !listen_for_ranks(pool, status))
+    if (!board_create(&pool->board, pool->options.size, status) ||
+        !pool_make_folders(pool, status) || !listen_for_ranks(pool, status))
         return false;
     pool->epoll = epoll_create1(EPOLL_CLOEXEC);
     if (pool->epoll < 0)
@@ -231,8 +207,8 @@ static bool begin(struct rank_pool *pool, struct status *status)
                                      .hostfile = pool->options.hostfile,
                                      .address = pool->listener.address,
                                      .token = pool->token,
-                                     .folder = path_of(&pool->folder),
-                                     .memory_folder = path_of(&pool->memory_folder),
+                                     .folder = pool_folder_path(&pool->folder),
+                                     .memory_folder = pool_folder_path(&pool->memory_folder),
                                      .remote = !pool->shared};
     pool_watch(pool, pool->listener.fd, SOURCE_LISTENER, 0, 0);
     pool_watch(pool, pool->board.wake, SOURCE_WAKE, 0, 0);
@@ -370,6 +346,8 @@ static bool start(struct rank_pool *pool, struct status *status)
 {
     pool->started = begin(pool, status) && wait_for_all(pool, status);
     if (!pool->started)
+        pool_tell_full(pool, status);
+    if (!pool->started)
         stop(pool);
     return pool->started;
 }
@@ -411,6 +389,7 @@ struct rank_pool *rank_pool_create(const struct rank_pool_options *options, stru
     pool->options = *options;
     copy_strings(&pool->options);
     pool->options.program = program;
+    pool->own_program = !options->program;
     pool->timeout = options->timeout > 0 ? options->timeout : DEFAULT_TIMEOUT;
     if (options->start_timeout <= 0)
         pool->options.start_timeout =
@@ -457,6 +436,13 @@ bool rank_pool_is_sound(const struct rank_pool *pool)
 
 bool rank_pool_restart(struct rank_pool *pool, struct status *status)
 {
+    char *program = pool->own_program ? own_program(status) : NULL;
+    if (pool->own_program && !program)
+        return false;
+    if (program) { /* another build may lie at its path by now */
+        free((char *)pool->options.program);
+        pool->options.program = program;
+    }
     stop(pool);
     make_token(pool);
     return start(pool, status);

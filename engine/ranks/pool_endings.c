@@ -104,6 +104,8 @@ void pool_add_last_words(const struct rank_pool *pool, int rank, char *text, siz
     if (length == 0 || size < used + LEAST_WORDS)
         return;
     size_t room = size - used - sizeof(by_launcher), first = length > room ? length - room : 0;
+    const char *line = first > 0 ? memchr(tail + first, '\n', length - first) : NULL;
+    first = line ? (size_t)(line - tail) + 1 : first; /* whole lines, if there are any */
     snprintf(text + used, size - used, "%s%.*s", early ? by_launcher : by_rank,
              (int)(length - first), tail + first);
 }

@@ -38,6 +38,7 @@ struct pending {
 struct rank_pool {
     struct rank_pool_options options; /* strings owned */
     double timeout;
+    bool own_program; /* options.program was found */
     bool started;
     bool shared; /* ranks are on this machine: they map control page and memory */
     char token[PROTOCOL_TOKEN + 1];
@@ -92,6 +93,14 @@ void pool_add_last_words(const struct rank_pool *pool, int rank, char *text, siz
 const char *pool_last_words(char *tail, size_t *length);
 /* Keeps the last POOL_TAIL bytes of what has come. */
 void pool_keep_tail(char *tail, size_t *length, const char *bytes, size_t count);
+
+/* ---- pool_folders.c ---- */
+
+/* For a launch on this machine; else there are none. */
+bool pool_make_folders(struct rank_pool *pool, struct status *status);
+const char *pool_folder_path(const struct job_folder *folder); /* NULL: there is none */
+/* Processes could not start: says where there is no room for their files, if that is so. */
+void pool_tell_full(const struct rank_pool *pool, struct status *status);
 
 /* ---- pool_events.c: what comes over the connections ---- */
 

@@ -1,5 +1,6 @@
 #include "engine/suite/capture.h"
 
+#include "engine/base/file.h"
 #include "engine/base/memory.h"
 #include "engine/base/text.h"
 #include "engine/base/unicode.h"
@@ -34,7 +35,7 @@ struct capture {
     char *model, *folder; /* of the current test; NULL: there is none */
     char *variant;
     struct captured *streams; /* [ranks][STREAMS] */
-    int error;                /* errno of a file that could not be written */
+    char *problem;            /* "PATH: why" of the first file that could not be written */
 };
 
 struct capture *capture_create(const struct capture_options *options)
@@ -66,18 +67,25 @@ static bool make_folders(const char *path)
     return ok;
 }
 
+/* By errno. */
+static void note_problem(struct capture *capture, const char *path)
+{
+    if (!capture->problem)
+        capture->problem = memory_format("%s: %s", path, strerror(errno));
+}
+
 /* The folder of the current test, made when it is first needed; NULL when it cannot be made. */
 static const char *test_folder(struct capture *capture)
 {
     const char *results = capture->options.results ? capture->options.results : capture->made;
     const char *temporary = getenv("TMPDIR");
-    if (capture->folder || capture->error)
+    if (capture->folder || capture->problem)
         return capture->folder;
     if (!results) {
         capture->made =
             memory_format("%s/lockstep-test-XXXXXX", temporary && *temporary ? temporary : "/tmp");
         if (!mkdtemp(capture->made)) {
-            capture->error = errno;
+            note_problem(capture, capture->made);
             free(capture->made);
             capture->made = NULL;
             return NULL;
@@ -88,35 +96,40 @@ static const char *test_folder(struct capture *capture)
     if (make_folders(folder)) {
         capture->folder = folder;
     } else {
-        capture->error = errno;
+        note_problem(capture, folder);
         free(folder);
     }
     return capture->folder;
 }
 
-static FILE *open_file(struct capture *capture, const char *what, int rank)
+/* Of a file of the current test; NULL: there is no folder for it. */
+static char *path_of(struct capture *capture, const char *what, int rank)
 {
     const char *folder = test_folder(capture);
     if (!folder)
         return NULL;
-    char *path = rank >= 0 ? memory_format("%s/pytest_%s_%d", folder, what, rank)
-                           : memory_format("%s/pytest_%s", folder, what);
-    FILE *file = fopen(path, "we");
-    if (!file)
-        capture->error = errno;
+    return rank >= 0 ? memory_format("%s/pytest_%s_%d", folder, what, rank)
+                     : memory_format("%s/pytest_%s", folder, what);
+}
+
+static FILE *open_file(struct capture *capture, const char *what, int rank)
+{
+    char *path = path_of(capture, what, rank);
+    FILE *file = path ? fopen(path, "we") : NULL;
+    if (path && !file)
+        note_problem(capture, path);
     free(path);
     return file;
 }
 
 void capture_note(struct capture *capture, const char *what, int rank, const char *text)
 {
-    FILE *file = capture->options.results && !capture->options.direct && capture->model
-                     ? open_file(capture, what, rank)
-                     : NULL;
-    if (!file)
-        return;
-    fputs(text, file);
-    fclose(file);
+    struct status status = STATUS_NONE;
+    bool wanted = capture->options.results && !capture->options.direct && capture->model;
+    char *path = wanted ? path_of(capture, what, rank) : NULL;
+    if (path && !file_write(path, text, strlen(text), FILE_REPLACE, &status) && !capture->problem)
+        capture->problem = memory_string(status.text);
+    free(path);
 }
 
 /* ---- a test ---- */
@@ -127,7 +140,8 @@ bool capture_begin(struct capture *capture, const char *model, const char *varia
     capture_end(capture);
     capture->model = memory_string(model);
     capture->variant = memory_string(variant);
-    capture->error = 0;
+    free(capture->problem);
+    capture->problem = NULL;
     for (int i = 0; i < capture->options.ranks * STREAMS; i++) {
         capture->streams[i].bytes = 0;
         text_clear(&capture->streams[i].recent);
@@ -137,8 +151,7 @@ bool capture_begin(struct capture *capture, const char *model, const char *varia
     for (int rank = 0; rank < ranks && rank < capture->options.ranks; rank++)
         for (int stream = 0; stream < STREAMS; stream++)
             stream_of(capture, rank, stream)->file = open_file(capture, stream_names[stream], rank);
-    return capture->error == 0 || status_fail(status, STATUS_IO, "%s: %s", capture->options.results,
-                                              strerror(capture->error));
+    return !capture->problem || status_fail(status, STATUS_IO, "%s", capture->problem);
 }
 
 static void show_line(struct captured *captured, int rank, int stream)
@@ -162,6 +175,30 @@ static void show(struct captured *captured, int rank, int stream, const char *by
         bytes += part;
         length -= part;
     }
+}
+
+/* What could not be written is told, once. */
+static void close_file(struct capture *capture, int rank, int stream)
+{
+    struct captured *captured = stream_of(capture, rank, stream);
+    FILE *file = captured->file;
+    captured->file = NULL;
+    bool good = file && !ferror(file);
+    int error = errno;
+    if (!file || (fclose(file) == 0 && good))
+        return;
+    char *path = path_of(capture, stream_names[stream], rank);
+    errno = good ? errno : error;
+    note_problem(capture, path ? path : stream_names[stream]);
+    free(path);
+}
+
+const char *capture_problem(struct capture *capture)
+{
+    for (int i = 0; i < capture->options.ranks * STREAMS; i++)
+        if (capture->streams[i].file && fflush(capture->streams[i].file) != 0)
+            close_file(capture, i / STREAMS, i % STREAMS);
+    return capture->options.results ? capture->problem : NULL;
 }
 
 static void keep_recent(struct text *recent, const char *bytes, size_t length)
@@ -195,10 +232,10 @@ void capture_take(void *context, int rank, int stream, const char *bytes, size_t
     if (!capture->model)
         return; /* between tests */
     keep_recent(&captured->recent, bytes, length);
-    if (!captured->file)
+    if (!captured->file && !capture->problem)
         captured->file = open_file(capture, stream_names[stream], rank);
     if (captured->file && fwrite(bytes, 1, length, captured->file) < length)
-        capture->error = errno;
+        close_file(capture, rank, stream);
 }
 
 int64_t capture_printed(const struct capture *capture, int rank, int stream)
@@ -252,8 +289,8 @@ char *capture_replay(const struct capture *capture)
     }
     if (text.length > 0 && capture->folder)
         text_format(&text, "all of it: %s/pytest_{stdout,stderr}_RANK\n", capture->folder);
-    if (text.length > 0 && capture->error)
-        text_format(&text, "not all of it could be written: %s\n", strerror(capture->error));
+    if (text.length > 0 && capture->problem)
+        text_format(&text, "not all of it could be written: %s\n", capture->problem);
     if (text.length > 0)
         return text_take(&text);
     text_free(&text);
@@ -265,9 +302,7 @@ void capture_end(struct capture *capture)
     for (int i = 0; i < capture->options.ranks * STREAMS; i++) {
         if (capture->streams[i].line.length > 0)
             show_line(&capture->streams[i], i / STREAMS, i % STREAMS);
-        if (capture->streams[i].file)
-            fclose(capture->streams[i].file);
-        capture->streams[i].file = NULL;
+        close_file(capture, i / STREAMS, i % STREAMS);
     }
     free(capture->model);
     free(capture->variant);
@@ -285,6 +320,7 @@ void capture_free(struct capture *capture)
         text_free(&capture->streams[i].line);
     }
     free(capture->streams);
+    free(capture->problem);
     free(capture->made);
     free(capture);
 }

@@ -35,6 +35,9 @@ int64_t capture_printed(const struct capture *capture, int rank, int stream); /*
 /* Writes the file pytest_WHAT, or pytest_WHAT_RANK for a rank that is not negative, if there is a
  * folder of results. */
 void capture_note(struct capture *capture, const char *what, int rank, const char *text);
+/* The first file of a folder of results that could not be written, and why: "PATH: No space left on
+ * device"; NULL: all is there. Borrowed until the test ends. */
+const char *capture_problem(struct capture *capture);
 /* The end of what each rank has printed, with headers (facts, 6.7), and where all of it is. NULL if
  * nothing was printed, or it was shown already. Owned by the caller. */
 char *capture_replay(const struct capture *capture);

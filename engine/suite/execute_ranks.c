@@ -273,6 +273,10 @@ static void finish(struct execution *execution, const struct team *team, struct 
         outcome_set(execution->outcome, OUTCOME_FAILED, "%s", status->text);
     execution->outcome->output = capture_replay(environment->capture);
     write_notes(execution, team);
+    const char *problem = capture_problem(environment->capture);
+    if (problem && execution->outcome->kind == OUTCOME_PASSED)
+        outcome_set(execution->outcome, OUTCOME_FAILED, "its results could not be written: %s",
+                    problem);
     capture_end(environment->capture);
 }
 
