@@ -1,19 +1,12 @@
 #include "engine/compare/kernel.h"
 
+#include "engine/base/versions.h"
+
 #include <math.h>
 
 /* Vectorised at every optimisation level of the build: debug builds compare gigabytes, too. */
 #if defined(__GNUC__) && !defined(__clang__)
 #pragma GCC optimize("O3")
-#endif
-
-/* One compiled version for each instruction set. The choice is made by an ifunc, which the
- * sanitizers' runtimes do not support; clang vectorises the plain version. */
-#if defined(__x86_64__) && defined(__GNUC__) && !defined(__clang__) &&                             \
-    !defined(__SANITIZE_ADDRESS__) && !defined(__SANITIZE_THREAD__)
-#define VERSIONS __attribute__((target_clones("arch=x86-64-v4", "arch=x86-64-v3", "default")))
-#else
-#define VERSIONS
 #endif
 
 enum { LANES = BLOCK_LANES };

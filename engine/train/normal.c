@@ -10,6 +10,7 @@
  * No sum is contracted with a product, so that every processor and compiler gives the same bits. */
 #include "engine/train/normal.h"
 
+#include "engine/base/versions.h"
 #include "engine/train/counter.h"
 
 #include <math.h>
@@ -17,14 +18,6 @@
 
 #if defined(__GNUC__) && !defined(__clang__)
 #pragma GCC optimize("O3")
-#endif
-
-/* As in engine/compare/kernel.c. */
-#if defined(__x86_64__) && defined(__GNUC__) && !defined(__clang__) &&                             \
-    !defined(__SANITIZE_ADDRESS__) && !defined(__SANITIZE_THREAD__)
-#define VERSIONS __attribute__((target_clones("arch=x86-64-v4", "arch=x86-64-v3", "default")))
-#else
-#define VERSIONS
 #endif
 
 enum { PAIRS = 64 }; /* at a time: what one stage leaves to the next stays in the first cache */
