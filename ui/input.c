@@ -34,7 +34,8 @@ static void close_prompt(struct ui *ui)
 
 /* ---- the mouse ---- */
 
-static void click(struct ui *ui, const struct layout_pane *pane, const struct keys_mouse *mouse)
+static void click_pane(struct ui *ui, const struct layout_pane *pane,
+                       const struct keys_mouse *mouse)
 {
     const struct view_operations *operations = ui_operations(pane->view);
     int64_t now = ui_milliseconds(ui);
@@ -46,10 +47,12 @@ static void click(struct ui *ui, const struct layout_pane *pane, const struct ke
     ui->request.focus = pane->view;
     for (int kind = PICTURE_TENSOR; kind < PICTURE_KIND_COUNT; kind++)
         ui_want(ui, (enum picture_kind)kind);
-    if (operations->click && !pane->collapsed && mouse->row >= pane->inside.row &&
-        mouse->col >= pane->inside.col)
-        operations->click(ui, ui->states[pane->view], pane->inside, mouse->row - pane->inside.row,
-                          mouse->col - pane->inside.col, twice);
+    struct view_click click = {.box = pane->inside,
+                               .row = mouse->row - pane->inside.row,
+                               .col = mouse->col - pane->inside.col,
+                               .twice = twice};
+    if (operations->click && !pane->collapsed && click.row >= 0 && click.col >= 0)
+        operations->click(ui, ui->states[pane->view], &click);
 }
 
 static void handle_mouse(struct ui *ui, const struct key *key)
@@ -63,7 +66,7 @@ static void handle_mouse(struct ui *ui, const struct key *key)
     if (!binding)
         return;
     if (command_is(binding->command, "mouse select", NULL))
-        click(ui, pane, &key->mouse);
+        click_pane(ui, pane, &key->mouse);
     else if (command_is(binding->command, "scroll", NULL)) /* the pane under the pointer */
         operations->act(ui, ui->states[pane->view], binding->command, true);
     else

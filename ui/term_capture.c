@@ -43,7 +43,7 @@ struct term_capture {
     char bytes[CAPTURE_BYTES];
 };
 
-static void write_all(int fd, const char *bytes, size_t length)
+void term_write(int fd, const char *bytes, size_t length)
 {
     while (length > 0) {
         ssize_t written = write(fd, bytes, length);
@@ -243,9 +243,9 @@ static void print_store(struct term_capture *capture, int fd, off_t most)
     off_t at = size > most ? size - most : 0;
     ssize_t length;
     if (at > 0 && most > 0)
-        write_all(fd, "...\n", 4);
+        term_write(fd, "...\n", 4);
     while (at < size && (length = pread(capture->store, bytes, sizeof(bytes), at)) > 0) {
-        write_all(fd, bytes, (size_t)length);
+        term_write(fd, bytes, (size_t)length);
         at += length;
     }
 }
@@ -267,7 +267,7 @@ void term_capture_release(struct term_capture *capture, int fd, off_t most)
     for (int i = 0; i < 2 && most > 0; i++)
         while (capture->pipes[i] >= 0 &&
                (length = read(capture->pipes[i], bytes, sizeof(bytes))) > 0)
-            write_all(fd, bytes, (size_t)length);
+            term_write(fd, bytes, (size_t)length);
 }
 
 static void close_one(int fd)

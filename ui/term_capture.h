@@ -30,6 +30,9 @@ bool term_capture_take(struct term_capture *capture, struct term_piece *piece, s
 /* Readable while there is something to take; -1 for NULL. */
 int term_capture_fd(const struct term_capture *capture);
 
+/* Writes all of it, unless nobody is left to read it. Allowed in a signal handler. */
+void term_write(int fd, const char *bytes, size_t length);
+
 /* Puts the descriptors back and prints the last `most` bytes of what was captured to `fd`: allowed
  * in a signal handler of any thread; nothing is taken any more. */
 void term_capture_release(struct term_capture *capture, int fd, off_t most);

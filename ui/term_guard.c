@@ -43,26 +43,13 @@ struct term_guard {
 /* Handlers of signals get a number and nothing else: what they must put back is found here. */
 static struct term_guard *_Atomic active;
 
-static void write_all(int fd, const char *bytes, size_t length)
-{
-    while (length > 0) {
-        ssize_t written = write(fd, bytes, length);
-        if (written < 0 && errno == EINTR)
-            continue;
-        if (written <= 0)
-            return; /* nobody is left to tell */
-        bytes += written;
-        length -= (size_t)written;
-    }
-}
-
 /* Only calls of signal-safety(7). */
 static void restore_in_handler(struct term_guard *guard)
 {
     if (!guard || atomic_flag_test_and_set(&guard->restored))
         return;
     if (guard->tty >= 0 && atomic_load(&guard->armed)) {
-        write_all(guard->tty, guard->restore, guard->restore_length);
+        term_write(guard->tty, guard->restore, guard->restore_length);
         tcsetattr(guard->tty, TCSANOW, &guard->modes);
     }
     if (guard->capture)

@@ -16,6 +16,13 @@ struct view_hint {
     const char *command, *label;
 };
 
+/* A click at a cell of a view's box. */
+struct view_click {
+    struct layout_rectangle box;
+    int row, col; /* in the box */
+    bool twice;
+};
+
 struct view_operations {
     enum layout_view view;
     const char *title;
@@ -31,9 +38,7 @@ struct view_operations {
      * view completes ("check" of the selected instruction; with `key` only: what is typed means
      * what it says). False: not this view's. */
     bool (*act)(struct ui *ui, void *state, const char *command, bool key);
-    /* A click at a cell of its box. (optional) */
-    void (*click)(struct ui *ui, void *state, struct layout_rectangle box, int row, int col,
-                  bool twice);
+    void (*click)(struct ui *ui, void *state, const struct view_click *click); /* (optional) */
     /* A picture arrived; it stays in ui_picture() until the next one of its kind. (optional) */
     void (*picture)(struct ui *ui, void *state, const struct picture *picture);
     /* The picture that the view needs, filled into a zeroed request. (optional) */

@@ -379,13 +379,10 @@ static bool act(struct ui *ui, void *context, const char *command, bool key)
     return true;
 }
 
-static void click(struct ui *ui, void *context, struct layout_rectangle box, int row, int col,
-                  bool twice)
+static void click(struct ui *ui, void *context, const struct view_click *click)
 {
     struct program_view *view = context;
-    (void)box;
-    (void)col;
-    if (list_click(&view->list, 0, row) && twice)
+    if (list_click(&view->list, 0, click->row) && click->twice)
         open_row(ui, view);
 }
 

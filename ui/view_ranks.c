@@ -326,17 +326,15 @@ static bool act(struct ui *ui, void *context, const char *command, bool key)
     return true;
 }
 
-static void click(struct ui *ui, void *context, struct layout_rectangle box, int row, int col,
-                  bool twice)
+static void click(struct ui *ui, void *context, const struct view_click *click)
 {
     struct ranks_view *view = context;
-    struct ranks_layout layout = ranks_layout_of(box, view->list.count, view->mode);
-    (void)col;
-    view->in_output = row >= layout.heading.row - box.row;
-    if (view->in_output || !list_click(&view->list, 1, row))
+    struct ranks_layout layout = ranks_layout_of(click->box, view->list.count, view->mode);
+    view->in_output = click->row >= layout.heading.row - click->box.row;
+    if (view->in_output || !list_click(&view->list, 1, click->row))
         return;
     select_row(ui, view);
-    if (twice)
+    if (click->twice)
         open_rank(ui, view);
 }
 

@@ -411,12 +411,12 @@ static bool act(struct ui *ui, void *context, const char *command, bool key)
     return true;
 }
 
-static void click(struct ui *ui, void *context, struct layout_rectangle box, int row, int col,
-                  bool twice)
+static void click(struct ui *ui, void *context, const struct view_click *click)
 {
     struct tests_view *view = context;
-    (void)box;
-    if (list_click(&view->list, 1, row) && (twice || (col < 5 && selected_row(view)->test < 0)))
+    if (!list_click(&view->list, 1, click->row))
+        return;
+    if (click->twice || (click->col < 5 && selected_row(view)->test < 0))
         open_row(ui, view);
 }
 

@@ -81,6 +81,16 @@ static int list_of_tests(void *context)
     return run_screens(&options);
 }
 
+/* Opens a run, and lets it go as far as `state`. */
+static void start_run(struct screen *screen, int rows, int cols, int (*program)(void *),
+                      const char *state)
+{
+    screen_start(screen, rows, cols, program, NULL);
+    screen_wait_text(screen, "STOPPED: loaded");
+    screen_type(screen, "c");
+    screen_wait_text(screen, state);
+}
+
 static void leave(struct screen *screen)
 {
     int status = screen_wait_status(screen);
@@ -160,10 +170,7 @@ static void test_stop_a_run(void **state)
 {
     struct screen screen;
     (void)state;
-    screen_start(&screen, 24, 80, long_run, NULL);
-    screen_wait_text(&screen, "STOPPED: loaded");
-    screen_type(&screen, "c");
-    screen_wait_text(&screen, "RUNNING");
+    start_run(&screen, 24, 80, long_run, "RUNNING");
     screen_wait_text(&screen, "step 1"); /* far away: it is shown as it goes */
     screen_type(&screen, ":inf");        /* the prompt is open while the run goes on */
     screen_wait_text(&screen, ":inf");
@@ -298,10 +305,7 @@ static void test_captured_output(void **state)
 {
     struct screen screen;
     (void)state;
-    screen_start(&screen, 24, 80, noisy_run, NULL);
-    screen_wait_text(&screen, "STOPPED: loaded");
-    screen_type(&screen, "c");
-    screen_wait_text(&screen, "RUNNING");
+    start_run(&screen, 24, 80, noisy_run, "RUNNING");
     screen_type(&screen, "6T");
     screen_wait_text(&screen, "| hello from outside");
     screen_wait_text(&screen, "! bad ^[[31mred");
