@@ -59,7 +59,6 @@ inline int place_of(int lane, int i)
 
 template <typename Fragment> void fill_fragment(Fragment &to, float number)
 {
-    emulator::exchange(0xffffffffu, 0);
     for (int i = 0; i < EACH; i++)
         to.x[i] = number;
 }
@@ -97,32 +96,62 @@ inline void store_matrix_sync(float *to, const fragment<accumulator, SIDE, SIDE,
     emulator::exchange(0xffffffffu, 0);
 }
 
-/* The matrix whose parts the lanes have; none goes on before all have read. */
-template <typename T, typename Fragment> void gather(const Fragment &mine, float all[SIDE * SIDE])
+/* The matrix whose parts the lanes have. */
+template <typename Fragment> void gather(const Fragment *const *lanes, float (&all)[SIDE * SIDE])
 {
-    const uint64_t *lanes = emulator::exchange(0xffffffffu, (uint64_t)(uintptr_t)&mine);
     for (int lane = 0; lane < 32; lane++)
         for (int i = 0; i < EACH; i++)
-            all[place_of(lane, i)] = widen(((const Fragment *)(uintptr_t)lanes[lane])->x[i]);
-    emulator::exchange(0xffffffffu, 0);
+            all[place_of(lane, i)] = widen(lanes[lane]->x[i]);
 }
 
+template <typename A, typename B, typename C>
+void multiply(const A *const *a, const B *const *b, const C *const *c, C *const *to)
+{
+    float left[SIDE * SIDE], right[SIDE * SIDE], sums[SIDE * SIDE];
+    gather(a, left);
+    gather(b, right);
+    gather(c, sums);
+    for (int row = 0; row < SIDE; row++)
+        for (int k = 0; k < SIDE; k++)
+            for (int column = 0; column < SIDE; column++)
+                sums[row * SIDE + column] += left[row * SIDE + k] * right[k * SIDE + column];
+    for (int lane = 0; lane < 32; lane++)
+        for (int i = 0; i < EACH; i++)
+            to[lane]->x[i] = sums[place_of(lane, i)];
+}
+
+/* When all lanes are there, the first one multiplies for all of them; none goes on before. */
 template <typename T, typename LayoutA, typename LayoutB>
 void mma_sync(fragment<accumulator, SIDE, SIDE, SIDE, float> &to,
               const fragment<matrix_a, SIDE, SIDE, SIDE, T, LayoutA> &a,
               const fragment<matrix_b, SIDE, SIDE, SIDE, T, LayoutB> &b,
               const fragment<accumulator, SIDE, SIDE, SIDE, float> &c)
 {
-    float left[SIDE * SIDE], right[SIDE * SIDE];
-    gather<T>(a, left);
-    gather<T>(b, right);
-    for (int i = 0; i < EACH; i++) {
-        int place = place_of(emulator::lane(), i), row = place / SIDE, column = place % SIDE;
-        float sum = c.x[i];
-        for (int k = 0; k < SIDE; k++)
-            sum += left[row * SIDE + k] * right[k * SIDE + column];
-        to.x[i] = sum;
+    typedef fragment<matrix_a, SIDE, SIDE, SIDE, T, LayoutA> left;
+    typedef fragment<matrix_b, SIDE, SIDE, SIDE, T, LayoutB> right;
+    typedef fragment<accumulator, SIDE, SIDE, SIDE, float> sum;
+    struct operands {
+        const left *a;
+        const right *b;
+        const sum *c;
+        sum *to;
+    } mine = {&a, &b, &c, &to};
+    const uint64_t *lanes = emulator::exchange(0xffffffffu, (uint64_t)(uintptr_t)&mine);
+    if (emulator::lane() == 0) {
+        const left *as[32];
+        const right *bs[32];
+        const sum *cs[32];
+        sum *tos[32];
+        for (int lane = 0; lane < 32; lane++) {
+            const operands *its = (const operands *)(uintptr_t)lanes[lane];
+            as[lane] = its->a;
+            bs[lane] = its->b;
+            cs[lane] = its->c;
+            tos[lane] = its->to;
+        }
+        multiply(as, bs, cs, tos);
     }
+    emulator::exchange(0xffffffffu, 0);
 }
 } // namespace wmma
 } // namespace nvcuda
