@@ -160,31 +160,32 @@ char *header_string_copy(const char **at, const char *end, char *out)
 }
 
 /* Past what JSON inside of a string mostly is: plain characters and escaped quotes, 16 bytes at a
- * time. Stops at anything else, or where less is left. */
+ * time. Stops at anything else, at most 16 bytes early, or where less is left. A block is good when
+ * its quotes are what stands behind its backslashes, and nothing in it is beyond ASCII or control;
+ * where a quote alone ends the string, or a backslash escapes something else, the two masks differ.
+ */
 static const char *skip_usual(const char *at, const char *end)
 {
 #ifdef __SSE2__
     const __m128i quote = _mm_set1_epi8('"'), backslash = _mm_set1_epi8('\\');
     const __m128i blank = _mm_set1_epi8(' '); /* below are control and, as negative, long ones */
+    unsigned escaped = 0;                     /* the first character of the block is */
     while (end - at > 16) {
         __m128i letters = _mm_loadu_si128((const __m128i *)(const void *)at);
-        __m128i special = _mm_or_si128(
-            _mm_or_si128(_mm_cmpeq_epi8(letters, quote), _mm_cmpeq_epi8(letters, backslash)),
-            _mm_cmplt_epi8(letters, blank));
-        unsigned mask = (unsigned)_mm_movemask_epi8(special), step = 16;
-        while (mask) {
-            unsigned i = (unsigned)__builtin_ctz(mask);
-            if (at[i] != '\\' || at[i + 1] != '"')
-                return at + i;
-            mask &= ~(3u << i);
-            step = i == 15 ? 17 : 16; /* the quote is the first of the next */
-        }
-        at += step;
+        unsigned quotes = (unsigned)_mm_movemask_epi8(_mm_cmpeq_epi8(letters, quote));
+        unsigned slashes = (unsigned)_mm_movemask_epi8(_mm_cmpeq_epi8(letters, backslash));
+        unsigned others = (unsigned)_mm_movemask_epi8(_mm_cmplt_epi8(letters, blank));
+        unsigned behind = slashes << 1 | escaped;
+        if (others || (behind & 0xffff) != quotes)
+            break;
+        escaped = behind >> 16;
+        at += 16;
     }
+    return at - escaped; /* never between a backslash and its quote */
 #else
     (void)end;
-#endif
     return at;
+#endif
 }
 
 bool header_string_skip(const char **at, const char *end)
