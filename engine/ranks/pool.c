@@ -15,7 +15,12 @@
 #include <sys/resource.h>
 #include <unistd.h>
 
-enum { QUIT_SECONDS = 10, LAUNCHER_MILLISECONDS = 1000, DEFAULT_TIMEOUT = 30 };
+enum {
+    LOST_SECONDS = 1, /* for an answer, once some rank was lost */
+    QUIT_SECONDS = 10,
+    LAUNCHER_MILLISECONDS = 1000,
+    DEFAULT_TIMEOUT = 30
+};
 
 static double now(void)
 {
@@ -80,21 +85,37 @@ void pool_tell(struct rank_pool *pool, int rank)
     text_free(&body);
 }
 
-/* It is not used for another run. */
+static int find_lost(const struct rank_pool *pool)
+{
+    for (int rank = 0; rank < pool->options.size; rank++)
+        if (pool_has_lost(pool, rank))
+            return rank;
+    return -1;
+}
+
+/* The rank is not used for another run. One that does not answer may wait, within MPI, for one that
+ * was lost. */
 static bool fail_memory(const struct pool_memory *memory, const char *done, struct status *status)
 {
     char how[160], stopped[100], text[800];
     struct pool_process *process = &memory->pool->processes[memory->rank];
+    int lost = find_lost(memory->pool), whose = memory->rank;
     process->broken = true;
     pool_stopped_text(memory->pool, memory->rank, stopped, sizeof(stopped));
-    if (pool_has_lost(memory->pool, memory->rank))
-        pool_ending_text(memory->pool, memory->rank, how, sizeof(how));
+    if (pool_has_lost(memory->pool, whose))
+        pool_ending_text(memory->pool, whose, how, sizeof(how));
     else if (process->has_data)
         snprintf(how, sizeof(how), "it has failed to");
     else
         snprintf(how, sizeof(how), "it does not answer%s", stopped);
+    if (!process->has_data && lost >= 0 && !pool_has_lost(memory->pool, whose)) {
+        char ending[120];
+        whose = lost;
+        snprintf(how, sizeof(how), "it waits for rank %d, which %s", lost,
+                 pool_ending_text(memory->pool, lost, ending, sizeof(ending)));
+    }
     snprintf(text, sizeof(text), "the memory of rank %d cannot be %s: %s", memory->rank, done, how);
-    pool_add_last_words(memory->pool, memory->rank, text, sizeof(text));
+    pool_add_last_words(memory->pool, whose, text, sizeof(text));
     return status_fail(status, STATUS_IO, "%s", text);
 }
 
@@ -109,8 +130,11 @@ bool pool_read_memory(void *context, const struct extent *extent, void *bytes,
     extent_write(&body, extent);
     pool_send(memory->pool, memory->rank, FRAME_READ, &body, NULL, 0);
     text_free(&body);
-    while (!process->has_data && !pool_has_lost(memory->pool, memory->rank) && now() < deadline)
+    while (!process->has_data && !pool_has_lost(memory->pool, memory->rank) && now() < deadline) {
         pool_pump(memory->pool, 100);
+        if (find_lost(memory->pool) >= 0 && deadline > now() + LOST_SECONDS)
+            deadline = now() + LOST_SECONDS;
+    }
     if (!process->has_data || process->data.length != extent->bytes)
         return fail_memory(memory, "read", status);
     memcpy(bytes, process->data.data, (size_t)extent->bytes);

@@ -1,5 +1,6 @@
 #include "helper_strike.h"
 
+#include <limits.h>
 #include <pthread.h>
 #include <signal.h>
 #include <stdint.h>
@@ -228,14 +229,26 @@ static void on_word(int signal, siginfo_t *information, void *context)
     wait_for(unpack(information->si_value.sival_int));
 }
 
-/* The process is the rank as soon as it has split from its guardian. */
+/* How often this process has forked. */
+static int forks;
+
+static void after_fork(void)
+{
+    forks++;
+}
+
+/* The process is the rank as soon as it has split from its guardian, which starts a keeper before,
+ * if it is that of rank 0. */
 static void on_fork(void)
 {
-    int rank, packed;
+    int rank, packed, before = forks;
+    const char *kept = getenv("LOCKSTEP_RANK_KEPT");
+    forks = INT_MAX / 2; /* what it starts is no rank */
     const char *own = getenv("OMPI_COMM_WORLD_RANK"), *text = getenv(ANNOUNCEMENT);
     if (!own || !text || sscanf(text, "%d %d", &rank, &packed) != 2 || atoi(own) != rank)
         return;
-    wait_for(unpack(packed));
+    if (before == (rank == 0 && kept && atoi(kept) > 0))
+        wait_for(unpack(packed));
 }
 
 void strike_prepare(void)
@@ -243,5 +256,5 @@ void strike_prepare(void)
     struct sigaction word = {.sa_flags = SA_SIGINFO | SA_RESTART};
     word.sa_sigaction = on_word;
     sigaction(SIGUSR1, &word, NULL);
-    pthread_atfork(NULL, NULL, on_fork);
+    pthread_atfork(NULL, after_fork, on_fork);
 }

@@ -35,7 +35,7 @@
 #define SANITIZED 0
 #endif
 
-enum { STEPS = 3, RANKS = 4, TOKENS = 32, DEFAULT_COUNT = 40, TIMEOUT_SECONDS = 5 };
+enum { STEPS = 3, RANKS = 4, TOKENS = 32, DEFAULT_COUNT = 30, TIMEOUT_SECONDS = 5 };
 
 /* ---- what is right ---- */
 
@@ -499,7 +499,7 @@ static void test_far(void **state)
     pool_test_need_mpirun();
     it.pool = pool_test_start(&it, RANKS, TIMEOUT_SECONDS);
     it.device = device_open("cpu", &(struct device_options){.threads = 1}, &status);
-    run_chaos(&it, "far", rounds() / 2);
+    run_chaos(&it, "far", rounds() / 3);
     pool_test_end(&it);
     assert_true(wait_for_no_relatives());
 }
