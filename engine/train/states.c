@@ -78,7 +78,7 @@ static void fill_normal_part(const struct shard *shard, float *data, const char 
     struct shape local = shard_local_shape(shard);
     int64_t rows = local.dims[0], columns = shape_columns(local);
     int64_t width = shape_columns(shard->global);
-#pragma omp parallel for
+#pragma omp parallel for if (rows * columns > CHUNK)
     for (int64_t row = 0; row < rows; row++) {
         int64_t base = shard_global_index(shard, 0, row) * width, run;
         for (int64_t column = 0; column < columns; column += run) {
@@ -105,7 +105,7 @@ static void fill_initial(const struct run *run, const struct parameter *paramete
         uint64_t seed = run->config->distributed.seed;
         double std = parameter->initial_std;
         int64_t chunks = (count + CHUNK - 1) / CHUNK;
-#pragma omp parallel for
+#pragma omp parallel for if (chunks > 1)
         for (int64_t chunk = 0; chunk < chunks; chunk++) {
             int64_t first = chunk * CHUNK, left = count - first;
             initialize_normal(data + first, first, left < CHUNK ? left : CHUNK, path, seed, std);
@@ -255,7 +255,7 @@ static bool initialize_parameter(struct run *run, const struct parameter *parame
 
 static void fill_zeros(char *data, size_t bytes)
 {
-#pragma omp parallel for schedule(static)
+#pragma omp parallel for schedule(static) if (bytes > CHUNK)
     for (size_t at = 0; at < bytes; at += CHUNK)
         memset(data + at, 0, bytes - at < CHUNK ? bytes - at : CHUNK);
 }
