@@ -120,9 +120,10 @@ void measure_screens(const char *lockstep, const char *folder)
         execl(lockstep, lockstep, "tui", "small/many", "--config-dir", folder, (char *)NULL);
         _exit(1);
     }
-    wait_words(&terminal, "rank 0/");
+    wait_words(&terminal, " instructions"); /* loaded */
     type(&terminal, "6"); /* the view of ranks: table and output */
-    wait_words(&terminal, "output");
+    wait_words(&terminal, "merged");
+    type(&terminal, ":stop off divergence\r"); /* nothing is computed: everything diverges */
     type(&terminal, "c");
     int count = measure_keys(&terminal, wall, took);
     if (count == 0)
