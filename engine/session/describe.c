@@ -186,6 +186,11 @@ void describe_value_line(struct debugger *debugger, int value)
 void describe_statistics(struct debugger *debugger, const char *label,
                          const struct statistics *statistics)
 {
+    if (isnan(statistics->minimum)) {
+        say(debugger, "    %-10s no finite elements  NaN %" PRId64 "  infinite %" PRId64 "\n",
+            label, statistics->nan, statistics->infinite);
+        return;
+    }
     say(debugger,
         "    %-10s mean %.6g  deviation %.6g  rms %.6g  min %.6g  max %.6g  zeros %" PRId64
         "  NaN %" PRId64 "  infinite %" PRId64 "\n",
