@@ -93,12 +93,25 @@ static void end(struct gpu_test *test)
     remove_modules(test->folder);
 }
 
+/* Smaller still: each thread of the emulated GPU is run by itself. */
+static void load(struct pool_test *it, const char *name)
+{
+    struct status status = STATUS_NONE;
+    pool_test_load(it, name, 16);
+    it->overrides[6] = "base_model.embeddings.vocab_size=64";
+    it->search.override_count = 7;
+    config_free(it->config);
+    it->config = config_load(&it->search, name, &status);
+    if (!it->config)
+        fail_msg("%s", status.text);
+}
+
 static void check_same_bits(struct pool_test *it, const char *name)
 {
     struct status status = STATUS_NONE;
     struct run_options options = {.plan = PLAN_KEEP, .keep_points = true};
     char text[600];
-    pool_test_load(it, name, 64);
+    load(it, name);
     struct world *here = world_create(it->config, it->device, &options, &status);
     struct world *there = pool_test_world(it, &options);
     assert_non_null(here);
@@ -138,7 +151,7 @@ static void check_waiting(struct pool_test *it, const char *name)
     struct run_options options = {.plan = PLAN_KEEP};
     struct status status = STATUS_NONE;
     struct world_event event;
-    pool_test_load(it, name, 64);
+    load(it, name);
     struct world *world = pool_test_world(it, &options);
     double deadline = now() + PATIENCE_SECONDS;
     int next = 0;
@@ -182,7 +195,7 @@ static void record(const char *name, int gpus, enum rank_collectives collectives
     struct gpu_test test;
     struct run_options options = {.plan = PLAN_KEEP};
     begin(&test, 2, gpus, collectives);
-    pool_test_load(&test.it, name, 64);
+    load(&test.it, name);
     struct world *world = pool_test_world(&test.it, &options);
     run_step_of(world);
     for (int rank = 0; rank < 2; rank++)
