@@ -239,7 +239,8 @@ static void add_step(const struct comparison_log *log, const char *step,
         tensor_result_report(result, options, 2, text);
     }
     if (failures > most)
-        text_format(text, "  ... and %d more tensors failed\n", failures - most);
+        text_format(text, "  ... and %d more tensor%s failed\n", failures - most,
+                    failures - most > 1 ? "s" : "");
 }
 
 static void add_summary(const struct comparison_log *log, const struct report_options *options,
