@@ -317,6 +317,11 @@ static char *command_of(int argc, char **argv, const struct app_options *app)
         page_shell_option(&command, "--hostfile", app->launch.hostfile);
     if (app->launch.address)
         page_shell_option(&command, "--engine-address", app->launch.address);
+    if (app->launch.collectives)
+        page_shell_option(&command, "--collectives",
+                          rank_collectives_name(app->launch.collectives));
+    if (app->launch.timeout > 0)
+        text_format(&command, " --rank-timeout %d", app->launch.timeout);
     return text_take(&command);
 }
 

@@ -259,6 +259,13 @@ static void add_launch(struct words *words, const struct rank_launch *launch)
     add_option(words, "--launcher", launch->launcher);
     add_option(words, "--hostfile", launch->hostfile);
     add_option(words, "--engine-address", launch->address);
+    if (launch->collectives)
+        add_option(words, "--collectives", rank_collectives_name(launch->collectives));
+    if (launch->timeout > 0) {
+        char *seconds = memory_format("%d", launch->timeout);
+        add_option(words, "--rank-timeout", seconds);
+        free(seconds);
+    }
 }
 
 static struct words command_of(const struct ui_options *options, const char *const *ids, int count)
