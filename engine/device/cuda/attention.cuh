@@ -265,11 +265,13 @@ static inline bool attention_setup(struct cuda_context *context, const struct op
 }
 
 /* A kernel for the smallest size of head, a power of two, that the call fits in, and its type. */
+#define ATTENTION_LAUNCH_FOR(kernel, SIZE, T, where, it)                                           \
+    LAUNCH_AS(#kernel "<" #SIZE ", " #T ">", (kernel<SIZE, T>), where, it)
 #define ATTENTION_LAUNCH_AS(kernel, T, where, it)                                                  \
-    ((it).size <= 32    ? LAUNCH((kernel<32, T>), where, it)                                       \
-     : (it).size <= 64  ? LAUNCH((kernel<64, T>), where, it)                                       \
-     : (it).size <= 128 ? LAUNCH((kernel<128, T>), where, it)                                      \
-                        : LAUNCH((kernel<256, T>), where, it))
+    ((it).size <= 32    ? ATTENTION_LAUNCH_FOR(kernel, 32, T, where, it)                           \
+     : (it).size <= 64  ? ATTENTION_LAUNCH_FOR(kernel, 64, T, where, it)                           \
+     : (it).size <= 128 ? ATTENTION_LAUNCH_FOR(kernel, 128, T, where, it)                          \
+                        : ATTENTION_LAUNCH_FOR(kernel, 256, T, where, it))
 #define ATTENTION_LAUNCH(kernel, where, it)                                                        \
     ((it).dtype == DTYPE_BF16  ? ATTENTION_LAUNCH_AS(kernel, __nv_bfloat16, where, it)             \
      : (it).dtype == DTYPE_F16 ? ATTENTION_LAUNCH_AS(kernel, __half, where, it)                    \

@@ -74,7 +74,10 @@ static bool launch_run(struct cuda_context *context, const char *name, const str
     return error == cudaSuccess ? true : cuda_fail(context, error, name, status);
 }
 
-#define LAUNCH(kernel, where, ...) launch_run(context, #kernel, where, status, kernel, __VA_ARGS__)
+#define LAUNCH(kernel, where, ...) LAUNCH_AS(#kernel, kernel, where, __VA_ARGS__)
+/* The same with a name for messages. */
+#define LAUNCH_AS(name, kernel, where, ...)                                                        \
+    launch_run(context, name, where, status, kernel, __VA_ARGS__)
 
 enum { WARP = 32, ALL_LANES = -1 };
 
