@@ -145,12 +145,27 @@ const char *listener_towards(const char *hostfile, char *buffer, size_t size)
     return buffer;
 }
 
+/* Small messages leave at once; and a host that cannot be reached any more is noticed on both
+ * sides, also where nobody sends anything: a guardian there ends its rank. */
+static void tune(int fd)
+{
+    static const struct {
+        int level, name, value;
+    } options[] = {
+        {IPPROTO_TCP, TCP_NODELAY, 1},   {SOL_SOCKET, SO_KEEPALIVE, 1},
+        {IPPROTO_TCP, TCP_KEEPIDLE, 10}, {IPPROTO_TCP, TCP_KEEPINTVL, 5},
+        {IPPROTO_TCP, TCP_KEEPCNT, 4},   {IPPROTO_TCP, TCP_USER_TIMEOUT, 30000},
+    };
+    for (size_t i = 0; i < sizeof(options) / sizeof(options[0]); i++)
+        setsockopt(fd, options[i].level, options[i].name, &options[i].value,
+                   sizeof(options[i].value));
+}
+
 int listener_accept(struct listener *listener)
 {
-    int fd = accept4(listener->fd, NULL, NULL, SOCK_CLOEXEC), yes = 1;
+    int fd = accept4(listener->fd, NULL, NULL, SOCK_CLOEXEC);
     if (fd >= 0 && !listener->path[0]) {
-        setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &yes, sizeof(yes));
-        setsockopt(fd, SOL_SOCKET, SO_KEEPALIVE, &yes, sizeof(yes));
+        tune(fd);
     }
     return fd;
 }
@@ -188,7 +203,7 @@ static int connect_remote(const char *address, struct status *status)
         return -1;
     }
     *colon = '\0';
-    int fd = -1, yes = 1;
+    int fd = -1;
     struct addrinfo *found = resolve(host, colon + 1, false, status);
     for (struct addrinfo *one = found; one && fd < 0; one = one->ai_next) {
         fd = socket(one->ai_family, SOCK_STREAM | SOCK_CLOEXEC, 0);
@@ -201,8 +216,7 @@ static int connect_remote(const char *address, struct status *status)
     if (found)
         freeaddrinfo(found);
     if (fd >= 0) {
-        setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &yes, sizeof(yes));
-        setsockopt(fd, SOL_SOCKET, SO_KEEPALIVE, &yes, sizeof(yes));
+        tune(fd);
     }
     return fd;
 }

@@ -85,6 +85,28 @@ void pool_tell(struct rank_pool *pool, int rank)
     text_free(&body);
 }
 
+bool pool_find_silent(struct rank_pool *pool, const bool *asked, int ranks, bool *silent)
+{
+    struct text body = {0};
+    struct extent nothing = {0};
+    double deadline = now() + LOST_SECONDS;
+    bool any = true;
+    extent_write(&body, &nothing);
+    for (int rank = 0; rank < ranks; rank++) {
+        pool->processes[rank].has_data = !asked[rank];
+        if (asked[rank])
+            pool_send(pool, rank, FRAME_READ, &body, NULL, 0);
+    }
+    text_free(&body);
+    while (any && now() < deadline) {
+        pool_pump(pool, 20);
+        any = false;
+        for (int rank = 0; rank < ranks; rank++)
+            any |= silent[rank] = !pool->processes[rank].has_data;
+    }
+    return any;
+}
+
 static int find_lost(const struct rank_pool *pool)
 {
     for (int rank = 0; rank < pool->options.size; rank++)

@@ -70,7 +70,9 @@ const char *pool_ending_text(struct rank_pool *pool, int rank, char *buffer, int
         snprintf(buffer, (size_t)size, "is gone with its launcher, which %s",
                  launch_status_text(pool->launch.wait_status, how, sizeof(how)));
     else
-        snprintf(buffer, (size_t)size, "is gone with its guardian, which was killed");
+        snprintf(buffer, (size_t)size, "%s",
+                 pool->shared ? "is gone with its guardian, which was killed"
+                              : "is gone, or cannot be reached any more: its guardian is silent");
     return buffer;
 }
 

@@ -75,6 +75,9 @@ struct pool_memory {
     struct rank_pool *pool;
     int rank;
 };
+/* Asks ranks on other machines, of the first `ranks`, for nothing, which also those answer that
+ * wait for others: whether some do not within a second. */
+bool pool_find_silent(struct rank_pool *pool, const bool *asked, int ranks, bool *silent);
 bool pool_read_memory(void *context, const struct extent *extent, void *bytes,
                       struct status *status);
 bool pool_write_memory(void *context, const struct extent *extent, const void *bytes,

@@ -411,7 +411,7 @@ static bool is_overdue(struct world *world, int index, double time)
 
 /* Whom to blame when ranks do not move: one that was stopped (the others wait for its data), else
  * one that computes, else the first. */
-int world_pool_culprit(const struct world *world, const bool *overdue)
+static int find_culprit(const struct world *world, const bool *overdue)
 {
     const struct pool_process *processes = world_pool_context(world)->pool->processes;
     int computes = -1, first = -1;
@@ -423,6 +423,17 @@ int world_pool_culprit(const struct world *world, const bool *overdue)
         computes = overdue[rank] && state == BOARD_RUNNING ? rank : computes;
     }
     return computes >= 0 ? computes : first;
+}
+
+int world_pool_culprit(const struct world *world, const bool *overdue)
+{
+    struct rank_pool *pool = world_pool_context(world)->pool;
+    bool *silent = memory_zeroed((size_t)world->size, sizeof(bool));
+    /* what is known of a rank far away may be old, as its host may be unreachable */
+    bool asked = !pool->shared && pool_find_silent(pool, overdue, world->size, silent);
+    int culprit = find_culprit(world, asked ? silent : overdue);
+    free(silent);
+    return culprit;
 }
 
 /* A rank that computes for too long, hangs, or was stopped. */
