@@ -246,7 +246,14 @@ int device_processes(struct device *device, struct device_process *processes, in
 
 bool device_lost(struct device *device)
 {
-    return device && device->ops->lost && device->ops->lost(device->context);
+    bool last;
+    return device && device->ops->lost && device->ops->lost(device->context, &last);
+}
+
+bool device_lost_by_last(struct device *device)
+{
+    bool last = false;
+    return device->ops->lost && device->ops->lost(device->context, &last) && last;
 }
 
 bool device_room(struct device *device, int64_t *bytes)

@@ -79,8 +79,9 @@ struct device_ops {
     /* Other processes that use it, up to `most`; gives how many there are. (optional) */
     int (*processes)(void *context, struct device_process *processes, int most);
     /* Whether an operation died so that nothing works any more, and all memory is gone, until the
-     * device is closed and opened again. (optional) */
-    bool (*lost)(void *context);
+     * device is closed and opened again; if so, whether it is known to be the last one that was
+     * run. (optional) */
+    bool (*lost)(void *context, bool *last);
     /* Which device of the machine this is: the same text in every process that has it, while the
      * device is open. (optional) */
     const char *(*place)(void *context);
@@ -151,6 +152,8 @@ int device_processes(struct device *device, struct device_process *processes, in
 /* Whether the device is lost: close it (after what was allocated is released), and open it again.
  * NULL is not. */
 bool device_lost(struct device *device);
+/* Whether it is, and the operation that was run last is known to have died. */
+bool device_lost_by_last(struct device *device);
 /* Bytes that allocations may take in all: the limit, or what the device has beside what others use.
  * False if it has no limit and does not tell. */
 bool device_room(struct device *device, int64_t *bytes);

@@ -151,8 +151,9 @@ static bool fail_instruction(const struct executor *executor, struct status *sta
     char instruction[256];
     struct text operands = {0};
     program_instruction_text(program, executor->next, instruction, sizeof(instruction));
-    status_context(status, "instruction %s", instruction);
-    if (status && device_lost(executor->device)) {
+    bool earlier = device_lost(executor->device) && !device_lost_by_last(executor->device);
+    status_context(status, earlier ? "noticed at instruction %s" : "instruction %s", instruction);
+    if (status && device_lost_by_last(executor->device)) {
         add_operands(program, "\nreads ", in->inputs, in->input_count, &operands);
         add_operands(program, "\nwrites ", in->outputs, in->output_count, &operands);
         status_fail(status, status->code, "%s%s", status->text, operands.data);

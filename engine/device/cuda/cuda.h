@@ -42,9 +42,10 @@ struct cuda_context {
     char name[256];    /* of the GPU */
     char place[64];    /* how NVML finds it: "0000:65:00.0", or "MIG-..." for a part of one */
     int index, multiprocessors;
-    bool blocking; /* wait after each kernel: a failing one is then named exactly */
-    bool lost;     /* nothing works any more until the context is destroyed */
-    bool tf32;     /* products of f32 may round their inputs to 10 bits */
+    bool blocking;     /* wait after each kernel: a failing one is then named exactly */
+    bool lost;         /* nothing works any more until the context is destroyed */
+    bool lost_by_last; /* and only the last call can have been it */
+    bool tf32;         /* products of f32 may round their inputs to 10 bits */
     /* Calls since the last synchronize(), a ring of their kinds. */
     int64_t queued;
     enum op calls[CUDA_CALLS];

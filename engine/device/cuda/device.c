@@ -34,7 +34,10 @@ bool cuda_fail(struct cuda_context *context, int error, const char *doing, struc
     cudaGetLastError(); /* or the next call would report it again */
     if (error == cudaErrorMemoryAllocation)
         return status_fail(status, STATUS_MEMORY, "%s: the GPU is out of memory", doing);
-    context->lost = context->lost || is_lost(context);
+    if (!context->lost && is_lost(context)) {
+        context->lost = true;
+        context->lost_by_last = context->queued == 1;
+    }
     list_calls(context, calls, sizeof(calls));
     status_fail(status, STATUS_INTERNAL, "%s: %s (%s) on GPU %d, %s", doing,
                 cudaGetErrorString((cudaError_t)error), cudaGetErrorName((cudaError_t)error),
@@ -177,9 +180,11 @@ static int cuda_processes(void *memory, struct device_process *processes, int mo
     return cuda_nvml_processes(context->nvml, context->place, processes, most);
 }
 
-static bool cuda_lost(void *memory)
+static bool cuda_lost(void *memory, bool *last)
 {
-    return ((struct cuda_context *)memory)->lost;
+    const struct cuda_context *context = memory;
+    *last = context->lost_by_last;
+    return context->lost;
 }
 
 /* Partial results of comparisons and statistics: they follow each other on one stream. */

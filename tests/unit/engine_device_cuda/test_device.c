@@ -299,6 +299,7 @@ static void check_lost(bool blocking)
     assert_int_equal(device_lost(device), blocking);
     assert_false(device_synchronize(device, &status));
     assert_true(device_lost(device));
+    assert_int_equal(device_lost_by_last(device), blocking);
     assert_non_null(strstr(status.text, "cudaErrorIllegalAddress"));
     if (!blocking)
         assert_non_null(strstr(status.text, "one of the last 2 operations (fill, fill"));
