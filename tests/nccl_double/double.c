@@ -106,8 +106,8 @@ static void begin_split(struct ncclComm *comm)
     int rank = 0, count = 0;
     split->begun = true;
     for (int r = 0; r < comm->count; r++) {
-        int color = atomic_load(&comm->page->members[r].color);
-        int key = atomic_load(&comm->page->members[r].key);
+        int color = atomic_load(&comm->page->members[r].color[comm->splits & 1]);
+        int key = atomic_load(&comm->page->members[r].key[comm->splits & 1]);
         count += color == split->color;
         rank +=
             color == split->color && (key < split->key || (key == split->key && r < comm->rank));
@@ -153,9 +153,10 @@ ncclResult_t ncclCommSplit(ncclComm_t comm, int color, int key, ncclComm_t *chil
     struct member *own = &comm->page->members[comm->rank];
     comm->split = (struct split){.color = color, .key = key, .handle = child};
     *child = NULL;
-    atomic_store(&own->color, color);
-    atomic_store(&own->key, key);
-    atomic_store(&own->split, ++comm->splits);
+    comm->splits++;
+    atomic_store(&own->color[comm->splits & 1], color);
+    atomic_store(&own->key[comm->splits & 1], key);
+    atomic_store(&own->split, comm->splits);
     comm->state = ncclInProgress;
     return ncclInProgress;
 }

@@ -31,7 +31,9 @@ enum work_kind { ALL_REDUCE = 1, ALL_GATHER, REDUCE_SCATTER, BROADCAST, SEND, RE
 /* What a member of a communicator shows to the others. */
 struct member {
     _Atomic uint32_t present, split; /* split: how many splits it has come for */
-    _Atomic int32_t color, key;
+    /* Of the last split and the one before: a fast member comes to the next one while others still
+     * read. */
+    _Atomic int32_t color[2], key[2];
     _Atomic uint64_t entered, left; /* numbers of works */
     _Atomic int32_t kind, root;
     _Atomic uint64_t bytes;
