@@ -13,13 +13,14 @@ static uint64_t add(struct bench *bench, const char *name, int users)
     struct status status = STATUS_NONE;
     struct config *config = load_tiny_config(name);
     uint64_t hash = config->hash;
-    struct run *run =
-        run_create(config, bench->device, comm_self(), &(struct run_options){0}, &status);
+    struct comm *comm = comm_self();
+    struct run *run = run_create(config, bench->device, comm, &(struct run_options){0}, &status);
     assert_non_null(run);
     assert_true(references_fit(run->program, run->steps));
     struct recording *recording = recording_make(run, NULL, NULL, &status);
     assert_non_null(recording);
     run_free(run);
+    comm_close(comm);
     references_add(&bench->references, config, recording, users);
     return hash;
 }
