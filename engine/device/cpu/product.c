@@ -6,8 +6,9 @@
 /* What is packed at a time: columns of b for all threads, as deep as there is room for, so that
  * threads seldom wait for each other; rows of a for each thread. */
 enum { COLUMNS_MOST = 1024 };
-/* Parts that a thread should find, so that none waits long for the last. */
-enum { PARTS = 4 };
+/* Parts that a thread should find: with fewer, threads wait for the last; with more, rows that lie
+ * across are read in shorter pieces. */
+enum { PARTS = 2 };
 
 static const struct product_way *way_of(const struct cpu_context *context)
 {

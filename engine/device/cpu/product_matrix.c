@@ -63,16 +63,35 @@ static struct matrix_source source_of(const void *data, enum dtype dtype, int64_
                                   stride, across};
 }
 
+/* `depth` of a panel of columns, from `first` of a block of the depth on. */
+static void pack_panel(const struct product_plan *plan, const struct product_round *round,
+                       int64_t k, int64_t first, int depth, int64_t tile)
+{
+    const struct matrix_product *p = plan->product;
+    int64_t column = tile * PANEL;
+    char *to = product_columns(plan, round, k, tile);
+    struct matrix_source source = source_of(p->b, p->b_dtype, p->b_stride, !p->transpose_b,
+                                            round->column + column, round->k + k + first);
+    matrix_pack(to + first * PANEL * element_bytes(p->b_dtype), &source, true,
+                (int)product_least(round->columns - column, PANEL), depth);
+}
+
+/* Where columns lie across, memory is read in order: all columns of a share of the depth instead of
+ * all the depth of a tile. */
 static void pack_columns(const struct product_plan *plan, const struct product_round *round,
                          int64_t k, int64_t tile)
 {
-    const struct matrix_product *p = plan->product;
-    int64_t first = tile * PANEL;
-    struct matrix_source source = source_of(p->b, p->b_dtype, p->b_stride, !p->transpose_b,
-                                            round->column + first, round->k + k);
-    matrix_pack(product_columns(plan, round, k, tile), &source, true,
-                (int)product_least(round->columns - first, PANEL),
-                (int)product_least(round->depth - k, DEPTH));
+    int depth = (int)product_least(round->depth - k, DEPTH);
+    if (plan->product->transpose_b) {
+        pack_panel(plan, round, k, 0, depth, tile);
+        return;
+    }
+    int64_t steps = product_blocks(depth, MATRIX_STEP);
+    int end = (int)product_least((tile + 1) * steps / round->tiles * MATRIX_STEP, depth);
+    for (int first = (int)(tile * steps / round->tiles) * MATRIX_STEP; first < end;
+         first += MATRIX_STEP)
+        for (int64_t i = 0; i < round->tiles; i++)
+            pack_panel(plan, round, k, first, (int)product_least(end - first, MATRIX_STEP), i);
 }
 
 /* Where rows lie across, all of them for one step after the other: so memory is read in order. */
