@@ -7,8 +7,8 @@
 #include <sys/wait.h>
 
 enum {
-    ENDING_MILLISECONDS = 1000,  /* for a guardian to tell, and for the last output to come */
-    LAUNCHER_MILLISECONDS = 200, /* for a launcher that took its processes along */
+    ENDING_MILLISECONDS = 3000,   /* for a guardian to tell, and for the last output to come */
+    LAUNCHER_MILLISECONDS = 1000, /* for a launcher that took its processes along */
     DRAIN_ROUNDS = 64,
     MOST_WORDS = 600,
     LEAST_WORDS = 40 /* fewer characters of room are not worth it */
