@@ -29,7 +29,7 @@ struct rank_process {
     struct comm *messenger; /* of the run's mesh, by MPI; NULL: one rank */
     struct comm *comm;      /* what carries its collectives: the messenger, or something over it */
     char carrier[160];      /* in words */
-    struct comm *recorded; /* the same, with records and states: what the executor calls */
+    struct comm *recorded;  /* the same, with records and states: what the executor calls */
     struct comm_hooks hooks;
     struct executor *executor;
     uint64_t meetings[COMM_GROUP_COUNT]; /* how often each group has met */
