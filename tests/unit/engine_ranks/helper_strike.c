@@ -1,5 +1,6 @@
 #include "helper_strike.h"
 
+#include <fcntl.h>
 #include <limits.h>
 #include <pthread.h>
 #include <signal.h>
@@ -141,11 +142,11 @@ static pid_t parent_of(pid_t pid)
     char path[64], text[512] = "";
     int parent = 0;
     snprintf(path, sizeof(path), "/proc/%d/stat", (int)pid);
-    FILE *file = fopen(path, "re");
-    if (file && fread(text, 1, sizeof(text) - 1, file) > 0 && strrchr(text, ')'))
+    int file = open(path, O_RDONLY | O_CLOEXEC);
+    if (file >= 0 && read(file, text, sizeof(text) - 1) > 0 && strrchr(text, ')'))
         sscanf(strrchr(text, ')') + 1, " %*c %d", &parent);
-    if (file)
-        fclose(file);
+    if (file >= 0)
+        close(file);
     return parent;
 }
 
@@ -166,7 +167,9 @@ static void suffer(const struct strike *strike)
         kill(getpid(), SIGSEGV);
         break;
     case STRIKE_ABORT:
-        abort();
+        signal(SIGABRT, SIG_DFL);
+        kill(getpid(), SIGABRT);
+        break;
     case STRIKE_STOP:
         kill(getpid(), SIGSTOP);
         break;
