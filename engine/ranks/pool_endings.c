@@ -107,7 +107,8 @@ void pool_add_last_words(const struct rank_pool *pool, int rank, char *text, siz
         return;
     size_t room = size - used - sizeof(by_launcher), first = length > room ? length - room : 0;
     const char *line = first > 0 ? memchr(tail + first, '\n', length - first) : NULL;
-    first = line ? (size_t)(line - tail) + 1 : first; /* whole lines, if there are any */
+    if (line && (size_t)(line - tail) - first < room / 4) /* whole lines, if that costs little */
+        first = (size_t)(line - tail) + 1;
     snprintf(text + used, size - used, "%s%.*s", early ? by_launcher : by_rank,
              (int)(length - first), tail + first);
 }
