@@ -243,6 +243,8 @@ static void draw_details(const struct program_picture *program, struct layout_re
     pen_format(&pen, THEME_DIM, "  %s %s %s", in->layer, in->part, in->source);
     if (in->fault)
         pen_format(&pen, THEME_WARNING, "  fault: %s", in->fault);
+    if (in->key)
+        pen_format(&pen, THEME_DIM, "  %s", in->key);
     for (int k = 0; k < in->output_count; k++) {
         pen_line(&pen, ++row, -1);
         put_operand(&pen, program, "out", in->outputs[k]);

@@ -53,6 +53,8 @@ const char *test_action_name(enum test_action action); /* "main", ... static */
 struct source {
     const char *file; /* borrowed from the configuration; NULL: built in or not set */
     int line, column; /* from 1 */
+    const char
+        *key; /* "base_model.decoder.block.mixer": whose value it is (static); NULL: not known */
 };
 
 struct normalization_config {

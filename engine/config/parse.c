@@ -26,7 +26,7 @@ struct expansion {
 static struct source place(const struct expansion *expansion, const yaml_node_t *node)
 {
     struct source source = {expansion->file, (int)node->start_mark.line + 1 + expansion->line,
-                            (int)node->start_mark.column + 1 + expansion->column};
+                            (int)node->start_mark.column + 1 + expansion->column, NULL};
     return source;
 }
 
@@ -307,7 +307,7 @@ static struct node *parse_setting_value(struct tree_pool *pool, const char *sett
                                   .status = status};
     /* Nothing behind the = deletes, as an empty value does in a file. */
     if (!value[strspn(value, " ")]) {
-        struct source source = {"--set", number, expansion.column + 1};
+        struct source source = {"--set", number, expansion.column + 1, NULL};
         return node_scalar(pool, "", source);
     }
     return parse(&expansion, value, strlen(value));
@@ -323,12 +323,13 @@ struct node *tree_parse_setting(struct tree_pool *pool, const char *setting, int
         return NULL;
     }
     struct node *value = parse_setting_value(pool, setting, setting + end + 1, number, status);
-    struct node *root = value ? node_mapping(pool, (struct source){"--set", number, 1}) : NULL;
+    struct node *root =
+        value ? node_mapping(pool, (struct source){"--set", number, 1, NULL}) : NULL;
     struct node *parent = root;
     int depth = 0;
     for (size_t start = 0; value && start <= end; depth++) {
         size_t length = strcspn(setting + start, ".=");
-        struct source source = {"--set", number, (int)start + 1};
+        struct source source = {"--set", number, (int)start + 1, NULL};
         if (length == 0 || depth > TREE_DEPTH_LIMIT / 2) {
             status_fail(status, STATUS_INVALID, "--set:%d:%d: '%.200s'; expected key.path=value",
                         number, source.column, setting);

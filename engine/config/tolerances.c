@@ -85,7 +85,7 @@ static void add_rule(struct tolerances *tolerances, const struct raw_rule *raw,
     rule->step = memory_string(raw->step);
     rule->name = memory_string(raw->name);
     rule->limits.scale = 1;
-    rule->source = (struct source){tolerances->name, node->source.line, node->source.column};
+    rule->source = (struct source){tolerances->name, node->source.line, node->source.column, NULL};
     apply(&rule->limits, &raw->limits);
     if (column)
         apply(&rule->limits, column);

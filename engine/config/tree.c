@@ -99,7 +99,9 @@ const struct node *node_find(const struct node *root, const char *path)
 struct source node_source(const struct node *root, const char *path)
 {
     const char *rest;
-    return walk(root, path, &rest)->source;
+    struct source source = walk(root, path, &rest)->source;
+    source.key = path;
+    return source;
 }
 
 bool node_is_null(const struct node *node)

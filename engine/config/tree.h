@@ -54,7 +54,8 @@ void node_add(struct tree_pool *pool, struct node *parent, const char *key, stru
 const struct node_entry *node_entry_find(const struct node *mapping, const char *key);
 /* The node at a dotted path, or NULL. */
 const struct node *node_find(const struct node *root, const char *path);
-/* Where `path` or, if it was not set, its nearest parent was written. */
+/* Where `path` or, if it was not set, its nearest parent was written. The path becomes the key, and
+ * must outlive what takes it. */
 struct source node_source(const struct node *root, const char *path);
 /* An unquoted ~, null or nothing at all. */
 bool node_is_null(const struct node *node);

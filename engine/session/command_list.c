@@ -14,7 +14,7 @@ static void list_lines(struct debugger *debugger, int first, int last)
     first = first < 0 ? 0 : first;
     last = last > count ? count : last;
     for (int i = first; i < last; i++)
-        describe_instruction(debugger, i, i == next ? LISTED_NEXT : LISTED_PLAIN);
+        describe_instruction(debugger, i, i == next ? LISTED_HERE : LISTED_PLAIN);
     if (last == count && next == count)
         say(debugger, "  => end of step %d\n", run->step + 1);
     debugger->list_first = first;

@@ -60,11 +60,12 @@ void describe_instruction(struct debugger *debugger, int index, enum listed list
     const struct program *program = pair->test->program;
     const struct instruction *in = &program->instructions[index];
     /* The next instruction of a step that has not begun was not compared yet. */
-    bool known = listed != LISTED_NEXT && pair->entered_step == pair->test->step;
+    bool next = listed == LISTED_NEXT || listed == LISTED_HERE;
+    bool known = !next && pair->entered_step == pair->test->step;
     char text[400], source[64];
     struct text line = {0};
     text_format(&line, "%c%c%s %s", mark_of_breakpoints(debugger, index),
-                known ? mark_of_instruction(pair, index) : ' ', listed == LISTED_NEXT ? "=>" : "  ",
+                known ? mark_of_instruction(pair, index) : ' ', next ? "=>" : "  ",
                 program_instruction_text(program, index, text, sizeof(text)));
     if (line.length > LISTED_WIDTH) { /* the output comes first; operands are cut */
         line.length = LISTED_WIDTH - 3;
@@ -78,6 +79,8 @@ void describe_instruction(struct debugger *debugger, int index, enum listed list
     if (source[0]) {
         text_pad(&line, SOURCE_COLUMN);
         text_add(&line, source);
+        if (in->origin.source.key && (listed == LISTED_PLAIN || listed == LISTED_HERE))
+            text_format(&line, " %s", in->origin.source.key);
     }
     say(debugger, "%s\n", line.data);
     text_free(&line);

@@ -4,7 +4,9 @@
 
 #include "engine/session/debugger.h"
 
-enum listed { LISTED_PLAIN = 0, LISTED_DONE, LISTED_NEXT };
+/* LISTED_NEXT: alone, at a stop; LISTED_HERE: the same in a listing, whose lines end with the key
+ * of the configuration that asked for them. */
+enum listed { LISTED_PLAIN = 0, LISTED_DONE, LISTED_NEXT, LISTED_HERE };
 
 /* One line of a listing: breakpoint mark (* on, o off), state of its outputs (= within limits,
  * x diverged, - not compared), => for the next instruction, text, layer, configuration line. */

@@ -111,6 +111,7 @@ static const struct field instruction_fields[] = {
     ONE(struct picture_instruction, layer, TEXT),
     ONE(struct picture_instruction, part, TEXT),
     ONE(struct picture_instruction, source, TEXT),
+    ONE(struct picture_instruction, key, TEXT),
     ONE(struct picture_instruction, fault, TEXT),
     ONE(struct picture_instruction, op, WORD),
     ONE(struct picture_instruction, phase, INT),

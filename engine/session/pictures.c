@@ -30,6 +30,7 @@ static void fill_instruction(const struct program *program, int index,
     row->layer = memory_string(origin->layer ? origin->layer : "");
     row->part = memory_string(origin->part ? origin->part : "");
     row->source = memory_string(describe_source(&origin->source, source, sizeof(source)));
+    row->key = memory_string(origin->source.key);
     row->fault = memory_string(in->fault);
     row->op = op_name(in->op);
     row->phase = origin->phase;
@@ -84,6 +85,7 @@ void program_picture_free(struct program_picture *picture)
         free(row->layer);
         free(row->part);
         free(row->source);
+        free(row->key);
         free(row->fault);
     }
     for (int v = 0; v < picture->value_count; v++)

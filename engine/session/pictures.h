@@ -66,6 +66,7 @@ struct picture_instruction {
     char *layer;  /* "decoder.1", "" */
     char *part;   /* "mlp.layer_2", "" */
     char *source; /* "llama.yaml:31", "" */
+    char *key;    /* "base_model.decoder.block.mixer", or NULL */
     char *fault;  /* what a fault did here, or NULL */
     const char *op;
     enum phase phase;

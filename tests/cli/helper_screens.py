@@ -9,7 +9,7 @@ import sys
 
 
 def mask(text):
-    text = re.sub(r"-?\d+\.\d+(e[-+]\d+)?|-?\d+e[-+]\d+|-?\d+\.\d*…|\d+ (B|KiB|MiB)", "#", text)
+    text = re.sub(r"-?\d+\.\d+(e[-+]\d+)?|-?\d+e[-+]\d+|-?\d+\.?\d*…|\d+ (B|KiB|MiB)", "#", text)
     text = re.sub(r"[▁▂▃▄▅▆▇░▒▓█▀]", "▒", text)
     return [re.sub(r"[ ▒#]+", " ", re.sub(r"yaml:\d+", "yaml:#", line)) for line in text.splitlines()]
 
