@@ -35,7 +35,7 @@
 #define SANITIZED 0
 #endif
 
-enum { STEPS = 3, RANKS = 4, TOKENS = 32, DEFAULT_COUNT = 30, TIMEOUT_SECONDS = 8 };
+enum { STEPS = 3, RANKS = 4, TOKENS = 32, DEFAULT_COUNT = 15, TIMEOUT_SECONDS = 8 };
 
 /* ---- what is right ---- */
 
