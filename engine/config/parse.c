@@ -182,7 +182,8 @@ static bool is_tab(const struct expansion *expansion, const yaml_mark_t *mark)
     const char *at = expansion->text, *end = at + expansion->length;
     for (size_t line = 0; line < mark->line && at; line++) {
         at = memchr(at, '\n', (size_t)(end - at));
-        at += at != NULL;
+        if (at)
+            at++;
     }
     for (size_t column = 0; column < mark->column && at && at < end; column++)
         do
