@@ -6,6 +6,7 @@
  * ranks go on in lockstep, compared, while they print; how old what a picture shows is when the
  * front end has it; how long keys take. "stops" is of real ranks: what one step of all of them
  * costs. With "simulate ..." and "rank" it is the ranks. */
+#include "bench/figures.h"
 #include "bench/ranks_screens.h"
 #include "bench/ranks_stops.h"
 #include "bench/simulate.h"
@@ -28,11 +29,6 @@
 
 enum { MOST_LATENCIES = 1 << 20, STEPS = 2, LIMIT_MS = 300000 };
 
-static double now(void)
-{
-    return (double)board_nanoseconds() * 1e-9;
-}
-
 static double processor(void)
 {
     struct rusage usage;
@@ -50,12 +46,6 @@ static double resident_mib(void)
     if (file)
         fclose(file);
     return (double)pages * (double)sysconf(_SC_PAGESIZE) / 0x1p20;
-}
-
-static void give_up(const char *what)
-{
-    fprintf(stderr, "lockstep_bench_ranks: %s\n", what);
-    exit(1);
 }
 
 /* ---- the engine's world alone ---- */
@@ -212,12 +202,6 @@ static void run_command(struct watch *watch, const char *line, bool pictures)
     }
     if (!watch->ok)
         give_up(line);
-}
-
-static int compare_doubles(const void *left, const void *right)
-{
-    double a = *(const double *)left, b = *(const double *)right;
-    return (a > b) - (a < b);
 }
 
 static int64_t lines_of(struct watch *watch)

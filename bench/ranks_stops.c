@@ -1,4 +1,5 @@
 #include "bench/ranks_stops.h"
+#include "bench/figures.h"
 
 #include "engine/base/memory.h"
 #include "engine/ranks/board.h"
@@ -20,17 +21,6 @@ struct stops {
     int process_count;
     bool done, pictured;
 };
-
-static double now(void)
-{
-    return (double)board_nanoseconds() * 1e-9;
-}
-
-static void give_up(const char *what)
-{
-    fprintf(stderr, "lockstep_bench_ranks: stops: %s\n", what);
-    exit(1);
-}
 
 static void keep_processes(struct stops *stops, const struct ranks_picture *ranks)
 {
@@ -91,12 +81,6 @@ static double processors(const struct stops *stops)
         sum += (double)(user + system) / (double)sysconf(_SC_CLK_TCK);
     }
     return sum;
-}
-
-static int compare_doubles(const void *left, const void *right)
-{
-    double a = *(const double *)left, b = *(const double *)right;
-    return (a > b) - (a < b);
 }
 
 void measure_stops(const char *run_name, bool in_process, const struct config_search *search)

@@ -85,24 +85,8 @@ static void say(struct actor *actor, enum frame_kind kind, const struct text *bo
 static void publish(void *context, int group)
 {
     struct actor *actor = context;
-    struct board_rank *own = page_of(actor);
-    uint64_t recorded = atomic_load(&own->recorded);
-    struct update update = {
-        .rank = actor->rank,
-        .group = group,
-        .position = atomic_load(&own->position),
-        .waiting_since = atomic_load(&own->waiting_since),
-        .busy = atomic_load(&own->busy),
-        .state = atomic_load(&own->state),
-        .waiting_group = atomic_load(&own->waiting_group),
-        .seen = atomic_load(&own->seen),
-    };
-    if (recorded > 0)
-        update.record = own->records[(recorded - 1) % BOARD_RECORDS];
-    if (group >= 0) {
-        update.meeting_sequence = actor->meetings[group];
-        update.meeting = own->meetings[group][update.meeting_sequence & 1].what;
-    }
+    struct update update;
+    update_of_page(page_of(actor), actor->rank, group, actor->meetings, &update);
     struct text body = {0};
     update_write(&body, &update);
     say(actor, FRAME_UPDATE, &body);

@@ -121,6 +121,28 @@ void order_write(struct text *body, const struct order *order)
     put(body, order->number, 4);
 }
 
+void update_of_page(const struct board_rank *page, int rank, int group, const uint64_t *meetings,
+                    struct update *update)
+{
+    uint64_t recorded = atomic_load(&page->recorded);
+    *update = (struct update){
+        .rank = rank,
+        .group = group,
+        .position = atomic_load(&page->position),
+        .waiting_since = atomic_load(&page->waiting_since),
+        .busy = atomic_load(&page->busy),
+        .state = atomic_load(&page->state),
+        .waiting_group = atomic_load(&page->waiting_group),
+        .seen = atomic_load(&page->seen),
+    };
+    if (recorded > 0)
+        update->record = page->records[(recorded - 1) % BOARD_RECORDS];
+    if (group >= 0) {
+        update->meeting_sequence = meetings[group];
+        update->meeting = page->meetings[group][update->meeting_sequence & 1].what;
+    }
+}
+
 void update_write(struct text *body, const struct update *update)
 {
     const struct comm_record *record = &update->record;

@@ -98,6 +98,11 @@ struct update {
     struct comm_record record; /* the newest; sequence 0: none yet */
 };
 
+/* What rank `rank` has on its page, of the meetings that of `group`, whose number `meetings` tells.
+ */
+void update_of_page(const struct board_rank *page, int rank, int group, const uint64_t *meetings,
+                    struct update *update);
+
 struct extent {
     uint32_t arena;
     uint64_t offset, bytes;

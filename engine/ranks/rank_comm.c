@@ -103,24 +103,8 @@ struct comm *rank_recorded_comm(struct rank_process *rank)
 static void publish(void *context, int group)
 {
     struct rank_process *rank = context;
-    struct board_rank *own = own_page(rank);
-    uint64_t recorded = atomic_load(&own->recorded);
-    struct update update = {
-        .rank = rank->hello.rank,
-        .group = group,
-        .position = atomic_load(&own->position),
-        .waiting_since = atomic_load(&own->waiting_since),
-        .busy = atomic_load(&own->busy),
-        .state = atomic_load(&own->state),
-        .waiting_group = atomic_load(&own->waiting_group),
-        .seen = atomic_load(&own->seen),
-    };
-    if (recorded > 0)
-        update.record = own->records[(recorded - 1) % BOARD_RECORDS];
-    if (group >= 0) {
-        update.meeting_sequence = rank->meetings[group];
-        update.meeting = own->meetings[group][update.meeting_sequence & 1].what;
-    }
+    struct update update;
+    update_of_page(own_page(rank), rank->hello.rank, group, rank->meetings, &update);
     struct text body = {0};
     update_write(&body, &update);
     rank_send(rank, FRAME_UPDATE, &body);

@@ -26,7 +26,7 @@ struct nvml_process { /* nvmlProcessInfo_v2_t */
 };
 
 struct nvml {
-    void *library;
+    void *handle;
     nvml_return (*init)(void);
     nvml_return (*shutdown)(void);
     nvml_return (*by_bus)(const char *bus, struct nvml_device **device);
@@ -43,7 +43,7 @@ struct nvml {
 /* ISO C does not convert between data and function pointers; POSIX demands that dlsym's fit. */
 static bool find_function(const struct nvml *nvml, const char *name, void *function)
 {
-    *(void **)function = dlsym(nvml->library, name);
+    *(void **)function = dlsym(nvml->handle, name);
     return *(void **)function != NULL;
 }
 
@@ -63,15 +63,15 @@ static bool find_functions(struct nvml *nvml)
 
 struct nvml *cuda_nvml_open(void)
 {
-    struct nvml nvml = {.library = dlopen(LOCKSTEP_NVML_LIBRARY, RTLD_NOW | RTLD_LOCAL)};
-    if (!nvml.library)
+    struct nvml nvml = {.handle = dlopen(LOCKSTEP_NVML_LIBRARY, RTLD_NOW | RTLD_LOCAL)};
+    if (!nvml.handle)
         return NULL;
     struct nvml *opened = memory_zeroed(1, sizeof(*opened));
     if (find_functions(&nvml) && nvml.init() == 0) {
         *opened = nvml;
         return opened;
     }
-    dlclose(nvml.library);
+    dlclose(nvml.handle);
     free(opened);
     return NULL;
 }
@@ -81,7 +81,7 @@ void cuda_nvml_close(struct nvml *nvml)
     if (!nvml)
         return;
     nvml->shutdown();
-    dlclose(nvml->library);
+    dlclose(nvml->handle);
     free(nvml);
 }
 

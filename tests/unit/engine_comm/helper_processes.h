@@ -3,6 +3,9 @@
 #ifndef TESTS_UNIT_ENGINE_COMM_HELPER_PROCESSES_H
 #define TESTS_UNIT_ENGINE_COMM_HELPER_PROCESSES_H
 
+#include "engine/comm/mesh.h"
+#include "tests/unit/random.h"
+
 #include <stdbool.h>
 #include <stdint.h>
 #include <stdio.h>
@@ -25,6 +28,9 @@ int processes_rank(void);
 uint64_t processes_seed(void);
 /* Says that all was well, and ends the process without leaving MPI. */
 void processes_done(void) __attribute__((noreturn));
+
+/* Any division of so many processes. */
+struct mesh random_mesh(struct random *random, int size);
 
 /* In the test. Whether there is mpirun, and the module; says so if not. */
 bool processes_possible(void);

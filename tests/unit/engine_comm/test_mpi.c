@@ -209,22 +209,6 @@ static void check_cancel(struct round *round, struct comm_engine *engine)
     comm_close(comm);
 }
 
-static struct mesh random_mesh(struct random *random, int size)
-{
-    struct mesh mesh = {.tensors = 1, .sequence_datas = 1, .datas = 1, .pipelines = 1};
-    while (size > 1) {
-        int factor = size % 2 ? size : 2;
-        int where = (int)random_integer(random, 0, 3);
-        size /= factor;
-        mesh.tensors *= where == 0 ? factor : 1;
-        mesh.datas *= where == 1 || where == 2 ? factor : 1;
-        mesh.sequence_datas *= where == 2 ? factor : 1;
-        mesh.pipelines *= where == 3 ? factor : 1;
-    }
-    mesh.tied = random_bits(random);
-    return mesh;
-}
-
 static void work(void)
 {
     struct status status = STATUS_NONE;

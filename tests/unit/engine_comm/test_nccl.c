@@ -334,21 +334,6 @@ static void check_keeping(struct process *process)
     close_mesh(process);
 }
 
-static struct mesh random_mesh(struct random *random, int size)
-{
-    struct mesh mesh = {1, 1, 1, 1, random_bits(random)};
-    while (size > 1) {
-        int factor = size % 2 ? size : 2;
-        int where = (int)random_integer(random, 0, 3);
-        size /= factor;
-        mesh.tensors *= where == 0 ? factor : 1;
-        mesh.datas *= where == 1 || where == 2 ? factor : 1;
-        mesh.sequence_datas *= where == 2 ? factor : 1;
-        mesh.pipelines *= where == 3 ? factor : 1;
-    }
-    return mesh;
-}
-
 static void work_all(struct process *process)
 {
     struct random random = {processes_seed()};
