@@ -243,6 +243,8 @@ cublasStatus_t cublasLtMatmul(cublasLtHandle_t handle, cublasLtMatmulDesc_t oper
         return CUBLAS_STATUS_INVALID_VALUE;
     if (cudaPeekAtLastError() != cudaSuccess)
         return CUBLAS_STATUS_EXECUTION_FAILED;
+    if (getenv("LOCKSTEP_EMULATED_REFUSAL")) /* of what its heuristic had found */
+        return CUBLAS_STATUS_NOT_SUPPORTED;
     if (!emulator_begins("cublasLtMatmul"))
         return CUBLAS_STATUS_SUCCESS;
     if (by.workspace)

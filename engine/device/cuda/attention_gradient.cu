@@ -66,15 +66,13 @@ template <int MOST, typename T> static __global__ void query_gradient_kernel(str
 }
 
 /* Whether any query of the tile at first_token may see any of the keys first_key..; the same for
- * all threads. Only the ends of what each sees are looked at. */
+ * all threads: each lane of a warp asks for one query. Only the ends of what it sees are looked at.
+ */
 __device__ inline bool tile_seen(const struct attention &it, int64_t first_token, int64_t first_key)
 {
-    bool seen = false;
-    for (int row = 0; row < TILE && first_token + row < it.tokens; row++) {
-        struct sight sight = sight_of(it, first_token + row);
-        seen = seen || (sight.low < first_key + TILE && sight.high >= first_key);
-    }
-    return seen;
+    static_assert((int)TILE == (int)WARP, "a lane for each query of a tile");
+    struct sight sight = sight_of(it, first_token + (int64_t)(threadIdx.x % WARP));
+    return __any_sync(0xffffffffu, sight.low < first_key + TILE && sight.high >= first_key);
 }
 
 template <int MOST, typename T> static __global__ void key_gradient_kernel(struct attention it)

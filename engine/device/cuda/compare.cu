@@ -2,11 +2,13 @@
  * double, in an order that depends on the shape alone. */
 #include "engine/device/cuda/operand.cuh"
 
-enum { COMPARE_THREADS = 256, COMPARE_BLOCKS = 1024, COMPARE_EACH = 16 };
+/* As many blocks as an A100 or H100 has room for at once (30 KiB of shared memory and 56 registers
+ * a thread: four or five on each multiprocessor), so that none comes late and alone. */
+enum { COMPARE_THREADS = 256, COMPARE_BLOCKS = 528, COMPARE_EACH = 16 };
 
 struct comparison {
     struct operand reference, test;
-    int64_t rows, columns, count;
+    int64_t rows, columns;
     float factor;     /* what the test's values are multiplied by */
     float key_factor; /* the same for the reference, where keys are taken at the test's scale */
     bool scaled_keys; /* and then the test's are taken as they are stored */
@@ -117,11 +119,16 @@ __device__ inline void merge_block(const struct device_sums &mine, struct device
 static __global__ void compare_kernel(struct comparison it, struct device_sums *partial)
 {
     struct device_sums sums = no_sums();
-    int64_t step = (int64_t)gridDim.x * blockDim.x;
-    for (int64_t i = (int64_t)blockIdx.x * blockDim.x + threadIdx.x; i < it.count; i += step) {
-        int64_t row = it.rows == 1 ? 0 : i / it.columns, column = i - row * it.columns;
-        add_pair(it, i, operand_load(it.reference, row, column), operand_load(it.test, row, column),
-                 &sums);
+    int64_t step = (int64_t)gridDim.x * blockDim.x, per_row = divide_up(it.columns, 4);
+    int64_t pieces = it.rows * per_row;
+    for (int64_t i = (int64_t)blockIdx.x * blockDim.x + threadIdx.x; i < pieces; i += step) {
+        int64_t row = it.rows == 1 ? 0 : i / per_row, column = 4 * (i - row * per_row);
+        int width = quad_width(it.columns, column);
+        struct quad reference = quad_load(it.reference, row, column, width);
+        struct quad test = quad_load(it.test, row, column, width);
+        for (int j = 0; j < 4; j++)
+            if (j < width)
+                add_pair(it, row * it.columns + column + j, reference.at[j], test.at[j], &sums);
     }
     merge_block(sums, &partial[blockIdx.x]);
 }
@@ -165,13 +172,12 @@ bool cuda_compare_run(struct cuda_context *context, const struct tensor *referen
     it.test = operand_of(test);
     it.rows = span.rows;
     it.columns = span.columns;
-    it.count = span.rows * span.columns;
     it.factor = (float)(1 / scale);
     it.key_factor = (float)scale;
     it.coarse = (int)(reference_coarser ? reference->dtype : test->dtype);
     it.scaled_keys = scale != 1 && it.coarse != DTYPE_F32 && it.coarse == (int)test->dtype;
-    int blocks =
-        (int)launch_blocks(divide_up(it.count, COMPARE_THREADS * COMPARE_EACH), COMPARE_BLOCKS);
+    int blocks = (int)launch_blocks(divide_up(it.rows * it.columns, COMPARE_THREADS * COMPARE_EACH),
+                                    COMPARE_BLOCKS);
     struct launch parts, total;
     parts.grid = dim3((unsigned)blocks);
     total.grid = dim3(1);

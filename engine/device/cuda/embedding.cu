@@ -30,33 +30,50 @@ struct embedding_gradient {
     int64_t tokens, columns, rows, first_row;
 };
 
-enum { EMBEDDING_THREADS = 128 };
+enum {
+    EMBEDDING_THREADS = 128,
+    EMBEDDING_QUADS = 4, /* of a lane */
+    EMBEDDING_COLUMNS = EMBEDDING_QUADS * 4 * WARP,
+};
 
-/* A warp for each row of the weight, and 32 of its columns at a time: it looks through all indices
- * in order and adds the rows of its own, so that the sum has one order. Reads indices rows times;
- * the vocabularies and batches that are debugged make that cheap beside the products. */
+__device__ inline void add_columns(const struct embedding_gradient &it, int64_t token,
+                                   int64_t column, struct quad *sums)
+{
+    if (column >= it.columns)
+        return;
+    struct quad more = quad_load(it.dy, token, column, quad_width(it.columns, column));
+    for (int j = 0; j < 4; j++)
+        sums->at[j] += more.at[j];
+}
+
+/* A warp for each row of the weight, and 512 of its columns at a time: it looks through all indices
+ * in order and adds the rows of its own, so that the sum has one order. Most rows have no token, so
+ * the time goes into looking, once for each 512 columns. */
 static __global__ void embedding_gradient_kernel(struct embedding_gradient it)
 {
     int lane = (int)(threadIdx.x % WARP);
     int64_t row = (int64_t)blockIdx.x * (blockDim.x / WARP) + threadIdx.x / WARP;
     if (row >= it.rows)
         return;
-    for (int64_t base = (int64_t)blockIdx.y * 4 * WARP; base < it.columns;
-         base += (int64_t)gridDim.y * 4 * WARP) {
-        float sums[4] = {0, 0, 0, 0};
+    for (int64_t base = (int64_t)blockIdx.y * EMBEDDING_COLUMNS; base < it.columns;
+         base += (int64_t)gridDim.y * EMBEDDING_COLUMNS) {
+        struct quad sums[EMBEDDING_QUADS] = {};
         for (int64_t first = 0; first < it.tokens; first += WARP) {
             int64_t index = first + lane < it.tokens ? it.indices[first + lane] : -1;
             unsigned mine = __ballot_sync(0xffffffffu, index >= 0 && index - it.first_row == row);
             for (; mine; mine &= mine - 1) {
                 int64_t token = first + __ffs((int)mine) - 1;
-                for (int i = 0; i < 4; i++)
-                    if (base + i * WARP + lane < it.columns)
-                        sums[i] += operand_load(it.dy, token, base + i * WARP + lane);
+#pragma unroll
+                for (int i = 0; i < EMBEDDING_QUADS; i++)
+                    add_columns(it, token, base + 4 * (i * WARP + lane), &sums[i]);
             }
         }
-        for (int i = 0; i < 4; i++)
-            if (base + i * WARP + lane < it.columns)
-                operand_store(it.out, row, base + i * WARP + lane, sums[i]);
+#pragma unroll
+        for (int i = 0; i < EMBEDDING_QUADS; i++) {
+            int64_t column = base + 4 * (i * WARP + lane);
+            if (column < it.columns)
+                quad_store(it.out, row, column, quad_width(it.columns, column), sums[i]);
+        }
     }
 }
 
@@ -69,7 +86,7 @@ CUDA_RUN(embedding_gradient)
         call->parameters.first_row};
     struct launch where;
     where.grid = dim3((unsigned)divide_up(it.rows, EMBEDDING_THREADS / WARP),
-                      launch_blocks(divide_up(it.columns, 4 * WARP), 1024));
+                      launch_blocks(divide_up(it.columns, EMBEDDING_COLUMNS), 1024));
     where.block = dim3(EMBEDDING_THREADS);
     where.shared = 0;
     return it.rows == 0 || it.columns == 0 || LAUNCH(embedding_gradient_kernel, where, it);

@@ -230,15 +230,10 @@ bool cuda_matmul_plan(struct cuda_context *context, const struct matrix_product 
     return plan->usable;
 }
 
-bool cuda_matmul_run(struct cuda_context *context, const struct matrix_product *product,
-                     void *workspace, struct status *status)
+static cublasStatus_t queue(struct cuda_context *context, struct matmul_plan *plan,
+                            const struct matrix_product *product, void *workspace)
 {
-    struct matmul_key key;
     const float one = 1, zero = 0;
-    struct matmul_plan *plan = key_of(product, false, &key) ? plan_of(context, &key) : NULL;
-    if (!plan || !plan->usable)
-        return cuda_product_run(
-            context, &(struct cuda_product){.matrix = *product, .op = OP_MATMUL}, status);
     cublasStatus_t error = CUBLAS_STATUS_SUCCESS;
     if (product->bias)
         error = cublasLtMatmulDescSetAttribute(plan->operation, CUBLASLT_MATMUL_DESC_BIAS_POINTER,
@@ -248,12 +243,30 @@ bool cuda_matmul_run(struct cuda_context *context, const struct matrix_product *
                                plan->left, product->a, plan->right, &zero, product->out, plan->out,
                                product->out, plan->out, &plan->algorithm, workspace,
                                plan->workspace, context->stream);
+    return error;
+}
+
+bool cuda_matmul_run(struct cuda_context *context, const struct matrix_product *product,
+                     void *workspace, struct status *status)
+{
+    struct matmul_key key;
+    struct matmul_plan *plan = key_of(product, false, &key) ? plan_of(context, &key) : NULL;
+    cublasStatus_t error = plan && plan->usable ? queue(context, plan, product, workspace)
+                                                : CUBLAS_STATUS_NOT_SUPPORTED;
+    if (error == CUBLAS_STATUS_NOT_SUPPORTED) {
+        if (plan)
+            plan->usable = false; /* it may only say so now */
+        return cuda_product_run(
+            context, &(struct cuda_product){.matrix = *product, .op = OP_MATMUL}, status);
+    }
     if (error == CUBLAS_STATUS_SUCCESS) {
         cudaError_t died = context->blocking ? cudaStreamSynchronize(context->stream) : cudaSuccess;
         return died ? cuda_fail(context, (int)died, "cublasLtMatmul", status) : true;
     }
-    if (error == CUBLAS_STATUS_EXECUTION_FAILED && cudaPeekAtLastError() != cudaSuccess)
-        return cuda_fail(context, (int)cudaPeekAtLastError(), "matmul", status);
+    /* Whatever the library calls it: most likely an earlier kernel has died. */
+    cudaError_t died = cudaStreamSynchronize(context->stream);
+    if (died)
+        return cuda_fail(context, (int)died, "matmul", status);
     return status_fail(status, STATUS_INTERNAL, "matmul: cuBLAS: %s",
                        cublasLtGetStatusString(error));
 }

@@ -51,7 +51,7 @@ static __global__ void invert_kernel(const int32_t *rows, int64_t count, int32_t
 }
 
 /* out row t = sum over choices of (scores ? score : 1) * y row of the slot, in order of choice. */
-struct combine_piece {
+struct combine_rows_piece {
     struct operand out, y, scores;
     const int32_t *slots;
     int64_t k;
@@ -79,7 +79,7 @@ static bool combine(struct cuda_context *context, const struct op_call *call,
     const struct tensor *out = &call->outputs[0], *y = &call->inputs[0];
     int32_t *slots = (int32_t *)call->workspace;
     int64_t count = cuda_rows(rows);
-    struct combine_piece piece = {
+    struct combine_rows_piece piece = {
         operand_of(out), operand_of(y), operand_of(scores ? scores : y), slots, k, scores != NULL};
     struct launch where;
     where.grid = dim3(launch_blocks(divide_up(count, 128), 1 << 20));

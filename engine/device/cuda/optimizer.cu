@@ -11,15 +11,18 @@ struct squares {
     int64_t blocks;
 };
 
-/* A block's share is every so many pieces of 256; their number depends on the shape alone. */
+/* A block's share is every so many pieces of four elements for each of its threads; the number of
+ * blocks depends on the shape alone. */
 static __global__ void squares_kernel(struct squares it)
 {
     double *shared = (double *)(void *)shared_memory(), sum = 0;
-    int64_t per_row = divide_up(it.columns, SQUARES_THREADS), pieces = it.rows * per_row;
-    for (int64_t i = blockIdx.x; i < pieces; i += gridDim.x) {
-        int64_t row = i / per_row, column = i % per_row * SQUARES_THREADS + threadIdx.x;
-        double x = column < it.columns ? (double)operand_load(it.x, row, column) : 0.0;
-        sum += x * x;
+    int64_t per_row = divide_up(it.columns, 4), pieces = it.rows * per_row;
+    int64_t step = (int64_t)gridDim.x * SQUARES_THREADS;
+    for (int64_t i = (int64_t)blockIdx.x * SQUARES_THREADS + threadIdx.x; i < pieces; i += step) {
+        int64_t row = it.rows == 1 ? 0 : i / per_row, column = 4 * (i - row * per_row);
+        struct quad x = quad_load(it.x, row, column, quad_width(it.columns, column));
+        for (int j = 0; j < 4; j++) /* what is not there is 0 */
+            sum += (double)x.at[j] * (double)x.at[j];
     }
     sum = block_sum(sum, shared);
     if (threadIdx.x == 0)
@@ -54,7 +57,8 @@ CUDA_RUN(sum_squares)
     it.total = (const double *)call->inputs[0].data;
     it.out = (double *)call->outputs[0].data;
     it.partial = (double *)call->workspace;
-    it.blocks = launch_blocks(it.rows * divide_up(it.columns, SQUARES_THREADS), SQUARES_BLOCKS);
+    it.blocks = launch_blocks(divide_up(it.rows * divide_up(it.columns, 4), SQUARES_THREADS),
+                              SQUARES_BLOCKS);
     struct launch parts, total;
     parts.grid = dim3((unsigned)it.blocks);
     total.grid = dim3(1);

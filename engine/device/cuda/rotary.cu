@@ -11,12 +11,12 @@ static __global__ void rotary_kernel(struct rotary it)
 {
     for (int64_t row = blockIdx.x; row < it.rows; row += gridDim.x) {
         const float *cosine = operand_row<float>(it.table, it.first_row + row);
-        for (int64_t i = threadIdx.x; i < it.pairs; i += blockDim.x) {
-            int64_t at = i % it.half, real = i / it.half * 2 * it.half + at;
-            float c = cosine[at], s = it.inverse ? -cosine[at + it.half] : cosine[at + it.half];
-            float re = operand_load(it.x, row, real), im = operand_load(it.x, row, real + it.half);
+        for (int i = (int)threadIdx.x; i < (int)it.pairs; i += (int)blockDim.x) {
+            int half = (int)it.half, at = i % half, real = i / half * 2 * half + at;
+            float c = cosine[at], s = it.inverse ? -cosine[at + half] : cosine[at + half];
+            float re = operand_load(it.x, row, real), im = operand_load(it.x, row, real + half);
             operand_store(it.out, row, real, re * c - im * s);
-            operand_store(it.out, row, real + it.half, im * c + re * s);
+            operand_store(it.out, row, real + half, im * c + re * s);
         }
         for (int64_t i = threadIdx.x; i < it.rest && !it.in_place; i += blockDim.x)
             operand_store(it.out, row, 2 * it.pairs + i, operand_load(it.x, row, 2 * it.pairs + i));

@@ -35,6 +35,7 @@ static __global__ void add_blocks_kernel(const float *partial, int64_t blocks, i
     if (column >= columns)
         return;
     float sum = partial[column];
+#pragma unroll 8 /* as many are fetched together; they are added in order all the same */
     for (int64_t block = 1; block < blocks; block++)
         sum += partial[block * columns + column];
     operand_store(out, 0, column, sum);

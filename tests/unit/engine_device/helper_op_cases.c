@@ -164,7 +164,8 @@ static void make_elementwise(struct op_case *it)
 
 static void make_embedding(struct op_case *it)
 {
-    int64_t tokens = op_case_size(it), rows = op_case_size(it), columns = op_case_size(it);
+    int64_t tokens = op_case_size(it), rows = op_case_size(it);
+    int64_t columns = any(it, 0, 3) == 0 ? any(it, 300, 1200) : op_case_size(it);
     bool forward = it->call.op == OP_EMBEDDING;
     int64_t first = it->call.parameters.first_row = any(it, 0, 1) ? 0 : any(it, 1, 20);
     struct tensor *indices = op_case_input(it, DTYPE_I32, shape_of1(tokens));

@@ -369,14 +369,64 @@ static void test_library_is_used(void **state)
     device_close(device);
 }
 
+/* The library may refuse what it had found a way for: then our own kernel makes the product. */
+static void test_library_refuses(void **state)
+{
+    enum { ROWS = 20, DEPTH = 48, COLUMNS = 36 };
+    float a[ROWS * DEPTH], b[DEPTH * COLUMNS], out[ROWS * COLUMNS];
+    struct random random = random_start("library refuses");
+    struct status status = STATUS_NONE;
+    (void)state;
+    needs_emulation();
+    int (*products)(void);
+    *(void **)&products = emulated("emulator_products");
+    struct device *device = open_device();
+    for (int i = 0; i < ROWS * DEPTH; i++)
+        a[i] = (float)random_integer(&random, -9, 9);
+    for (int i = 0; i < DEPTH * COLUMNS; i++)
+        b[i] = (float)random_integer(&random, -9, 9);
+    struct op_call call = {.op = OP_MATMUL, .input_count = 2, .output_count = 1};
+    call.inputs[0] = tensor_of(on_device(device, a, sizeof(a)), DTYPE_F32, shape_of2(ROWS, DEPTH));
+    call.inputs[1] =
+        tensor_of(on_device(device, b, sizeof(b)), DTYPE_F32, shape_of2(DEPTH, COLUMNS));
+    call.outputs[0] =
+        tensor_of(on_device(device, out, sizeof(out)), DTYPE_F32, shape_of2(ROWS, COLUMNS));
+    size_t bytes = device_workspace(device, &call);
+    call.workspace = bytes ? on_device(device, a, bytes) : NULL;
+    int before = products();
+    setenv("LOCKSTEP_EMULATED_REFUSAL", "1", 1);
+    bool ok = device_run(device, &call, &status);
+    unsetenv("LOCKSTEP_EMULATED_REFUSAL");
+    if (!ok || !device_download(device, out, call.outputs[0].data, sizeof(out), &status))
+        fail_msg("%s", status.text);
+    assert_int_equal(products(), before);
+    for (int i = 0; i < ROWS * COLUMNS; i++) {
+        float sum = 0; /* exact: small integers */
+        for (int k = 0; k < DEPTH; k++)
+            sum += a[i / COLUMNS * DEPTH + k] * b[k * COLUMNS + i % COLUMNS];
+        assert_true(out[i] == sum);
+    }
+    device_release(device, MEMORY_INPUTS, call.inputs[0].data, sizeof(a));
+    device_release(device, MEMORY_INPUTS, call.inputs[1].data, sizeof(b));
+    device_release(device, MEMORY_INPUTS, call.outputs[0].data, sizeof(out));
+    device_release(device, MEMORY_INPUTS, call.workspace, bytes);
+    device_close(device);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_missing_parts),   cmocka_unit_test(test_other_processes),
-        cmocka_unit_test(test_no_such_gpu),     cmocka_unit_test(test_out_of_memory),
-        cmocka_unit_test(test_limit),           cmocka_unit_test(test_index_out_of_range),
-        cmocka_unit_test(test_blocking),        cmocka_unit_test(test_sticky_error),
-        cmocka_unit_test(test_library_is_used), cmocka_unit_test(test_lost),
+        cmocka_unit_test(test_missing_parts),
+        cmocka_unit_test(test_other_processes),
+        cmocka_unit_test(test_no_such_gpu),
+        cmocka_unit_test(test_out_of_memory),
+        cmocka_unit_test(test_limit),
+        cmocka_unit_test(test_index_out_of_range),
+        cmocka_unit_test(test_blocking),
+        cmocka_unit_test(test_sticky_error),
+        cmocka_unit_test(test_library_is_used),
+        cmocka_unit_test(test_library_refuses),
+        cmocka_unit_test(test_lost),
     };
     if (!module_table())
         return module_is_emulated() ? 0 : 1;
