@@ -1,6 +1,8 @@
 #include "engine/config/loader.h"
 
 #include "engine/base/memory.h"
+#include "engine/base/names.h"
+#include "engine/base/text.h"
 
 #include <regex.h>
 #include <stdlib.h>
@@ -91,38 +93,97 @@ static struct config *load(const struct config_search *search, const struct conf
     return config;
 }
 
-/* The variant in MODEL/VARIANT, or in a test's name MODEL/GROUP/VARIANT; `slash` is the first one.
- */
-static const char *variant_of(const char *slash)
+/* The parts of MODEL, MODEL/VARIANT or MODEL/GROUP/VARIANT; owned, NULL where there is none. */
+struct run_name {
+    char *model, *group, *variant;
+};
+
+static struct run_name split_name(const char *name)
 {
-    const char *rest = slash + 1;
-    for (int group = 0; group < GROUP_COUNT; group++) {
-        const char *word = test_group_name((enum test_group)group);
-        size_t length = strlen(word);
-        if (strncmp(rest, word, length) == 0 && rest[length] == '/')
-            return rest + length + 1;
-    }
-    return rest;
+    const char *first = strchr(name, '/'), *second = first ? strchr(first + 1, '/') : NULL;
+    struct run_name parts = {0};
+    parts.model = memory_string_part(name, first ? (size_t)(first - name) : strlen(name));
+    if (second)
+        parts.group = memory_string_part(first + 1, (size_t)(second - first - 1));
+    if (first)
+        parts.variant = memory_string(second ? second + 1 : first + 1);
+    return parts;
+}
+
+static void free_name(struct run_name *parts)
+{
+    free(parts->model);
+    free(parts->group);
+    free(parts->variant);
+}
+
+static int find_group(const char *word)
+{
+    for (int group = 0; word && group < GROUP_COUNT; group++)
+        if (strcmp(word, test_group_name((enum test_group)group)) == 0)
+            return group;
+    return -1;
+}
+
+static bool fail_group(const char *word, struct status *status)
+{
+    const char *names[GROUP_COUNT];
+    struct text text = {0};
+    for (int group = 0; group < GROUP_COUNT; group++)
+        names[group] = test_group_name((enum test_group)group);
+    const char *closest = names_closest(word, names, GROUP_COUNT);
+    if (closest)
+        text_format(&text, "did you mean '%s'?", closest);
+    for (int group = 0; !closest && group < GROUP_COUNT; group++)
+        text_format(&text, "%s%s", group ? ", " : "there are: ", names[group]);
+    status_fail(status, STATUS_NOT_FOUND, "no group '%.100s' (%s)", word, text.data);
+    text_free(&text);
+    return false;
+}
+
+/* What is asked for must be one run, and the group in a test's name that of its variant. */
+static bool check_name(const struct config_search *search, const struct run_name *parts,
+                       struct status *status)
+{
+    const char *whole = parts->group && !*parts->variant ? parts->group : parts->variant;
+    if (find_group(whole) >= 0)
+        return status_fail(status, STATUS_NOT_FOUND,
+                           "%.100s/%s is a group of tests, and this takes one run: "
+                           "'lockstep list tests %.100s/%s' names them",
+                           parts->model, whole, parts->model, whole);
+    if (!parts->group)
+        return true;
+    if (find_group(parts->group) < 0)
+        return fail_group(parts->group, status);
+    struct variant_config *variant = variant_load(search, parts->variant, status);
+    bool ok = variant && (int)variant->group == find_group(parts->group);
+    if (variant && !ok)
+        status_fail(status, STATUS_NOT_FOUND,
+                    "no test '%.100s/%s/%s' (did you mean '%.100s/%s/%s'?)", parts->model,
+                    parts->group, parts->variant, parts->model, test_group_name(variant->group),
+                    parts->variant);
+    variant_free(variant);
+    return ok;
 }
 
 struct config *config_load(const struct config_search *search, const char *name,
                            struct status *status)
 {
-    const char *slash = strchr(name, '/');
-    char *model = memory_string_part(name, slash ? (size_t)(slash - name) : strlen(name));
+    struct run_name parts = split_name(name);
     struct tree_pool *pool = memory_zeroed(1, sizeof(*pool));
     struct config_file file = {0};
     struct config *config = NULL;
     void *locale = numeric_enter();
     if (search_check(search, status) &&
-        search_read(search, KIND_MODEL, model, 0, pool, &file, status)) {
-        config = load(search, &file, model, slash ? variant_of(slash) : NULL, pool, status);
+        search_read(search, KIND_MODEL, parts.model, 0, pool, &file, status) &&
+        check_name(search, &parts, status)) {
+        config = load(search, &file, parts.model, parts.variant, pool, status);
     } else {
         pool_free(pool);
         free(pool);
     }
     numeric_leave(locale);
-    free(model);
+    free_name(&parts);
     return config;
 }
 

@@ -8,19 +8,6 @@
 #include <string.h>
 #include <sys/stat.h>
 
-/* "llama/basic/bf4", the name of a test, means the run "llama/bf4". */
-static char *run_name(const char *name)
-{
-    const char *first = strchr(name, '/'), *second = first ? strchr(first + 1, '/') : NULL;
-    for (int group = 0; second && group < GROUP_COUNT; group++) {
-        const char *word = test_group_name(group);
-        size_t length = strlen(word);
-        if ((size_t)(second - first - 1) == length && strncmp(first + 1, word, length) == 0)
-            return memory_format("%.*s%s", (int)(first - name), name, second);
-    }
-    return memory_string(name);
-}
-
 static bool is_folder(const char *path)
 {
     struct stat information;
@@ -30,10 +17,12 @@ static bool is_folder(const char *path)
 static bool load_reference_config(struct target *target, const struct target_request *request,
                                   const char *variant, struct status *status)
 {
-    char *name = strchr(variant, '/') ? run_name(variant)
+    char *name = strchr(variant, '/') ? memory_string(variant)
                                       : memory_format("%s/%s", target->test->model, variant);
     target->reference = config_load(request->search, name, status);
-    target->reference_name = name;
+    if (target->reference) /* of a test's name without the group */
+        target->reference_name = memory_string(target->reference->name);
+    free(name);
     return target->reference != NULL;
 }
 
@@ -96,11 +85,12 @@ static char *single_process_reference(const struct target *target,
 static bool load_configs(struct target *target, const struct target_request *request,
                          struct status *status)
 {
-    target->test = config_load(request->search, target->name, status);
+    target->test = config_load(request->search, request->run, status);
     target->variant =
         target->test ? variant_load(request->search, target->test->variant, status) : NULL;
     if (!target->variant)
         return false;
+    target->name = memory_string(target->test->name);
     if (request->against && is_folder(request->against)) {
         target->reference_name = memory_string(request->against);
         target->trace = trace_open(request->against, status);
@@ -203,7 +193,6 @@ static bool create_pair(struct target *target, const struct target_request *requ
 struct target *target_load(const struct target_request *request, struct status *status)
 {
     struct target *target = memory_zeroed(1, sizeof(*target));
-    target->name = run_name(request->run);
     target->fault = memory_string(request->fault);
     if (load_configs(target, request, status) && create_pair(target, request, status))
         return target;

@@ -110,12 +110,30 @@ static bool check_models(const struct selection *selection, const struct test_li
     return ok;
 }
 
+/* A test of the same model and name in another group than MODEL/GROUP/NAME says; NULL: none. */
+static const char *in_other_group(const struct test_list *list, const char *pattern)
+{
+    const char *first = strchr(pattern, '/'), *last = strrchr(pattern, '/');
+    for (int i = 0; first && last > first && i < list->test_count; i++) {
+        const char *model = test_model_name(list, i);
+        if (strlen(model) == (size_t)(first - pattern) &&
+            strncmp(model, pattern, (size_t)(first - pattern)) == 0 && list->tests[i].name[0] &&
+            strcmp(list->tests[i].name, last + 1) == 0)
+            return list->tests[i].id;
+    }
+    return NULL;
+}
+
 /* The closest of ids, their first parts and MODEL/NAME, for a pattern that names nothing. */
 static bool unknown_pattern(const struct test_list *list, const char *pattern,
                             struct status *status)
 {
     char **names = NULL;
     int count = 0, capacity = 0;
+    const char *other = in_other_group(list, pattern);
+    if (other)
+        return status_fail(status, STATUS_NOT_FOUND, "no test \"%s\"; did you mean %s?", pattern,
+                           other);
     for (int i = 0; i < list->model_count; i++)
         ARRAY_PUSH(names, count, capacity, memory_string(list->models[i].name));
     for (int i = 0; i < list->test_count; i++) {
