@@ -25,7 +25,10 @@ bool listener_open_local(struct listener *listener, const char *folder, struct s
 {
     struct sockaddr_un address = {.sun_family = AF_UNIX};
     *listener = (struct listener){.fd = -1};
-    snprintf(address.sun_path, sizeof(address.sun_path), "%.90s/ranks", folder);
+    int needed = snprintf(address.sun_path, sizeof(address.sun_path), "%s/ranks", folder);
+    if (needed >= (int)sizeof(address.sun_path))
+        return status_fail(status, STATUS_IO, "no socket for ranks: %s: its name is too long",
+                           folder);
     snprintf(listener->address, sizeof(listener->address), "unix:%s", address.sun_path);
     listener->fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
     if (listener->fd < 0 || bind(listener->fd, (struct sockaddr *)&address, sizeof(address)) != 0 ||
@@ -95,12 +98,12 @@ bool listener_open_remote(struct listener *listener, const char *host, struct st
 static bool route_to(const char *host, char *buffer, size_t size)
 {
     struct sockaddr_storage own;
-    socklen_t length = sizeof(own);
     char theirs[NI_MAXHOST] = "";
     bool found = false;
     struct addrinfo *addresses = resolve(host, "9", false, NULL); /* any port: nothing is sent */
     for (struct addrinfo *one = addresses; one && !found; one = one->ai_next) {
         int fd = socket(one->ai_family, SOCK_DGRAM | SOCK_CLOEXEC, 0);
+        socklen_t length = sizeof(own);
         found = fd >= 0 && connect(fd, one->ai_addr, one->ai_addrlen) == 0 &&
                 getsockname(fd, (struct sockaddr *)&own, &length) == 0 &&
                 getnameinfo((struct sockaddr *)&own, length, buffer, (socklen_t)size, NULL, 0,

@@ -4,6 +4,7 @@
 #include "engine/ranks/job_folder.h"
 #include "engine/ranks/launch.h"
 
+#include <errno.h>
 #include <poll.h>
 #include <stdlib.h>
 #include <string.h>
@@ -14,7 +15,9 @@
 enum {
     LAUNCHER_MILLISECONDS = 20000, /* that mpirun may take to end; it removes its files then */
     SHORTEST_NAP = 10,
-    LONGEST_NAP = 1000
+    LONGEST_NAP = 1000,
+    GONE = -1,
+    UNKNOWN = -2
 };
 
 struct kept {
@@ -35,10 +38,15 @@ static bool read_kept(struct kept *kept)
     return kept->engine > 0;
 }
 
-/* Readable when the process has ended; -1: it is gone already. */
+/* Readable when the process has ended; GONE: it is gone already; another negative number: that
+ * cannot be told here. */
 static struct pollfd watch(int process)
 {
-    return (struct pollfd){.fd = (int)syscall(SYS_pidfd_open, process, 0), .events = POLLIN};
+    int fd = (int)syscall(SYS_pidfd_open, process, 0);
+    return (struct pollfd){.fd = fd < 0 && errno == ESRCH ? GONE
+                                 : fd < 0                 ? UNKNOWN
+                                                          : fd,
+                           .events = POLLIN};
 }
 
 static bool are_there(const struct kept *kept)
@@ -55,6 +63,8 @@ static void keep(const struct kept *kept, int guardian, int launcher)
 {
     struct pollfd both[2] = {watch(kept->engine), watch(guardian)}, last = watch(launcher);
     int nap = SHORTEST_NAP;
+    if (both[0].fd == UNKNOWN)
+        return; /* a later engine removes what nobody has locked any more */
     if (both[0].fd >= 0 && both[1].fd >= 0)
         poll(both, 2, -1);
     while (both[0].fd >= 0 && are_there(kept) && poll(&both[0], 1, nap) == 0)

@@ -107,20 +107,6 @@ void pool_tell_full(const struct rank_pool *pool, struct status *status);
 
 /* ---- pool_events.c: what comes over the connections ---- */
 
-/* ---- pool_endings.c: what became of a process ---- */
-
-/* "was killed by signal 9 (Killed)", after waiting a moment for its guardian to tell and for the
- * last that it printed. */
-const char *pool_ending_text(struct rank_pool *pool, int rank, char *buffer, int size);
-/* " and was stopped by signal 19 (Stopped (signal))", or "". */
-void pool_stopped_text(const struct rank_pool *pool, int rank, char *buffer, int size);
-/* Appends "; it printed: ..." to a text: as much of the end as there is room for. */
-void pool_add_last_words(const struct rank_pool *pool, int rank, char *text, size_t size);
-/* The end of what a launcher printed, without line ends, which are cut off. */
-const char *pool_last_words(char *tail, size_t *length);
-/* Keeps the last POOL_TAIL bytes of what has come. */
-void pool_keep_tail(char *tail, size_t *length, const char *bytes, size_t count);
-
 enum pool_source {
     SOURCE_LISTENER,
     SOURCE_LAUNCHER,

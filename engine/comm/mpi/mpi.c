@@ -81,13 +81,14 @@ static bool mpi_start(void **context, struct status *status)
 {
     struct processes *processes = memory_zeroed(1, sizeof(*processes));
     int provided = 0, code = MPI_Init_thread(NULL, NULL, MPI_THREAD_FUNNELED, &provided);
+    const char *doing = code == MPI_SUCCESS ? "MPI_Comm_dup" : "MPI_Init_thread";
     if (code == MPI_SUCCESS)
         code = MPI_Comm_dup(MPI_COMM_WORLD, &processes->messages);
     if (code == MPI_SUCCESS)
         code = MPI_Comm_dup(MPI_COMM_WORLD, &processes->notes);
     if (code != MPI_SUCCESS) {
-        free(processes);
-        return mpi_failed(code, "MPI_Init_thread", status);
+        free(processes); /* the process ends: MPI's own goes with it */
+        return mpi_failed(code, doing, status);
     }
     MPI_Comm_set_errhandler(MPI_COMM_WORLD, MPI_ERRORS_RETURN);
     MPI_Comm_set_errhandler(processes->messages, MPI_ERRORS_RETURN);

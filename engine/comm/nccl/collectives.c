@@ -65,6 +65,6 @@ bool nccl_collective(struct nccl_mesh *mesh, const struct op_call *call,
         return true;
     status_context(status, "rank %d, %d of %d in its %s group", mesh->own, group->rank,
                    group->count, comm_group_name(what->group));
-    nccl_set_abort(mesh->context);
+    nccl_give_up(mesh);
     return false;
 }

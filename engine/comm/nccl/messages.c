@@ -54,8 +54,7 @@ static void drop(struct nccl_mesh *mesh, struct nccl_posted **place)
     free(posted);
 }
 
-/* Once something has failed, nothing is worth sending. */
-static void give_up(struct nccl_mesh *mesh)
+void nccl_give_up(struct nccl_mesh *mesh)
 {
     nccl_set_abort(mesh->context);
     while (mesh->posted)
@@ -167,9 +166,12 @@ static ncclResult_t begin_sending(struct nccl_mesh *mesh, const struct nccl_post
 static bool advance(struct nccl_mesh *mesh, struct nccl_posted *posted, struct status *status)
 {
     struct nccl_pair *pair = posted->pair;
+    double now = backoff_now();
     char doing[128];
     comm_descriptor_text(&posted->what, doing, sizeof(doing));
-    if (backoff_now() > posted->deadline) {
+    if (posted->deadline == 0)
+        posted->deadline = now + mesh->over.limit;
+    if (now > posted->deadline) {
         status_fail(status, STATUS_IO, "%s: %s has not left within %g s",
                     mesh->context->library.version, doing, mesh->over.limit);
         return false;
@@ -215,7 +217,6 @@ static void begin_joining(struct nccl_mesh *mesh, struct nccl_posted *posted)
     struct nccl_pair *pair = posted->pair;
     ncclResult_t result = pair->comm ? ncclSuccess : nccl_pair_join(mesh, pair);
     posted->state = POSTED_JOINING;
-    posted->deadline = backoff_now() + mesh->over.limit;
     if (result != ncclSuccess && result != ncclInProgress)
         nccl_fail(&mesh->context->library, pair->comm, result, "ncclCommInitRankConfig",
                   &mesh->failure);
@@ -259,7 +260,7 @@ bool nccl_messages_carry_on(struct nccl_mesh *mesh)
             drop(mesh, place);
     }
     if (mesh->failure.code != STATUS_OK && !mesh->context->set.broken)
-        give_up(mesh);
+        nccl_give_up(mesh);
     return mesh->posted != NULL;
 }
 
@@ -353,7 +354,7 @@ static bool receive(struct nccl_mesh *mesh, const struct op_call *call,
         return true;
     status_context(status, "rank %d", mesh->own);
     if (!mesh->context->set.broken)
-        give_up(mesh);
+        nccl_give_up(mesh);
     return false;
 }
 

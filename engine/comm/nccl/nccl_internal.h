@@ -90,7 +90,7 @@ struct nccl_posted {
     void *copy;
     size_t bytes;
     enum nccl_posted_state { POSTED_TOLD = 0, POSTED_JOINING, POSTED_MOVING } state;
-    double deadline; /* once it was asked for */
+    double deadline; /* 0: it is not its turn yet */
 };
 
 /* What ranks tell each other about messages. */
@@ -166,7 +166,8 @@ bool nccl_goes_on(struct nccl_mesh *mesh, ncclComm_t comm, cudaStream_t stream, 
 
 /* The communicators of the mesh: those kept, if all ranks still have them, else new ones. */
 bool nccl_set_open(struct nccl_mesh *mesh, struct status *status);
-/* Gives up all communicators at once, and what they do on the GPU. */
+/* Gives up all communicators at once, and what they do on the GPU. Messages that use them are to be
+ * dropped with them: nccl_give_up. */
 void nccl_set_abort(struct nccl_context *context);
 /* Begins to join a pair; nccl_goes_on tells when it is done. */
 ncclResult_t nccl_pair_join(struct nccl_mesh *mesh, struct nccl_pair *pair);
@@ -177,6 +178,8 @@ bool nccl_collective(struct nccl_mesh *mesh, const struct op_call *call,
                      const struct comm_descriptor *what, struct status *status);
 bool nccl_message(struct nccl_mesh *mesh, const struct op_call *call,
                   const struct comm_descriptor *what, struct status *status);
+/* Once something has failed: no communicator can be trusted, and nothing is worth sending. */
+void nccl_give_up(struct nccl_mesh *mesh);
 /* Takes notes, and carries on with what was asked for. Whether anything waits to leave. */
 bool nccl_messages_carry_on(struct nccl_mesh *mesh);
 /* Forgets messages of other generations than the present one. */

@@ -9,7 +9,7 @@
 #include <string.h>
 #include <time.h>
 
-enum { ABORT_SECONDS = 10, MOST_COMMS = COMM_GROUP_COUNT + 64 };
+enum { ABORT_SECONDS = 10 };
 
 static ncclConfig_t config_of(const char *name)
 {
@@ -176,7 +176,7 @@ ncclResult_t nccl_pair_join(struct nccl_mesh *mesh, struct nccl_pair *pair)
 /* What a thread of its own aborts. Freed by whoever is last: the thread, or who has waited. */
 struct abort_job {
     ncclResult_t (*abort)(ncclComm_t);
-    ncclComm_t comms[MOST_COMMS];
+    ncclComm_t *comms; /* [count] */
     int count, device;
     pthread_mutex_t lock;
     pthread_cond_t done;
@@ -187,6 +187,7 @@ static void free_job(struct abort_job *job)
 {
     pthread_mutex_destroy(&job->lock);
     pthread_cond_destroy(&job->done);
+    free(job->comms);
     free(job);
 }
 
@@ -209,7 +210,11 @@ static void *abort_all(void *memory)
 /* Each once: groups that are the world share its communicator. The children come first. */
 static void collect(const struct nccl_set *set, struct abort_job *job)
 {
-    for (const struct nccl_pair *pair = set->pairs; pair && job->count < 64; pair = pair->next)
+    size_t most = COMM_GROUP_COUNT;
+    for (const struct nccl_pair *pair = set->pairs; pair; pair = pair->next)
+        most++;
+    job->comms = memory_zeroed(most, sizeof(*job->comms));
+    for (const struct nccl_pair *pair = set->pairs; pair; pair = pair->next)
         if (pair->comm)
             job->comms[job->count++] = pair->comm;
     for (int g = COMM_GROUP_COUNT - 1; g >= 0; g--)
@@ -222,8 +227,6 @@ static void run_job(struct abort_job *job)
 {
     struct timespec until;
     pthread_t thread;
-    pthread_mutex_init(&job->lock, NULL);
-    pthread_cond_init(&job->done, NULL);
     if (pthread_create(&thread, NULL, abort_all, job) != 0) {
         free_job(job);
         return;
@@ -247,11 +250,13 @@ void nccl_set_abort(struct nccl_context *context)
     struct abort_job *job = memory_zeroed(1, sizeof(*job));
     job->abort = context->library.CommAbort;
     job->device = context->device->index;
+    pthread_mutex_init(&job->lock, NULL);
+    pthread_cond_init(&job->done, NULL);
     collect(set, job);
     if (job->count > 0)
         run_job(job);
     else
-        free(job);
+        free_job(job);
     while (set->pairs) {
         struct nccl_pair *pair = set->pairs;
         set->pairs = pair->next;

@@ -449,6 +449,7 @@ static void work_failure(struct process *process, const struct failure *failure)
         process->module->finish(process->nccl);
         return;
     }
+    run_well(process, OP_SEND, COMM_WORLD, 10, 0, DTYPE_F32, false, 1 - process->rank);
     for (int i = 0; i < 3 && status.code == STATUS_OK; i++)
         run(process, OP_ALL_REDUCE, COMM_TENSOR, 1000, 1000, DTYPE_F32, false, 0, &status);
     if (failure->where == NOWHERE) {
@@ -456,6 +457,7 @@ static void work_failure(struct process *process, const struct failure *failure)
     } else {
         CHECK(failure->where == AT_RUN);
         check_text(process, failure, &status);
+        CHECK(!comm_carry_on(process->comm)); /* the message is given up with all else */
         /* the GPU is free again, and nothing else is tried */
         CHECK(device_synchronize(process->device, NULL));
         CHECK(!run(process, OP_ALL_REDUCE, COMM_WORLD, 1, 1, DTYPE_F32, false, 0, &after));
