@@ -13,7 +13,7 @@
 
 #define NAME_BEGINS "lockstep-job-" /* the process, "-", NAME_ENDS characters */
 
-enum { NAME_ENDS = 6, DESCRIPTORS = 16, MOST_WALKS = 16 };
+enum { NAME_ENDS = 6, DESCRIPTORS = 16, MOST_WALKS = 16, MOST_TRIES = 100 };
 
 static bool is_name(const char *name)
 {
@@ -47,13 +47,16 @@ void job_folder_erase(const char *path)
         nftw(path, erase_one, DESCRIPTORS, FTW_DEPTH | FTW_PHYS);
 }
 
-/* The lock of a folder; -1: there is none yet, or somebody else has it. */
+/* The lock of a folder; -1: there is none yet, or somebody else has it, or has erased the folder
+ * since the lock was opened. */
 static int take_lock(const char *folder, int flags)
 {
     char path[160];
     snprintf(path, sizeof(path), "%.120s/lock", folder);
     int fd = open(path, O_RDWR | O_CLOEXEC | O_NOFOLLOW | flags, 0600);
-    if (fd >= 0 && flock(fd, LOCK_EX | LOCK_NB) == 0)
+    struct stat state;
+    if (fd >= 0 && flock(fd, LOCK_EX | LOCK_NB) == 0 && fstat(fd, &state) == 0 &&
+        state.st_nlink > 0)
         return fd;
     if (fd >= 0)
         close(fd);
@@ -79,10 +82,9 @@ static void erase_stale(const char *base)
         closedir(folder);
 }
 
-bool job_folder_make(struct job_folder *folder, const char *base, struct status *status)
+static bool make_one(struct job_folder *folder, const char *base, struct status *status)
 {
     *folder = (struct job_folder){.lock = -1};
-    erase_stale(base);
     int length = snprintf(folder->path, sizeof(folder->path), "%s/" NAME_BEGINS "%d-XXXXXX", base,
                           (int)getpid());
     if (length >= (int)sizeof(folder->path)) {
@@ -96,10 +98,22 @@ bool job_folder_make(struct job_folder *folder, const char *base, struct status 
                            strerror(error));
     }
     folder->lock = take_lock(folder->path, O_CREAT);
-    if (folder->lock >= 0)
-        return true;
-    status_fail(status, STATUS_IO, "%s/lock: %s", folder->path, strerror(errno));
-    job_folder_remove(folder);
+    return folder->lock >= 0 ||
+           status_fail(status, STATUS_IO, "%s/lock: %s", folder->path, strerror(errno));
+}
+
+bool job_folder_make(struct job_folder *folder, const char *base, struct status *status)
+{
+    erase_stale(base);
+    for (int tries = 0; tries < MOST_TRIES; tries++) {
+        struct status reason = STATUS_NONE;
+        if (make_one(folder, base, &reason))
+            return true;
+        bool taken = folder->path[0]; /* by another engine that began just now and found it stale */
+        job_folder_remove(folder);
+        if (!taken || tries + 1 == MOST_TRIES)
+            return status_fail(status, reason.code, "%s", reason.text);
+    }
     return false;
 }
 
