@@ -10,6 +10,7 @@
 #include "engine/report/page.h"
 #include "engine/suite/runner.h"
 
+#include <inttypes.h>
 #include <signal.h>
 #include <stdlib.h>
 #include <string.h>
@@ -299,6 +300,9 @@ static bool device_works(const struct app_options *app, struct status *status)
 /* The command line, put together again from the options of all commands and its own words. */
 static char *command_of(int argc, char **argv, const struct app_options *app)
 {
+    struct rank_launch_words launch;
+    struct status ignored = STATUS_NONE;
+    int64_t limit;
     struct text command = {0};
     text_add(&command, "lockstep test");
     for (int i = 1; i < argc; i++)
@@ -310,18 +314,11 @@ static char *command_of(int argc, char **argv, const struct app_options *app)
     page_shell_option(&command, "--device", app->device);
     if (app->threads > 0)
         text_format(&command, " --threads %d", app->threads);
-    text_add(&command, app->launch.in_process ? " --in-process" : "");
-    if (app->launch.launcher)
-        page_shell_option(&command, "--launcher", app->launch.launcher);
-    if (app->launch.hostfile)
-        page_shell_option(&command, "--hostfile", app->launch.hostfile);
-    if (app->launch.address)
-        page_shell_option(&command, "--engine-address", app->launch.address);
-    if (app->launch.collectives)
-        page_shell_option(&command, "--collectives",
-                          rank_collectives_name(app->launch.collectives));
-    if (app->launch.timeout > 0)
-        text_format(&command, " --rank-timeout %d", app->launch.timeout);
+    if (device_memory_limit(&limit, &ignored) && limit > 0)
+        text_format(&command, " --gpu-memory-limit %" PRId64, limit);
+    rank_launch_words(&app->launch, &launch);
+    for (int i = 0; i < launch.count; i++)
+        page_shell_option(&command, "", launch.words[i]);
     return text_take(&command);
 }
 

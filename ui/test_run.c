@@ -132,29 +132,53 @@ static char *cut(char *text, const char *before, const char *after)
     return part;
 }
 
+static void trim_end(char *text)
+{
+    size_t length = strlen(text);
+    while (length > 0 && text[length - 1] == ' ')
+        text[--length] = '\0';
+}
+
+/* Where "(28 tensors, 6,291,460 elements, worst 12.4 of limit, peak 31 MiB)" begins, of which any
+ * part may be missing, at the end of the text; its end if there is none. */
+static char *measures_of(char *text)
+{
+    size_t length = strlen(text);
+    char *bracket = strrchr(text, '(');
+    bool known = bracket && text[length - 1] == ')' &&
+                 (strstr(bracket, " tensors, ") || strstr(bracket, " of limit") ||
+                  strncmp(bracket, "(peak ", 6) == 0);
+    return known ? bracket : text + length;
+}
+
 /* What `lockstep test -v` writes behind an outcome: "1.20s   worst 0.31 of limit  NAME  (28
- * tensors, 6,291,460 elements, peak 31 MiB)". */
+ * tensors, 6,291,460 elements, peak 31 MiB)  (dependency)", or "1.20s   REASON  (28 tensors,
+ * 6,291,460 elements, worst 12.4 of limit, peak 31 MiB)". */
 static struct test_result parse_remark(const char *outcome, const char *text)
 {
+    static const char dependency[] = "(dependency)";
     struct test_result result = {.outcome = memory_string(outcome)};
     char *rest = memory_string(text);
     size_t duration = strcspn(rest, " ");
-    char *memory = strstr(rest, "peak ") ? cut(rest, "peak ", ")") : memory_string("");
-    char *counts = strrchr(rest, '(');
-    if (counts && memory[0])
-        *counts = '\0';
-    result.memory = memory;
-    result.worst = cut(rest, "worst ", " of limit");
+    trim_end(rest);
+    size_t length = strlen(rest), end = sizeof(dependency) - 1;
+    if (length >= end && strcmp(rest + length - end, dependency) == 0)
+        rest[length - end] = '\0';
+    trim_end(rest);
+    bool passed = strcmp(outcome, "PASSED") == 0;
+    char *measures = memory_string(measures_of(rest));
+    *measures_of(rest) = '\0';
+    result.memory = cut(measures, "peak ", ")");
+    result.worst = cut(passed ? rest : measures, "worst ", " of limit");
+    free(measures);
     result.duration = memory_string_part(rest, duration);
     char *reason = rest + duration + strspn(rest + duration, " ");
+    trim_end(reason);
     if (strcmp(reason, "bit-equal") == 0) {
         free(result.worst);
         result.worst = memory_string("0");
     }
-    size_t length = strlen(reason);
-    while (length > 0 && reason[length - 1] == ' ')
-        length--;
-    result.remark = memory_string_part(reason, length);
+    result.remark = memory_string(reason);
     free(rest);
     return result;
 }
@@ -243,33 +267,9 @@ static void add_word(struct words *words, const char *word)
     ARRAY_PUSH(words->words, words->count, words->capacity, memory_string(word));
 }
 
-static void add_option(struct words *words, const char *option, const char *value)
-{
-    if (!value)
-        return;
-    add_word(words, option);
-    add_word(words, value);
-}
-
-/* How ranks are started. */
-static void add_launch(struct words *words, const struct rank_launch *launch)
-{
-    if (launch->in_process)
-        add_word(words, "--in-process");
-    add_option(words, "--launcher", launch->launcher);
-    add_option(words, "--hostfile", launch->hostfile);
-    add_option(words, "--engine-address", launch->address);
-    if (launch->collectives)
-        add_option(words, "--collectives", rank_collectives_name(launch->collectives));
-    if (launch->timeout > 0) {
-        char *seconds = memory_format("%d", launch->timeout);
-        add_option(words, "--rank-timeout", seconds);
-        free(seconds);
-    }
-}
-
 static struct words command_of(const struct ui_options *options, const char *const *ids, int count)
 {
+    struct rank_launch_words launch;
     struct words words = {0};
     add_word(&words, options->program_path);
     add_word(&words, "test");
@@ -289,7 +289,9 @@ static struct words command_of(const struct ui_options *options, const char *con
         add_word(&words, threads);
         free(threads);
     }
-    add_launch(&words, &options->launch);
+    rank_launch_words(&options->launch, &launch);
+    for (int i = 0; i < launch.count; i++)
+        add_word(&words, launch.words[i]);
     add_word(&words, "-v");
     add_word(&words, "--color");
     add_word(&words, "never");

@@ -7,7 +7,7 @@
 
 #include "engine/comm/comm.h"
 #include "engine/ranks/board.h"
-#include "engine/ranks/collectives.h"
+#include "engine/ranks/launch_options.h"
 #include "engine/ranks/world.h"
 
 /* What a rank prints, as it comes. `stream` is 0 for standard output, 1 for standard error. */
@@ -30,22 +30,6 @@ struct rank_pool_options {
     const char
         *output_folder; /* existing; what rank 3 prints is added to logs_rank_3.txt; or NULL */
 };
-
-/* How a user wants the ranks of a run to be started: the same options of every command. */
-struct rank_launch {
-    bool in_process;      /* no processes: all ranks inside of this one */
-    const char *launcher; /* as in rank_pool_options; borrowed, or NULL */
-    const char *hostfile;
-    const char *address;
-    int timeout; /* seconds; 0: the default */
-    enum rank_collectives collectives;
-};
-
-/* Whether the user has said how: then nothing else may take its place. */
-static inline bool rank_launch_is_chosen(const struct rank_launch *launch)
-{
-    return launch->launcher || launch->hostfile || launch->address;
-}
 
 struct rank_pool;
 

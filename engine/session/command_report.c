@@ -23,6 +23,9 @@
 static char *command_of(const struct debugger *debugger)
 {
     const struct target *target = debugger->target;
+    struct rank_launch_words launch;
+    struct status ignored = STATUS_NONE;
+    int64_t limit;
     struct text command = {0};
     text_add(&command, "lockstep debug");
     page_shell_option(&command, "", target->name);
@@ -36,8 +39,11 @@ static char *command_of(const struct debugger *debugger)
     page_shell_option(&command, "--device", device_name(debugger->device));
     if (debugger->threads > 0)
         text_format(&command, " --threads %d", debugger->threads);
-    if (target->team && debugger->launch.in_process)
-        text_add(&command, " --in-process");
+    if (device_memory_limit(&limit, &ignored) && limit > 0)
+        text_format(&command, " --gpu-memory-limit %" PRId64, limit);
+    rank_launch_words(&debugger->launch, &launch);
+    for (int i = 0; target->team && i < launch.count; i++)
+        page_shell_option(&command, "", launch.words[i]);
     text_add(&command, " -ex run");
     return text_take(&command);
 }
