@@ -97,6 +97,15 @@ static void forget_program(struct ui *ui)
             ui_want(ui, (enum picture_kind)kind);
 }
 
+/* A script's screens are the same each time: no clock is on them. */
+static void stop_clock(struct metrics_picture *metrics)
+{
+    for (int i = 0; metrics->test && i < metrics->test_count; i++)
+        metrics->test[i].seconds = 0;
+    for (int i = 0; metrics->reference && i < metrics->reference_count; i++)
+        metrics->reference[i].seconds = 0;
+}
+
 static void take_picture(struct ui *ui, struct session_event *event)
 {
     struct picture *picture = event->picture;
@@ -104,6 +113,8 @@ static void take_picture(struct ui *ui, struct session_event *event)
     const struct picture *program = ui->pictures[PICTURE_PROGRAM];
     event->picture = NULL;
     ui->asked[kind]--;
+    if (ui->options->script && picture->metrics)
+        stop_clock(picture->metrics);
     if (kind == PICTURE_STATE && remember_is_other_run(ui, picture))
         remember_leave(ui);
     picture_free(ui->pictures[kind]);

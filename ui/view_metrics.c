@@ -49,13 +49,6 @@ static const struct measure measures[] = {{"loss", loss_of},
                                           {"loss scale", scale_of},
                                           {"step time, s", time_of}};
 
-/* Of a step that has ended. A script's screens are the same each time. */
-static double number_of(const struct ui *ui, const struct measure *measure,
-                        const struct step_report *report)
-{
-    return measure->of == time_of && ui->options->script ? 0 : measure->of(report);
-}
-
 static void *create(struct ui *ui)
 {
     (void)ui;
@@ -86,38 +79,36 @@ static const struct step_report *report_at(const struct step_report *reports, in
     return reports && step < count ? &reports[step] : NULL;
 }
 
-static void put_number(const struct ui *ui, struct pen *pen, const struct step_report *report,
+static void put_number(struct pen *pen, const struct step_report *report,
                        const struct measure *measure, enum theme_role role)
 {
     char text[32] = "-";
     if (report)
-        snprintf(text, sizeof(text), "%.6g", number_of(ui, measure, report));
+        snprintf(text, sizeof(text), "%.6g", measure->of(report));
     pen_right(pen, 13, role, text);
 }
 
-static double difference_at(const struct ui *ui, const struct metrics_picture *metrics, int step,
+static double difference_at(const struct metrics_picture *metrics, int step,
                             const struct measure *measure)
 {
     const struct step_report *test = report_at(metrics->test, metrics->test_count, step);
     const struct step_report *reference =
         report_at(metrics->reference, metrics->reference_count, step);
-    return test && reference
-               ? fabs(number_of(ui, measure, test) - number_of(ui, measure, reference))
-               : NAN;
+    return test && reference ? fabs(measure->of(test) - measure->of(reference)) : NAN;
 }
 
 /* Test, reference and their difference relative to the reference. */
-static void put_measure(const struct ui *ui, struct pen *pen, const struct metrics_picture *metrics,
-                        int step, const struct measure *measure)
+static void put_measure(struct pen *pen, const struct metrics_picture *metrics, int step,
+                        const struct measure *measure)
 {
     const struct step_report *test = report_at(metrics->test, metrics->test_count, step);
     const struct step_report *reference =
         report_at(metrics->reference, metrics->reference_count, step);
     char text[32];
-    put_number(ui, pen, test, measure, THEME_TEST);
-    put_number(ui, pen, reference, measure, THEME_REFERENCE);
-    double difference = difference_at(ui, metrics, step, measure);
-    double base = reference ? fabs(number_of(ui, measure, reference)) : 0;
+    put_number(pen, test, measure, THEME_TEST);
+    put_number(pen, reference, measure, THEME_REFERENCE);
+    double difference = difference_at(metrics, step, measure);
+    double base = reference ? fabs(measure->of(reference)) : 0;
     difference /= base > 0 ? base : 1;
     pen_right(pen, 9, difference > 0 ? THEME_WITHIN : THEME_DIM, number_text(difference, text));
     pen_skip(pen, 1);
@@ -133,66 +124,81 @@ struct plot {
     double low, high; /* of both runs, so that their lines can be compared */
 };
 
-static double point_of(const struct ui *ui, const struct plot *plot, enum line line, int step)
+static double point_of(const struct plot *plot, enum line line, int step)
 {
     const struct metrics_picture *metrics = plot->metrics;
     if (line == LINE_DIFFERENCE)
-        return difference_at(ui, metrics, step, plot->measure);
+        return difference_at(metrics, step, plot->measure);
     const struct step_report *report =
         line == LINE_TEST ? report_at(metrics->test, metrics->test_count, step)
                           : report_at(metrics->reference, metrics->reference_count, step);
-    return report ? number_of(ui, plot->measure, report) : NAN;
+    return report ? plot->measure->of(report) : NAN;
 }
 
-static void widen(const struct ui *ui, const struct plot *plot, enum line line, double *low,
-                  double *high)
+static void widen(const struct plot *plot, enum line line, double *low, double *high)
 {
     for (int i = 0; i < plot->metrics->steps; i++) {
-        double point = point_of(ui, plot, line, i);
+        double point = point_of(plot, line, i);
         *low = isfinite(point) ? fmin(*low, point) : *low;
         *high = isfinite(point) ? fmax(*high, point) : *high;
     }
 }
 
-/* One character for each step, the newest if there is not room for all. */
-static void draw_line(const struct ui *ui, struct pen *pen, const struct plot *plot, enum line line)
+/* How many steps have a point, which need not be finite. */
+static int reported(const struct plot *plot, enum line line)
+{
+    const struct metrics_picture *metrics = plot->metrics;
+    int test = metrics->test ? metrics->test_count : 0;
+    int reference = metrics->reference ? metrics->reference_count : 0;
+    if (line == LINE_DIFFERENCE)
+        return test < reference ? test : reference;
+    return line == LINE_TEST ? test : reference;
+}
+
+static void put_point(struct pen *pen, double point, double low, double high, enum theme_role role)
 {
     static const char *const blocks[] = {"▁", "▂", "▃", "▄", "▅", "▆", "▇", "█"};
     static const char *const plain[] = {"_", "_", ".", ".", "o", "o", "O", "#"};
+    if (!isfinite(point)) {
+        pen_mark(pen, THEME_NAN, THEME_MARK_NAN);
+        return;
+    }
+    int height = (int)((high > low ? (point - low) / (high - low) : 0) * 7.999);
+    pen_put(pen, role, term_ascii() ? plain[height] : blocks[height]);
+}
+
+/* One character for each step, the newest if there is not room for all. */
+static void draw_line(struct pen *pen, const struct plot *plot, enum line line)
+{
     static const char *const names[] = {"test", "reference", "difference"};
     static const enum theme_role roles[] = {THEME_TEST, THEME_REFERENCE, THEME_WITHIN};
     enum { SCALE = 26 };
     double low = line == LINE_DIFFERENCE ? 0 : plot->low;
     double high = line == LINE_DIFFERENCE ? -INFINITY : plot->high;
     if (line == LINE_DIFFERENCE)
-        widen(ui, plot, line, &low, &high);
+        widen(plot, line, &low, &high);
     pen_cell(pen, 15, THEME_DIM, line == LINE_TEST ? plot->measure->name : "");
     pen_cell(pen, 11, roles[line], names[line]);
-    int room = pen_room(pen) - SCALE, ended = 0;
-    while (isfinite(point_of(ui, plot, line, ended)))
-        ended++;
-    for (int i = ended > room ? ended - room : 0; i < ended; i++) {
-        double share = high > low ? (point_of(ui, plot, line, i) - low) / (high - low) : 0;
-        int height = (int)(share * 7.999);
-        pen_put(pen, roles[line], term_ascii() ? plain[height] : blocks[height]);
-    }
-    if (ended > 0)
+    int room = pen_room(pen) - SCALE, ended = reported(plot, line);
+    for (int i = ended > room ? ended - room : 0; i < ended; i++)
+        put_point(pen, point_of(plot, line, i), low, high, roles[line]);
+    if (low <= high)
         pen_format(pen, THEME_DIM, "  %.4g..%.4g", low, high);
 }
 
 /* Of all measures: both runs and their difference, or only what there is room for. */
-static void draw_plots(const struct ui *ui, struct layout_rectangle box, int row, int lines,
+static void draw_plots(struct layout_rectangle box, int row, int lines,
                        const struct metrics_picture *metrics)
 {
     struct pen pen = pen_at(box, 0);
     for (int m = 0; m < ARRAY_LENGTH(measures); m++) {
         struct plot plot = {metrics, &measures[m], INFINITY, -INFINITY};
-        widen(ui, &plot, LINE_TEST, &plot.low, &plot.high);
-        widen(ui, &plot, LINE_REFERENCE, &plot.low, &plot.high);
+        widen(&plot, LINE_TEST, &plot.low, &plot.high);
+        widen(&plot, LINE_REFERENCE, &plot.low, &plot.high);
         for (int line = 0; line < lines && row < box.rows; line++) {
             pen_line(&pen, row++, -1);
             pen_skip(&pen, 1);
-            draw_line(ui, &pen, &plot, (enum line)line);
+            draw_line(&pen, &plot, (enum line)line);
         }
     }
 }
@@ -230,11 +236,11 @@ static void draw(struct ui *ui, void *context, struct layout_rectangle box, bool
         pen_line(&pen, 1 + i, -1);
         pen_format(&pen, THEME_NUMBER, "%5d ", step + 1);
         for (int m = 0; m < shown; m++)
-            put_measure(ui, &pen, metrics, step, &measures[m]);
+            put_measure(&pen, metrics, step, &measures[m]);
         if (test && test->skipped)
             pen_put(&pen, THEME_WARNING, " skipped");
     }
-    draw_plots(ui, box, rows + 2, lines, metrics);
+    draw_plots(box, rows + 2, lines, metrics);
 }
 
 static bool act(struct ui *ui, void *context, const char *command, bool key)
