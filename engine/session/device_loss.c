@@ -3,16 +3,24 @@
 #include "engine/session/commands.h"
 #include "engine/session/motion.h"
 
+/* How running to the same place once more went. */
+enum second_run { SECOND_LOST = 0, SECOND_ARRIVED, SECOND_BROKE_OFF };
+
 /* Up to and with the instruction before which the failure was noticed: what died had been queued
- * by then. True if it happened again. */
-static bool run_until_lost(struct debugger *debugger, int64_t noticed, struct status *status)
+ * by then. */
+static enum second_run run_again(struct debugger *debugger, int64_t noticed, struct status *status)
 {
     struct pair_event event;
-    bool interrupted = false;
-    while (debugger_position(debugger) <= noticed && !pair_ended(debugger->target->pair))
-        if (!motion_run_one(debugger, &event, &interrupted, status) || interrupted)
-            break;
-    return device_lost(debugger->device);
+    bool good = true, interrupted = false;
+    while (good && !interrupted && debugger_position(debugger) <= noticed &&
+           !pair_ended(debugger->target->pair)) {
+        good = motion_run_one(debugger, &event, &interrupted, status);
+        interrupted = interrupted || debugger_cancelled(debugger);
+    }
+    if (device_lost(debugger->device))
+        return SECOND_LOST;
+    bool there = debugger_position(debugger) > noticed || pair_ended(debugger->target->pair);
+    return there ? SECOND_ARRIVED : SECOND_BROKE_OFF;
 }
 
 static bool reopen(struct debugger *debugger, bool blocking, const struct status *failure,
@@ -28,15 +36,26 @@ static bool reopen(struct debugger *debugger, bool blocking, const struct status
                        failure->text, again.text);
 }
 
+static const char *remark_of(enum second_run second)
+{
+    static const char *const remarks[] = {
+        [SECOND_LOST] = "",
+        [SECOND_ARRIVED] = "; it did not happen again with a wait after each operation",
+        [SECOND_BROKE_OFF] = "; the run with a wait after each operation was broken off before it "
+                             "came there"};
+    return remarks[second];
+}
+
 bool device_loss_recover(struct debugger *debugger, struct status *status)
 {
     struct status failure = *status, exact = STATUS_NONE;
-    bool loaded = debugger->target != NULL, found = debugger->blocking;
+    bool loaded = debugger->target != NULL;
     int64_t noticed = loaded ? debugger_position(debugger) : 0;
+    enum second_run second = SECOND_LOST;
     if (failure.code == STATUS_OK)
         status_fail(&failure, STATUS_INTERNAL, "the %s device is lost",
                     device_name(debugger->device));
-    if (loaded && !found) {
+    if (loaded) {
         say(debugger,
             "%s\nAll that was on the GPU is gone. Running again up to there, waiting after each "
             "operation, to see which one it was.\n",
@@ -44,13 +63,13 @@ bool device_loss_recover(struct debugger *debugger, struct status *status)
         debugger_flush(debugger);
         if (!reopen(debugger, true, &failure, status))
             return false;
-        found = run_until_lost(debugger, noticed, &exact);
+        second = run_again(debugger, noticed, &exact);
     }
-    if (!reopen(debugger, false, found && exact.code ? &exact : &failure, status))
+    bool named = second == SECOND_LOST && exact.code;
+    if (!reopen(debugger, false, named ? &exact : &failure, status))
         return false;
     if (!loaded)
         return status_fail(status, failure.code, "%s", failure.text);
     return status_fail(status, STATUS_INTERNAL, "%s\nthe run is loaded again%s",
-                       found && exact.code ? exact.text : failure.text,
-                       found ? "" : "; it did not happen again with a wait after each operation");
+                       named ? exact.text : failure.text, remark_of(second));
 }
