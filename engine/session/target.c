@@ -1,6 +1,7 @@
 #include "engine/session/target.h"
 
 #include "engine/base/memory.h"
+#include "engine/compare/tables.h"
 #include "engine/compare/team.h"
 #include "engine/program/faults.h"
 
@@ -26,18 +27,15 @@ static bool load_reference_config(struct target *target, const struct target_req
     return target->reference != NULL;
 }
 
-/* Which tolerance table compares the two sides. */
-static const char *table_of(const struct target *target, const char *default_reference)
+/* Which tolerance table compares the two sides. `usual`: the reference is the one that the variant
+ * goes back to, which its own table is for. */
+static const char *table_of(const struct target *target, bool usual)
 {
     const struct config *test = target->test, *reference = target->reference;
-    const char *own = target->variant->tolerances;
+    const char *own = table_of_wholes(target->variant->tolerances);
     if (reference && strcmp(test->name, reference->name) == 0)
         return "layer_match";
-    /* That table ignores layers, since their tensors are cut differently. Here micro-sequences are
-     * compared with their rows. */
-    if (own && (strcmp(own, "layer_mismatch") == 0 || test->distributed.world_size > 1))
-        own = "layer_match";
-    if (own && reference && default_reference && strcmp(reference->variant, default_reference) == 0)
+    if (own && usual)
         return own;
     enum precision precision = test->distributed.compute_dtype;
     bool same = reference && reference->distributed.compute_dtype == precision;
@@ -49,7 +47,12 @@ static const char *table_of(const struct target *target, const char *default_ref
 static bool load_tolerances(struct target *target, const struct target_request *request,
                             struct status *status)
 {
-    const char *table = table_of(target, target->variant->compares_with);
+    const struct config *reference = target->reference;
+    const char *standard = target->variant->compares_with;
+    bool several = target->test->distributed.world_size > 1;
+    bool usual = reference && standard &&
+                 (strcmp(reference->variant, standard) == 0 || (several && !request->against));
+    const char *table = table_of(target, usual);
     const char *column = strcmp(device_name(request->device), "cuda") == 0 ? "cuda" : "cpu";
     target->tolerances = tolerances_load(request->search, table, column, status);
     if (!target->tolerances)

@@ -1,6 +1,7 @@
 #include "engine/suite/execute.h"
 
 #include "engine/base/memory.h"
+#include "engine/compare/tables.h"
 #include "engine/program/faults.h"
 #include "engine/suite/execute_internal.h"
 
@@ -190,20 +191,6 @@ void comparison_free(struct comparison *comparison)
     free(comparison->title);
 }
 
-/* Tables that ignore layers are for logs whose tensors are cut differently, or are named after
- * another micro-batch. Here tensors have one name in every layout and are compared as wholes, and
- * micro-sequences, micro-batches of one rank and chunks of the loss with their rows of the whole.
- */
-static const char *table_of(const struct variant_config *variant)
-{
-    static const char *const of_logs[] = {"layer_mismatch", "mismatch_duplicate_gradients",
-                                          "pp_tied_weight"};
-    for (int i = 0; variant->tolerances && i < ARRAY_LENGTH(of_logs); i++)
-        if (strcmp(variant->tolerances, of_logs[i]) == 0)
-            return "layer_match";
-    return variant->tolerances ? variant->tolerances : "default";
-}
-
 bool comparison_load(const struct execution *execution, struct comparison *comparison,
                      struct status *status)
 {
@@ -214,7 +201,8 @@ bool comparison_load(const struct execution *execution, struct comparison *compa
         !(comparison->reference = load(execution, test->reference, status)) ||
         !(comparison->variant = variant_load(environment->search, test->variant, status)))
         return false;
-    const char *table = table_of(comparison->variant);
+    const char *own = comparison->variant->tolerances;
+    const char *table = own ? table_of_wholes(own) : "default";
     comparison->tolerances = tolerances_load(environment->search, table, device, status);
     if (!comparison->tolerances)
         return false;
