@@ -38,7 +38,11 @@ bool ranks_go_to_step(struct debugger *debugger, int step, struct status *status
 int ranks_lost(const struct debugger *debugger);
 /* Fails with what to do when a rank is lost. */
 bool ranks_can_move(const struct debugger *debugger, struct status *status);
-/* Says the newest lines that a rank printed, if there are any. */
+/* Appends the newest lines that a rank printed, each behind `indent` and a sign of its stream.
+ * Returns how many: at most `most`. */
+int ranks_last_lines(const struct debugger *debugger, int rank, int most, const char *indent,
+                     struct text *text);
+/* Says some of them, if there are any. */
 void ranks_say_last_lines(struct debugger *debugger, int rank);
 /* While nobody moves: whether a process has ended. Tells it, and the run has failed. Cheap. */
 void ranks_look(struct debugger *debugger);

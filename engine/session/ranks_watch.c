@@ -35,22 +35,31 @@ bool ranks_can_move(const struct debugger *debugger, struct status *status)
                            : "failed while data moved");
 }
 
-void ranks_say_last_lines(struct debugger *debugger, int rank)
+int ranks_last_lines(const struct debugger *debugger, int rank, int most, const char *indent,
+                     struct text *text)
 {
-    struct output_query query = {.anchor = OUTPUT_NEWEST, .before = LAST_LINES, .after = 2};
+    struct output_query query = {.anchor = OUTPUT_NEWEST, .before = most, .after = 2};
     struct output_page page = {0};
     struct status ignored = STATUS_NONE;
     query.filter.ranges[0] = (struct rank_range){rank, rank};
     query.filter.range_count = 1;
     if (!debugger->sink.output ||
         !rank_output_fetch(debugger->sink.output, &query, &page, &ignored))
-        return;
-    if (page.count > 0)
-        say(debugger, "rank %d printed last:\n", rank);
-    for (int i = 0; i < page.count; i++)
-        say(debugger, "    %s %s%s\n", page.lines[i].stream == RANK_STDERR ? "!" : "|",
-            page.lines[i].text, page.lines[i].cut ? " ..." : "");
+        return 0;
+    int count = page.count;
+    for (int i = 0; i < count; i++)
+        text_format(text, "%s%s %s%s\n", indent, page.lines[i].stream == RANK_STDERR ? "!" : "|",
+                    page.lines[i].text, page.lines[i].cut ? " ..." : "");
     output_page_free(&page);
+    return count;
+}
+
+void ranks_say_last_lines(struct debugger *debugger, int rank)
+{
+    struct text lines = {0};
+    if (ranks_last_lines(debugger, rank, LAST_LINES, "    ", &lines) > 0)
+        say(debugger, "rank %d printed last:\n%s", rank, lines.data);
+    text_free(&lines);
 }
 
 /* Whether a process has ended that its world still believes in. */

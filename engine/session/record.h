@@ -41,7 +41,7 @@ void record_start_of(struct record *record, int steps, int values);
 void record_free(struct record *record);
 /* Takes over the results of one instruction that ran. */
 void record_note(struct record *record, struct pair *pair, const struct pair_event *event);
-/* Takes over one result of a record of something else; `worst_rank` as in record_failure. */
+/* Takes over one result, of whatever the record is of; `worst_rank` as in record_failure. */
 void record_note_result(struct record *record, int step, int value,
                         const struct pair_result *result, int worst_rank);
 /* Takes over the result of one value of the current step that was judged again. */

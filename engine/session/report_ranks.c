@@ -87,32 +87,34 @@ static void measure_whole(const struct debugger *debugger, int step, int index,
 }
 
 /* Where the run stands some ranks have computed their part and others have not: the worst of what
- * is there. False if there is none. */
-static bool measure_parts(const struct debugger *debugger, int step, int index,
-                          struct page_row *row)
+ * is there. How many elements were compared in all of it; -1 if nothing is there. */
+static int64_t measure_parts(const struct debugger *debugger, int step, int index,
+                             struct page_row *row)
 {
     const struct team *team = debugger->target->team;
     const struct team_tensor *tensor = &team->tensors[index];
     const struct record_entry *worst = NULL;
+    int64_t elements = 0;
     int rank = 0, known = 0;
     for (int other = 0; other < team->world->size; other++) {
         if (!owns_part(tensor, other) || !entry_of(debugger, step, tensor, other)->compared)
             continue;
         const struct record_entry *entry = entry_of(debugger, step, tensor, other);
         known++;
+        elements += entry->elements;
         if (worst && (worst->failed > entry->failed || worst->worst >= entry->worst))
             continue;
         worst = entry;
         rank = other;
     }
     if (!worst)
-        return false;
+        return -1;
     const struct pair *pair = team->pairs[rank];
     report_measure(row, record_of(debugger, rank), worst,
                    pair->entered_step == step ? &pair->results[tensor->values[rank]] : NULL);
     row->worst_rank = rank + 1;
     row->missing = tensor->parts - known;
-    return true;
+    return elements;
 }
 
 /* Whether there is anything to say of it. */
@@ -129,12 +131,15 @@ static bool add_row(struct page *page, const struct debugger *debugger, int step
                            .dtype = value->dtype,
                            .shape = tensor->global,
                            .parts = tensor->parts};
+    int64_t elements = entry->elements;
     if (entry->compared)
         measure_whole(debugger, step, index, &row);
-    else if (!measure_parts(debugger, step, index, &row))
+    else
+        elements = measure_parts(debugger, step, index, &row);
+    if (elements < 0)
         return false;
     row.step = page_step(page, report_step(step, number));
-    page->elements += entry->compared ? entry->elements : row.metrics.count;
+    page->elements += elements;
     page->elements_whole += shape_elements(tensor->global);
     page_add_row(page, &row);
     return true;
@@ -264,27 +269,6 @@ bool report_ranks_visit(struct page *page, struct debugger *debugger, int row, i
 
 /* ---- the ranks ---- */
 
-static char *last_lines(struct rank_output *output, int rank)
-{
-    struct output_query query = {.anchor = OUTPUT_NEWEST, .before = LAST_LINES, .after = 2};
-    struct output_page lines = {0};
-    struct status ignored = STATUS_NONE;
-    struct text text = {0};
-    query.filter.ranges[0] = (struct rank_range){rank, rank};
-    query.filter.range_count = 1;
-    if (!output || !rank_output_fetch(output, &query, &lines, &ignored))
-        return NULL;
-    for (int i = 0; i < lines.count; i++)
-        text_format(&text, "%s %s%s\n", lines.lines[i].stream == RANK_STDERR ? "!" : "|",
-                    lines.lines[i].text, lines.lines[i].cut ? " ..." : "");
-    bool any = lines.count > 0;
-    output_page_free(&lines);
-    if (any)
-        return text_take(&text);
-    text_free(&text);
-    return NULL;
-}
-
 static char *name_of(const struct program *program, int value)
 {
     char name[600];
@@ -301,7 +285,8 @@ static void fill_rank(struct page_rank *rank, const struct record *record,
     rank->worst = NAN;
     for (int i = 0; i < record->steps * record->values; i++) {
         const struct record_entry *entry = &record->entries[i];
-        if (!entry->compared || !(worst < 0 || (double)entry->worst > rank->worst))
+        if (!entry->compared || isnan(entry->worst) ||
+            (worst >= 0 && (double)entry->worst <= rank->worst))
             continue;
         worst = i % record->values;
         rank->worst = (double)entry->worst;
@@ -319,12 +304,13 @@ void report_ranks_table(struct page *page, const struct debugger *debugger)
     page->rank_count = picture->rank_count;
     page->ranks = memory_zeroed((size_t)page->rank_count, sizeof(*page->ranks));
     for (int i = 0; i < page->rank_count; i++) {
-        struct text state = {0};
+        struct text state = {0}, output = {0};
         fill_rank(&page->ranks[i], record_of(debugger, i), team->pairs[i]->test->program);
         rank_picture_describe(&picture->ranks[i], &state);
         page->ranks[i].state = text_take(&state);
         page->ranks[i].memory = picture->ranks[i].memory_total;
-        page->ranks[i].output = last_lines(debugger->sink.output, i);
+        if (ranks_last_lines(debugger, i, LAST_LINES, "", &output))
+            page->ranks[i].output = text_take(&output);
     }
     ranks_picture_free(picture);
 }
