@@ -4,7 +4,6 @@
 #include "engine/base/text.h"
 
 #include <inttypes.h>
-#include <math.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -81,9 +80,8 @@ static void add_measures(const struct outcome *outcome, struct text *line)
                     text_thousands(outcome->elements, numbers[1]));
         between = ", ";
     }
-    double worst = outcome->kind == OUTCOME_FAILED ? report_worst(outcome) : NAN;
-    if (!isnan(worst)) {
-        text_format(line, "%sworst %.3g of limit", between, worst);
+    if (outcome->kind == OUTCOME_FAILED && outcome->closest) {
+        text_format(line, "%sworst %.3g of limit", between, outcome->worst);
         between = ", ";
     }
     if (outcome->resources.max_reserved > 0) {

@@ -49,9 +49,6 @@ void report_dependencies(const struct report *report, bool everything);
 
 bool report_write_json(const struct report *report, const char *path, struct status *status);
 bool report_write_junit(const struct report *report, const char *path, struct status *status);
-/* Of a failed test: the largest metric of any tensor over its limit; NAN if nothing was compared.
- */
-double report_worst(const struct outcome *outcome);
 /* One self-contained page (engine/report/page.h). */
 bool report_write_html(const struct report *report, const char *path, struct status *status);
 

@@ -205,46 +205,16 @@ static void add_failure(const struct report *report, int index, const struct ent
 
 /* ---- the page ---- */
 
-/* The row with the largest metric over its limit, -1: none. */
-static int worst_row(const struct page *page)
-{
-    int worst = -1;
-    for (int r = 0; r < page->row_count; r++)
-        if (page->rows[r].measured &&
-            (worst < 0 || page->rows[r].of_limit > page->rows[worst].of_limit))
-            worst = r;
-    return worst;
-}
-
 static struct entry read_entry(const struct report *report, int test)
 {
     const struct outcome *outcome = &report->outcomes[test];
-    struct entry entry = {.test = test, .worst = NAN};
-    if (outcome->kind == OUTCOME_PASSED && outcome->tensors > 0) {
-        entry.worst = outcome->worst;
-        entry.name = outcome->closest;
-    }
-    if (outcome->kind != OUTCOME_FAILED || !outcome->comparison)
-        return entry;
-    entry.page = page_create("", "", "");
-    page_add_json(entry.page, outcome->comparison);
-    int worst = worst_row(entry.page);
-    if (worst >= 0) {
-        entry.worst = entry.page->rows[worst].of_limit;
-        entry.name = entry.page->rows[worst].name;
+    struct entry entry = {
+        .test = test, .worst = outcome->closest ? outcome->worst : NAN, .name = outcome->closest};
+    if (outcome->kind == OUTCOME_FAILED && outcome->comparison) {
+        entry.page = page_create("", "", "");
+        page_add_json(entry.page, outcome->comparison);
     }
     return entry;
-}
-
-double report_worst(const struct outcome *outcome)
-{
-    struct page *page = page_create("", "", "");
-    if (outcome->comparison)
-        page_add_json(page, outcome->comparison);
-    int worst = worst_row(page);
-    double number = worst >= 0 ? page->rows[worst].of_limit : NAN;
-    page_free(page);
-    return number;
 }
 
 bool report_write_html(const struct report *report, const char *path, struct status *status)

@@ -87,6 +87,14 @@ static json_t *limits_json(const struct limits *limits)
     return json;
 }
 
+/* An element may be no number, and that is what there is to say of it: as text, which Python's
+ * float() reads. */
+static json_t *element(double value)
+{
+    const char *word = isnan(value) ? "nan" : value > 0 ? "inf" : "-inf";
+    return isfinite(value) ? json_real(value) : json_string(word);
+}
+
 /* Flat elements of the whole tensor, the largest difference first. */
 static json_t *worst_json(const struct tensor_result *result)
 {
@@ -96,8 +104,8 @@ static json_t *worst_json(const struct tensor_result *result)
         const struct worst_element *worst = &result->worst[i];
         json_array_append_new(json, json_pack("{s:I, s:o, s:o}", "index",
                                               (json_int_t)(result->start + worst->index * stride),
-                                              "reference", number(worst->reference), "test",
-                                              number(worst->test)));
+                                              "reference", element(worst->reference), "test",
+                                              element(worst->test)));
     }
     return json;
 }
@@ -110,16 +118,17 @@ static json_t *result_json(const struct tensor_result *result)
     json_object_set_new(json, "position", json_integer(result->position));
     json_object_set_new(json, "passed", json_boolean(result->verdict.failures == 0));
     json_object_set_new(json, "failures", failures_json(result->verdict.failures));
-    if (result->shape_reference.rank > 0) {
+    bool met = tensor_result_was_compared(result); /* a scalar has rank 0, too */
+    if (met || result->shape_reference.rank > 0) {
         json_object_set_new(json, "shape_reference", shape_json(result->shape_reference));
         json_object_set_new(json, "dtype_reference",
                             json_string(dtype_name(result->dtype_reference)));
     }
-    if (result->shape_test.rank > 0) {
+    if (met || result->shape_test.rank > 0) {
         json_object_set_new(json, "shape_test", shape_json(result->shape_test));
         json_object_set_new(json, "dtype_test", json_string(dtype_name(result->dtype_test)));
     }
-    if (!tensor_result_was_compared(result))
+    if (!met)
         return json;
     set_metrics(json, result);
     json_object_set_new(json, "limits", limits_json(&result->limits));

@@ -5,12 +5,15 @@
 
 #include <jansson.h>
 #include <math.h>
+#include <stdlib.h>
 #include <string.h>
 
-/* JSON knows no infinity and no NaN: null, and what is missing. */
+/* JSON knows no infinity and no NaN: null, and what is missing; words for single elements. */
 static double number(const json_t *object, const char *key)
 {
     const json_t *value = json_object_get(object, key);
+    if (json_is_string(value))
+        return strtod(json_string_value(value), NULL);
     return json_is_number(value) ? json_number_value(value) : NAN;
 }
 
@@ -41,7 +44,8 @@ static void read_type(const json_t *tensor, struct page_row *row)
     const char *dtype =
         json_string_value(json_object_get(tensor, in_test ? "dtype_test" : "dtype_reference"));
     size_t rank = json_array_size(shape);
-    row->sized = dtype && rank > 0 && rank <= TENSOR_MAX_RANK && dtype_find(dtype, &row->dtype);
+    row->sized =
+        dtype && json_is_array(shape) && rank <= TENSOR_MAX_RANK && dtype_find(dtype, &row->dtype);
     for (size_t i = 0; row->sized && i < rank; i++)
         row->shape.dims[i] = json_integer_value(json_array_get(shape, i));
     row->shape.rank = row->sized ? (int)rank : 0;

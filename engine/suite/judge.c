@@ -3,6 +3,7 @@
 #include "engine/base/text.h"
 #include "engine/suite/execute_internal.h"
 
+#include <math.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -49,6 +50,19 @@ static char *debug_command(const struct execution *execution, const struct confi
     return text_take(&text);
 }
 
+/* The tensor furthest beyond its limit, or closest to it, of those whose elements met. */
+static const struct tensor_result *find_worst(const struct comparison_log *log)
+{
+    const struct tensor_result *worst = NULL;
+    for (int i = 0; i < log->count; i++) {
+        const struct tensor_result *result = &log->results[i];
+        if (tensor_result_was_compared(result) && !isnan(result->verdict.worst) &&
+            (!worst || result->verdict.worst > worst->verdict.worst))
+            worst = result;
+    }
+    return worst;
+}
+
 static void fail(struct execution *execution, const struct comparison *comparison,
                  const struct comparison_log *log)
 {
@@ -81,12 +95,13 @@ void execution_judge(struct execution *execution, const struct comparison *compa
     outcome->tensors = log->compared;
     outcome->elements = log->elements;
     outcome->elements_whole = log->elements_whole;
-    const struct tensor_result *closest = comparison_log_closest(log);
+    bool passed = comparison_log_passed(log);
+    const struct tensor_result *closest = passed ? comparison_log_closest(log) : find_worst(log);
     if (closest) {
         outcome->closest = memory_string(closest->name);
         outcome->worst = closest->verdict.worst;
     }
-    if (!comparison_log_passed(log))
+    if (!passed)
         fail(execution, comparison, log);
     else
         outcome_set(outcome, OUTCOME_PASSED, "%s", "");

@@ -30,7 +30,7 @@ struct outcome {
     char *detail;     /* the report of a failure, several lines */
     char *debug;      /* the command that shows the failure in the debugger */
     char *comparison; /* JSON object of docs/testing.md, "A comparison as JSON" */
-    char *closest;    /* the tensor that came closest to its limit, of those within */
+    char *closest;    /* the tensor closest to its limit or, of a failure, furthest beyond; NULL */
     double worst;     /* and how close: 1 = at the limit */
     int64_t tensors, elements, elements_whole; /* compared, and of how many elements */
     char *device;                              /* "cpu", ...; NULL if none was opened */
