@@ -85,6 +85,17 @@ void load_matrix_sync(fragment<Use, SIDE, SIDE, SIDE, T, Layout> &to, const T *f
     }
 }
 
+inline void load_matrix_sync(fragment<accumulator, SIDE, SIDE, SIDE, float> &to, const float *from,
+                             unsigned stride, layout_t layout)
+{
+    check_matrix(from, stride);
+    for (int i = 0; i < EACH; i++) {
+        int place = place_of(emulator::lane(), i), row = place / SIDE, column = place % SIDE;
+        to.x[i] =
+            layout == mem_col_major ? from[column * stride + row] : from[row * stride + column];
+    }
+}
+
 inline void store_matrix_sync(float *to, const fragment<accumulator, SIDE, SIDE, SIDE, float> &from,
                               unsigned stride, layout_t layout)
 {

@@ -4,8 +4,8 @@
  *
  * Tiles have elements T: float, or the 16-bit type that all operands are of. Then the scores, and
  * the products of the gradient that are like them, come from the matrix units: their products of
- * two 16-bit numbers are exact, and they sum in float32. What weights are multiplied with is summed
- * without them, since weights would have to be rounded to 16 bits. */
+ * two 16-bit numbers are exact, and they sum in float32. What is summed with weights is in
+ * attention_sums.cuh. */
 #ifndef ENGINE_DEVICE_CUDA_ATTENTION_CUH
 #define ENGINE_DEVICE_CUDA_ATTENTION_CUH
 
@@ -41,22 +41,56 @@ template <typename T> __host__ __device__ static inline int tile_stride(int size
     return sizeof(T) == 2 ? (size + UNIT - 1) / UNIT * UNIT + 8 : (size + 3) / 4 * 4 + 4;
 }
 
-/* Bytes of `tiles` tiles of rows of a head, and of tiles of scores and vectors of numbers. */
-static inline size_t attention_shared(const struct attention &it, int tiles, int scores,
-                                      int vectors)
+/* What is read as 16-bit numbers, eight of them: one access where the address allows it. */
+__device__ inline uint4 bits_load(const struct operand &from, int64_t row, int64_t column,
+                                  int count)
 {
-    size_t row = it.dtype == DTYPE_F32 ? (size_t)tile_stride<float>(it.size) * sizeof(float)
-                                       : (size_t)tile_stride<__half>(it.size) * sizeof(__half);
-    return (size_t)tiles * TILE * row +
-           (size_t)(scores * TILE * SCORE_STRIDE + vectors * TILE) * sizeof(float);
+    const char *at = operand_at(from, row, column);
+    if (count >= 8 && ((uintptr_t)at & 15u) == 0)
+        return *(const uint4 *)(const void *)at;
+    const uint16_t *each = (const uint16_t *)(const void *)at;
+    unsigned words[4] = {0, 0, 0, 0};
+#pragma unroll
+    for (int i = 0; i < 8; i++)
+        if (i < count)
+            words[i / 2] |= (unsigned)each[i] << (i % 2 * 16);
+    uint4 bits;
+    bits.x = words[0];
+    bits.y = words[1];
+    bits.z = words[2];
+    bits.w = words[3];
+    return bits;
 }
 
-/* Rows first.. of columns column..; rows from `end` on as zeros. */
+/* Whether one of two bf16 numbers is infinite or no number. */
+__device__ inline bool is_odd(unsigned two)
+{
+    return (two & 0x7f80u) == 0x7f80u || (two & 0x7f800000u) == 0x7f800000u;
+}
+
+/* Rows first.. of columns column..; rows from `end` on as zeros. Whether this thread met a bf16
+ * number that is not finite (of other types it does not look). */
 template <typename T>
-__device__ inline void tile_load(T *tile, const struct operand &from, int64_t first, int64_t end,
+__device__ inline bool tile_load(T *tile, const struct operand &from, int64_t first, int64_t end,
                                  int64_t column, int size)
 {
-    int stride = tile_stride<T>(size), quads = (sizeof(T) == 2 ? stride - 8 : stride - 4) / 4;
+    int stride = tile_stride<T>(size), pieces = (stride - 8) / 8;
+    bool odd = false;
+    for (int i = (int)threadIdx.x; i < TILE * pieces; i += ATTENTION_THREADS) {
+        int row = i / pieces, at = i % pieces * 8;
+        uint4 bits = {0, 0, 0, 0};
+        if (first + row < end && at < size)
+            bits = bits_load(from, first + row, column + at, size - at);
+        *(uint4 *)(void *)&tile[row * stride + at] = bits;
+        odd = odd || is_odd(bits.x) || is_odd(bits.y) || is_odd(bits.z) || is_odd(bits.w);
+    }
+    return odd;
+}
+
+__device__ inline bool tile_load(float *tile, const struct operand &from, int64_t first,
+                                 int64_t end, int64_t column, int size)
+{
+    int stride = tile_stride<float>(size), quads = (stride - 4) / 4;
     for (int i = (int)threadIdx.x; i < TILE * quads; i += ATTENTION_THREADS) {
         int row = i / quads, at = i % quads * 4, count = size - at < 4 ? size - at : 4;
         struct quad quad = {{0, 0, 0, 0}};
@@ -64,6 +98,7 @@ __device__ inline void tile_load(T *tile, const struct operand &from, int64_t fi
             quad = quad_load(from, first + row, column + at, count);
         four_store(&tile[row * stride + at], quad);
     }
+    return false;
 }
 
 /* dots[i] = row . others[part + 4 i]: this thread's part of a row of scores. */
@@ -136,50 +171,6 @@ __device__ inline float row_maximum(float number)
     return fmaxf(number, __shfl_xor_sync(0xffffffffu, number, 2));
 }
 
-/* Columns of a row of results that a thread has: four neighbours of each sixteen. */
-__device__ inline int my_column(int part, int i)
-{
-    return part * 4 + i * 4 * PER_ROW;
-}
-
-/* sums += sum over the tile's rows j of weights[j] * rows[j], for this thread's columns. What has
- * no weight is not looked at: it may be infinite. */
-template <int MOST, typename T>
-__device__ inline void row_accumulate(float sums[MOST / PER_ROW], const float *weights,
-                                      const T *rows, int size, int part)
-{
-    int stride = tile_stride<T>(size);
-    for (int j = 0; j < TILE; j++) {
-        float weight = weights[j];
-        if (weight == 0)
-            continue;
-#pragma unroll
-        for (int i = 0; i < MOST / PER_ROW / 4; i++) {
-            if (my_column(part, i) >= size)
-                continue;
-            float4 four = four_at(&rows[j * stride + my_column(part, i)]);
-            sums[4 * i] += weight * four.x;
-            sums[4 * i + 1] += weight * four.y;
-            sums[4 * i + 2] += weight * four.z;
-            sums[4 * i + 3] += weight * four.w;
-        }
-    }
-}
-
-template <int MOST>
-__device__ inline void row_store(const struct operand &to, int64_t row, int64_t column,
-                                 const float sums[MOST / PER_ROW], float factor, int size, int part)
-{
-#pragma unroll
-    for (int i = 0; i < MOST / PER_ROW / 4; i++) {
-        int at = my_column(part, i), count = size - at < 4 ? size - at : 4;
-        struct quad quad = {{sums[4 * i] * factor, sums[4 * i + 1] * factor,
-                             sums[4 * i + 2] * factor, sums[4 * i + 3] * factor}};
-        if (count > 0)
-            quad_store(to, row, column + at, count, quad);
-    }
-}
-
 /* The keys that a query may see: low <= key <= high and, without `causal`, of its document. */
 struct sight {
     int64_t low, high, document;
@@ -201,9 +192,34 @@ __device__ inline struct sight sight_of(const struct attention &it, int64_t toke
     return sight;
 }
 
-__device__ inline bool sees(const struct attention &it, const struct sight &sight, int64_t key)
+/* The same within the tile of keys that begins at `first`: low <= j <= high. */
+struct view {
+    int low, high;
+};
+
+__device__ inline struct view view_of(const struct sight &sight, int64_t first)
 {
-    return key >= sight.low && key <= sight.high && (it.causal || it.starts[key] == sight.document);
+    int64_t low = sight.low - first, high = sight.high - first;
+    struct view view;
+    view.low = (int)(low < 0 ? 0 : low > TILE ? (int64_t)TILE : low);
+    view.high = (int)(high < -1 ? -1 : high >= TILE ? (int64_t)TILE - 1 : high);
+    return view;
+}
+
+/* Which of its scores part, part + 4, ... of the tile a thread's query sees, as bits. */
+__device__ inline unsigned seen_of(const struct attention &it, const struct sight &sight,
+                                   int64_t first, int part)
+{
+    struct view view = view_of(sight, first);
+    unsigned seen = 0;
+#pragma unroll
+    for (int i = 0; i < MINE; i++) {
+        int j = part + i * PER_ROW;
+        bool sees = j >= view.low && j <= view.high &&
+                    (it.causal || it.starts[first + j] == sight.document);
+        seen |= (unsigned)sees << i;
+    }
+    return seen;
 }
 
 /* The first key that any query of the tile may see; as each thread's answer. `lows` has room for

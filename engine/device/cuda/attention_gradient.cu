@@ -1,7 +1,7 @@
 /* ATTENTION_GRADIENT. With p = exp(scale q.k - lse) and delta = do . o: dv = p do,
  * ds = scale p (do.v - delta), dq = ds k, dk = ds q. The scores are computed again, once for the
  * queries and once for the keys, so that each sum has one order and needs no atomic addition. */
-#include "engine/device/cuda/attention.cuh"
+#include "engine/device/cuda/attention_sums.cuh"
 
 /* A warp for each token and head. */
 static __global__ void delta_kernel(struct attention it, float *delta)
@@ -31,98 +31,139 @@ template <int MOST, typename T> static __global__ void query_gradient_kernel(str
 {
     int size = it.size, row = (int)threadIdx.x / PER_ROW, part = (int)threadIdx.x % PER_ROW;
     int tile = TILE * tile_stride<T>(size);
-    T *query = (T *)(void *)shared_memory(), *output = query + tile, *key = output + tile;
-    T *value = key + tile;
-    float *slopes = (float *)(void *)(value + tile);
+    char *memory = shared_memory();
+    T *query = take<T>(&memory, tile), *output = take<T>(&memory, tile);
+    T *key = take<T>(&memory, tile), *value = take<T>(&memory, tile);
+    struct weights slopes;
+    slopes.pieces = take_pieces<T>(&memory);
+    float *room = take_sums<T>(&memory, size);
+    slopes.all = take<float>(&memory, TILE * SCORE_STRIDE);
+    int32_t *lows = take<int32_t>(&memory, TILE), *flags = take<int32_t>(&memory, TILE);
     int64_t first_token = (int64_t)blockIdx.x * TILE, token = first_token + row;
     int head = (int)blockIdx.y, group = head / (it.heads / it.groups);
     struct sight sight = sight_of(it, token);
-    int64_t start =
-        first_key_of(it, sight, token, (int32_t *)(void *)(slopes + TILE * SCORE_STRIDE));
+    int64_t start = first_key_of(it, sight, token, lows);
     int64_t end = end_key_of(it, first_token);
     bool there = token < it.tokens;
     float lse = there ? operand_load(it.lse, token, head) : 0.0f;
-    float delta = there ? it.delta[token * it.heads + head] : 0.0f, weight;
-    float sums[MOST / PER_ROW] = {0}, dots[MINE], products[MINE];
+    float delta = there ? it.delta[token * it.heads + head] : 0.0f;
+    float dots[MINE], products[MINE], weight, slope;
+    struct totals<MOST, T> totals;
+    totals.clear();
     tile_load(query, it.q, first_token, it.tokens, (int64_t)head * size, size);
     tile_load(output, it.d_o, first_token, it.tokens, (int64_t)head * size, size);
     for (int64_t first = start; first < end; first += TILE) {
         __syncthreads();
-        tile_load(key, it.kv, first, it.keys, (int64_t)group * size, size);
+        note_odd(flags, tile_load(key, it.kv, first, it.keys, (int64_t)group * size, size));
         tile_load(value, it.kv, first, it.keys, (int64_t)(it.groups + group) * size, size);
         __syncthreads();
-        tile_dots(query, key, slopes, size, row, part, dots);
-        tile_dots(output, value, slopes, size, row, part, products);
+        tile_dots(query, key, slopes.all, size, row, part, dots);
+        tile_dots(output, value, slopes.all, size, row, part, products);
+        unsigned seen = seen_of(it, sight, first, part);
         for (int i = 0; i < MINE; i++) {
-            int j = part + i * PER_ROW;
-            slope_of(it, sees(it, sight, first + j), dots[i], lse, products[i], delta, &weight,
-                     &slopes[row * SCORE_STRIDE + j]);
+            slope_of(it, seen >> i & 1u, dots[i], lse, products[i], delta, &weight, &slope);
+            weight_store<T>(slopes, row, part + i * PER_ROW, slope);
         }
-        __syncwarp();
-        row_accumulate<MOST, T>(sums, slopes + row * SCORE_STRIDE, key, size, part);
+        weights_ready<T>();
+        totals_add<MOST, T>(&totals, slopes, key, room, flags, size, row, part);
     }
-    if (there)
-        row_store<MOST>(it.d_q, token, (int64_t)head * size, sums, 1.0f, size, part);
+    totals_store<MOST, T>(&totals, room, it.d_q, row, token, (int64_t)head * size, 1.0f, there,
+                          size, part);
 }
 
-/* Whether any query of the tile at first_token may see any of the keys first_key..; the same for
- * all threads: each lane of a warp asks for one query. Only the ends of what it sees are looked at.
- */
-__device__ inline bool tile_seen(const struct attention &it, int64_t first_token, int64_t first_key)
+/* What the gradient of the keys needs to know of a tile of queries, in shared memory. */
+struct queries {
+    float *lses, *deltas;
+    int32_t *lows, *highs; /* of the keys of this block's tile, which each sees */
+    int32_t *documents;
+};
+
+/* By the threads of the first warp, one for each query. */
+__device__ inline void queries_load(const struct queries &to, const struct attention &it,
+                                    const struct sight &sight, int64_t first, int64_t first_key,
+                                    int head)
 {
-    static_assert((int)TILE == (int)WARP, "a lane for each query of a tile");
-    struct sight sight = sight_of(it, first_token + (int64_t)(threadIdx.x % WARP));
-    return __any_sync(0xffffffffu, sight.low < first_key + TILE && sight.high >= first_key);
+    int row = (int)threadIdx.x;
+    int64_t at = first + row;
+    if (row >= TILE)
+        return;
+    struct view view = view_of(sight, first_key);
+    to.lses[row] = at < it.tokens ? operand_load(it.lse, at, head) : 0.0f;
+    to.deltas[row] = at < it.tokens ? it.delta[at * it.heads + head] : 0.0f;
+    to.lows[row] = view.low;
+    to.highs[row] = view.high;
+    to.documents[row] = (int32_t)sight.document;
+}
+
+/* Whether query j of the tile sees the thread's key; `document` is the key's. */
+__device__ inline bool is_seen(const struct queries &queries, const struct attention &it, int j,
+                               int row, int32_t document)
+{
+    return row >= queries.lows[j] && row <= queries.highs[j] &&
+           (it.causal || queries.documents[j] == document);
 }
 
 template <int MOST, typename T> static __global__ void key_gradient_kernel(struct attention it)
 {
+    static_assert((int)TILE == (int)WARP, "a lane for each query of a tile");
     int size = it.size, row = (int)threadIdx.x / PER_ROW, part = (int)threadIdx.x % PER_ROW;
     int tile = TILE * tile_stride<T>(size), per_group = it.heads / it.groups;
     int group = (int)blockIdx.y;
-    T *key = (T *)(void *)shared_memory(), *value = key + tile, *query = value + tile;
-    T *output = query + tile;
-    float *weights = (float *)(void *)(output + tile);
-    float *slopes = weights + TILE * SCORE_STRIDE, *lses = slopes + TILE * SCORE_STRIDE;
-    float *deltas = lses + TILE;
+    char *memory = shared_memory();
+    T *key = take<T>(&memory, tile), *value = take<T>(&memory, tile);
+    T *query = take<T>(&memory, tile), *output = take<T>(&memory, tile);
+    struct weights weights, slopes;
+    weights.pieces = take_pieces<T>(&memory);
+    slopes.pieces = take_pieces<T>(&memory);
+    float *room = take_sums<T>(&memory, size);
+    weights.all = take<float>(&memory, TILE * SCORE_STRIDE);
+    slopes.all = take<float>(&memory, TILE * SCORE_STRIDE);
+    struct queries queries = {take<float>(&memory, TILE), take<float>(&memory, TILE),
+                              take<int32_t>(&memory, TILE), take<int32_t>(&memory, TILE),
+                              take<int32_t>(&memory, TILE)};
+    int32_t *output_flags = take<int32_t>(&memory, WARPS), *query_flags = output_flags + WARPS;
     int64_t first_key = (int64_t)blockIdx.x * TILE, mine = first_key + row;
     int64_t column = (int64_t)group * size, value_column = (int64_t)(it.groups + group) * size;
     int64_t before = it.causal && first_key > it.first_row ? first_key - it.first_row : 0;
-    float key_sums[MOST / PER_ROW] = {0}, value_sums[MOST / PER_ROW] = {0};
-    float dots[MINE], products[MINE];
+    int32_t document = mine < it.keys ? it.starts[mine] : -1;
+    float dots[MINE], products[MINE], weight, slope;
+    struct totals<MOST, T> key_totals, value_totals;
+    key_totals.clear();
+    value_totals.clear();
     tile_load(key, it.kv, first_key, it.keys, column, size);
     tile_load(value, it.kv, first_key, it.keys, value_column, size);
     for (int64_t first = before; first < it.tokens; first += TILE) {
-        if (!tile_seen(it, first, first_key))
+        /* Only the ends of what each query sees are looked at; all warps come to the same. */
+        struct sight sight = sight_of(it, first + (int64_t)(threadIdx.x % WARP));
+        if (!__any_sync(0xffffffffu, sight.low < first_key + TILE && sight.high >= first_key))
             continue;
         for (int head = group * per_group; head < (group + 1) * per_group; head++) {
             __syncthreads();
-            tile_load(query, it.q, first, it.tokens, (int64_t)head * size, size);
-            tile_load(output, it.d_o, first, it.tokens, (int64_t)head * size, size);
-            if (threadIdx.x < TILE) {
-                bool there = first + threadIdx.x < it.tokens;
-                int64_t at = first + (int64_t)threadIdx.x;
-                lses[threadIdx.x] = there ? operand_load(it.lse, at, head) : 0.0f;
-                deltas[threadIdx.x] = there ? it.delta[at * it.heads + head] : 0.0f;
-            }
+            note_odd(query_flags,
+                     tile_load(query, it.q, first, it.tokens, (int64_t)head * size, size));
+            note_odd(output_flags,
+                     tile_load(output, it.d_o, first, it.tokens, (int64_t)head * size, size));
+            queries_load(queries, it, sight, first, first_key, head);
             __syncthreads();
-            tile_dots(key, query, weights, size, row, part, dots);
-            tile_dots(value, output, slopes, size, row, part, products);
+            tile_dots(key, query, weights.all, size, row, part, dots);
+            tile_dots(value, output, slopes.all, size, row, part, products);
             for (int i = 0; i < MINE; i++) {
                 int j = part + i * PER_ROW;
-                bool seen = mine < it.keys && sees(it, sight_of(it, first + j), mine);
-                slope_of(it, seen, dots[i], lses[j], products[i], deltas[j],
-                         &weights[row * SCORE_STRIDE + j], &slopes[row * SCORE_STRIDE + j]);
+                slope_of(it, is_seen(queries, it, j, row, document), dots[i], queries.lses[j],
+                         products[i], queries.deltas[j], &weight, &slope);
+                weight_store<T>(weights, row, j, weight);
+                weight_store<T>(slopes, row, j, slope);
             }
-            __syncwarp();
-            row_accumulate<MOST, T>(value_sums, weights + row * SCORE_STRIDE, output, size, part);
-            row_accumulate<MOST, T>(key_sums, slopes + row * SCORE_STRIDE, query, size, part);
+            weights_ready<T>();
+            totals_add<MOST, T>(&value_totals, weights, output, room, output_flags, size, row,
+                                part);
+            totals_add<MOST, T>(&key_totals, slopes, query, room, query_flags, size, row, part);
         }
     }
-    if (mine >= it.keys)
-        return;
-    row_store<MOST>(it.d_kv, mine, column, key_sums, 1.0f, size, part);
-    row_store<MOST>(it.d_kv, mine, value_column, value_sums, 1.0f, size, part);
+    bool there = mine < it.keys;
+    totals_store<MOST, T>(&key_totals, room, it.d_kv, row, mine, column, 1.0f, there, size, part);
+    totals_store<MOST, T>(&value_totals, room, it.d_kv, row, mine, value_column, 1.0f, there, size,
+                          part);
 }
 
 CUDA_WORKSPACE(attention_gradient)
@@ -147,9 +188,9 @@ CUDA_RUN(attention_gradient)
     delta.grid = dim3((unsigned)divide_up(it.tokens * it.heads, ATTENTION_THREADS / WARP));
     delta.shared = 0;
     query.grid = dim3((unsigned)divide_up(it.tokens, TILE), (unsigned)it.heads);
-    query.shared = attention_shared(it, 4, 1, 1);
+    query.shared = attention_shared(it, 4, 1, 2);
     key.grid = dim3((unsigned)divide_up(it.keys, TILE), (unsigned)it.groups);
-    key.shared = attention_shared(it, 4, 2, 2);
+    key.shared = attention_shared(it, 4, 2, 6);
     if (it.tokens && !(LAUNCH(delta_kernel, delta, it, (float *)call->workspace) &&
                        ATTENTION_LAUNCH(query_gradient_kernel, query, it)))
         return false;

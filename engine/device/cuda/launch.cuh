@@ -9,6 +9,7 @@
 #include <cstddef>
 #include <cstdint>
 #include <cstring>
+#include <type_traits>
 
 #ifdef LOCKSTEP_CUDA_EMULATED
 #include "tests/cuda_emulator/kernels.hpp"

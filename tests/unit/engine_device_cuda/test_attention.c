@@ -1,0 +1,212 @@
+/* Attention of bf16 numbers: the matrix units must not round the weights, the sums must follow
+ * maxima that grow, and what a query does not see must not reach it, be it infinite. */
+#include "engine/base/memory.h"
+#include "helper_module.h"
+#include "tests/unit/random.h"
+
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include <cmocka.h>
+
+enum { ROUNDS = 8, HEADS = 2 };
+
+/* One call with its operands in host memory; the document poisoned_from..poisoned_to-1 is made
+ * infinite for the device. */
+struct subject {
+    struct op_call call;
+    int64_t tokens, poisoned_from, poisoned_to;
+    struct random *random;
+};
+
+static struct tensor make(struct subject *it, enum dtype dtype, int64_t columns, double factor)
+{
+    struct tensor tensor = tensor_of(NULL, dtype, shape_of2(it->tokens, columns));
+    tensor.data = memory_zeroed((size_t)(it->tokens * columns), dtype_size(dtype));
+    for (int64_t i = 0; i < it->tokens * columns; i++)
+        tensor_store(&tensor, i, factor * random_normal(it->random));
+    return tensor;
+}
+
+/* Documents of which one, not the first, is chosen to be poisoned. */
+static struct tensor make_documents(struct subject *it)
+{
+    struct tensor starts = tensor_of(NULL, DTYPE_I32, shape_of1(it->tokens));
+    starts.data = memory_zeroed((size_t)it->tokens, sizeof(int32_t));
+    it->poisoned_from = random_integer(it->random, 1, it->tokens - 2);
+    it->poisoned_to = random_integer(it->random, it->poisoned_from + 1, it->tokens - 1);
+    for (int64_t i = 0; i < it->tokens; i++)
+        ((int32_t *)starts.data)[i] = (int32_t)(i < it->poisoned_from ? 0
+                                                : i < it->poisoned_to ? it->poisoned_from
+                                                                      : it->poisoned_to);
+    return starts;
+}
+
+/* Inputs of ATTENTION, the last keys larger, so that maxima grow from tile to tile. */
+static void make_forward(struct subject *it)
+{
+    static const int sizes[] = {16, 24, 64, 72, 128, 200};
+    struct op_parameters *by = &it->call.parameters;
+    it->tokens = random_integer(it->random, 40, 110);
+    by->heads = HEADS;
+    by->head_groups = (int)random_integer(it->random, 1, 2);
+    by->head_size = sizes[random_integer(it->random, 0, 5)];
+    by->scale = 1 / sqrt(by->head_size);
+    by->causal = random_integer(it->random, 0, 1);
+    it->call.op = OP_ATTENTION;
+    it->call.input_count = 3;
+    it->call.output_count = 2;
+    int64_t width = (int64_t)by->head_size * HEADS, keys = (int64_t)by->head_size * by->head_groups;
+    it->call.inputs[0] = make(it, DTYPE_BF16, width, 2);
+    it->call.inputs[1] = make(it, DTYPE_BF16, 2 * keys, 1);
+    it->call.inputs[2] = make_documents(it);
+    for (int64_t i = it->tokens / 2 * 2 * keys; i < it->tokens * 2 * keys; i++)
+        if (i % (2 * keys) < keys)
+            tensor_store(&it->call.inputs[1], i, 3 * tensor_load(&it->call.inputs[1], i));
+    it->call.outputs[0] = tensor_of(NULL, DTYPE_F32, shape_of2(it->tokens, width));
+    it->call.outputs[1] = tensor_of(NULL, DTYPE_F32, shape_of2(it->tokens, HEADS));
+}
+
+static struct tensor narrowed(struct tensor wide)
+{
+    struct tensor tensor = tensor_of(NULL, DTYPE_F32, wide.shape);
+    int64_t count = shape_elements(wide.shape);
+    tensor.data = memory_zeroed((size_t)count, sizeof(float));
+    for (int64_t i = 0; i < count; i++)
+        tensor_store(&tensor, i, tensor_load(&wide, i));
+    free(wide.data);
+    return tensor;
+}
+
+/* ATTENTION becomes ATTENTION_GRADIENT. */
+static void make_gradient(struct subject *it)
+{
+    struct status status = STATUS_NONE;
+    struct tensor results[OP_MAX_OUTPUTS], forward[3];
+    assert_true(reference_run(&it->call, results, &status));
+    memcpy(forward, it->call.inputs, sizeof(forward));
+    it->call.op = OP_ATTENTION_GRADIENT;
+    it->call.input_count = 6;
+    it->call.inputs[0] = make(it, DTYPE_BF16, forward[0].shape.dims[1], 1);
+    memcpy(&it->call.inputs[1], forward, sizeof(forward));
+    it->call.inputs[4] = narrowed(results[0]);
+    it->call.inputs[5] = narrowed(results[1]);
+    it->call.outputs[1] = tensor_of(NULL, DTYPE_F32, forward[1].shape);
+}
+
+static size_t bytes_of(const struct tensor *tensor)
+{
+    return (size_t)shape_elements(tensor->shape) * dtype_size(tensor->dtype);
+}
+
+/* All bf16 inputs of the poisoned document become infinities and NaN. */
+static void poison(const struct subject *it)
+{
+    for (int k = 0; k < it->call.input_count; k++) {
+        const struct tensor *tensor = &it->call.inputs[k];
+        int64_t columns = shape_columns(tensor->shape);
+        if (tensor->dtype != DTYPE_BF16)
+            continue;
+        for (int64_t i = it->poisoned_from * columns; i < it->poisoned_to * columns; i++)
+            tensor_store(tensor, i, i % 3 == 0 ? NAN : i % 3 == 1 ? INFINITY : -INFINITY);
+    }
+}
+
+static void run(struct device *device, const struct op_call *call, struct tensor *got)
+{
+    struct status status = STATUS_NONE;
+    struct op_call there = *call;
+    bool ok = true;
+    for (int k = 0; ok && k < call->input_count; k++)
+        ok = device_allocate(device, MEMORY_INPUTS, bytes_of(&call->inputs[k]),
+                             &there.inputs[k].data, &status) &&
+             device_upload(device, there.inputs[k].data, call->inputs[k].data,
+                           bytes_of(&call->inputs[k]), &status);
+    for (int k = 0; ok && k < call->output_count; k++)
+        ok = device_allocate(device, MEMORY_INPUTS, bytes_of(&call->outputs[k]),
+                             &there.outputs[k].data, &status);
+    size_t workspace = device_workspace(device, &there);
+    ok = ok && device_allocate(device, MEMORY_WORKSPACE, workspace, &there.workspace, &status) &&
+         device_run(device, &there, &status);
+    for (int k = 0; ok && k < call->output_count; k++) {
+        got[k] = call->outputs[k];
+        got[k].data = memory_zeroed(bytes_of(&got[k]), 1);
+        ok =
+            device_download(device, got[k].data, there.outputs[k].data, bytes_of(&got[k]), &status);
+    }
+    if (!ok)
+        fail_msg("%s", status.text);
+    for (int k = 0; k < call->input_count; k++)
+        device_release(device, MEMORY_INPUTS, there.inputs[k].data, bytes_of(&call->inputs[k]));
+    for (int k = 0; k < call->output_count; k++)
+        device_release(device, MEMORY_INPUTS, there.outputs[k].data, bytes_of(&call->outputs[k]));
+    device_release(device, MEMORY_WORKSPACE, there.workspace, workspace);
+}
+
+/* Float32 sums of exact products: bf16 weights would be wrong by 2^-9. */
+static void compare(const struct subject *it, const struct tensor *wanted, const struct tensor *got,
+                    bool poisoned)
+{
+    int64_t columns = shape_columns(got->shape), count = it->tokens * columns;
+    double largest = 0;
+    for (int64_t i = 0; i < count; i++)
+        largest = fmax(largest, fabs(tensor_load(wanted, i)));
+    for (int64_t i = 0; i < count; i++) {
+        int64_t token = i / columns;
+        if (poisoned && token >= it->poisoned_from && token < it->poisoned_to)
+            continue;
+        double want = tensor_load(wanted, i), is = tensor_load(got, i);
+        if (!(fabs(want - is) <= 1e-4 * largest))
+            fail_msg("%s%s, heads of %d, token %lld of %lld, column %lld: %g instead of %g",
+                     op_name(it->call.op), poisoned ? " beside infinities" : "",
+                     it->call.parameters.head_size, (long long)token, (long long)it->tokens,
+                     (long long)(i % columns), is, want);
+    }
+}
+
+static void check(struct device *device, bool gradient, struct random *random)
+{
+    struct subject it = {.random = random};
+    struct tensor wanted[OP_MAX_OUTPUTS], got[OP_MAX_OUTPUTS];
+    struct status status = STATUS_NONE;
+    make_forward(&it);
+    if (gradient)
+        make_gradient(&it);
+    assert_true(reference_run(&it.call, wanted, &status));
+    for (int poisoned = 0; poisoned < 2; poisoned++) {
+        if (poisoned)
+            poison(&it);
+        run(device, &it.call, got);
+        for (int k = 0; k < it.call.output_count; k++) {
+            compare(&it, &wanted[k], &got[k], poisoned);
+            free(got[k].data);
+        }
+    }
+    for (int k = 0; k < it.call.output_count; k++)
+        free(wanted[k].data);
+    for (int k = 0; k < it.call.input_count; k++)
+        free(it.call.inputs[k].data);
+}
+
+static void test_attention(void **state)
+{
+    struct random random = random_start("attention");
+    struct status status = STATUS_NONE;
+    struct device *device = device_open("cuda", NULL, &status);
+    (void)state;
+    if (!device)
+        fail_msg("%s", status.text);
+    for (int round = 0; round < 2 * ROUNDS; round++)
+        check(device, round % 2, &random);
+    device_close(device);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {cmocka_unit_test(test_attention)};
+    if (!module_table())
+        return module_is_emulated() ? 0 : 1;
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
