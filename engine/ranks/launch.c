@@ -17,8 +17,9 @@
 extern char **environ;
 
 /* After being asked: mpirun takes two seconds, more on a busy machine, and then removes its files,
- * which stay when it is killed. */
-enum { PATIENCE_MILLISECONDS = 15000 };
+ * which stay when it is killed, unless they lie in a folder of the engine's. Asked while its
+ * processes start and one of them has died, it sometimes never ends. */
+enum { PATIENCE_MILLISECONDS = 15000, PATIENCE_HERE_MILLISECONDS = 5000 };
 
 struct words {
     char **words; /* owned, NULL-terminated when done */
@@ -223,6 +224,7 @@ bool launch_start(struct launch *launch, const struct launch_options *options,
     struct words command = {0}, environment = {0};
     int output[2] = {-1, -1};
     *launch = (struct launch){.descriptor = -1, .output = -1};
+    launch->patience = options->folder ? PATIENCE_HERE_MILLISECONDS : PATIENCE_MILLISECONDS;
     build_command(&command, options);
     build_environment(&environment, options);
     char *path = find_program(command.words[0], status);
@@ -264,7 +266,7 @@ void launch_stop(struct launch *launch, int milliseconds)
 {
     if (launch->pid > 0 && !wait_for_end(launch, milliseconds)) {
         kill(launch->pid, SIGTERM);
-        if (!wait_for_end(launch, PATIENCE_MILLISECONDS)) {
+        if (!wait_for_end(launch, launch->patience)) {
             kill(-launch->pid, SIGKILL);
             while (!launch_has_ended(launch))
                 wait_for_end(launch, 100);

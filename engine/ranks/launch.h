@@ -33,6 +33,7 @@ struct launch {
     int output;      /* of the launcher itself and of what it starts before that redirects */
     int wait_status; /* valid when `ended` */
     bool ended;
+    int patience; /* milliseconds that it may take to end when it is asked to */
 };
 
 bool launch_start(struct launch *launch, const struct launch_options *options,

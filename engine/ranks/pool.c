@@ -119,25 +119,23 @@ static int find_lost(const struct rank_pool *pool)
  * was lost. */
 static bool fail_memory(const struct pool_memory *memory, const char *done, struct status *status)
 {
-    char how[160], stopped[100], text[800];
-    struct pool_process *process = &memory->pool->processes[memory->rank];
-    int lost = find_lost(memory->pool), whose = memory->rank;
+    char how[160], stopped[100], whose[60] = "it", text[800];
+    struct rank_pool *pool = memory->pool;
+    struct pool_process *process = &pool->processes[memory->rank];
+    int cause = process->has_data ? memory->rank : pool_find_cause(pool, memory->rank);
     process->broken = true;
-    pool_stopped_text(memory->pool, memory->rank, stopped, sizeof(stopped));
-    if (pool_has_lost(memory->pool, whose))
-        pool_ending_text(memory->pool, whose, how, sizeof(how));
+    pool_stopped_text(pool, cause, stopped, sizeof(stopped));
+    if (pool_has_lost(pool, cause))
+        pool_ending_text(pool, cause, how, sizeof(how));
     else if (process->has_data)
-        snprintf(how, sizeof(how), "it has failed to");
+        snprintf(how, sizeof(how), "has failed to");
     else
-        snprintf(how, sizeof(how), "it does not answer%s", stopped);
-    if (!process->has_data && lost >= 0 && !pool_has_lost(memory->pool, whose)) {
-        char ending[120];
-        whose = lost;
-        snprintf(how, sizeof(how), "it waits for rank %d, which %s", lost,
-                 pool_ending_text(memory->pool, lost, ending, sizeof(ending)));
-    }
-    snprintf(text, sizeof(text), "the memory of rank %d cannot be %s: %s", memory->rank, done, how);
-    pool_add_last_words(memory->pool, whose, text, sizeof(text));
+        snprintf(how, sizeof(how), "does not answer%s", stopped);
+    if (cause != memory->rank)
+        snprintf(whose, sizeof(whose), "it waits for rank %d, which", cause);
+    snprintf(text, sizeof(text), "the memory of rank %d cannot be %s: %s %s", memory->rank, done,
+             whose, how);
+    pool_add_last_words(pool, cause, text, sizeof(text));
     return status_fail(status, STATUS_IO, "%s", text);
 }
 
@@ -278,18 +276,10 @@ static bool is_there(const struct rank_pool *pool, int rank)
 /* Whether a rank could not start. */
 static bool has_failed(struct rank_pool *pool, struct status *status)
 {
-    char how[160], text[800];
-    for (int rank = 0; rank < pool->options.size; rank++) {
-        if (pool->processes[rank].has_failed)
-            return !status_fail(status, STATUS_UNSUPPORTED, "rank %d: %s", rank,
-                                pool->processes[rank].failure.reason);
-        if (!pool_has_lost(pool, rank))
-            continue;
-        pool_ending_text(pool, rank, how, sizeof(how));
-        snprintf(text, sizeof(text), "rank %d %s while it started", rank, how);
-        pool_add_last_words(pool, rank, text, sizeof(text));
-        return !status_fail(status, STATUS_IO, "%s", text);
-    }
+    char how[160];
+    for (int rank = 0; rank < pool->options.size; rank++)
+        if (pool->processes[rank].has_failed || pool_has_lost(pool, rank))
+            return !pool_fail_cause(pool, rank, "while it started", status);
     if (!pool->launch.ended)
         return false;
     for (int i = 0; i < 8; i++)

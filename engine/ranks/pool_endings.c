@@ -1,6 +1,7 @@
 /* What became of a rank process, in words. */
 #include "engine/ranks/pool_internal.h"
 
+#include <limits.h>
 #include <signal.h>
 #include <stdio.h>
 #include <string.h>
@@ -9,6 +10,7 @@
 enum {
     ENDING_MILLISECONDS = 3000,   /* for a guardian to tell, and for the last output to come */
     LAUNCHER_MILLISECONDS = 1000, /* for a launcher that took its processes along */
+    ABORT_MILLISECONDS = 100,     /* the same, where that is a guess */
     DRAIN_ROUNDS = 64,
     MOST_WORDS = 600,
     LEAST_WORDS = 40 /* fewer characters of room are not worth it */
@@ -42,11 +44,124 @@ static void drain(struct rank_pool *pool, struct pool_process *process, double d
     }
 }
 
-static void wait_for_launcher(struct rank_pool *pool)
+static void wait_for_launcher(struct rank_pool *pool, int milliseconds)
 {
-    double deadline = now() + LAUNCHER_MILLISECONDS * 1e-3;
+    double deadline = now() + milliseconds * 1e-3;
     while (!launch_has_ended(&pool->launch) && now() < deadline)
         pool_pump(pool, 20);
+}
+
+/* Whether it was killed: all ranks go with it. */
+static bool launcher_was_killed(const struct rank_pool *pool)
+{
+    return pool->launch.ended && WIFSIGNALED(pool->launch.wait_status);
+}
+
+/* ---- who is the cause ---- */
+
+/* What is known of how a rank has come to its end; what comes first explains what comes later. */
+enum ending {
+    ENDING_OWN,     /* of itself: a signal, an exit, nonsense that it sent */
+    ENDING_UNKNOWN, /* nobody has told: its guardian is gone, too */
+    ENDING_LEFT,    /* its connection is gone, whoever closed it; else it would be there */
+    ENDING_STOPPED, /* it has not ended, but is stopped: the others may wait for it */
+    ENDING_NONE,    /* it lives, and may have failed, or be silent */
+};
+
+static bool has_left(const struct pool_process *process)
+{
+    return process->wait_status >= 0 && WIFEXITED(process->wait_status) &&
+           WEXITSTATUS(process->wait_status) == PROTOCOL_LEFT;
+}
+
+static enum ending ending_of(const struct rank_pool *pool, int rank)
+{
+    const struct pool_process *process = &pool->processes[rank];
+    if (process->trouble || (process->wait_status >= 0 && !has_left(process)))
+        return ENDING_OWN;
+    if (process->ended && !has_left(process))
+        return ENDING_UNKNOWN;
+    if (pool_has_lost(pool, rank))
+        return ENDING_LEFT;
+    return process->stopped_by ? ENDING_STOPPED : ENDING_NONE;
+}
+
+/* Until all that came at the same time was taken, and guardians have told of those that are lost.
+ */
+static void settle(struct rank_pool *pool)
+{
+    double deadline = now() + ENDING_MILLISECONDS * 1e-3;
+    bool open = true;
+    pool_pump(pool, 0);
+    while (open && now() < deadline) {
+        open = false;
+        for (int rank = 0; rank < pool->options.size; rank++)
+            open |= pool_has_lost(pool, rank) && !pool->processes[rank].ended &&
+                    !pool->processes[rank].trouble;
+        if (open)
+            pool_pump(pool, 50);
+    }
+}
+
+/* The rule, in all phases. Ends, closed connections and last messages do not come in the order in
+ * which things happened: a rank that dies takes others along, by MPI, by the launcher, or as the
+ * engine closes their connections, and what they say may come first. So, once it is known what
+ * became of all that are lost, a rank is the cause
+ *   - that has ended of itself, rather than one
+ *   - that nobody can tell of any more, rather than one
+ *   - that has left, as its connection with the engine was gone, rather than one
+ *   - that is stopped, rather than
+ *   - the one with which something is amiss: one that has failed, or is silent.
+ * Of several alike it is the one whose end was told first; a guardian tells before anybody else can
+ * know. A launcher that was killed takes all of them along: pool_ending_text says so. */
+int pool_find_cause(struct rank_pool *pool, int rank)
+{
+    settle(pool);
+    int cause = rank, first = INT_MAX;
+    enum ending best = ending_of(pool, rank);
+    if (pool->processes[rank].ended)
+        first = pool->processes[rank].end_number;
+    for (int other = 0; other < pool->options.size; other++) {
+        const struct pool_process *process = &pool->processes[other];
+        enum ending ending = ending_of(pool, other);
+        int number = process->ended ? process->end_number : INT_MAX;
+        if (ending > best || (ending == best && number >= first))
+            continue;
+        cause = other;
+        best = ending;
+        first = number;
+    }
+    return cause;
+}
+
+bool pool_fail_cause(struct rank_pool *pool, int rank, const char *when, struct status *status)
+{
+    char how[160], text[800], whose[40] = "";
+    int cause = pool_find_cause(pool, rank);
+    if (!pool_has_lost(pool, cause)) /* it is only stopped */
+        cause = rank;
+    const struct pool_process *process = &pool->processes[cause];
+    if (process->has_failed)
+        return status_fail(status, pool->started ? STATUS_INVALID : STATUS_UNSUPPORTED,
+                           "rank %d: %s", cause, process->failure.reason);
+    if (pool->started)
+        snprintf(whose, sizeof(whose), "process %lld of ", (long long)process->pid);
+    pool_ending_text(pool, cause, how, sizeof(how));
+    snprintf(text, sizeof(text), "%srank %d %s %s", whose, cause, how, when);
+    pool_add_last_words(pool, cause, text, sizeof(text));
+    return status_fail(status, STATUS_IO, "%s", text);
+}
+
+/* ---- in words ---- */
+
+/* Whether a rank has gone with its launcher. One that ended by itself is an explanation only where
+ * nobody has told of the rank; and mpirun here only ends as its ranks do. */
+static bool went_with_launcher(const struct rank_pool *pool, const struct pool_process *process)
+{
+    bool other = pool->options.launcher || pool->options.hostfile;
+    if (!process->ended || !pool->launch.ended)
+        return false;
+    return launcher_was_killed(pool) || (other && process->wait_status < 0);
 }
 
 const char *pool_ending_text(struct rank_pool *pool, int rank, char *buffer, int size)
@@ -57,18 +172,20 @@ const char *pool_ending_text(struct rank_pool *pool, int rank, char *buffer, int
     while (!process->ended && now() < deadline)
         pool_pump(pool, 50);
     drain(pool, process, deadline);
-    bool known = process->ended && process->wait_status >= 0;
-    if (known && (WIFSIGNALED(process->wait_status) || !process->trouble))
-        return launch_status_text(process->wait_status, buffer, size);
-    if (process->ended && !known)
-        wait_for_launcher(pool);
-    if (process->trouble)
+    bool told = process->wait_status >= 0 && !has_left(process);
+    bool killed = told && WIFSIGNALED(process->wait_status);
+    if (process->ended && !killed) /* MPI, too, ends a rank that has lost its launcher */
+        wait_for_launcher(pool,
+                          process->wait_status >= 0 ? ABORT_MILLISECONDS : LAUNCHER_MILLISECONDS);
+    if (process->trouble && !killed)
         snprintf(buffer, (size_t)size, "%s", process->trouble);
-    else if (!process->ended)
-        snprintf(buffer, (size_t)size, "has closed its connection with the engine");
-    else if (pool->launch.ended)
+    else if (went_with_launcher(pool, process))
         snprintf(buffer, (size_t)size, "is gone with its launcher, which %s",
                  launch_status_text(pool->launch.wait_status, how, sizeof(how)));
+    else if (told)
+        return launch_status_text(process->wait_status, buffer, size);
+    else if (!process->ended || has_left(process))
+        snprintf(buffer, (size_t)size, "has closed its connection with the engine");
     else
         snprintf(buffer, (size_t)size, "%s",
                  pool->shared ? "is gone with its guardian, which was killed"

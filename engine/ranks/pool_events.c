@@ -196,6 +196,13 @@ static void take_control(struct rank_pool *pool, int rank)
     process->control_closed = true;
 }
 
+static void note_end(struct rank_pool *pool, struct pool_process *process)
+{
+    if (!process->ended)
+        process->end_number = pool->ends++;
+    process->ended = true;
+}
+
 static void take_guardian(struct rank_pool *pool, int rank)
 {
     struct pool_process *process = &pool->processes[rank];
@@ -206,7 +213,7 @@ static void take_guardian(struct rank_pool *pool, int rank)
         if (!number_read(frame.body, frame.length, &number))
             break;
         if (frame.kind == FRAME_EXITED) {
-            process->ended = true;
+            note_end(pool, process);
             process->wait_status = (int)number;
         } else if (frame.kind == FRAME_HALTED) {
             process->stopped_by = (int)number;
@@ -215,7 +222,7 @@ static void take_guardian(struct rank_pool *pool, int rank)
     if (result == CHANNEL_NOTHING)
         return;
     channel_close(&process->guardian);
-    process->ended = true;
+    note_end(pool, process);
 }
 
 /* ---- connections ---- */

@@ -17,6 +17,7 @@ struct pool_process {
     bool control_closed, ended;
     const char *trouble; /* why the engine has closed the connection, static; NULL: it did not */
     int wait_status;     /* -1: not known */
+    int end_number;      /* among those that ended: in which order that was told */
     int stopped_by;
     int log; /* file of its output, -1 */
     int64_t printed[2];
@@ -49,6 +50,7 @@ struct rank_pool {
     struct launch launch;
     struct board board;
     struct pool_process *processes; /* [options.size] */
+    int ends;                       /* how many have ended */
     int *missing; /* [COMM_GROUP_COUNT][options.size]: by the lowest rank of a group, which of its
                      members was last found missing */
     struct pending *pending;
@@ -85,6 +87,12 @@ bool pool_write_memory(void *context, const struct extent *extent, const void *b
 
 /* ---- pool_endings.c: what became of a process ---- */
 
+/* Who is the cause when something is amiss with `rank` (it is lost, has failed, or does not
+ * answer): this rank, or another one. Waits a moment until it is known what became of those that
+ * are lost. The rule is told where it stands. */
+int pool_find_cause(struct rank_pool *pool, int rank);
+/* Fails: tells of the cause of what is amiss with a rank. `when` is "while it started". */
+bool pool_fail_cause(struct rank_pool *pool, int rank, const char *when, struct status *status);
 /* "was killed by signal 9 (Killed)", after waiting a moment for its guardian to tell and for the
  * last that it printed. */
 const char *pool_ending_text(struct rank_pool *pool, int rank, char *buffer, int size);

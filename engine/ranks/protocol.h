@@ -18,6 +18,7 @@ enum {
     PROTOCOL_CHUNK = 16 << 20,     /* bytes of a tensor in one frame */
     PROTOCOL_MOST_WORDS = 4096,
     PROTOCOL_ARENAS = 2,
+    PROTOCOL_LEFT = 113, /* exit status of a rank whose connection with the engine is gone */
 };
 
 enum frame_kind {

@@ -17,7 +17,7 @@ void rank_leave(void)
     signal(SIGPIPE, SIG_IGN);
     ssize_t written = write(STDERR_FILENO, words, sizeof(words) - 1);
     (void)written; /* who listens if the engine is gone? */
-    _exit(1);
+    _exit(PROTOCOL_LEFT);
 }
 
 void rank_send(struct rank_process *rank, enum frame_kind kind, const struct text *body)
@@ -305,6 +305,8 @@ static bool open_board(struct rank_process *rank, struct status *status)
 {
     struct frame frame;
     enum channel_result result = channel_next(&rank->control, true, &frame);
+    if (result == CHANNEL_CLOSED)
+        rank_leave();
     if (result != CHANNEL_FRAME || frame.kind != FRAME_WELCOME ||
         !welcome_read(frame.body, frame.length, &rank->welcome) ||
         rank->hello.rank >= rank->welcome.size)

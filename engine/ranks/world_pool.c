@@ -291,6 +291,23 @@ void world_pool_lose(struct world *world, int index, const char *what)
     mark_torn(world, index);
 }
 
+static int find_cause(const struct world *world, int index)
+{
+    struct rank_pool *pool = world_pool_context(world)->pool;
+    int cause = pool_find_cause(pool, index);
+    bool known = cause < world->size && !has_ended(world, cause) && pool_has_lost(pool, cause);
+    return known ? cause : index;
+}
+
+int world_pool_lose_cause(struct world *world, int index)
+{
+    char text[160];
+    int cause = find_cause(world, index);
+    pool_ending_text(world_pool_context(world)->pool, cause, text, sizeof(text));
+    world_pool_lose(world, cause, text);
+    return cause;
+}
+
 void world_pool_lose_silent(struct world *world, int index)
 {
     struct rank_pool *pool = world_pool_context(world)->pool;
@@ -304,15 +321,17 @@ static bool take_lost(struct world *world, struct world_event *event)
 {
     struct rank_pool *pool = world_pool_context(world)->pool;
     char text[160];
-    for (int rank = 0; rank < world->size; rank++)
-        if (!has_ended(world, rank) && pool_has_lost(pool, rank)) {
-            pool_ending_text(pool, rank, text, sizeof(text));
-            if (done_by(world, rank) > world->ranks[rank].run->executor->next)
-                return take_done(world, event); /* what it did before comes first */
-            world_pool_lose(world, rank, text);
-            give(world, rank, WORLD_LOST, event);
-            return true;
-        }
+    for (int rank = 0; rank < world->size; rank++) {
+        if (has_ended(world, rank) || !pool_has_lost(pool, rank))
+            continue;
+        int cause = find_cause(world, rank);
+        pool_ending_text(pool, cause, text, sizeof(text));
+        if (done_by(world, cause) > world->ranks[cause].run->executor->next)
+            return take_done(world, event); /* what it did before comes first */
+        world_pool_lose(world, cause, text);
+        give(world, cause, WORLD_LOST, event);
+        return true;
+    }
     return false;
 }
 
@@ -323,9 +342,12 @@ static bool take_failed(struct world *world, struct world_event *event)
         struct pool_process *process = &context->pool->processes[index];
         if (!process->has_failed || has_ended(world, index))
             continue;
+        bool past = process->failure.epoch != context->ranks[index].epoch;
+        if (!past && find_cause(world, index) != index)
+            return take_lost(world, event);
         process->has_failed = false;
-        if (process->failure.epoch != context->ranks[index].epoch)
-            continue; /* of something that is over */
+        if (past)
+            continue;
         struct world_rank *rank = &world->ranks[index];
         snprintf(rank->reason, sizeof(rank->reason), "%.*s", (int)sizeof(rank->reason) - 1,
                  process->failure.reason);

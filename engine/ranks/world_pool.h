@@ -59,6 +59,9 @@ void world_pool_forget_news(struct world *world);
 /* The rank counts as lost: its process "was killed by ...". The reason also has where it stood and
  * what it printed last. */
 void world_pool_lose(struct world *world, int index, const char *what);
+/* Process or connection of a rank is gone: the same for it, or for the cause of that (see
+ * pool_find_cause), if that is a rank of this world that was not told of. Returns which. */
+int world_pool_lose_cause(struct world *world, int index);
 /* The same, as it does not answer. */
 void world_pool_lose_silent(struct world *world, int index);
 /* Whom to blame when the ranks of `overdue` do not move; -1: nobody. */

@@ -170,35 +170,16 @@ static bool check_ready(const struct world *world, int rank, struct status *stat
     return true;
 }
 
-static bool fail_set_up(struct world *world, int rank, const char *how, struct status *status)
-{
-    const struct rank_pool *pool = world_pool_context(world)->pool;
-    char text[800];
-    snprintf(text, sizeof(text), "process %lld of rank %d %s", (long long)pool->processes[rank].pid,
-             rank, how);
-    pool_add_last_words(pool, rank, text, sizeof(text));
-    return status_fail(status, STATUS_IO, "%s", text);
-}
-
-static bool fail_lost(struct world *world, int rank, struct status *status)
-{
-    char how[160], text[200];
-    pool_ending_text(world_pool_context(world)->pool, rank, how, sizeof(how));
-    snprintf(text, sizeof(text), "%s while its run was set up", how);
-    return fail_set_up(world, rank, text, status);
-}
-
-/* One that was stopped keeps the others waiting, too: whom to blame. */
 static bool fail_slow(struct world *world, int rank, struct status *status)
 {
     struct rank_pool *pool = world_pool_context(world)->pool;
-    char text[200], stopped[100];
-    for (int other = 0; other < world->size; other++)
-        if (pool->processes[other].stopped_by)
-            rank = other;
-    pool_stopped_text(pool, rank, stopped, sizeof(stopped));
-    snprintf(text, sizeof(text), "has not set its run up within %g s%s", pool->timeout, stopped);
-    return fail_set_up(world, rank, text, status);
+    char stopped[100], text[800];
+    int cause = pool_find_cause(pool, rank);
+    pool_stopped_text(pool, cause, stopped, sizeof(stopped));
+    snprintf(text, sizeof(text), "process %lld of rank %d has not set its run up within %g s%s",
+             (long long)pool->processes[cause].pid, cause, pool->timeout, stopped);
+    pool_add_last_words(pool, cause, text, sizeof(text));
+    return status_fail(status, STATUS_IO, "%s", text);
 }
 
 /* True when the rank is ready; false with a failed status, or with none while it is not. */
@@ -207,10 +188,10 @@ static bool is_ready(struct world *world, int rank, struct status *status)
     struct pool_world *context = world->context;
     struct pool_process *process = &context->pool->processes[rank];
     uint32_t epoch = context->ranks[rank].epoch;
-    if (process->has_failed && process->failure.epoch == epoch)
-        return status_fail(status, STATUS_INVALID, "rank %d: %s", rank, process->failure.reason);
-    if (pool_has_lost(context->pool, rank))
-        return fail_lost(world, rank, status);
+    if (process->has_failed && process->failure.epoch != epoch)
+        process->has_failed = false; /* of a run before */
+    if (process->has_failed || pool_has_lost(context->pool, rank))
+        return pool_fail_cause(context->pool, rank, "while its run was set up", status);
     return process->has_ready && process->ready.epoch == epoch;
 }
 

@@ -30,12 +30,9 @@ static bool is_at_rest(const struct world *world, int rank)
     return is_idle(world, rank) || (run && board_is_stuck(board, rank, &run->program->seat.mesh));
 }
 
-/* The first rank whose process or connection is gone counts as lost. */
 static bool fail_lost(struct world *world, int rank, struct status *status)
 {
-    char text[160];
-    pool_ending_text(world_pool_context(world)->pool, rank, text, sizeof(text));
-    world_pool_lose(world, rank, text);
+    rank = world_pool_lose_cause(world, rank);
     return status_fail(status, STATUS_IO, "%s", world->ranks[rank].reason);
 }
 

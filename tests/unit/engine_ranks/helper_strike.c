@@ -77,8 +77,8 @@ static int find_control(void)
     struct sockaddr_storage engine, other;
     socklen_t length = sizeof(engine);
     memset(&engine, 0, sizeof(engine));
-    if (getpeername(STDOUT_FILENO, (struct sockaddr *)&engine, &length) != 0)
-        return -1;
+    if (getpeername(STDERR_FILENO, (struct sockaddr *)&engine, &length) != 0)
+        return -1; /* not connected yet: output comes first */
     for (int fd = STDERR_FILENO + 1; fd < MOST_DESCRIPTORS; fd++) {
         length = sizeof(other);
         memset(&other, 0, sizeof(other));
