@@ -14,6 +14,7 @@
 #include <signal.h>
 #include <stdlib.h>
 #include <string.h>
+#include <strings.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -25,9 +26,13 @@ struct prompt {
     int line_count, line_capacity, next_line;
     int file_line;    /* index of the line that loads the run, -1 = none */
     uint64_t waiting; /* number of the command that runs, 0 = none */
+    char *urgent;     /* owned: typed while a command ran, to be done as soon as it has stopped */
+    char *asked;      /* owned: waits for the answer whether it is meant */
     bool batch, quit, failed, interactive;
     int code;
 };
+
+static const char *const PROMPT = "(lockstep) ";
 
 static void add_line(struct prompt *prompt, char *line)
 {
@@ -98,13 +103,86 @@ static void handle_events(struct prompt *prompt)
     session_events_free(events);
 }
 
+/* What is typed while the command runs. Some of it cannot wait for the end: it stops the command.
+ */
+static bool is_urgent(void *context, const char *line)
+{
+    struct prompt *prompt = context;
+    const char *name = line ? session_command_name(line) : "quit";
+    if (!name || (strcmp(name, "quit") != 0 && strcmp(name, "kill") != 0))
+        return false;
+    free(prompt->urgent);
+    prompt->urgent = memory_string(line ? line : name);
+    if (prompt->waiting)
+        session_interrupt(prompt->session);
+    lineedit_interrupt(prompt->edit); /* what was typed before it must not answer the question */
+    return true;
+}
+
+static void post(struct prompt *prompt, const char *line)
+{
+    prompt->waiting = session_post(prompt->session, line);
+    if (prompt->edit) /* these came with the command: they follow it */
+        lineedit_read_ahead(prompt->edit, NULL);
+}
+
+/* Leaving a run that has begun is asked about, as gdb does; not in scripts. Opens the question. */
+static bool ask(struct prompt *prompt, const char *line)
+{
+    const char *name = session_command_name(line);
+    bool leaves = name && strcmp(name, "quit") == 0, kills = name && strcmp(name, "kill") == 0;
+    if (!prompt->interactive || (!leaves && !kills))
+        return false;
+    const struct snapshot *snapshot = session_snapshot(prompt->session);
+    bool active = snapshot && snapshot->confirm && snapshot->state != RUN_NONE &&
+                  snapshot->state != RUN_ENDED && (snapshot->step > 0 || snapshot->next > 0);
+    if (active) {
+        char *text = memory_format("A run is active: %s, %s.", snapshot->run, snapshot->place);
+        show(prompt, stdout, "", text);
+        free(text);
+        prompt->asked = memory_string(line);
+        lineedit_ask(prompt->edit, leaves ? "Quit anyway? (y or n) " : "End it? (y or n) ");
+    }
+    snapshot_release(&snapshot);
+    return active;
+}
+
+static bool says(const char *line, const char *word)
+{
+    size_t length = strcspn(line, " \t");
+    return length > 0 && strncasecmp(line, word, length) == 0 && length <= strlen(word);
+}
+
+/* The end of the input says yes, as in gdb. */
+static void take_answer(struct prompt *prompt, const char *line)
+{
+    if (line && !says(line, "yes") && !says(line, "no")) {
+        show(prompt, stdout, "", "Please answer y or n.");
+        lineedit_ask(prompt->edit, "(y or n) ");
+        return;
+    }
+    char *asked = prompt->asked;
+    prompt->asked = NULL;
+    if (!line || says(line, "yes"))
+        post(prompt, asked);
+    else
+        lineedit_prompt(prompt->edit, PROMPT);
+    free(asked);
+}
+
 static void on_line(void *context, const char *line)
 {
     struct prompt *prompt = context;
-    if (line)
-        prompt->waiting = session_post(prompt->session, line);
-    else
+    if (prompt->asked) {
+        take_answer(prompt, line);
+    } else if (!line && !prompt->interactive) {
         prompt->quit = true;
+    } else {
+        if (!line) /* Ctrl-D: on a terminal more may come */
+            lineedit_reopen(prompt->edit);
+        if (!ask(prompt, line ? line : "quit"))
+            post(prompt, line ? line : "quit");
+    }
 }
 
 static int on_complete(void *context, const char *line, size_t start, size_t end, char ***matches)
@@ -113,14 +191,26 @@ static int on_complete(void *context, const char *line, size_t start, size_t end
     return session_complete(prompt->session, line, start, end, matches);
 }
 
+static void forget_question(struct prompt *prompt)
+{
+    if (!prompt->asked)
+        return;
+    free(prompt->asked);
+    prompt->asked = NULL;
+    lineedit_prompt(prompt->edit, PROMPT);
+}
+
 static void handle_signals(struct prompt *prompt)
 {
     for (int signal; (signal = term_guard_take(prompt->guard)) != 0;) {
-        if (signal == SIGINT && (prompt->waiting || !prompt->edit))
+        if (signal == SIGINT && (prompt->waiting || !prompt->edit)) {
             session_interrupt(prompt->session);
-        else if (signal == SIGINT)
+            if (prompt->edit && prompt->interactive)
+                lineedit_interrupt(prompt->edit);
+        } else if (signal == SIGINT) {
+            forget_question(prompt);
             lineedit_interrupt(prompt->edit);
-        else if (signal == SIGTSTP)
+        } else if (signal == SIGTSTP)
             term_guard_stop(prompt->guard);
         else if (signal == SIGWINCH && prompt->edit)
             lineedit_resize(prompt->edit, 0, 0);
@@ -134,27 +224,38 @@ static void go_on(struct prompt *prompt)
 {
     if (prompt->waiting || prompt->quit)
         return;
-    if (prompt->next_line < prompt->line_count)
+    char *urgent = prompt->urgent;
+    prompt->urgent = NULL;
+    if (urgent)
+        on_line(prompt, urgent);
+    else if (prompt->next_line < prompt->line_count)
         prompt->waiting = session_post(prompt->session, prompt->lines[prompt->next_line++]);
     else if (!prompt->edit)
         prompt->quit = true;
     else
-        lineedit_prompt(prompt->edit, "(lockstep) ");
+        lineedit_prompt(prompt->edit, PROMPT);
+    free(urgent);
 }
 
 static bool wait_for_something(struct prompt *prompt, struct status *status)
 {
     bool reading = prompt->edit && !prompt->waiting;
+    int input = !prompt->edit ? -1
+                : reading     ? lineedit_fd(prompt->edit)
+                              : lineedit_ahead_fd(prompt->edit);
     struct pollfd fds[3] = {{.fd = session_wake_fd(prompt->session), .events = POLLIN},
                             {.fd = term_guard_fd(prompt->guard), .events = POLLIN},
-                            {.fd = reading ? lineedit_fd(prompt->edit) : -1, .events = POLLIN}};
+                            {.fd = input, .events = POLLIN}};
     bool ready = reading && lineedit_ready(prompt->edit);
     if (poll(fds, 3, ready ? 0 : -1) < 0 && errno != EINTR)
         return status_fail(status, STATUS_IO, "poll: %s", strerror(errno));
     handle_signals(prompt);
     handle_events(prompt);
-    if (reading && (ready || (fds[2].revents & (POLLIN | POLLHUP))) && !lineedit_feed(prompt->edit))
+    bool readable = fds[2].revents & (POLLIN | POLLHUP);
+    if (reading && (ready || readable) && !lineedit_feed(prompt->edit))
         prompt->quit = true;
+    else if (!reading && readable)
+        lineedit_read_ahead(prompt->edit, is_urgent);
     return true;
 }
 
@@ -271,6 +372,8 @@ static void free_prompt(struct prompt *prompt)
     for (int i = 0; i < prompt->line_count; i++)
         free(prompt->lines[i]);
     free(prompt->lines);
+    free(prompt->urgent);
+    free(prompt->asked);
 }
 
 /* What the command line asks for. */

@@ -5,6 +5,7 @@
 #include "ui/user_files.h"
 
 #include <errno.h>
+#include <poll.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
@@ -305,6 +306,18 @@ static bool interactive(const struct lineedit *edit)
     return edit->terminal || edit->options.embedded;
 }
 
+/* The beginning of a line that was typed while there was no prompt. */
+static void insert_typed_ahead(struct lineedit *edit)
+{
+    if (!edit->terminal || edit->queue_count > 0 || edit->input.length == 0)
+        return;
+    char *text = text_take(&edit->input);
+    backend_insert(edit, text);
+    free(text);
+    if (edit->hidden == 0)
+        backend_show(edit);
+}
+
 void lineedit_prompt(struct lineedit *edit, const char *prompt)
 {
     char *copy = memory_string(prompt);
@@ -313,13 +326,22 @@ void lineedit_prompt(struct lineedit *edit, const char *prompt)
     if (interactive(edit) && !edit->ended)
         backend_open_prompt(edit);
     edit->open = true;
+    edit->asking = false;
+    insert_typed_ahead(edit);
+}
+
+void lineedit_ask(struct lineedit *edit, const char *question)
+{
+    lineedit_prompt(edit, question);
+    edit->asking = true;
 }
 
 /* Delivers a line that the caller of this function owns. */
 static void deliver(struct lineedit *edit, char *line)
 {
-    edit->open = false;
-    if (line && interactive(edit) && history_add(&edit->history, line))
+    bool answer = edit->asking;
+    edit->open = edit->asking = false;
+    if (line && !answer && interactive(edit) && history_add(&edit->history, line))
         backend_history_changed(edit);
     if (!line)
         edit->end_told = true;
@@ -415,6 +437,57 @@ bool lineedit_ready(const struct lineedit *edit)
     if (edit->options.embedded)
         return edit->input.length > 0;
     return (!edit->terminal && find_newline(edit)) || (edit->ended && !edit->end_told);
+}
+
+/* ---- typed ahead ---- */
+
+/* A process in the background that reads from the terminal is stopped. */
+static bool in_foreground(const struct lineedit *edit)
+{
+    return tcgetpgrp(fileno(edit->options.input)) == getpgrp();
+}
+
+int lineedit_ahead_fd(const struct lineedit *edit)
+{
+    bool can_read = edit->terminal && !edit->open && !edit->ended && in_foreground(edit);
+    return can_read ? fileno(edit->options.input) : -1;
+}
+
+/* Lines may end in CR: keys that were pressed before the terminal's modes were put back. */
+static void take_ahead_lines(struct lineedit *edit, bool (*urgent)(void *, const char *))
+{
+    struct text *input = &edit->input;
+    size_t length;
+    while (input->length > 0 && (length = strcspn(input->data, "\r\n")) < input->length) {
+        char *line = memory_string_part(input->data, length);
+        drop_input(edit, length + 1);
+        if (urgent && urgent(edit->options.context, line))
+            free(line);
+        else
+            ARRAY_PUSH(edit->queue, edit->queue_count, edit->queue_capacity, line);
+    }
+}
+
+void lineedit_read_ahead(struct lineedit *edit, bool (*urgent)(void *context, const char *line))
+{
+    char bytes[4096];
+    struct pollfd fd = {.fd = lineedit_ahead_fd(edit), .events = POLLIN};
+    while (fd.fd >= 0 && poll(&fd, 1, 0) > 0) {
+        ssize_t count = read(fd.fd, bytes, sizeof(bytes));
+        if (count > 0) {
+            text_add_part(&edit->input, bytes, (size_t)count);
+            take_ahead_lines(edit, urgent);
+        } else if (count == 0 || (errno != EINTR && errno != EAGAIN)) {
+            edit->ended = !urgent || !urgent(edit->options.context, NULL);
+            return;
+        }
+    }
+}
+
+void lineedit_reopen(struct lineedit *edit)
+{
+    if (edit->terminal)
+        edit->ended = edit->end_told = false;
 }
 
 /* ---- embedded ---- */
@@ -520,7 +593,7 @@ void lineedit_interrupt(struct lineedit *edit)
     queue_clear(edit);
     if (!interactive(edit) || edit->ended)
         return;
-    text_clear(&edit->input);
+    text_clear(&edit->input); /* also the beginning of a line that was typed ahead */
     if (!edit->open)
         return;
     if (edit->terminal && edit->hidden == 0) {

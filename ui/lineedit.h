@@ -83,8 +83,21 @@ void lineedit_state(const struct lineedit *edit, struct lineedit_state *state);
 void lineedit_set_line(struct lineedit *edit, const char *line);
 
 /* Drops the line being typed and whatever waits behind it, as Ctrl-C does, and opens the prompt
- * anew. */
+ * anew if it was open. */
 void lineedit_interrupt(struct lineedit *edit);
+
+/* As lineedit_prompt, for a question: the answer does not go into the history. */
+void lineedit_ask(struct lineedit *edit, const char *question);
+
+/* Plain prompt on a terminal, while no prompt is open: the descriptor on which lines can be typed
+ * ahead; -1 when there is none, or it is another program's at the moment. */
+int lineedit_ahead_fd(const struct lineedit *edit);
+/* Takes what has been typed there, if anything. Each complete line is shown to `urgent` (may be
+ * NULL), and so is the end of the input (NULL as line): what it returns false for waits for the
+ * next prompt, as pasted lines do. `urgent` may call lineedit_interrupt only. */
+void lineedit_read_ahead(struct lineedit *edit, bool (*urgent)(void *context, const char *line));
+/* On a terminal the end of the input (Ctrl-D) is a word like others: goes on after it. */
+void lineedit_reopen(struct lineedit *edit);
 
 /* Plain prompt: takes prompt and line off the terminal, so that the program can print whole lines,
  * and puts them back below. Pairs nest. Without an open prompt, or from a pipe: nothing. */

@@ -19,6 +19,7 @@ struct lineedit {
     bool open;         /* a prompt is open */
     bool ended;        /* no more input will come */
     bool end_told;     /* ... and the caller knows */
+    bool asking;       /* the prompt is a question */
     int hidden;        /* depth of lineedit_hide() */
     struct text input; /* bytes not taken yet: from the pipe, or pushed */
     size_t readable;   /* embedded: bytes of input that the backend may take now */

@@ -49,6 +49,20 @@ bool command_start(struct debugger *debugger, const char *arguments, struct stat
     return motion_run(debugger, &(struct motion){.goal = 0}, status);
 }
 
+bool command_kill(struct debugger *debugger, const char *arguments, struct status *status)
+{
+    if (!no_arguments(arguments, "kill", status))
+        return false;
+    if (debugger_position(debugger) == 0)
+        return status_fail(status, STATUS_INVALID, "the run has not begun");
+    if (!to_beginning(debugger, status))
+        return false;
+    debugger->last_value = -1;
+    debugger_set_state(debugger, RUN_STOPPED, "killed");
+    say(debugger, "The run was killed; 'run' or 'start' begins it again.\n");
+    return true;
+}
+
 bool command_continue(struct debugger *debugger, const char *arguments, struct status *status)
 {
     int count;

@@ -205,10 +205,10 @@ bool load_on_new_device(struct debugger *debugger, bool blocking, struct status 
     return load_again(debugger, status);
 }
 
-const char *const setting_names[] = {"list", "digits", "elements",         "worst",
-                                     "bins", "config", "scheduler-locking"};
+const char *const setting_names[] = {"list", "digits", "elements",          "worst",
+                                     "bins", "config", "scheduler-locking", "confirm"};
 const int setting_count = ARRAY_LENGTH(setting_names);
-enum { SETTING_CONFIG = 5, SETTING_LOCKING };
+enum { SETTING_CONFIG = 5, SETTING_LOCKING, SETTING_CONFIRM };
 
 struct setting {
     int *number;
@@ -252,12 +252,19 @@ static bool set_config(struct debugger *debugger, const char *arguments, struct 
     return true;
 }
 
-static bool set_locking(struct debugger *debugger, const char *arguments, struct status *status)
+static bool set_switch(struct debugger *debugger, int index, const char *arguments,
+                       struct status *status)
 {
     static const char *const words[] = {"off", "on"};
-    int choice = argument_choice(arguments, words, 2, "set scheduler-locking", status);
-    if (choice >= 0)
+    char what[64];
+    snprintf(what, sizeof(what), "set %s", setting_names[index]);
+    int choice = argument_choice(arguments, words, 2, what, status);
+    if (choice >= 0 && index == SETTING_LOCKING)
         debugger->locked = choice == 1;
+    else if (choice >= 0)
+        debugger->unasked = choice == 0;
+    if (choice >= 0)
+        debugger_publish(debugger); /* the front end asks */
     return choice >= 0;
 }
 
@@ -270,8 +277,8 @@ bool command_set(struct debugger *debugger, const char *arguments, struct status
         return false;
     if (index == SETTING_CONFIG)
         return set_config(debugger, arguments, status);
-    if (index == SETTING_LOCKING)
-        return set_locking(debugger, arguments, status);
+    if (index == SETTING_LOCKING || index == SETTING_CONFIRM)
+        return set_switch(debugger, index, arguments, status);
     struct setting setting = setting_at(debugger, index);
     char *end;
     long number = strtol(arguments, &end, 10);
@@ -284,6 +291,11 @@ bool command_set(struct debugger *debugger, const char *arguments, struct status
 
 static void show_one(struct debugger *debugger, int index)
 {
+    if (index == SETTING_CONFIRM) {
+        say(debugger, "%-17s %s   ask before a run that has begun is left\n", setting_names[index],
+            debugger->unasked ? "off" : "on ");
+        return;
+    }
     if (index == SETTING_LOCKING) {
         say(debugger, "%-17s %s   only the selected rank moves\n", setting_names[index],
             debugger->locked ? "on " : "off");

@@ -30,6 +30,8 @@ const struct command command_table[] = {
      COMPLETE_NONE, true, true, command_finish},
     {"until", "u", "running", "PLACE [if CONDITION]", "run until a place is reached",
      PLACES "For a tensor: until it was written.\n", COMPLETE_PLACE, true, false, command_until},
+    {"kill", "k", "running", "", "end the run: back before its first instruction",
+     "Typed while a run goes on, it stops it first.\n", COMPLETE_NONE, true, false, command_kill},
 
     {"reverse-step", "rs", "going back", "[COUNT]", "back to the part of a layer before", "",
      COMPLETE_NONE, true, true, command_reverse_step},
@@ -134,7 +136,10 @@ const struct command command_table[] = {
     {"echo", "", "session", "TEXT", "print a text", "", COMPLETE_NONE, false, false, command_echo},
     {"help", "h", "session", "[COMMAND]", "this list, or more on a command", "", COMPLETE_COMMAND,
      false, false, command_help},
-    {"quit", "q exit", "session", "", "leave", "", COMPLETE_NONE, false, false, command_quit},
+    {"quit", "q exit", "session", "", "leave",
+     "Typed while a run goes on, it stops it first. On a terminal it asks before a run that has\n"
+     "begun is left: 'set confirm off' ends that.\n",
+     COMPLETE_NONE, false, false, command_quit},
 };
 const int command_count = ARRAY_LENGTH(command_table);
 
@@ -180,8 +185,7 @@ static const char *habit(const char *word)
         {"frame", "list, or backtrace"}, {"up", "backtrace"},
         {"down", "backtrace"},           {"thread", "rank N"},
         {"jump", "goto PLACE"},          {"advance", "until PLACE"},
-        {"kill", "file RUN, or quit"},   {"condition", "break PLACE if CONDITION"},
-        {"ignore", "continue COUNT"},
+        {"ignore", "continue COUNT"},    {"condition", "break PLACE if CONDITION"},
     };
     for (int i = 0; i < ARRAY_LENGTH(habits); i++)
         if (!strcmp(word, habits[i][0]))

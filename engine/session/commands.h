@@ -59,6 +59,7 @@ char *argument_tensor(const char *arguments, const char **slices);
 /* command_run.c */
 bool command_run_program(struct debugger *debugger, const char *arguments, struct status *status);
 bool command_start(struct debugger *debugger, const char *arguments, struct status *status);
+bool command_kill(struct debugger *debugger, const char *arguments, struct status *status);
 bool command_continue(struct debugger *debugger, const char *arguments, struct status *status);
 bool command_stepi(struct debugger *debugger, const char *arguments, struct status *status);
 bool command_step(struct debugger *debugger, const char *arguments, struct status *status);

@@ -59,6 +59,7 @@ struct debugger {
     double published;          /* when the last snapshot was made, seconds */
     uint64_t version;          /* of snapshots */
     char *repeat;              /* what an empty line does again, or NULL */
+    bool unasked;              /* 'set confirm off' */
     int source_depth;
     bool quit;
     struct text output; /* of the command that runs, not yet emitted */
@@ -81,8 +82,9 @@ bool debugger_cancelled(const struct debugger *debugger);
 /* Sets the state and the reason of the stop, and publishes a snapshot. */
 void debugger_set_state(struct debugger *debugger, enum run_state state, const char *reason);
 void debugger_publish(struct debugger *debugger);
-/* Publishes when the last time is 50 ms ago. */
-void debugger_publish_sometimes(struct debugger *debugger);
+/* Publishes when the last time is 50 ms ago, with the results that are on their way. False: the
+ * device reports a failure of an earlier instruction; it does so once only. */
+bool debugger_publish_sometimes(struct debugger *debugger, struct status *status);
 /* Fills a search from the settings; `pointers` (two arrays) stay good until settings change. */
 struct config_search debugger_search(const struct debugger *debugger);
 

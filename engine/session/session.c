@@ -6,6 +6,7 @@
 #include "engine/session/session.h"
 
 #include "engine/base/memory.h"
+#include "engine/session/commands.h"
 #include "engine/session/engine.h"
 #include "engine/session/output.h"
 #include "engine/session/pictures.h"
@@ -387,6 +388,15 @@ void session_events_free(struct session_event *events)
 struct rank_output *session_output(struct session *session)
 {
     return session->output;
+}
+
+const char *session_command_name(const char *line)
+{
+    char word[COMMAND_WORD_SIZE];
+    const char *arguments;
+    const struct command *command =
+        command_split(line, word, &arguments, NULL) ? command_find(word, NULL) : NULL;
+    return command ? command->name : NULL;
 }
 
 const struct snapshot *session_snapshot(struct session *session)

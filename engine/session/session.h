@@ -92,11 +92,16 @@ struct snapshot {
     char *place;            /* "step 1, backward, micro-batch 2/4, decoder.1.mlp.layer_2" */
     char *stop_reason;
     int rank, ranks; /* the selected one, of how many; 0 of 1 for a run of one rank */
+    bool confirm;    /* the user wants to be asked before a run in progress is left */
     int breakpoints;
     int compared, failed;                /* tensors so far */
     int64_t memory_live, memory_planned; /* bytes */
     double seconds;                      /* of the run's own instructions */
 };
+
+/* The full name of the command that `line` begins with ("quit" for "q"): static; NULL when it is
+ * none, or could be several. Any thread. */
+const char *session_command_name(const char *line);
 
 /* The newest snapshot; give it back with snapshot_release, which also nulls the pointer. */
 const struct snapshot *session_snapshot(struct session *session);
