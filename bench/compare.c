@@ -1,14 +1,16 @@
-/* How fast two tensors are compared: `lockstep_bench_compare [million elements]`. Prints, for each
- * pair of dtypes and 1 thread or all, the best of several passes with every metric, and beside it
- * a pass that only reads the same memory. */
+/* How fast two tensors are compared: `lockstep_bench_compare [million elements] [cuda]`. Prints,
+ * for each pair of dtypes and 1 thread or all, the best of several passes with every metric, and
+ * beside it a pass that only reads the same memory. On a GPU it is a copy: as many bytes read and
+ * written. */
 #include "engine/compare/compare.h"
 #include "engine/base/memory.h"
+#include "engine/device/device.h"
 
 #include <stdio.h>
 #include <stdlib.h>
 #include <time.h>
 
-enum { PASSES = 9 };
+enum { PASSES = 9, QUEUED = 10 };
 
 static double now(void)
 {
@@ -73,6 +75,71 @@ static void measure(const struct tensor *reference, const struct tensor *test, d
            threads == 1 ? " " : "s", best * 1e3, bytes / best * 1e-9, read_rate);
 }
 
+static bool upload(struct device *device, struct tensor *tensor, const void *host,
+                   struct status *status)
+{
+    size_t bytes = (size_t)shape_elements(tensor->shape) * dtype_size(tensor->dtype);
+    return device_allocate(device, MEMORY_INPUTS, bytes, &tensor->data, status) &&
+           device_upload(device, tensor->data, host, bytes, status);
+}
+
+static void release(struct device *device, const struct tensor *tensor)
+{
+    device_release(device, MEMORY_INPUTS, tensor->data,
+                   (size_t)shape_elements(tensor->shape) * dtype_size(tensor->dtype));
+}
+
+/* Seconds of one of several queued comparisons, or copies of the reference to the test. */
+static bool time_device(struct device *device, const struct tensor *reference,
+                        const struct tensor *test, double scale, struct device_sums *sums,
+                        double *best, struct status *status)
+{
+    struct op_call copy = {.op = OP_COPY, .input_count = 1, .output_count = 1};
+    copy.inputs[0] = *reference;
+    copy.outputs[0] = *test;
+    for (int pass = 0; pass < PASSES; pass++) {
+        double start = now();
+        for (int i = 0; i < QUEUED; i++)
+            if (!(sums ? device_compare(device, reference, test, scale, sums, status)
+                       : device_run(device, &copy, status)))
+                return false;
+        if (!device_synchronize(device, status))
+            return false;
+        double seconds = (now() - start) / QUEUED;
+        *best = pass == 0 || seconds < *best ? seconds : *best;
+    }
+    return true;
+}
+
+/* `reference` and `test` are the host's. */
+static bool measure_device(struct device *device, struct tensor reference, struct tensor test,
+                           double scale, struct status *status)
+{
+    double seconds = 0, copying = 0;
+    const void *host = reference.data, *test_host = test.data;
+    void *sums = NULL;
+    reference.data = test.data = NULL;
+    struct tensor other = reference;
+    bool ok = upload(device, &reference, host, status) &&
+              upload(device, &test, test_host, status) && upload(device, &other, host, status) &&
+              device_allocate(device, MEMORY_WORKSPACE, sizeof(struct device_sums), &sums, status);
+    ok = ok && time_device(device, &reference, &test, scale, sums, &seconds, status) &&
+         time_device(device, &reference, &other, 1, NULL, &copying, status);
+    if (ok) {
+        double elements = (double)shape_elements(reference.shape);
+        double size = (double)dtype_size(reference.dtype);
+        printf("%-5s %-5s scale %-8g cuda %8.3f ms %8.1f GB/s   copying %8.1f GB/s\n",
+               dtype_name(reference.dtype), dtype_name(test.dtype), scale, seconds * 1e3,
+               elements * (size + (double)dtype_size(test.dtype)) / seconds * 1e-9,
+               2 * elements * size / copying * 1e-9);
+    }
+    device_release(device, MEMORY_WORKSPACE, sums, sizeof(struct device_sums));
+    release(device, &reference);
+    release(device, &test);
+    release(device, &other);
+    return ok;
+}
+
 int main(int count, char **arguments)
 {
     static const struct {
@@ -83,6 +150,12 @@ int main(int count, char **arguments)
                  {DTYPE_F16, DTYPE_F16, 1},  {DTYPE_F32, DTYPE_F16, 65536},
                  {DTYPE_F64, DTYPE_F32, 1},  {DTYPE_F64, DTYPE_F64, 1}};
     int64_t elements = (count > 1 ? atol(arguments[1]) : 64) << 20;
+    struct status status = STATUS_NONE;
+    struct device *device = count > 2 ? device_open(arguments[2], NULL, &status) : NULL;
+    if (status.code != STATUS_OK) {
+        fprintf(stderr, "%s\n", status.text);
+        return 1;
+    }
     printf("%lld elements, best of %d passes, all metrics\n", (long long)elements, PASSES);
     for (int i = 0; i < ARRAY_LENGTH(cases); i++) {
         struct tensor reference = tensor_of(NULL, cases[i].reference, shape_of1(elements));
@@ -96,10 +169,14 @@ int main(int count, char **arguments)
             return 1;
         }
         fill(&reference, &test, elements);
-        for (int threads = 1; threads <= 2; threads++)
+        bool wide = reference.dtype == DTYPE_F64 || test.dtype == DTYPE_F64; /* not on a GPU */
+        if (device && !wide && !measure_device(device, reference, test, cases[i].scale, &status))
+            fprintf(stderr, "%s\n", status.text);
+        for (int threads = 1; !device && threads <= 2; threads++)
             measure(&reference, &test, cases[i].scale, threads);
         free(reference.data);
         free(test.data);
     }
-    return 0;
+    device_close(device);
+    return status.code != STATUS_OK;
 }

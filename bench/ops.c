@@ -1,18 +1,32 @@
-/* Time of every operation of one training step of a small llama (2 layers, 8x512 tokens, hidden
- * 256, 8 heads of 32 in 4 groups, gated MLP 1024, 384 words), one operation at a time, and the sum
- * over the step. Usage: lockstep_bench_ops [f32|bf16|f16] [threads] [document length] */
+/* Time of every operation of one training step of a llama-like model, one operation at a time, and
+ * the sum over the step.
+ * Usage: lockstep_bench_ops [f32|bf16|f16] [threads|cuda] [document length] [small|135m|1b] */
+#include "engine/base/memory.h"
 #include "engine/device/device.h"
 
+#include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <time.h>
 
-enum { TOKENS = 4096, HIDDEN = 256, HEADS = 8, GROUPS = 4, SIZE = 32, WIDTH = 1024, WORDS = 384 };
-enum { LAYERS = 2, PARAMETERS = 2162944, MOST_RUNS = 200 };
+enum { MOST_RUNS = 200, QUEUED = 20 };
+
+struct model {
+    const char *name;
+    int tokens, hidden, heads, groups, size, width, words, layers;
+    int64_t parameters;
+};
+
+static const struct model models[] = {
+    {"small", 4096, 256, 8, 4, 32, 1024, 384, 2, 2162944},
+    {"135m", 8192, 576, 9, 3, 64, 1536, 49152, 30, 134515008},
+    {"1b", 4096, 2048, 32, 8, 64, 8192, 49152, 16, 1074000000}, /* embeddings tied */
+};
 
 struct bench {
     struct device *device;
+    const struct model *model;
     enum dtype dtype; /* of activations and weights in products */
     int document;     /* tokens of each document */
     double total, matmul_total;
@@ -27,7 +41,7 @@ static double now(void)
 }
 
 /* Values that keep every operation in its usual range; integers are tokens. */
-static void fill(struct tensor *tensor)
+static void fill(const struct tensor *tensor, void *data, int words)
 {
     uint32_t state = 12345;
     int64_t count = shape_elements(tensor->shape);
@@ -35,11 +49,33 @@ static void fill(struct tensor *tensor)
         state = state * 1664525u + 1013904223u;
         double value = (double)(state >> 8) * 0x1p-24 - 0.5;
         if (tensor->dtype == DTYPE_I32)
-            value = (double)((state >> 8) % WORDS);
+            value = (double)((state >> 8) % (uint32_t)words);
         if (tensor->dtype == DTYPE_F64)
             value = 1;
-        dtype_store(tensor->dtype, tensor->data, (size_t)i, value);
+        dtype_store(tensor->dtype, data, (size_t)i, value);
     }
+}
+
+/* Its elements become those of `data`, which is freed. */
+static void put(struct bench *bench, const struct tensor *tensor, void *data)
+{
+    struct status status = STATUS_NONE;
+    size_t bytes = (size_t)shape_elements(tensor->shape) * dtype_size(tensor->dtype);
+    if (tensor->data && (!device_upload(bench->device, tensor->data, data, bytes, &status) ||
+                         !device_synchronize(bench->device, &status))) {
+        fprintf(stderr, "%s\n", status.text);
+        bench->failed = true;
+    }
+    free(data);
+}
+
+static void put_floats(struct bench *bench, const struct tensor *tensor, float number)
+{
+    int64_t count = shape_elements(tensor->shape);
+    float *data = memory_zeroed((size_t)count, sizeof(float));
+    for (int64_t i = 0; i < count; i++)
+        data[i] = number;
+    put(bench, tensor, data);
 }
 
 static struct tensor make(struct bench *bench, enum dtype dtype, int64_t rows, int64_t columns)
@@ -53,26 +89,35 @@ static struct tensor make(struct bench *bench, enum dtype dtype, int64_t rows, i
         bench->failed = true;
         return tensor;
     }
-    fill(&tensor);
+    void *data = memory_zeroed(bytes ? bytes : 1, 1);
+    fill(&tensor, data, bench->model->words);
+    put(bench, &tensor, data);
     return tensor;
 }
 
+static bool run_times(struct bench *bench, const struct op_call *call, int times)
+{
+    struct status status = STATUS_NONE;
+    for (int i = 0; i < times && !bench->failed; i++)
+        bench->failed = !device_run(bench->device, call, &status);
+    if (!bench->failed)
+        bench->failed = !device_synchronize(bench->device, &status);
+    if (bench->failed)
+        fprintf(stderr, "%s: %s\n", op_name(call->op), status.text);
+    return !bench->failed;
+}
+
 /* Seconds of the fastest of the runs during about half a second (what else the machine does only
- * adds time); negative on failure. */
+ * adds time); negative on failure. On a GPU several are queued at once, as in a step. */
 static double measure(struct bench *bench, struct op_call *call)
 {
     double least = 0, start = now();
-    struct status status = STATUS_NONE;
-    int runs = 0;
+    int runs = 0, times = device_host_memory(bench->device) ? 1 : QUEUED;
     while (runs < MOST_RUNS && (runs < 5 || now() - start < 0.5)) {
         double begin = now();
-        if (!device_run(bench->device, call, &status) ||
-            !device_synchronize(bench->device, &status)) {
-            fprintf(stderr, "%s: %s\n", op_name(call->op), status.text);
-            bench->failed = true;
+        if (!run_times(bench, call, times))
             return -1;
-        }
-        double seconds = now() - begin;
+        double seconds = (now() - begin) / times;
         least = runs++ == 0 || seconds < least ? seconds : least;
     }
     return least;
@@ -117,23 +162,23 @@ static void run(struct bench *bench, const char *name, struct op_call *call, int
 static void projection(struct bench *bench, const char *name, int64_t in, int64_t out, int times)
 {
     enum dtype dtype = bench->dtype;
-    double flops = 2.0 * TOKENS * (double)in * (double)out;
+    double flops = 2.0 * bench->model->tokens * (double)in * (double)out;
     char title[64];
     struct op_call forward = {.op = OP_MATMUL, .parameters = {.transpose_b = true}};
-    forward.inputs[0] = make(bench, dtype, TOKENS, in);
+    forward.inputs[0] = make(bench, dtype, bench->model->tokens, in);
     forward.inputs[1] = make(bench, dtype, out, in);
-    forward.outputs[0] = make(bench, dtype, TOKENS, out);
+    forward.outputs[0] = make(bench, dtype, bench->model->tokens, out);
     snprintf(title, sizeof(title), "%s y", name);
     run(bench, title, &forward, times, flops);
     struct op_call dx = {.op = OP_MATMUL};
-    dx.inputs[0] = make(bench, dtype, TOKENS, out);
+    dx.inputs[0] = make(bench, dtype, bench->model->tokens, out);
     dx.inputs[1] = make(bench, dtype, out, in);
-    dx.outputs[0] = make(bench, dtype, TOKENS, in);
+    dx.outputs[0] = make(bench, dtype, bench->model->tokens, in);
     snprintf(title, sizeof(title), "%s dx", name);
     run(bench, title, &dx, times, flops);
     struct op_call dw = {.op = OP_MATMUL, .parameters = {.transpose_a = true}};
-    dw.inputs[0] = make(bench, dtype, TOKENS, out);
-    dw.inputs[1] = make(bench, dtype, TOKENS, in);
+    dw.inputs[0] = make(bench, dtype, bench->model->tokens, out);
+    dw.inputs[1] = make(bench, dtype, bench->model->tokens, in);
     dw.outputs[0] = make(bench, DTYPE_F32, out, in);
     snprintf(title, sizeof(title), "%s dW", name);
     run(bench, title, &dw, times, flops);
@@ -141,39 +186,53 @@ static void projection(struct bench *bench, const char *name, int64_t in, int64_
 
 static struct tensor documents(struct bench *bench)
 {
-    struct tensor start = make(bench, DTYPE_I32, TOKENS, 0);
-    for (int i = 0; start.data && i < TOKENS; i++)
-        ((int32_t *)start.data)[i] = i / bench->document * bench->document;
+    struct tensor start = make(bench, DTYPE_I32, bench->model->tokens, 0);
+    int32_t *starts = memory_zeroed((size_t)bench->model->tokens, sizeof(*starts));
+    for (int i = 0; i < bench->model->tokens; i++)
+        starts[i] = i / bench->document * bench->document;
+    put(bench, &start, starts);
     return start;
 }
 
 static void attention(struct bench *bench)
 {
     enum dtype dtype = bench->dtype;
-    const struct op_parameters parameters = {.heads = HEADS,
-                                             .head_groups = GROUPS,
-                                             .head_size = SIZE,
-                                             .scale = 0.17677669,
+    const struct op_parameters parameters = {.heads = bench->model->heads,
+                                             .head_groups = bench->model->groups,
+                                             .head_size = bench->model->size,
+                                             .scale = 1 / sqrt(bench->model->size),
                                              .causal = true};
     struct op_call forward = {.op = OP_ATTENTION, .parameters = parameters};
-    forward.inputs[0] = make(bench, dtype, TOKENS, HEADS * SIZE);
-    forward.inputs[1] = make(bench, dtype, TOKENS, 2 * GROUPS * SIZE);
+    forward.inputs[0] =
+        make(bench, dtype, bench->model->tokens, bench->model->heads * bench->model->size);
+    forward.inputs[1] =
+        make(bench, dtype, bench->model->tokens, 2 * bench->model->groups * bench->model->size);
     forward.inputs[2] = documents(bench);
-    forward.outputs[0] = make(bench, dtype, TOKENS, HEADS * SIZE);
-    forward.outputs[1] = make(bench, DTYPE_F32, TOKENS, HEADS);
-    run(bench, "attention", &forward, LAYERS, 0);
+    forward.outputs[0] =
+        make(bench, dtype, bench->model->tokens, bench->model->heads * bench->model->size);
+    forward.outputs[1] = make(bench, DTYPE_F32, bench->model->tokens, bench->model->heads);
+    double pairs =
+        0.5 * (double)bench->model->tokens *
+        (bench->document < bench->model->tokens ? bench->document : bench->model->tokens);
+    double flops = 4.0 * pairs * bench->model->heads * bench->model->size;
+    run(bench, "attention", &forward, bench->model->layers, flops);
     struct op_call backward = {.op = OP_ATTENTION_GRADIENT, .parameters = parameters};
-    backward.inputs[0] = make(bench, dtype, TOKENS, HEADS * SIZE);
-    backward.inputs[1] = make(bench, dtype, TOKENS, HEADS * SIZE);
-    backward.inputs[2] = make(bench, dtype, TOKENS, 2 * GROUPS * SIZE);
+    backward.inputs[0] =
+        make(bench, dtype, bench->model->tokens, bench->model->heads * bench->model->size);
+    backward.inputs[1] =
+        make(bench, dtype, bench->model->tokens, bench->model->heads * bench->model->size);
+    backward.inputs[2] =
+        make(bench, dtype, bench->model->tokens, 2 * bench->model->groups * bench->model->size);
     backward.inputs[3] = documents(bench);
-    backward.inputs[4] = make(bench, dtype, TOKENS, HEADS * SIZE);
-    backward.inputs[5] = make(bench, DTYPE_F32, TOKENS, HEADS);
-    backward.outputs[0] = make(bench, dtype, TOKENS, HEADS * SIZE);
-    backward.outputs[1] = make(bench, dtype, TOKENS, 2 * GROUPS * SIZE);
-    for (int i = 0; backward.inputs[5].data && i < TOKENS * HEADS; i++)
-        ((float *)backward.inputs[5].data)[i] = 4; /* about what 50 keys give */
-    run(bench, "attention gradient", &backward, LAYERS, 0);
+    backward.inputs[4] =
+        make(bench, dtype, bench->model->tokens, bench->model->heads * bench->model->size);
+    backward.inputs[5] = make(bench, DTYPE_F32, bench->model->tokens, bench->model->heads);
+    backward.outputs[0] =
+        make(bench, dtype, bench->model->tokens, bench->model->heads * bench->model->size);
+    backward.outputs[1] =
+        make(bench, dtype, bench->model->tokens, 2 * bench->model->groups * bench->model->size);
+    put_floats(bench, &backward.inputs[5], 4); /* about what 50 keys give */
+    run(bench, "attention gradient", &backward, bench->model->layers, 2.5 * flops);
 }
 
 static void norms(struct bench *bench)
@@ -181,19 +240,19 @@ static void norms(struct bench *bench)
     enum dtype dtype = bench->dtype;
     const struct op_parameters parameters = {.epsilon = 1e-5};
     struct op_call forward = {.op = OP_RMS_NORM, .parameters = parameters};
-    forward.inputs[0] = make(bench, dtype, TOKENS, HIDDEN);
-    forward.inputs[1] = make(bench, dtype, HIDDEN, 0);
-    forward.outputs[0] = make(bench, dtype, TOKENS, HIDDEN);
-    forward.outputs[1] = make(bench, DTYPE_F32, TOKENS, 0);
-    run(bench, "rms norm", &forward, 2 * LAYERS + 1, 0);
+    forward.inputs[0] = make(bench, dtype, bench->model->tokens, bench->model->hidden);
+    forward.inputs[1] = make(bench, dtype, bench->model->hidden, 0);
+    forward.outputs[0] = make(bench, dtype, bench->model->tokens, bench->model->hidden);
+    forward.outputs[1] = make(bench, DTYPE_F32, bench->model->tokens, 0);
+    run(bench, "rms norm", &forward, 2 * bench->model->layers + 1, 0);
     struct op_call backward = {.op = OP_RMS_NORM_GRADIENT, .parameters = parameters};
-    backward.inputs[0] = make(bench, dtype, TOKENS, HIDDEN);
-    backward.inputs[1] = make(bench, dtype, TOKENS, HIDDEN);
-    backward.inputs[2] = make(bench, dtype, HIDDEN, 0);
-    backward.inputs[3] = make(bench, DTYPE_F32, TOKENS, 0);
-    backward.outputs[0] = make(bench, dtype, TOKENS, HIDDEN);
-    backward.outputs[1] = make(bench, DTYPE_F32, HIDDEN, 0);
-    run(bench, "rms norm gradient", &backward, 2 * LAYERS + 1, 0);
+    backward.inputs[0] = make(bench, dtype, bench->model->tokens, bench->model->hidden);
+    backward.inputs[1] = make(bench, dtype, bench->model->tokens, bench->model->hidden);
+    backward.inputs[2] = make(bench, dtype, bench->model->hidden, 0);
+    backward.inputs[3] = make(bench, DTYPE_F32, bench->model->tokens, 0);
+    backward.outputs[0] = make(bench, dtype, bench->model->tokens, bench->model->hidden);
+    backward.outputs[1] = make(bench, DTYPE_F32, bench->model->hidden, 0);
+    run(bench, "rms norm gradient", &backward, 2 * bench->model->layers + 1, 0);
 }
 
 static void pointwise(struct bench *bench)
@@ -201,57 +260,57 @@ static void pointwise(struct bench *bench)
     enum dtype dtype = bench->dtype;
     struct op_call rotary = {
         .op = OP_ROTARY,
-        .parameters = {.heads = HEADS, .head_size = SIZE},
+        .parameters = {.heads = bench->model->heads, .head_size = bench->model->size},
     };
-    rotary.inputs[0] = make(bench, dtype, TOKENS, HIDDEN);
-    rotary.inputs[1] = make(bench, DTYPE_F32, TOKENS, SIZE);
-    rotary.outputs[0] = make(bench, dtype, TOKENS, HIDDEN);
-    run(bench, "rotary", &rotary, 4 * LAYERS, 0);
+    rotary.inputs[0] = make(bench, dtype, bench->model->tokens, bench->model->hidden);
+    rotary.inputs[1] = make(bench, DTYPE_F32, bench->model->tokens, bench->model->size);
+    rotary.outputs[0] = make(bench, dtype, bench->model->tokens, bench->model->hidden);
+    run(bench, "rotary", &rotary, 4 * bench->model->layers, 0);
     struct op_call add = {.op = OP_ADD};
-    add.inputs[0] = make(bench, dtype, TOKENS, HIDDEN);
-    add.inputs[1] = make(bench, dtype, TOKENS, HIDDEN);
-    add.outputs[0] = make(bench, dtype, TOKENS, HIDDEN);
-    run(bench, "add", &add, 5 * LAYERS, 0);
+    add.inputs[0] = make(bench, dtype, bench->model->tokens, bench->model->hidden);
+    add.inputs[1] = make(bench, dtype, bench->model->tokens, bench->model->hidden);
+    add.outputs[0] = make(bench, dtype, bench->model->tokens, bench->model->hidden);
+    run(bench, "add", &add, 5 * bench->model->layers, 0);
     struct op_call gated = {.op = OP_GATED_ACTIVATION,
                             .parameters = {.activation = ACTIVATION_SILU}};
-    gated.inputs[0] = make(bench, dtype, TOKENS, 2 * WIDTH);
-    gated.outputs[0] = make(bench, dtype, TOKENS, WIDTH);
-    run(bench, "gated silu", &gated, LAYERS, 0);
+    gated.inputs[0] = make(bench, dtype, bench->model->tokens, 2 * bench->model->width);
+    gated.outputs[0] = make(bench, dtype, bench->model->tokens, bench->model->width);
+    run(bench, "gated silu", &gated, bench->model->layers, 0);
     struct op_call gradient = {.op = OP_GATED_ACTIVATION_GRADIENT,
                                .parameters = {.activation = ACTIVATION_SILU}};
-    gradient.inputs[0] = make(bench, dtype, TOKENS, WIDTH);
-    gradient.inputs[1] = make(bench, dtype, TOKENS, 2 * WIDTH);
-    gradient.outputs[0] = make(bench, dtype, TOKENS, 2 * WIDTH);
-    run(bench, "gated silu gradient", &gradient, LAYERS, 0);
+    gradient.inputs[0] = make(bench, dtype, bench->model->tokens, bench->model->width);
+    gradient.inputs[1] = make(bench, dtype, bench->model->tokens, 2 * bench->model->width);
+    gradient.outputs[0] = make(bench, dtype, bench->model->tokens, 2 * bench->model->width);
+    run(bench, "gated silu gradient", &gradient, bench->model->layers, 0);
 }
 
 static void ends(struct bench *bench)
 {
     enum dtype dtype = bench->dtype;
     struct op_call embedding = {.op = OP_EMBEDDING};
-    embedding.inputs[0] = make(bench, DTYPE_I32, TOKENS, 0);
-    embedding.inputs[1] = make(bench, dtype, WORDS, HIDDEN);
-    embedding.outputs[0] = make(bench, dtype, TOKENS, HIDDEN);
+    embedding.inputs[0] = make(bench, DTYPE_I32, bench->model->tokens, 0);
+    embedding.inputs[1] = make(bench, dtype, bench->model->words, bench->model->hidden);
+    embedding.outputs[0] = make(bench, dtype, bench->model->tokens, bench->model->hidden);
     run(bench, "embedding", &embedding, 1, 0);
     struct op_call gradient = {.op = OP_EMBEDDING_GRADIENT};
-    gradient.inputs[0] = make(bench, DTYPE_I32, TOKENS, 0);
-    gradient.inputs[1] = make(bench, dtype, TOKENS, HIDDEN);
-    gradient.outputs[0] = make(bench, DTYPE_F32, WORDS, HIDDEN);
+    gradient.inputs[0] = make(bench, DTYPE_I32, bench->model->tokens, 0);
+    gradient.inputs[1] = make(bench, dtype, bench->model->tokens, bench->model->hidden);
+    gradient.outputs[0] = make(bench, DTYPE_F32, bench->model->words, bench->model->hidden);
     run(bench, "embedding gradient", &gradient, 1, 0);
     struct op_call loss = {.op = OP_CROSS_ENTROPY, .parameters = {.factor = 1}};
-    loss.inputs[0] = make(bench, dtype, TOKENS, WORDS);
-    loss.inputs[1] = make(bench, DTYPE_I32, TOKENS, 0);
+    loss.inputs[0] = make(bench, dtype, bench->model->tokens, bench->model->words);
+    loss.inputs[1] = make(bench, DTYPE_I32, bench->model->tokens, 0);
     loss.inputs[2] = make(bench, DTYPE_F64, 1, 0);
     loss.outputs[0] = make(bench, DTYPE_F32, 1, 0);
-    loss.outputs[1] = make(bench, DTYPE_F32, TOKENS, 0);
+    loss.outputs[1] = make(bench, DTYPE_F32, bench->model->tokens, 0);
     run(bench, "cross entropy", &loss, 1, 0);
     struct op_call back = {.op = OP_CROSS_ENTROPY_GRADIENT, .parameters = {.factor = 1}};
-    back.inputs[0] = make(bench, dtype, TOKENS, WORDS);
-    back.inputs[1] = make(bench, DTYPE_I32, TOKENS, 0);
+    back.inputs[0] = make(bench, dtype, bench->model->tokens, bench->model->words);
+    back.inputs[1] = make(bench, DTYPE_I32, bench->model->tokens, 0);
     back.inputs[2] = make(bench, DTYPE_F64, 1, 0);
-    back.inputs[3] = make(bench, DTYPE_F32, TOKENS, 0);
+    back.inputs[3] = make(bench, DTYPE_F32, bench->model->tokens, 0);
     back.inputs[4] = make(bench, DTYPE_F64, 1, 0);
-    back.outputs[0] = make(bench, dtype, TOKENS, WORDS);
+    back.outputs[0] = make(bench, dtype, bench->model->tokens, bench->model->words);
     run(bench, "cross entropy gradient", &back, 1, 0);
 }
 
@@ -259,21 +318,21 @@ static void optimizer(struct bench *bench)
 {
     struct op_call norm = {.op = OP_SUM_SQUARES};
     norm.inputs[0] = make(bench, DTYPE_F64, 1, 0);
-    norm.inputs[1] = make(bench, DTYPE_F32, PARAMETERS, 0);
+    norm.inputs[1] = make(bench, DTYPE_F32, bench->model->parameters, 0);
     norm.outputs[0] = make(bench, DTYPE_F64, 1, 0);
     run(bench, "sum squares", &norm, 1, 0);
     struct op_call adamw = {
         .op = OP_ADAMW,
         .parameters = {.beta1 = 0.9, .beta2 = 0.95, .epsilon = 1e-8, .decay = 0.1, .factor = 1}};
     for (int i = 0; i < 4; i++)
-        adamw.inputs[i] = make(bench, DTYPE_F32, PARAMETERS, 0);
+        adamw.inputs[i] = make(bench, DTYPE_F32, bench->model->parameters, 0);
     adamw.inputs[4] = make(bench, DTYPE_F64, 5, 0);
-    if (adamw.inputs[4].data)
-        memcpy(adamw.inputs[4].data, (double[5]){1, 0, 1e-3, 0.1, 0.05}, 5 * sizeof(double));
+    double *factors = memory_zeroed(5, sizeof(*factors));
+    memcpy(factors, (double[5]){1, 0, 1e-3, 0.1, 0.05}, 5 * sizeof(double));
+    put(bench, &adamw.inputs[4], factors);
     for (int i = 0; i < 3; i++)
-        adamw.outputs[i] = make(bench, DTYPE_F32, PARAMETERS, 0);
-    for (int64_t i = 0; adamw.inputs[3].data && i < PARAMETERS; i++)
-        ((float *)adamw.inputs[3].data)[i] = 1e-4f;
+        adamw.outputs[i] = make(bench, DTYPE_F32, bench->model->parameters, 0);
+    put_floats(bench, &adamw.inputs[3], 1e-4f);
     run(bench, "adamw", &adamw, 1, 0);
 }
 
@@ -282,18 +341,24 @@ int main(int argc, char **argv)
     struct bench bench = {.dtype = DTYPE_F32, .document = argc > 3 ? atoi(argv[3]) : 50};
     struct device_options options = {.threads = argc > 2 ? atoi(argv[2]) : 0};
     struct status status = STATUS_NONE;
-    if (argc > 1 && !dtype_find(argv[1], &bench.dtype))
+    bool gpu = argc > 2 && strcmp(argv[2], "cuda") == 0;
+    for (int i = 0; i < ARRAY_LENGTH(models); i++)
+        if (strcmp(models[i].name, argc > 4 ? argv[4] : "small") == 0)
+            bench.model = &models[i];
+    if ((argc > 1 && !dtype_find(argv[1], &bench.dtype)) || !bench.model)
         return 2;
-    if (bench.document < 1 || !(bench.device = device_open("cpu", &options, &status))) {
+    const char *device = gpu ? "cuda" : "cpu";
+    if (bench.document < 1 || !(bench.device = device_open(device, &options, &status))) {
         fprintf(stderr, "%s\n", status.text);
         return 2;
     }
-    projection(&bench, "query", HIDDEN, HEADS * SIZE, LAYERS);
-    projection(&bench, "key value", HIDDEN, 2 * GROUPS * SIZE, LAYERS);
-    projection(&bench, "dense", HEADS * SIZE, HIDDEN, LAYERS);
-    projection(&bench, "layer 1", HIDDEN, 2 * WIDTH, LAYERS);
-    projection(&bench, "layer 2", WIDTH, HIDDEN, LAYERS);
-    projection(&bench, "head", HIDDEN, WORDS, 1);
+    const struct model *model = bench.model;
+    projection(&bench, "query", model->hidden, model->heads * model->size, model->layers);
+    projection(&bench, "key value", model->hidden, 2 * model->groups * model->size, model->layers);
+    projection(&bench, "dense", model->heads * model->size, model->hidden, model->layers);
+    projection(&bench, "layer 1", model->hidden, 2 * model->width, model->layers);
+    projection(&bench, "layer 2", model->width, model->hidden, model->layers);
+    projection(&bench, "head", model->hidden, model->words, 1);
     attention(&bench);
     norms(&bench);
     pointwise(&bench);

@@ -2,9 +2,15 @@
  * double, in an order that depends on the shape alone. */
 #include "engine/device/cuda/operand.cuh"
 
-/* As many blocks as an A100 or H100 has room for at once (30 KiB of shared memory and 56 registers
- * a thread: four or five on each multiprocessor), so that none comes late and alone. */
-enum { COMPARE_THREADS = 256, COMPARE_BLOCKS = 528, COMPARE_EACH = 16 };
+/* As many blocks as an H100 has room for at once, four on each of 132 multiprocessors, so that none
+ * comes late and alone: 30 KiB of shared memory each, and registers that the compiler is held to.
+ */
+enum {
+    COMPARE_THREADS = 256,
+    COMPARE_RESIDENT = 4,
+    COMPARE_BLOCKS = 132 * COMPARE_RESIDENT,
+    COMPARE_EACH = 16,
+};
 
 struct comparison {
     struct operand reference, test;
@@ -116,7 +122,8 @@ __device__ inline void merge_block(const struct device_sums &mine, struct device
         *out = all[0];
 }
 
-static __global__ void compare_kernel(struct comparison it, struct device_sums *partial)
+static __global__ void __launch_bounds__(COMPARE_THREADS, COMPARE_RESIDENT)
+    compare_kernel(struct comparison it, struct device_sums *partial)
 {
     struct device_sums sums = no_sums();
     int64_t step = (int64_t)gridDim.x * blockDim.x, per_row = divide_up(it.columns, 4);
