@@ -156,6 +156,9 @@ static bool use_old_weight(struct fault_change *change, int input, int parameter
     int master = program->parameters[parameter].value;
     if (find_update(program, master) <= change->index)
         return fault_skip(change, "the weight is frozen, or this is its update");
+    if (!shape_equal(program->values[master].shape, program->values[used].shape))
+        return fault_skip(change, "the weight is gathered from other ranks: let op=all_gather of "
+                                  "phase=restore be stale");
     int old = old_state_of(change, master);
     enum dtype dtype = program->values[used].dtype;
     if (dtype != program->values[old].dtype)

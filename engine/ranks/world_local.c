@@ -117,14 +117,45 @@ static void combine(const struct meeting *meeting, int index, const struct op_ca
     free(parts);
 }
 
+static const struct mesh *mesh_of(const struct local_rank *rank)
+{
+    return &rank->local->world->ranks[rank->rank].run->program->seat.mesh;
+}
+
+static int comm_local_size(void *context, enum comm_group group)
+{
+    const struct local_rank *rank = context;
+    if (group == COMM_WORLD)
+        return rank->local->world->size;
+    return mesh_members(mesh_of(rank), rank->rank, group, NULL);
+}
+
+/* The only member of a group meets nobody: it gets what it has. */
+static bool take_own(struct local_rank *rank, const struct op_call *call, struct status *status)
+{
+    const struct comm_descriptor what = comm_describe(call);
+    size_t bytes = tensor_bytes(&call->outputs[0]);
+    if (comm_local_size(rank, what.group) == 0)
+        return status_fail(status, STATUS_INTERNAL, "%s over a group that rank %d is not in",
+                           op_name(call->op), rank->rank);
+    if (!comm_call_fits(call, &what, 1, status))
+        return false;
+    char *own = memory_try(bytes, 1);
+    bool ok = (own || status_fail(status, STATUS_MEMORY, "no memory for %zu bytes of %s", bytes,
+                                  op_name(call->op))) &&
+              device_download(rank->local->device, own, call->inputs[0].data, bytes, status) &&
+              device_upload(rank->local->device, call->outputs[0].data, own, bytes, status);
+    free(own);
+    return ok;
+}
+
 static bool take_result(struct local_rank *rank, const struct op_call *call, struct status *status)
 {
     const struct meeting *meeting = rank->meeting;
     size_t bytes = tensor_bytes(&call->outputs[0]);
     int index = 0;
     if (!meeting)
-        return status_fail(status, STATUS_INTERNAL, "%s before all members have come",
-                           op_name(call->op));
+        return take_own(rank, call, status);
     if (!combine_supports(call->outputs[0].dtype))
         return status_fail(status, STATUS_UNSUPPORTED, "%s of %s", op_name(call->op),
                            dtype_name(call->outputs[0].dtype));
@@ -196,19 +227,6 @@ static bool comm_local_run(void *context, const struct op_call *call, struct sta
     if (call->op == OP_RECEIVE)
         return receive_message(rank, call, status);
     return take_result(rank, call, status);
-}
-
-static const struct mesh *mesh_of(const struct local_rank *rank)
-{
-    return &rank->local->world->ranks[rank->rank].run->program->seat.mesh;
-}
-
-static int comm_local_size(void *context, enum comm_group group)
-{
-    const struct local_rank *rank = context;
-    if (group == COMM_WORLD)
-        return rank->local->world->size;
-    return mesh_members(mesh_of(rank), rank->rank, group, NULL);
 }
 
 static int comm_local_rank(void *context, enum comm_group group)

@@ -4,6 +4,7 @@
 #include "engine/session/commands.h"
 #include "engine/session/describe.h"
 #include "engine/session/motion.h"
+#include "engine/session/ranks_motion.h"
 
 #include <math.h>
 #include <stdio.h>
@@ -113,7 +114,7 @@ static bool pick_instruction(struct debugger *debugger, const char *arguments, i
     if (*arguments) {
         struct place place;
         if (!place_parse(run->program, arguments, &place, status))
-            return false;
+            return ranks_say_where(debugger, arguments, status);
         *instruction = place_find(run->program, &place, 0);
         *step = place.step >= 0 ? place.step : run->step;
         place_free(&place);

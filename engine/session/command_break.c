@@ -2,14 +2,16 @@
 #include "engine/base/memory.h"
 #include "engine/session/commands.h"
 #include "engine/session/describe.h"
+#include "engine/session/ranks_motion.h"
 
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
-static void say_added(struct debugger *debugger, const struct breakpoint *breakpoint)
+/* `rank`: whose program has the place; -1: the selected one's. */
+static void say_added(struct debugger *debugger, const struct breakpoint *breakpoint, int rank)
 {
-    const struct program *program = debugger_program(debugger);
+    const struct program *program = ranks_program(debugger, rank);
     char text[400];
     int places = 0, first = -1;
     bool after = breakpoint_is_after(breakpoint);
@@ -25,10 +27,36 @@ static void say_added(struct debugger *debugger, const struct breakpoint *breakp
     if (places == 0)
         say(debugger, "nothing: no instruction writes or matches it\n");
     else
-        say(debugger, "%d%s\n", first, places > 1 ? " and others" : "");
+        say(debugger, "%d%s", first, places > 1 ? " and others" : "");
+    if (places > 0 && rank >= 0)
+        say(debugger, " of rank %d", rank);
+    if (places > 0)
+        say(debugger, "\n");
     if (places > 1)
         say(debugger, "    %d places in a step\n", places);
     debugger_publish(debugger);
+}
+
+/* A place that the selected rank does not have may be another's, who stops all. */
+static struct breakpoint *add_to_list(struct debugger *debugger, const char *text, int *rank,
+                                      struct status *status)
+{
+    struct breakpoint *breakpoint =
+        breakpoints_add(&debugger->breakpoints, debugger_program(debugger), text, status);
+    *rank = -1;
+    if (breakpoint || status->code != STATUS_NOT_FOUND || ranks_count(debugger) == 1)
+        return breakpoint;
+    for (int other = 0; !breakpoint && other < ranks_count(debugger); other++) {
+        struct status ignored = STATUS_NONE;
+        *rank = other;
+        breakpoint =
+            breakpoints_add(&debugger->breakpoints, ranks_program(debugger, other), text, &ignored);
+    }
+    if (!breakpoint)
+        return NULL;
+    breakpoint->lost = true;
+    *status = STATUS_NONE;
+    return breakpoint;
 }
 
 static bool add(struct debugger *debugger, const char *arguments, bool temporary,
@@ -43,13 +71,13 @@ static bool add(struct debugger *debugger, const char *arguments, bool temporary
         here[0] = '\0';
     }
     char *text = memory_format("%s%s", here, arguments);
-    struct breakpoint *breakpoint =
-        breakpoints_add(&debugger->breakpoints, debugger_program(debugger), text, status);
+    int rank;
+    struct breakpoint *breakpoint = add_to_list(debugger, text, &rank, status);
     free(text);
     if (!breakpoint)
         return false;
     breakpoint->temporary = temporary;
-    say_added(debugger, breakpoint);
+    say_added(debugger, breakpoint, rank);
     return true;
 }
 
@@ -83,8 +111,8 @@ static void remember_old(struct debugger *debugger, struct breakpoint *breakpoin
 
 bool command_watch(struct debugger *debugger, const char *arguments, struct status *status)
 {
-    struct breakpoint *breakpoint =
-        breakpoints_add(&debugger->breakpoints, debugger_program(debugger), arguments, status);
+    int rank;
+    struct breakpoint *breakpoint = add_to_list(debugger, arguments, &rank, status);
     if (!breakpoint)
         return false;
     if (breakpoint->place.kind != PLACE_TENSOR) {
@@ -95,8 +123,9 @@ bool command_watch(struct debugger *debugger, const char *arguments, struct stat
         return false;
     }
     breakpoint->watch = true;
-    remember_old(debugger, breakpoint);
-    say_added(debugger, breakpoint);
+    if (!breakpoint->lost)
+        remember_old(debugger, breakpoint);
+    say_added(debugger, breakpoint, rank);
     return true;
 }
 

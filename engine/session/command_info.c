@@ -4,6 +4,7 @@
 #include "engine/session/describe.h"
 #include "engine/session/pictures.h"
 #include "engine/session/ranks.h"
+#include "engine/session/ranks_motion.h"
 
 #include <inttypes.h>
 #include <stdio.h>
@@ -23,13 +24,17 @@ static void info_breakpoints(struct debugger *debugger)
         say(debugger, "No breakpoints.\n");
     for (int i = 0; i < all->count; i++) {
         const struct breakpoint *breakpoint = &all->list[i];
+        int rank = breakpoint->lost ? ranks_with_place(debugger, breakpoint->place.text) : -1;
+        char where[64] = ", not in this program";
+        if (rank >= 0)
+            snprintf(where, sizeof(where), ", of rank %d", rank);
         say(debugger, "%c %s: hit %d time%s%s\n",
-            breakpoint->lost      ? '?'
-            : breakpoint->enabled ? '*'
-                                  : 'o',
+            breakpoint->lost && rank < 0 ? '?'
+            : breakpoint->enabled        ? '*'
+                                         : 'o',
             breakpoint_text(breakpoint, text, sizeof(text)), breakpoint->hits,
             breakpoint->hits == 1 ? "" : "s",
-            breakpoint->lost      ? ", not in this program"
+            breakpoint->lost      ? where
             : breakpoint->enabled ? ""
                                   : ", disabled");
     }

@@ -1,6 +1,7 @@
 /* Listing the program. */
 #include "engine/session/commands.h"
 #include "engine/session/describe.h"
+#include "engine/session/ranks_motion.h"
 
 #include <ctype.h>
 #include <stdio.h>
@@ -49,7 +50,7 @@ static bool list_place(struct debugger *debugger, const char *arguments, struct 
     const struct program *program = debugger_program(debugger);
     struct place place;
     if (!place_parse(program, arguments, &place, status))
-        return false;
+        return ranks_say_where(debugger, arguments, status);
     int next = run_next(debugger->target->pair->test);
     int index = place.kind == PLACE_INSTRUCTION
                     ? place.instruction

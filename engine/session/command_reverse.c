@@ -175,7 +175,7 @@ static bool position_of(struct debugger *debugger, const char *text, int64_t *po
     }
     struct place place;
     if (!place_parse(program, text, &place, status))
-        return false;
+        return ranks_say_where(debugger, text, status);
     if (place.step >= 0)
         step = place.step;
     int index =

@@ -1,4 +1,5 @@
 #include "engine/session/describe.h"
+#include "engine/session/ranks_motion.h"
 
 #include "engine/compare/check.h"
 
@@ -213,8 +214,12 @@ static int last_written(const struct debugger *debugger)
 int describe_pick_value(struct debugger *debugger, const char *text, struct status *status)
 {
     struct pair *pair = debugger->target->pair;
-    if (*text)
-        return tensor_find(pair->test->program, text, run_next(pair->test), status);
+    if (*text) {
+        int named = tensor_find(pair->test->program, text, run_next(pair->test), status);
+        if (named < 0)
+            ranks_say_where(debugger, text, status);
+        return named;
+    }
     if (debugger->last_value >= 0)
         return debugger->last_value;
     int value = first_divergence(pair);

@@ -32,6 +32,15 @@ bool ranks_run_one(struct debugger *debugger, struct pair_event *event, bool *in
 /* Takes all ranks to the start of a step. */
 bool ranks_go_to_step(struct debugger *debugger, int step, struct status *status);
 
+/* ---- ranks_places.c ---- */
+
+/* The first rank, not the selected one, whose program has that place (a tensor, too), or -1. */
+int ranks_with_place(const struct debugger *debugger, const char *text);
+/* After the selected rank's program was found not to have it: says in *status who has. False. */
+bool ranks_say_where(const struct debugger *debugger, const char *text, struct status *status);
+/* The program of a rank; of the selected one for -1. */
+const struct program *ranks_program(const struct debugger *debugger, int rank);
+
 /* ---- ranks_watch.c ---- */
 
 /* The first rank that is lost (its process ended, or does not answer), or -1. */

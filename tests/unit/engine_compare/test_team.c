@@ -90,7 +90,18 @@ struct bench {
     struct team *team;
 };
 
-static void bench_open(struct bench *bench, const char *name, const char *fault, uint64_t seed)
+static void bench_close(struct bench *bench)
+{
+    team_free(bench->team);
+    tolerances_free(bench->tolerances);
+    comm_close(bench->comm);
+    device_close(bench->device);
+    config_free(bench->test);
+    config_free(bench->reference);
+}
+
+/* False, with everything closed, where the fault changes nothing. */
+static bool bench_try(struct bench *bench, const char *name, const char *fault, uint64_t seed)
 {
     struct status status = STATUS_NONE;
     char *reference = reference_of(name);
@@ -114,18 +125,20 @@ static void bench_open(struct bench *bench, const char *name, const char *fault,
                                    .inner_values = true,
                                    .threads = 1};
     bench->team = world ? team_create(&options, world, &status) : NULL;
-    if (!bench->team)
+    if (bench->team)
+        return true;
+    if (!fault || (!strstr(status.text, "has that value already") &&
+                   !strstr(status.text, "is gathered from other ranks") &&
+                   !strstr(status.text, "computed by an earlier")))
         fail_msg("%s: %s", name, status.text);
+    bench_close(bench);
+    return false;
 }
 
-static void bench_close(struct bench *bench)
+static void bench_open(struct bench *bench, const char *name, const char *fault, uint64_t seed)
 {
-    team_free(bench->team);
-    tolerances_free(bench->tolerances);
-    comm_close(bench->comm);
-    device_close(bench->device);
-    config_free(bench->test);
-    config_free(bench->reference);
+    if (!bench_try(bench, name, fault, seed))
+        fail_msg("%s: %s changes nothing", name, fault ? fault : "no fault");
 }
 
 /* The first thing that is not as it should be. */
@@ -250,12 +263,28 @@ static void report(const struct fault_ready *fault, const struct team *team,
     print_message("%34s blamed: rank %d, %s\n%34s %s\n", "", guilty->rank, text, "", guilty->why);
 }
 
-/* 1 when the fault was not found, or another instruction was blamed. */
-static int try_fault(const struct fault_ready *fault, uint64_t seed)
+static bool has_any_fault(const struct team *team)
+{
+    for (int rank = 0; rank < team->world->size; rank++)
+        if (faults_changed(team->pairs[rank]->test->program, NULL, 0) > 0)
+            return true;
+    return false;
+}
+
+enum outcome { BLAMED = 0, MISSED, NOT_THERE };
+
+/* MISSED when the fault was not found, or another instruction was blamed; NOT_THERE when the run
+ * has no such instruction. */
+static enum outcome try_fault(const struct fault_ready *fault, const char *run, uint64_t seed)
 {
     struct bench bench;
     struct status status = STATUS_NONE;
-    bench_open(&bench, fault->run, fault->name, seed);
+    if (!bench_try(&bench, run, fault->name, seed))
+        return NOT_THERE;
+    if (!has_any_fault(bench.team)) {
+        bench_close(&bench);
+        return NOT_THERE;
+    }
     struct finding finding = run_to_finding(bench.team);
     struct team_blame blame = {0};
     if (finding.found && finding.value >= 0 &&
@@ -263,11 +292,13 @@ static int try_fault(const struct fault_ready *fault, uint64_t seed)
         fail_msg("%s: %s", fault->name, status.text);
     const struct suspect *guilty = &blame.guilty;
     bool right = guilty->suspicion && carries_fault(bench.team, guilty->rank, guilty->instruction);
-    if (!right)
+    if (!right) {
+        print_message("%s:\n", run);
         report(fault, bench.team, &finding, guilty);
+    }
     team_blame_free(&blame);
     bench_close(&bench);
-    return !right;
+    return right ? BLAMED : MISSED;
 }
 
 static void test_every_fault_is_found_and_blamed(void **state)
@@ -279,11 +310,62 @@ static void test_every_fault_is_found_and_blamed(void **state)
     for (int i = 0; i < count; i++)
         if (fault_has_ranks(&faults[i])) {
             /* data may hide a fault: then it must show with other data */
-            missed += try_fault(&faults[i], random_bits(&random) >> 1) &&
-                      try_fault(&faults[i], random_bits(&random) >> 1);
+            missed += try_fault(&faults[i], faults[i].run, random_bits(&random) >> 1) != BLAMED &&
+                      try_fault(&faults[i], faults[i].run, random_bits(&random) >> 1) != BLAMED;
             tried++;
         }
     assert_true(tried >= 25);
+    assert_int_equal(missed, 0);
+}
+
+/* What a fault does there is too little, or is nowhere compared: one of eight ranks' part of the
+ * norm; the loss of micro-sequences, of which there is only the sum where they are not split. */
+static bool is_out_of_sight(const struct fault_ready *fault, const char *variant)
+{
+    return (strcmp(fault->name, "norm-counts-fewer") == 0 && strstr(variant, "stp2_pp2s2")) ||
+           (strcmp(fault->name, "label-offset") == 0 && strstr(variant, "ms4"));
+}
+
+static void test_faults_of_other_layouts(void **state)
+{
+    static const char *const variants[] = {"dp2",
+                                           "dp2_z2",
+                                           "dp2_z3",
+                                           "dp2_z2_df4",
+                                           "sdp2",
+                                           "tp2",
+                                           "stp2",
+                                           "tp2_df4",
+                                           "stp2_ce4",
+                                           "dp2_stp2",
+                                           "sdp2_stp2_bf4",
+                                           "sdp2_stp2",
+                                           "pp2s2_bf4",
+                                           "pp2s1_bf4",
+                                           "pp2s2_ms4",
+                                           "dp2_pp2s2_bf4",
+                                           "stp2_pp2s1_bf4",
+                                           "dp2_stp2_pp2s2_bf4",
+                                           "dp2_tp2_pp2s1_bf4",
+                                           "sdp2_stp2_pp2s2_ms4"};
+    static const char *const models[] = {"llama", "gpt_2", "mixtral"};
+    struct random random = random_start("faults of other layouts");
+    const char *asked = getenv("LOCKSTEP_TEST_COUNT");
+    int wanted = asked ? atoi(asked) : 12, count, missed = 0;
+    const struct fault_ready *faults = faults_ready(&count);
+    (void)state;
+    for (int tried = 0; tried < wanted;) {
+        const struct fault_ready *fault = &faults[random_integer(&random, 0, count - 1)];
+        const char *variant = variants[random_integer(&random, 0, ARRAY_LENGTH(variants) - 1)];
+        char run[100];
+        snprintf(run, sizeof(run), "%s/%s",
+                 models[random_integer(&random, 0, ARRAY_LENGTH(models) - 1)], variant);
+        if (!fault_has_ranks(fault) || is_out_of_sight(fault, variant))
+            continue;
+        enum outcome outcome = try_fault(fault, run, random_bits(&random) >> 1);
+        missed += outcome == MISSED && try_fault(fault, run, random_bits(&random) >> 1) == MISSED;
+        tried += outcome != NOT_THERE;
+    }
     assert_int_equal(missed, 0);
 }
 
@@ -292,6 +374,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_clean_runs_agree_and_raise_no_suspicion),
         cmocka_unit_test(test_every_fault_is_found_and_blamed),
+        cmocka_unit_test(test_faults_of_other_layouts),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

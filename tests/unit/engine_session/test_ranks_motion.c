@@ -141,6 +141,30 @@ static void test_pipeline_ranks_have_their_own_programs(void **state)
     bench_close(&bench);
 }
 
+/* What only another rank of the pipeline has can be waited for, and it is said who has it. */
+static void test_breakpoints_where_only_another_rank_comes(void **state)
+{
+    (void)state;
+    struct bench bench;
+    open_ranks(&bench, "file llama/pp2s2_bf4");
+    must_contain(bench_fail(&bench, "list decoder.0"), "rank 1 has: 'rank 1' selects it");
+    must_contain(bench_fail(&bench, "goto decoder.0"), "rank 1 has");
+    must_contain(bench_fail(&bench, "check decoder.0"), "rank 1 has");
+    must_contain(bench_fail(&bench, "print fw decoder.0.output mb=0/4"), "rank 1 has");
+    must_contain(bench_fail(&bench, "break decoder.7"), "no layer, phase or tensor");
+    must_contain(bench_do(&bench, "tbreak decoder.0 if mb == 1"), " of rank 1\n");
+    must_contain(bench_do(&bench, "watch fw decoder.0.output"), " of rank 1\n");
+    must_contain(bench_do(&bench, "info breakpoints"), "hit 0 times, of rank 1\n");
+    must_contain(bench_do(&bench, "run"), "2, fw decoder.0.output");
+    assert_int_equal(bench.debugger->rank, 1);
+    bench_do(&bench, "rank 0");
+    bench_do(&bench, "delete 2");
+    must_contain(bench_do(&bench, "continue"), "1, decoder.0 if mb == 1");
+    assert_int_equal(bench.debugger->rank, 1);
+    must_contain(bench_do(&bench, "continue"), "Run finished: no divergence");
+    bench_close(&bench);
+}
+
 static void test_going_back_gives_the_same_bits_on_all_ranks(void **state)
 {
     static const char *const files[] = {"file llama/stp2", "file llama/dp2"};
@@ -359,6 +383,7 @@ int main(void)
         cmocka_unit_test(test_locked_rank_says_for_whom_it_waits),
         cmocka_unit_test(test_breakpoint_of_another_rank),
         cmocka_unit_test(test_pipeline_ranks_have_their_own_programs),
+        cmocka_unit_test(test_breakpoints_where_only_another_rank_comes),
         cmocka_unit_test(test_going_back_gives_the_same_bits_on_all_ranks),
         cmocka_unit_test(test_desynchronised_ranks),
         cmocka_unit_test(test_blame_names_rank_and_instruction),
