@@ -2,6 +2,7 @@
 
 #include "engine/base/memory.h"
 
+#include <sanitizer/asan_interface.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -68,12 +69,35 @@ static bool record_scale(struct run *run, struct recording *recording, struct st
     return true;
 }
 
+void recording_memory_free(struct recording_memory *spare)
+{
+    if (spare->memory) {
+        ASAN_UNPOISON_MEMORY_REGION(spare->memory, (size_t)spare->reserved);
+        memory_unmap(spare->memory, (size_t)spare->reserved);
+    }
+    *spare = (struct recording_memory){0};
+}
+
+static struct recording_memory take_memory(struct recording_memory *spare, int64_t bytes)
+{
+    struct recording_memory taken = {0};
+    if (spare && spare->reserved >= bytes) {
+        taken = *spare;
+        *spare = (struct recording_memory){0};
+        ASAN_UNPOISON_MEMORY_REGION(taken.memory, (size_t)taken.reserved);
+        return taken;
+    }
+    if (spare)
+        recording_memory_free(spare);
+    taken.memory = memory_map((size_t)bytes);
+    taken.reserved = bytes;
+    return taken;
+}
+
 static bool record(struct run *run, struct recording *recording,
                    bool (*goes_on)(const void *context, struct status *status), const void *context,
                    struct status *status)
 {
-    recording->reserved = recording_bytes(run->program, run->steps);
-    recording->memory = memory_map((size_t)recording->reserved);
     if (!recording->memory)
         return status_fail(status, STATUS_MEMORY, "no memory to record %s", run->config->name);
     if (!record_initial(run, recording, status))
@@ -91,7 +115,7 @@ static bool record(struct run *run, struct recording *recording,
     return true;
 }
 
-struct recording *recording_make(struct run *run,
+struct recording *recording_make(struct run *run, struct recording_memory *spare,
                                  bool (*goes_on)(const void *context, struct status *status),
                                  const void *context, struct status *status)
 {
@@ -105,6 +129,9 @@ struct recording *recording_make(struct run *run,
     recording->initial = memory_zeroed(values, sizeof(void *));
     recording->loss_scales = memory_zeroed(steps, sizeof(double));
     recording->reports = memory_zeroed(steps, sizeof(*recording->reports));
+    struct recording_memory taken = take_memory(spare, recording_bytes(run->program, run->steps));
+    recording->memory = taken.memory;
+    recording->reserved = taken.reserved;
     recording->planned = memory_plan_total(run->executor->plan);
     bool ok = record(run, recording, goes_on, context, status);
     memcpy(recording->reports, run->reports, steps * sizeof(*recording->reports));
@@ -118,9 +145,19 @@ struct recording *recording_make(struct run *run,
 
 void recording_free(struct recording *recording)
 {
+    struct recording_memory memory = {0};
+    recording_recycle(recording, &memory);
+    recording_memory_free(&memory);
+}
+
+void recording_recycle(struct recording *recording, struct recording_memory *spare)
+{
     if (!recording)
         return;
-    memory_unmap(recording->memory, (size_t)recording->reserved);
+    recording_memory_free(spare);
+    *spare = (struct recording_memory){recording->memory, recording->reserved};
+    if (spare->memory)
+        ASAN_POISON_MEMORY_REGION(spare->memory, (size_t)spare->reserved);
     for (int step = 0; step < recording->steps; step++)
         free(recording->data[step]);
     free(recording->data);

@@ -5,6 +5,13 @@
 
 #include "engine/train/run.h"
 
+/* Memory of a recording that is no longer needed, for the next one: the system clears every page
+ * that it hands out anew, which takes as long as the copies. {0}: none. */
+struct recording_memory {
+    char *memory; /* from memory_map, of `reserved` bytes */
+    int64_t reserved;
+};
+
 struct recording {
     const struct config *config; /* borrowed */
     struct program *program;     /* owned: names, shapes, dtypes */
@@ -23,12 +30,16 @@ struct recording {
 int64_t recording_bytes(const struct program *program, int steps);
 
 /* Runs `run` to its end and records it; the program moves from the run to the recording (free the
- * run with run_free as always). `goes_on` is asked before each instruction and may refuse with a
- * status (NULL: never). NULL on failure. */
-struct recording *recording_make(struct run *run,
+ * run with run_free as always). `spare` (may be NULL) is emptied: its memory is used if it is large
+ * enough, else given back. `goes_on` is asked before each instruction and may refuse with a status
+ * (NULL: never). NULL on failure. */
+struct recording *recording_make(struct run *run, struct recording_memory *spare,
                                  bool (*goes_on)(const void *context, struct status *status),
                                  const void *context, struct status *status);
 void recording_free(struct recording *recording);
+/* Frees it, but for its memory, which goes to `spare`; what that held before is given back. */
+void recording_recycle(struct recording *recording, struct recording_memory *spare);
+void recording_memory_free(struct recording_memory *spare);
 
 /* The recorded tensor of a value after it was computed in `step` (-1: a parameter before the first
  * step). False if it was not kept. Valid as long as the recording. */

@@ -36,10 +36,11 @@ struct executor *executor_create(const struct program *program, struct device *d
     executor->comm = comm;
     executor->plan = memory_plan_create(program, device, mode, status);
     const struct memory_plan *plan = executor->plan;
-    if (plan &&
+    /* What is mostly the largest comes first: it fits the fewest of the blocks that earlier runs
+     * left to the device. */
+    if (plan && allocate(executor, MEMORY_ACTIVATIONS, plan->step_bytes, &executor->step, status) &&
         allocate(executor, MEMORY_PARAMETERS, plan->persistent_bytes, &executor->persistent,
                  status) &&
-        allocate(executor, MEMORY_ACTIVATIONS, plan->step_bytes, &executor->step, status) &&
         allocate(executor, MEMORY_WORKSPACE, plan->workspace_bytes, &executor->workspace, status) &&
         upload_constants(executor, status))
         return executor;

@@ -151,10 +151,12 @@ static bool run_to_end(struct execution *execution, struct run *run, struct stat
 static bool record_run(struct execution *execution, struct config **config, struct run *run,
                        int users, struct status *status)
 {
-    struct recording *recording = recording_make(run, goes_on, execution, status);
+    struct references *references = &execution->environment->references;
+    struct recording *recording =
+        recording_make(run, &references->spare, goes_on, execution, status);
     if (!recording)
         return false;
-    references_add(&execution->environment->references, *config, recording, users);
+    references_add(references, *config, recording, users);
     *config = NULL;
     return true;
 }

@@ -30,7 +30,7 @@ static void drop(struct references *references, struct reference **link)
     struct reference *dropped = *link;
     *link = dropped->next;
     references->bytes -= dropped->recording->bytes;
-    recording_free(dropped->recording);
+    recording_recycle(dropped->recording, &references->spare);
     config_free(dropped->config);
     free(dropped);
 }
@@ -61,10 +61,13 @@ void references_add(struct references *references, struct config *config,
     references->bytes += recording->bytes;
     while (references->bytes > LIMIT && references->newest->next)
         drop_oldest(references);
+    if (references->bytes + references->spare.reserved > LIMIT)
+        recording_memory_free(&references->spare);
 }
 
 void references_free(struct references *references)
 {
     while (references->newest)
         drop_oldest(references);
+    recording_memory_free(&references->spare);
 }

@@ -15,9 +15,10 @@ struct reference {
 struct references {
     struct reference *newest;
     int64_t bytes;
+    struct recording_memory spare; /* of what was freed last, for the next one that is recorded */
 };
 
-/* At most this much is kept in all; what was used longest ago goes first. */
+/* At most this much is kept in all, spare memory included; what was used longest ago goes first. */
 enum { REFERENCES_MEBIBYTES = 1024 };
 
 /* The recording of a run with the same configuration (by its hash), or NULL. */
@@ -28,7 +29,7 @@ bool references_fit(const struct program *program, int steps);
 void references_add(struct references *references, struct config *config,
                     struct recording *recording, int users);
 /* A test that compares with this configuration's recording, if there is one, has ended; after the
- * last of them it is freed. */
+ * last of them it is freed, and its memory is spare. */
 void references_release(struct references *references, uint64_t config_hash);
 void references_free(struct references *references);
 

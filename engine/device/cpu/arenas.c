@@ -76,17 +76,31 @@ static bool is_better(const struct arena *arena, const struct arena *than, size_
     return arena->touched > than->touched;
 }
 
-/* None that the bytes fill less than half: the rest would be missing elsewhere. */
+/* Bytes touched of the blocks in use. */
+static size_t touched_in_use(const struct arenas *arenas)
+{
+    size_t touched = 0;
+    for (int i = 0; i < arenas->count; i++)
+        touched += arenas->list[i].free ? 0 : arenas->list[i].touched;
+    return touched;
+}
+
+/* One that the bytes fill less than half only where all that is in use then fits into what once
+ * was: else the rest would be missing elsewhere. */
 static struct arena *find_free(const struct arenas *arenas, size_t bytes)
 {
-    struct arena *best = NULL;
+    struct arena *best = NULL, *loose = NULL;
+    size_t touched = touched_in_use(arenas);
     for (int i = 0; i < arenas->count; i++) {
         struct arena *arena = &arenas->list[i];
-        if (arena->free && arena->reserved >= bytes && arena->touched / 2 <= bytes &&
-            is_better(arena, best, bytes))
-            best = arena;
+        if (!arena->free || arena->reserved < bytes)
+            continue;
+        if (arena->touched / 2 <= bytes)
+            best = is_better(arena, best, bytes) ? arena : best;
+        else if (touched + arena->touched <= arenas->most_used)
+            loose = is_better(arena, loose, bytes) ? arena : loose;
     }
-    return best;
+    return best ? best : loose;
 }
 
 static size_t power_of_two(size_t bytes)

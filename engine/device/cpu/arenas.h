@@ -11,8 +11,8 @@ struct arenas *arenas_open(void);
 void arenas_close(struct arenas *arenas);
 
 /* 64-byte aligned memory that holds anything, or NULL. Blocks of at least a huge page that were
- * released are kept for the next call; in all at most twice of what was once in use is held, and
- * nothing unused is kept beyond that once. */
+ * released are kept for the next call; in all at most two and a half times what was once in use
+ * is held, and what is unused is given back where that makes it more than one and a half. */
 void *arenas_allocate(struct arenas *arenas, size_t bytes);
 /* `bytes` as asked for. */
 void arenas_release(struct arenas *arenas, void *memory, size_t bytes);

@@ -67,14 +67,21 @@ static void test_as_live(void **state)
     (void)state;
     struct device *device = device_open("cpu", &(struct device_options){0}, &status);
     struct comm *comm = comm_self();
+    struct recording_memory spare = {0};
+    int again = 0;
     for (int i = 0; i < ARRAY_LENGTH(runs); i++) {
         struct config *test = load(&search, runs[i][0]), *reference = load(&search, runs[i][1]);
         struct tolerances *tolerances = tolerances_load(&search, runs[i][2], "cpu", &status);
         struct run *run = run_create(reference, device, comm, &(struct run_options){0}, &status);
         assert_non_null(run);
         int64_t forecast = recording_bytes(run->program, run->steps);
-        struct recording *recording = recording_make(run, NULL, NULL, &status);
+        const char *before = spare.memory;
+        bool fits = before && spare.reserved >= forecast;
+        struct recording *recording = recording_make(run, &spare, NULL, NULL, &status);
         assert_non_null(recording);
+        assert_null(spare.memory);
+        assert_true(!fits || recording->memory == before);
+        again += fits;
         assert_int_equal(recording->bytes, forecast);
         run_free(run);
         struct seen live = {0}, recorded = {0};
@@ -94,11 +101,13 @@ static void test_as_live(void **state)
                             (size_t)live.count * sizeof(*live.metrics));
         free(live.metrics);
         free(recorded.metrics);
-        recording_free(recording);
+        recording_recycle(recording, &spare);
         tolerances_free(tolerances);
         config_free(test);
         config_free(reference);
     }
+    assert_true(again > 0);
+    recording_memory_free(&spare);
     comm_close(comm);
     device_close(device);
 }
@@ -120,7 +129,7 @@ static void test_can_be_interrupted(void **state)
     struct config *config = load(&search, "llama");
     struct run *run = run_create(config, device, comm, &(struct run_options){0}, &status);
     assert_non_null(run);
-    assert_null(recording_make(run, refuse, NULL, &status));
+    assert_null(recording_make(run, NULL, refuse, NULL, &status));
     assert_int_equal(status.code, STATUS_CANCELLED);
     run_free(run);
     config_free(config);

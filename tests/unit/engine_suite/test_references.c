@@ -17,7 +17,8 @@ static uint64_t add(struct bench *bench, const char *name, int users)
     struct run *run = run_create(config, bench->device, comm, &(struct run_options){0}, &status);
     assert_non_null(run);
     assert_true(references_fit(run->program, run->steps));
-    struct recording *recording = recording_make(run, NULL, NULL, &status);
+    struct recording *recording =
+        recording_make(run, &bench->references.spare, NULL, NULL, &status);
     assert_non_null(recording);
     run_free(run);
     comm_close(comm);
@@ -46,9 +47,14 @@ static void is_freed_after_its_last_user(void **state)
     assert_null(references_find(references, simple));
     assert_int_equal(references->bytes, 0);
     references_release(references, simple);
+    const char *spare = references->spare.memory;
+    assert_non_null(spare);
     add(&bench, "llama/simple", 3);
+    assert_ptr_equal(references->newest->recording->memory, spare);
+    assert_null(references->spare.memory);
     references_free(references);
     assert_int_equal(references->bytes, 0);
+    assert_null(references->spare.memory);
     device_close(bench.device);
 }
 
