@@ -134,6 +134,50 @@ static void the_first_and_the_worst_are_chosen(void **state)
     page_free(page);
 }
 
+/* What a comparison's JSON says of elements that are no numbers comes back, and so does a scalar.
+ */
+static void elements_that_are_no_numbers_come_back(void **state)
+{
+    static const double numbers[] = {NAN, INFINITY, -INFINITY, 0.1};
+    struct worst_element worst[ARRAY_LENGTH(numbers)];
+    struct comparison_log log = {0};
+    struct text json = {0};
+    (void)state;
+    for (int i = 0; i < ARRAY_LENGTH(numbers); i++)
+        worst[i] = (struct worst_element){i, numbers[i], numbers[(i + 1) % 4]};
+    struct tensor_result result = {
+        .step = "train_1",
+        .name = "fw x",
+        .shape_test = shape_of1(4),
+        .shape_reference = shape_of1(4),
+        .metrics = {.count = 4, .nan_test = 1},
+        .verdict = {.failures = FAILURE_NOT_FINITE, .worst = INFINITY},
+        .worst = worst,
+        .worst_count = ARRAY_LENGTH(worst),
+    };
+    comparison_log_add(&log, &result);
+    comparison_log_json(&log, &json);
+    struct page *page = page_create("title", "test", "reference");
+    assert_true(page_add_json(page, json.data));
+    assert_int_equal(page->view_count, 1);
+    const struct page_view *view = &page->views[0];
+    assert_int_equal(view->worst_count, ARRAY_LENGTH(worst));
+    for (int i = 0; i < view->worst_count; i++) {
+        const double pairs[][2] = {{view->worst[i].reference, worst[i].reference},
+                                   {view->worst[i].test, worst[i].test}};
+        for (int side = 0; side < 2; side++)
+            assert_true(isnan(pairs[side][1]) ? isnan(pairs[side][0])
+                                              : pairs[side][0] == pairs[side][1]);
+    }
+    assert_true(page_add_json(page, "{\"tensors\": [{\"step\": \"train_1\", \"name\": \"fw y\", "
+                                    "\"shape_test\": [], \"dtype_test\": \"f32\"}]}"));
+    assert_true(page->rows[1].sized);
+    assert_int_equal(page->rows[1].shape.rank, 0);
+    page_free(page);
+    text_free(&json);
+    comparison_log_free(&log);
+}
+
 /* One wrong element among 700,000 shows in the map, and so does one that is not finite. */
 static void single_elements_are_seen(void **state)
 {
@@ -187,6 +231,7 @@ int main(void)
         cmocka_unit_test(text_is_escaped),
         cmocka_unit_test(a_shell_reads_words_back),
         cmocka_unit_test(the_first_and_the_worst_are_chosen),
+        cmocka_unit_test(elements_that_are_no_numbers_come_back),
         cmocka_unit_test(single_elements_are_seen),
     };
     return cmocka_run_group_tests_name("page", tests, NULL, NULL);
