@@ -3,11 +3,11 @@
 but join a gloo group and run one all-reduce: what a test of that variant costs before it computes
 anything, where every test starts its own processes. Prints JSON.
 
-    torch_gloo.py [--samples 3] [--all]
+    torch_gloo.py [--seconds 40] [--samples 3] [--all]
 
-All 20 launches of the model tests' group take minutes, so each size (2, 4 and 8 ranks) is started a
-few times, and its median counted as often as the group has it; the output says so. --all starts each
-of them."""
+All 20 launches of the model tests' group take minutes, so each size (2, 4 and 8 ranks) is started
+once, and again in turn until the seconds are over; its median counts as often as the group has it,
+and the output says so. --all starts each of them."""
 
 import argparse
 import collections
@@ -53,13 +53,18 @@ def start(ranks):
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--seconds", type=float, default=40, help="no more starts after that, default %(default)s")
     parser.add_argument("--samples", type=int, default=3, help="starts of each size, default %(default)s")
     parser.add_argument("--all", action="store_true", help="start every variant, multiply nothing")
     options = parser.parse_args()
     counts = collections.Counter(RANKS)
     start(1)  # files are in memory afterwards, for us as for lockstep
-    times = {size: [start(size) for _ in range(count if options.all else min(options.samples, count))]
-             for size, count in sorted(counts.items())}
+    times, begin = {size: [] for size in sorted(counts)}, time.perf_counter()
+    for turn in range(max(counts.values()) if options.all else options.samples):
+        for size, count in sorted(counts.items()):
+            late = turn > 0 and not options.all and time.perf_counter() - begin > options.seconds
+            if turn < count and not late:
+                times[size].append(start(size))
     total = [sum(statistics.median(one[i] for one in times[size]) * count if not options.all else
                  sum(one[i] for one in times[size]) for size, count in counts.items()) for i in range(2)]
     started = sum(len(one) for one in times.values())
@@ -67,6 +72,7 @@ def main():
                "how": "each was started" if options.all else
                       f"{started} starts; the median of each size times how often the group has it",
                "seconds": total[0], "cpu_seconds": total[1],
+               "starts": {size: len(one) for size, one in times.items()},
                "median_seconds": {size: statistics.median(one[0] for one in times[size]) for size in times},
                "load_average": os.getloadavg()[0]}, sys.stdout)
     print()
