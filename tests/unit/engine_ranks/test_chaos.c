@@ -198,6 +198,23 @@ static bool live_step(struct life *life)
     return live_run(life);
 }
 
+/* The victim was struck behind its last instruction: unless that is seen now, its place is in the
+ * next step. */
+static bool live_at_end(struct life *life)
+{
+    struct world_event event;
+    double deadline = now() + PATIENCE_SECONDS;
+    if (!strike_is_instant(life->strike.kind) || life->strike.kind == STRIKE_STOP) {
+        life->place = -1;
+        return live_run(life);
+    }
+    while (now() < deadline)
+        if (world_next(life->world, 0.1, &event) && event.kind != WORLD_DONE)
+            return report(life, life->world->ranks[event.rank].reason);
+    fail_msg("%s at the end of a step is not noticed", strike_name(life->strike.kind));
+    return false;
+}
+
 /* The victim stands before some instruction when it is struck; the others are where they came. */
 static bool live_standing(struct life *life)
 {
@@ -220,8 +237,9 @@ static bool live_standing(struct life *life)
     life->strike.microseconds = 0;
     life->place = place;
     strike_now(life, STANDING);
-    if (place < run->program->instruction_count &&
-        !world_allow(world, life->strike.rank, run->program->instruction_count, &status))
+    if (place == run->program->instruction_count)
+        return live_at_end(life);
+    if (!world_allow(world, life->strike.rank, run->program->instruction_count, &status))
         return report(life, status.text);
     return live_run(life);
 }
@@ -297,7 +315,8 @@ static bool says_what(enum strike_kind kind, const char *text)
     case STRIKE_HALF:
         return has(text, "in the middle of a message");
     case STRIKE_NO_MEMORY:
-        return has(text, "memory") || has(text, "signal"); /* not all libraries tell */
+        /* not all libraries tell: MPI ends its process when it has none to start with */
+        return has(text, "memory") || has(text, "signal") || has(text, "exit status");
     case STRIKE_NO_FILES:
         return has(text, "File size limit exceeded") || has(text, "File too large");
     case STRIKE_ORPHAN:
@@ -379,7 +398,8 @@ static void end_life(struct life *life)
         if (!rank_pool_restart(pool, &status))
             fail_msg("after %s while %s: %s", strike_name(life->strike.kind),
                      moment_names[life->moment], status.text);
-    } else if (!may_be_harmless(life)) {
+    } else if (!may_be_harmless(life) && pid_of(pool, life->strike.rank) == life->victim) {
+        /* else it was seen before the run began, which then has others */
         while (rank_pool_is_sound(pool) && now() < deadline)
             rank_pool_poll(pool, 0.1);
         if (rank_pool_is_sound(pool))
