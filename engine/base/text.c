@@ -104,3 +104,9 @@ const char *text_bytes(uint64_t bytes, char buffer[32])
     snprintf(buffer, 32, unit > 0 && amount < 9.95 ? "%.1f %s" : "%.0f %s", amount, units[unit]);
     return buffer;
 }
+
+bool text_ends_with(const char *string, const char *end)
+{
+    size_t length = strlen(string), tail = strlen(end);
+    return length >= tail && strcmp(string + length - tail, end) == 0;
+}

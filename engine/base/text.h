@@ -25,5 +25,6 @@ char *text_take(struct text *text);
 const char *text_thousands(int64_t number, char buffer[32]);
 /* Bytes as "512 B", "61 KiB", "1.2 GiB". Returns `buffer`. */
 const char *text_bytes(uint64_t bytes, char buffer[32]);
+bool text_ends_with(const char *string, const char *end);
 
 #endif

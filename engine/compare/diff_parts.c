@@ -1,6 +1,7 @@
 #include "engine/compare/diff_parts.h"
 
 #include "engine/base/memory.h"
+#include "engine/base/text.h"
 
 #include <stdio.h>
 #include <stdlib.h>
@@ -43,12 +44,6 @@ struct split split_of(const struct trace_step *step)
     return split;
 }
 
-static bool ends_with(const char *text, const char *end)
-{
-    size_t length = strlen(text), tail = strlen(end);
-    return length >= tail && strcmp(text + length - tail, end) == 0;
-}
-
 bool split_explains(const struct split *split, const struct split *other, const char *name)
 {
     if (split->micro_sequences > 0 && other->micro_sequences == 0 && strstr(name, " ms="))
@@ -56,7 +51,7 @@ bool split_explains(const struct split *split, const struct split *other, const 
     if (split->chunks && !other->chunks && is_of_chunk(name))
         return true;
     return other->chunks && !split->chunks &&
-           (ends_with(name, ".logits") || ends_with(name, ".loss.log_sum_exp"));
+           (text_ends_with(name, ".logits") || text_ends_with(name, ".loss.log_sum_exp"));
 }
 
 bool parts_are_rows(const struct split *split, const char *name)

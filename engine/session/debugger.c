@@ -110,12 +110,13 @@ void debugger_publish(struct debugger *debugger)
     debugger->sink.publish(debugger->sink.context, snapshot_create(debugger));
 }
 
-void debugger_publish_sometimes(struct debugger *debugger)
+bool debugger_publish_sometimes(struct debugger *debugger, struct status *status)
 {
     if (now() - debugger->published <= 0.05)
-        return;
-    pair_settle(debugger->target->pair, NULL); /* a failure shows again with the next instruction */
+        return true;
+    bool ok = pair_settle(debugger->target->pair, status);
     debugger_publish(debugger);
+    return ok;
 }
 
 void debugger_set_state(struct debugger *debugger, enum run_state state, const char *reason)

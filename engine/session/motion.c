@@ -333,7 +333,8 @@ bool motion_run(struct debugger *debugger, const struct motion *motion, struct s
         stops.goal = motion->goal >= 0 && debugger_position(debugger) >= motion->goal;
         if (stops_any(&stops))
             break;
-        if (!motion_run_one(debugger, &event, &stops.interrupted, status)) {
+        if (!debugger_publish_sometimes(debugger, status) ||
+            !motion_run_one(debugger, &event, &stops.interrupted, status)) {
             settle_results(debugger, NULL);
             return fail_run(debugger, status);
         }
@@ -345,7 +346,6 @@ bool motion_run(struct debugger *debugger, const struct motion *motion, struct s
             stops.switched = true;
         else
             check_until(debugger, motion, &event, &stops);
-        debugger_publish_sometimes(debugger);
     }
     if (!settle_results(debugger, status))
         return fail_run(debugger, status);
@@ -415,7 +415,8 @@ static bool travel(struct debugger *debugger, int64_t position, bool *arrived,
         if (!motion_run_one(debugger, &event, &interrupted, status))
             return fail_run(debugger, status);
         *arrived = !interrupted;
-        debugger_publish_sometimes(debugger);
+        if (!debugger_publish_sometimes(debugger, status))
+            return fail_run(debugger, status);
     }
     if (!*arrived && !debugger->must_wait)
         say(debugger, "Interrupted on the way.\n");

@@ -280,17 +280,11 @@ void trace_abandon(struct trace_writer *writer)
     free(writer);
 }
 
-static bool ends_with(const char *text, const char *end)
-{
-    size_t length = strlen(text), end_length = strlen(end);
-    return length >= end_length && strcmp(text + length - end_length, end) == 0;
-}
-
 /* Files that a trace consists of, with what a killed writer may have left. */
 static bool belongs_to_trace(const char *name)
 {
-    return ends_with(name, TRACE_SUFFIX) || strcmp(name, "manifest.json") == 0 ||
-           (ends_with(name, ".tmp") &&
+    return text_ends_with(name, TRACE_SUFFIX) || strcmp(name, "manifest.json") == 0 ||
+           (text_ends_with(name, ".tmp") &&
             (strncmp(name, "manifest.json.", 14) == 0 || strstr(name, TRACE_SUFFIX ".")));
 }
 

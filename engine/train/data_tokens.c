@@ -3,6 +3,7 @@
 #include "engine/train/data_source.h"
 
 #include "engine/base/memory.h"
+#include "engine/base/text.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -124,17 +125,11 @@ static bool map_file(const char *path, void **map, size_t *size, struct status *
     return true;
 }
 
-static bool ends_with(const char *text, const char *end)
-{
-    size_t length = strlen(text), end_length = strlen(end);
-    return length >= end_length && strcmp(text + length - end_length, end) == 0;
-}
-
 /* PREFIX, PREFIX.bin and PREFIX.idx all name the pair. */
 static bool open_pair(struct token_source *source, const char *path, struct status *status)
 {
     size_t length = strlen(path);
-    if (ends_with(path, ".bin") || ends_with(path, ".idx"))
+    if (text_ends_with(path, ".bin") || text_ends_with(path, ".idx"))
         length -= 4;
     char *index_path = memory_format("%.*s.idx", (int)length, path);
     char *data_path = memory_format("%.*s.bin", (int)length, path);
@@ -160,7 +155,7 @@ bool tokens_source_open(struct token_source *source, const struct config *config
     if (!*path)
         return status_fail(status, STATUS_INVALID,
                            "data of type tokens need a path: PREFIX.bin or FILE.npy");
-    if (!ends_with(path, ".npy"))
+    if (!text_ends_with(path, ".npy"))
         return open_pair(source, path, status);
     source->path = memory_string(path);
     return map_file(path, &source->map, &source->map_size, status) &&

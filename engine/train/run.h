@@ -58,9 +58,10 @@ struct run {
 };
 
 /* Compiles, plans, allocates, initialises; stops before the first instruction of step 0. NULL on
- * failure; when memory is refused, the text says what takes it and what would fit. `config`,
- * `device` and `comm` must outlive the run. `comm` joins as many ranks as the configuration has, or
- * is NULL if somebody else executes the instructions. */
+ * failure; when memory is refused, the text says what takes it and, unless every value is to be
+ * kept (as of several ranks), what would fit. `config`, `device` and `comm` must outlive the run.
+ * `comm` joins as many ranks as the configuration has, or is NULL if somebody else executes the
+ * instructions. */
 struct run *run_create(const struct config *config, struct device *device, struct comm *comm,
                        const struct run_options *options, struct status *status);
 void run_free(struct run *run);

@@ -1,6 +1,7 @@
 #include "engine/train/states.h"
 
 #include "engine/base/memory.h"
+#include "engine/base/text.h"
 #include "engine/base/unicode.h"
 #include "engine/tensor/safetensors.h"
 #include "engine/train/init_file.h"
@@ -278,12 +279,6 @@ static bool zero_moments(struct run *run, struct status *status)
     return executor_write(run->executor, run->program->outputs.scaler, scaler, status);
 }
 
-static bool ends_with(const char *text, const char *end)
-{
-    size_t length = strlen(text), tail = strlen(end);
-    return length >= tail && strcmp(text + length - tail, end) == 0;
-}
-
 static bool copy_state(struct run *run, int from, int to, struct status *status)
 {
     const struct value *value = &run->program->values[to];
@@ -312,7 +307,7 @@ static bool initialize_copies(struct run *run, struct status *status)
 bool states_initialize(struct run *run, const char *path, struct status *status)
 {
     struct source_of_parameters source = {0};
-    if (path && ends_with(path, ".json")) {
+    if (path && text_ends_with(path, ".json")) {
         if (!(source.recipe = init_file_open(path, status)))
             return false;
     } else if (path && !(source.file = safetensors_open(path, status))) {

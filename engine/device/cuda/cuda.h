@@ -86,9 +86,9 @@ struct cuda_blocks {
 };
 struct cuda_blocks cuda_blocks(int64_t rows);
 
-/* With `ends` (i32 [groups], device
- * memory) A's rows are those of a group after another: row r belongs to the first group with
- * r < ends[group], `group_rows` rows of B (or, if `by_depth`, of C) belong to each group. */
+/* A matrix product; with `ends` (i32 [groups], device memory) one of groups: A's rows are those of
+ * one group after another, row r belongs to the first group with r < ends[group], and `group_rows`
+ * rows of B (or, if `by_depth`, of C) belong to each group. */
 struct cuda_product {
     struct matrix_product matrix;
     const int32_t *ends;

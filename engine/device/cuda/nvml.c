@@ -7,6 +7,7 @@
 #include <dlfcn.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #ifndef LOCKSTEP_NVML_LIBRARY
@@ -55,10 +56,16 @@ static bool find_functions(struct nvml *nvml)
            find_function(nvml, "nvmlDeviceGetHandleByUUID", &nvml->by_uuid) &&
            find_function(nvml, "nvmlDeviceGetHandleByIndex_v2", &nvml->by_index) &&
            find_function(nvml, "nvmlDeviceGetCount_v2", &nvml->count) &&
-           find_function(nvml, "nvmlDeviceGetMemoryInfo", &nvml->memory) &&
-           find_function(nvml, "nvmlDeviceGetMigMode", &nvml->mig_mode) &&
-           find_function(nvml, "nvmlSystemGetProcessName", &nvml->process_name) &&
-           find_function(nvml, "nvmlDeviceGetComputeRunningProcesses_v3", &nvml->processes);
+           find_function(nvml, "nvmlDeviceGetMemoryInfo", &nvml->memory);
+}
+
+/* Older drivers do without: then nothing is known of other processes, or of MIG. */
+static void find_newer_functions(struct nvml *nvml)
+{
+    find_function(nvml, "nvmlDeviceGetMigMode", &nvml->mig_mode);
+    if (!find_function(nvml, "nvmlSystemGetProcessName", &nvml->process_name) ||
+        !find_function(nvml, "nvmlDeviceGetComputeRunningProcesses_v3", &nvml->processes))
+        nvml->processes = NULL;
 }
 
 struct nvml *cuda_nvml_open(void)
@@ -68,6 +75,7 @@ struct nvml *cuda_nvml_open(void)
         return NULL;
     struct nvml *opened = memory_zeroed(1, sizeof(*opened));
     if (find_functions(&nvml) && nvml.init() == 0) {
+        find_newer_functions(&nvml);
         *opened = nvml;
         return opened;
     }
@@ -133,6 +141,15 @@ static struct device_process describe(const struct nvml *nvml, const struct nvml
     return found;
 }
 
+/* The driver numbers processes as the host does. Within a container this one has another number
+ * there, which it cannot tell: then it is listed among the others. */
+static bool in_first_namespace(void)
+{
+    const ino_t first = 0xEFFFFFFC; /* Linux, include/linux/proc_ns.h: PROC_PID_INIT_INO */
+    struct stat state;
+    return stat("/proc/self/ns/pid", &state) == 0 && state.st_ino == first;
+}
+
 int cuda_nvml_processes(const struct nvml *nvml, const char *place,
                         struct device_process *processes, int most)
 {
@@ -140,10 +157,11 @@ int cuda_nvml_processes(const struct nvml *nvml, const char *place,
     struct nvml_process *all = NULL;
     unsigned count = 0;
     int others = 0;
-    if (nvml && find_device(nvml, place, &device))
+    bool own_known = in_first_namespace();
+    if (nvml && nvml->processes && find_device(nvml, place, &device))
         all = list_processes(nvml, device, &count);
     for (unsigned i = 0; all && i < count; i++) {
-        if (all[i].pid == (unsigned)getpid())
+        if (own_known && all[i].pid == (unsigned)getpid())
             continue;
         if (others < most)
             processes[others] = describe(nvml, &all[i]);
@@ -156,7 +174,7 @@ int cuda_nvml_processes(const struct nvml *nvml, const char *place,
 bool cuda_nvml_mig(const struct nvml *nvml)
 {
     unsigned count = 0, current, pending;
-    if (!nvml || nvml->count(&count) != 0)
+    if (!nvml || !nvml->mig_mode || nvml->count(&count) != 0)
         return false;
     for (unsigned i = 0; i < count; i++) {
         struct nvml_device *device;

@@ -7,7 +7,7 @@
 
 /* Linux gives the registers of tiles to processes that ask for them (asm/prctl.h). */
 enum { REQUEST_PERMISSION = 0x1023, TILE_DATA = 18 };
-/* Bits of cpuid leaf 7, register EDX; leaf 7.1, register EAX. */
+/* Bits of cpuid leaf 7, register EDX. */
 enum { AMX_BF16 = 1 << 22, AMX_TILE = 1 << 24 };
 
 bool matrix_open(void)
