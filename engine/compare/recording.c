@@ -78,6 +78,8 @@ void recording_memory_free(struct recording_memory *spare)
     *spare = (struct recording_memory){0};
 }
 
+/* Some addresses more than are needed, with no memory behind them: the next recording, of another
+ * layout of the same model, may be a little larger. */
 static struct recording_memory take_memory(struct recording_memory *spare, int64_t bytes)
 {
     struct recording_memory taken = {0};
@@ -89,8 +91,8 @@ static struct recording_memory take_memory(struct recording_memory *spare, int64
     }
     if (spare)
         recording_memory_free(spare);
-    taken.memory = memory_map((size_t)bytes);
-    taken.reserved = bytes;
+    taken.reserved = bytes + bytes / 8;
+    taken.memory = memory_map((size_t)taken.reserved);
     return taken;
 }
 
