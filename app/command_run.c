@@ -34,7 +34,7 @@ static enum arguments_result parse(int argc, char **argv, struct command_options
         {"--allow-extra", NULL, ARGUMENT_FLAG, &options->allow_extra, NULL,
          "leave out what that file has and the model has not"},
         {"--data", NULL, ARGUMENT_TEXT, &options->data, "WHAT",
-         "text:PATH, tokens:PATH, random, or a .safetensors file"},
+         "random, a .txt, .npy, .bin, .idx or .safetensors file, or text:PATH, tokens:PATH"},
         {"--save-parameters", NULL, ARGUMENT_TEXT, &options->save_parameters, "FILE",
          "write the trained parameters (safetensors)"},
         {"--fault", NULL, ARGUMENT_TEXT, &options->fault, "SPEC",

@@ -9,8 +9,10 @@
 #include "ui/term_guard.h"
 
 #include <errno.h>
+#include <grp.h>
 #include <locale.h>
 #include <poll.h>
+#include <pwd.h>
 #include <signal.h>
 #include <stdlib.h>
 #include <string.h>
@@ -281,11 +283,32 @@ static bool is_current_folder(const char *folder)
            there.st_ino == here.st_ino;
 }
 
+/* Whether the group is the user's alone, as Debian makes one for everybody: of the user's name, the
+ * first of the user's groups, and with nobody else in it. Files are writable for it there (umask
+ * 002), and Debian's ssh takes them as well. */
+static bool is_private_group(gid_t group)
+{
+    const struct passwd *user = getpwuid(geteuid());
+    const struct group *known = user && user->pw_gid == group ? getgrgid(group) : NULL;
+    if (!known || strcmp(known->gr_name, user->pw_name) != 0)
+        return false;
+    for (char **member = known->gr_mem; *member; member++)
+        if (strcmp(*member, user->pw_name) != 0)
+            return false;
+    return true;
+}
+
+static bool others_can_write(const struct stat *file)
+{
+    return (file->st_mode & S_IWOTH) ||
+           ((file->st_mode & S_IWGRP) && !is_private_group(file->st_gid));
+}
+
 /* Commands that run unasked, and of which `report!` replaces files: not those that somebody else
  * left in a shared folder. */
 static bool is_trusted(const struct stat *file)
 {
-    return (file->st_uid == geteuid() || file->st_uid == 0) && !(file->st_mode & S_IWOTH);
+    return (file->st_uid == geteuid() || file->st_uid == 0) && !others_can_write(file);
 }
 
 static void add_init_file(struct prompt *prompt, const char *folder)
@@ -296,7 +319,7 @@ static void add_init_file(struct prompt *prompt, const char *folder)
     if (there && !is_trusted(&file))
         fprintf(stderr,
                 "lockstep: %s is not run: another user %s it ('source %s' runs it all the same)\n",
-                path, file.st_mode & S_IWOTH ? "can write" : "owns", path);
+                path, others_can_write(&file) ? "can write" : "owns", path);
     else if (there && access(path, R_OK) == 0)
         add_line(prompt, memory_format("source %s", path));
     free(path);
