@@ -8,8 +8,10 @@
  * not have like that, else by the one whose result float64 does not confirm. If there is no such
  * one, the error came in below the limits and grew: then the walk goes on through inputs whose
  * errors are within limits, but more than rounding, and takes what it finds there; if it finds
- * nothing, the instruction that made the last diverged value is as far as it gets. */
+ * nothing, the programs are compared: an instruction behind the value that the reference has not
+ * like that. If there is none, what made the last diverged value is as far as it gets. */
 #include "engine/base/memory.h"
+#include "engine/compare/blame_structure.h"
 #include "engine/compare/check.h"
 
 #include <math.h>
@@ -44,14 +46,8 @@ enum {
     MAX_REGIONS = 1000,
 };
 
-/* A value of the region, what the reference has in its place (-1: unknown), and the node that reads
- * it (-1 for the value where the region starts). */
-struct node {
-    int value, other, parent;
-};
-
 struct region {
-    struct node *nodes; /* nearest to the start first */
+    struct structure_node *nodes; /* nearest to the start first */
     int count, capacity;
     unsigned char *seen; /* by value */
     int worst;           /* the worst diverged value at the border, -1 if none diverged */
@@ -69,6 +65,7 @@ struct walk {
     struct blame *blame;
     int replays;   /* so far */
     bool diverged; /* something on the way was beyond its limits */
+    bool certain;  /* the guilty one is known to be wrong, not only the last one that was found */
 };
 
 static void region_free(struct region *region)
@@ -77,118 +74,13 @@ static void region_free(struct region *region)
     free(region->seen);
 }
 
-static const struct instruction *producer_of(const struct program *program, int value)
-{
-    int producer = value < 0 ? -1 : program->values[value].producer;
-    return producer < 0 ? NULL : &program->instructions[producer];
-}
-
-static bool same_parameters(const struct op_parameters *a, const struct op_parameters *b,
-                            int64_t first_row)
-{
-    return a->value == b->value && a->factor == b->factor && a->epsilon == b->epsilon &&
-           a->scale == b->scale && a->beta1 == b->beta1 && a->beta2 == b->beta2 &&
-           a->decay == b->decay && a->first_row == b->first_row + first_row &&
-           a->window == b->window && a->heads == b->heads && a->head_groups == b->head_groups &&
-           a->head_size == b->head_size && a->activation == b->activation &&
-           a->causal == b->causal && a->transpose_a == b->transpose_a &&
-           a->transpose_b == b->transpose_b && a->inverse == b->inverse &&
-           a->dynamic == b->dynamic && a->average == b->average;
-}
-
-/* Whether two operands can stand for each other. A temporary stands for any other one: where it
- * comes from is looked at in its own turn. */
-static bool same_operand(const struct pair *pair, int test, int reference)
-{
-    const struct value *x = &pair->test->program->values[test];
-    const struct value *y = &pair->reference->program->values[reference];
-    int counterpart = pair->reference_value[test];
-    if (counterpart >= 0)
-        return counterpart == reference;
-    if (x->kind != VALUE_COMPUTED)
-        return x->kind == y->kind && pair->test_value[reference] < 0;
-    return true;
-}
-
-/* The first row of a micro-sequence in what the reference computes whole; -1 where it is not one.
- */
-static int64_t part_of_whole(const struct pair *pair, int value, int other)
-{
-    const struct value *part = &pair->test->program->values[value];
-    const struct value *whole = &pair->reference->program->values[other];
-    int parts = part->origin.micro_sequences;
-    bool split = parts > 1 && whole->origin.micro_sequences <= 1 &&
-                 part->shape.dims[0] * parts == whole->shape.dims[0];
-    return split ? part->shape.dims[0] * part->origin.micro_sequence : -1;
-}
-
-/* The shape that `value` would have were it computed as `other` is. */
-static struct shape shape_there(const struct pair *pair, int value, int other)
-{
-    struct shape shape = pair->reference->program->values[other].shape;
-    if (part_of_whole(pair, value, other) >= 0)
-        shape.dims[0] = pair->test->program->values[value].shape.dims[0];
-    return shape;
-}
-
-/* Positions in a micro-sequence count from its first row. */
-static int64_t first_row_of(const struct pair *pair, int value, int other, enum op op)
-{
-    bool counts = op == OP_ROTARY || op == OP_ATTENTION || op == OP_ATTENTION_GRADIENT;
-    int64_t row = counts ? part_of_whole(pair, value, other) : 0;
-    return row > 0 ? row : 0;
-}
-
-/* Whether the test puts together from parts what the reference computes whole. */
-static bool assembles(const struct pair *pair, int value, int other)
-{
-    const struct instruction *a = producer_of(pair->test->program, value);
-    const struct instruction *b = producer_of(pair->reference->program, other);
-    return a && b && a->op != b->op && a->origin.micro_sequences > 1 &&
-           (a->op == OP_WRITE_ROWS || a->op == OP_ACCUMULATE);
-}
-
-/* Whether the reference computes `other` as the test computes `value`. */
-static bool same_instruction(const struct pair *pair, int value, int other)
-{
-    const struct instruction *a = producer_of(pair->test->program, value);
-    const struct instruction *b = producer_of(pair->reference->program, other);
-    if (!a || !b || a->op != b->op || a->input_count != b->input_count ||
-        !same_parameters(&a->parameters, &b->parameters, first_row_of(pair, value, other, a->op)))
-        return false;
-    const struct value *x = &pair->test->program->values[value];
-    const struct value *y = &pair->reference->program->values[other];
-    if (x->dtype != y->dtype || !shape_equal(x->shape, shape_there(pair, value, other)))
-        return false;
-    for (int i = 0; i < a->input_count; i++)
-        if (!same_operand(pair, a->inputs[i], b->inputs[i]))
-            return false;
-    return true;
-}
-
-/* What the reference has in place of input `i` of a node: the same operand of the same instruction,
- * or, for a part, the whole. The zeros that parts are written into stand for nothing. */
-static int operand_there(const struct pair *pair, const struct node *node, int i)
-{
-    const struct instruction *in = producer_of(pair->test->program, node->value);
-    if (!pair->reference || node->other < 0)
-        return -1;
-    if (same_instruction(pair, node->value, node->other))
-        return producer_of(pair->reference->program, node->other)->inputs[i];
-    if (!assembles(pair, node->value, node->other))
-        return -1;
-    const struct instruction *before = producer_of(pair->test->program, in->inputs[i]);
-    bool zeros = in->op == OP_WRITE_ROWS && before && before->op == OP_FILL;
-    return zeros ? -1 : node->other;
-}
-
 static void add_node(const struct pair *pair, struct region *region, int value, int other,
                      int parent)
 {
     if (pair->reference && pair->reference_value[value] >= 0)
         other = pair->reference_value[value];
     ARRAY_PUSH(region->nodes, region->count, region->capacity,
-               ((struct node){value, other, parent}));
+               ((struct structure_node){value, other, parent}));
     region->seen[value] = 1;
 }
 
@@ -240,14 +132,14 @@ static void look_at_border(struct pair *pair, struct region *region, int n, int 
 static void look_behind(struct pair *pair, struct region *region, int n)
 {
     const struct program *program = pair->test->program;
-    const struct node node = region->nodes[n];
-    const struct instruction *in = producer_of(program, node.value);
+    const struct structure_node node = region->nodes[n];
+    const struct instruction *in = structure_producer(program, node.value);
     for (int i = 0; i < in->input_count; i++) {
         int input = in->inputs[i];
-        if (value_error_of(pair, input).known || !producer_of(program, input))
+        if (value_error_of(pair, input).known || !structure_producer(program, input))
             look_at_border(pair, region, n, input);
         else if (!region->seen[input])
-            add_node(pair, region, input, operand_there(pair, &node, i), n);
+            add_node(pair, region, input, structure_operand(pair, &node, i), n);
     }
 }
 
@@ -259,13 +151,6 @@ static struct region region_behind(struct pair *pair, int value)
     for (int n = 0; n < region.count; n++)
         look_behind(pair, &region, n);
     return region;
-}
-
-static bool differs(const struct pair *pair, const struct node *node)
-{
-    return pair->reference && node->other >= 0 &&
-           !same_instruction(pair, node->value, node->other) &&
-           !assembles(pair, node->value, node->other);
 }
 
 /* The node whose result is furthest from its float64 replay; -1 if all are right. */
@@ -288,19 +173,33 @@ static int wrong_node(struct walk *walk, const struct region *region, struct sta
     return wrong;
 }
 
+/* The node nearest to the start that the reference computes in another way; -1: none. A temporary
+ * that the reference has too, for somebody else, is not wrong itself: its reader has got the wrong
+ * one. */
+static int different_node(const struct pair *pair, const struct region *region)
+{
+    for (int n = 0; n < region->count; n++) {
+        const struct structure_node *node = &region->nodes[n];
+        bool temporary = node->parent >= 0 && pair->reference_value[node->value] < 0;
+        if (structure_differs(pair, node))
+            return temporary && structure_elsewhere(pair, node->value) ? node->parent : n;
+    }
+    return -1;
+}
+
 /* The node of a region, at whose border nothing diverged, that introduced the error. -1: none. */
 static int guilty_node(struct walk *walk, const struct region *region, struct status *status)
 {
-    for (int n = 0; n < region->count; n++)
-        if (differs(walk->pair, &region->nodes[n]))
-            return n;
+    int n = different_node(walk->pair, region);
+    if (n >= 0)
+        return n;
     return wrong_node(walk, region, status);
 }
 
 static void add_link(const struct pair *pair, struct blame *blame, int value)
 {
     const struct program *program = pair->test->program;
-    const struct instruction *in = producer_of(program, value);
+    const struct instruction *in = structure_producer(program, value);
     struct blame_link link = {.step = pair->test->step,
                               .instruction = program->values[value].producer,
                               .value = value,
@@ -326,6 +225,14 @@ static void add_path(const struct pair *pair, struct blame *blame, const struct 
     add_link(pair, blame, region->nodes[n].value);
 }
 
+static void add_path_from_root(const struct pair *pair, struct blame *blame,
+                               const struct region *region, int n)
+{
+    if (region->nodes[n].parent >= 0)
+        add_path_from_root(pair, blame, region, region->nodes[n].parent);
+    add_link(pair, blame, region->nodes[n].value);
+}
+
 /* A state that diverged was written by the step before: go there, to its end. */
 static int enter_previous_step(struct pair *pair, int state, struct status *status)
 {
@@ -340,12 +247,12 @@ static int enter_previous_step(struct pair *pair, int state, struct status *stat
 }
 
 /* The last link made it. */
-static void accuse(struct walk *walk, const struct node *node)
+static void accuse(struct walk *walk, const struct structure_node *node)
 {
     const struct pair *pair = walk->pair;
     struct blame *blame = walk->blame;
     blame->guilty = blame->count - 1;
-    blame->different = differs(pair, node);
+    blame->different = structure_differs(pair, node);
     blame->counterpart = pair->reference && node->other >= 0
                              ? pair->reference->program->values[node->other].producer
                              : -1;
@@ -361,6 +268,7 @@ static int next_value(struct walk *walk, const struct region *region, struct sta
         add_path(pair, walk->blame, region, n);
         if (n >= 0) {
             accuse(walk, &region->nodes[n]);
+            walk->certain = true;
             return -1;
         }
         if (walk->diverged && walk->blame->guilty < 0)
@@ -374,16 +282,91 @@ static int next_value(struct walk *walk, const struct region *region, struct sta
     walk->diverged |= region->worst >= 0;
     if (pair->test->program->values[next].kind == VALUE_STATE)
         next = enter_previous_step(pair, next, status);
-    if (region->worst >= 0 && !producer_of(pair->test->program, next))
+    if (region->worst >= 0 && !structure_producer(pair->test->program, next)) {
         accuse(walk, &region->nodes[n]);
+        walk->certain = true;
+    }
     return next;
+}
+
+/* Everything that was computed in this step behind the values of the region so far; sets
+ * *reads_states when there is more in the step before. */
+static void grow_whole(const struct pair *pair, struct region *region, bool *reads_states)
+{
+    const struct program *program = pair->test->program;
+    for (int n = 0; n < region->count; n++) {
+        const struct structure_node node = region->nodes[n];
+        const struct instruction *in = structure_producer(program, node.value);
+        for (int i = 0; i < in->input_count; i++) {
+            int input = in->inputs[i];
+            *reads_states |= program->values[input].kind == VALUE_STATE;
+            if (!region->seen[input] && structure_producer(program, input))
+                add_node(pair, region, input, structure_operand(pair, &node, i), n);
+        }
+    }
+}
+
+/* The values that states have at the end of a step. */
+static void add_updated_states(const struct pair *pair, struct region *region)
+{
+    const struct program *program = pair->test->program;
+    for (int v = 0; v < program->value_count; v++)
+        if (program->values[v].state >= 0 && structure_producer(program, v))
+            add_node(pair, region, v, -1, -1);
+}
+
+static int micro_batches_of(const struct config *config)
+{
+    return config->schedule.depth_first_micro_batches *
+           config->schedule.breadth_first_micro_batches;
+}
+
+/* Not where the programs have other pieces: too much of them is only different, and not wrong. */
+static bool can_search(const struct pair *pair)
+{
+    const struct config *test = pair->options.test, *reference = pair->options.reference;
+    return pair->reference && micro_batches_of(test) == micro_batches_of(reference) &&
+           test->schedule.micro_batch_splits == reference->schedule.micro_batch_splits &&
+           test->base_model.cross_entropy_splits == reference->base_model.cross_entropy_splits;
+}
+
+/* Where numbers accuse nobody for sure, since an error came in far below the limits, the programs
+ * themselves are compared: all that lies behind the value, in this step and in those before. */
+static bool search_structure(struct walk *walk, int value, struct status *status)
+{
+    struct pair *pair = walk->pair;
+    bool found = false, more = can_search(pair);
+    for (int roots = value; more && !found; roots = -1) {
+        struct region region = {.seen = memory_zeroed((size_t)pair->test->program->value_count, 1)};
+        more = false;
+        if (roots >= 0)
+            add_node(pair, &region, roots, -1, -1);
+        else
+            add_updated_states(pair, &region);
+        grow_whole(pair, &region, &more);
+        int n = different_node(pair, &region);
+        found = n >= 0;
+        if (found) {
+            if (roots >= 0)
+                walk->blame->count = 0;
+            add_path_from_root(pair, walk->blame, &region, n);
+            accuse(walk, &region.nodes[n]);
+        }
+        more = more && !found && pair->test->step > 0;
+        region_free(&region);
+        if (more &&
+            !pair_go_to(pair, pair->test->step - 1, pair->test->program->instruction_count, status))
+            return false;
+    }
+    return true;
 }
 
 static bool walk_back(struct pair *pair, int value, struct blame *blame, struct status *status)
 {
     struct walk walk = {
         .pair = pair, .blame = blame, .diverged = value_error_of(pair, value).diverged};
-    for (int i = 0; i < MAX_REGIONS && producer_of(pair->test->program, value); i++) {
+    int step = pair->test->step, next = run_next(pair->test), start = value;
+    for (int i = 0; i < MAX_REGIONS && structure_producer(pair->test->program, value); i++) {
         if (status->code != STATUS_OK)
             return false;
         add_link(pair, blame, value);
@@ -391,6 +374,8 @@ static bool walk_back(struct pair *pair, int value, struct blame *blame, struct 
         value = next_value(&walk, &region, status);
         region_free(&region);
     }
+    if (status->code == STATUS_OK && !walk.certain && pair_go_to(pair, step, next, status))
+        search_structure(&walk, start, status);
     if (blame->guilty >= 0)
         blame->count = blame->guilty + 1;
     return status->code == STATUS_OK;
