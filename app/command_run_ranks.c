@@ -39,11 +39,7 @@ static bool start_processes(struct ranks_of_run *ranks, struct status *status)
 {
     const struct rank_launch *launch = &ranks->app->launch;
     struct rank_pool_options options = {.size = ranks->config->distributed.world_size,
-                                        .launcher = launch->launcher,
-                                        .hostfile = launch->hostfile,
-                                        .address = launch->address,
-                                        .timeout = launch->timeout,
-                                        .collectives = launch->collectives,
+                                        .launch = *launch,
                                         .threads = ranks->app->threads,
                                         .on_output = capture_take,
                                         .output_context = ranks->capture};

@@ -81,8 +81,10 @@ static void measure_world(const struct simulation *what, const struct config_sea
 {
     struct status status = STATUS_NONE;
     struct count count = {0};
-    struct rank_pool_options options = {
-        .size = what->ranks, .on_output = count_lines, .output_context = &count, .timeout = 120};
+    struct rank_pool_options options = {.size = what->ranks,
+                                        .on_output = count_lines,
+                                        .output_context = &count,
+                                        .launch.timeout = 120};
     struct config *config = config_load(search, "small/many", &status);
     struct device *device = device_open("cpu", &(struct device_options){.threads = 1}, &status);
     if (!config || !device)

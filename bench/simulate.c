@@ -358,7 +358,7 @@ static bool answer_setup(struct actor *actor)
         .program_hash = program_hash(actor->program),
         .epoch = actor->epoch,
         .instructions = (uint32_t)actor->program->instruction_count,
-        .arenas = {2, {(uint64_t)plan->persistent_bytes, (uint64_t)plan->step_bytes}}};
+        .arenas = {2, {(uint64_t)plan->step_bytes, (uint64_t)plan->persistent_bytes}}};
     memory_plan_free(plan);
     ready_write(&body, &ready);
     say(actor, FRAME_READY, &body);

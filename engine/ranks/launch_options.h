@@ -8,10 +8,11 @@
 /* Strings are borrowed, or NULL. */
 struct rank_launch {
     bool in_process;      /* no processes: all ranks inside of this one */
-    const char *launcher; /* as in rank_pool_options */
-    const char *hostfile;
-    const char *address;
-    int timeout; /* seconds; 0: the default */
+    const char *launcher; /* "srun -N 2": started with the program and "rank"; NULL: mpirun */
+    const char *hostfile; /* for mpirun, or NULL */
+    const char *address;  /* of this host, for ranks on others: they connect by TCP to it. NULL:
+                             listener_towards with a launcher or a hostfile, else AF_UNIX */
+    int timeout;          /* seconds that a rank may take for one instruction; 0: 30 */
     enum rank_collectives collectives;
 };
 

@@ -190,12 +190,12 @@ static void make_token(struct rank_pool *pool)
 
 static bool listen_for_ranks(struct rank_pool *pool, struct status *status)
 {
-    const char *address = pool->options.address;
+    const char *address = pool->options.launch.address;
     char host[LISTENER_ADDRESS];
     if (pool->shared)
         return listener_open_local(&pool->listener, pool->folder.path, status);
     if (!address)
-        address = listener_towards(pool->options.hostfile, host, sizeof(host));
+        address = listener_towards(pool->options.launch.hostfile, host, sizeof(host));
     return listener_open_remote(&pool->listener, address, status);
 }
 
@@ -247,8 +247,8 @@ static bool begin(struct rank_pool *pool, struct status *status)
         return status_fail(status, STATUS_IO, "no epoll: %s", strerror(errno));
     struct launch_options options = {.size = pool->options.size,
                                      .program = pool->options.program,
-                                     .launcher = pool->options.launcher,
-                                     .hostfile = pool->options.hostfile,
+                                     .launcher = pool->options.launch.launcher,
+                                     .hostfile = pool->options.launch.hostfile,
                                      .address = pool->listener.address,
                                      .token = pool->token,
                                      .folder = pool_folder_path(&pool->folder),
@@ -405,9 +405,9 @@ static char *own_program(struct status *status)
 
 static void copy_strings(struct rank_pool_options *options)
 {
-    options->launcher = memory_string(options->launcher);
-    options->hostfile = memory_string(options->hostfile);
-    options->address = memory_string(options->address);
+    options->launch.launcher = memory_string(options->launch.launcher);
+    options->launch.hostfile = memory_string(options->launch.hostfile);
+    options->launch.address = memory_string(options->launch.address);
     options->output_folder = memory_string(options->output_folder);
 }
 
@@ -426,11 +426,12 @@ struct rank_pool *rank_pool_create(const struct rank_pool_options *options, stru
     copy_strings(&pool->options);
     pool->options.program = program;
     pool->own_program = !options->program;
-    pool->timeout = options->timeout > 0 ? options->timeout : DEFAULT_TIMEOUT;
+    pool->timeout = options->launch.timeout > 0 ? options->launch.timeout : DEFAULT_TIMEOUT;
     if (options->start_timeout <= 0)
         pool->options.start_timeout =
             pool->timeout > DEFAULT_TIMEOUT ? pool->timeout : DEFAULT_TIMEOUT;
-    pool->shared = !options->launcher && !options->hostfile && !options->address;
+    pool->shared =
+        !options->launch.launcher && !options->launch.hostfile && !options->launch.address;
     pool->folder.lock = pool->memory_folder.lock = -1;
     pool->listener.fd = pool->epoll = pool->board.fd = pool->board.wake = -1;
     pool->launch = (struct launch){.descriptor = -1, .output = -1};
@@ -454,9 +455,9 @@ void rank_pool_free(struct rank_pool *pool)
     free(pool->processes);
     free(pool->missing);
     free((char *)pool->options.program);
-    free((char *)pool->options.launcher);
-    free((char *)pool->options.hostfile);
-    free((char *)pool->options.address);
+    free((char *)pool->options.launch.launcher);
+    free((char *)pool->options.launch.hostfile);
+    free((char *)pool->options.launch.address);
     free((char *)pool->options.output_folder);
     free(pool);
 }

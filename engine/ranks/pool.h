@@ -15,15 +15,11 @@ typedef void rank_pool_output(void *context, int rank, int stream, const char *b
                               int64_t nanoseconds);
 
 struct rank_pool_options {
-    int size;             /* processes; runs of fewer ranks use the first ones */
-    const char *program;  /* this executable, of which "rank" is a command; NULL: /proc/self/exe */
-    const char *launcher; /* "srun -N 2": started with the program and "rank"; NULL: mpirun */
-    const char *hostfile; /* for mpirun, or NULL */
-    const char *address;  /* of this host, for ranks on others: they connect by TCP to it. NULL:
-                             listener_towards with a launcher or a hostfile, else AF_UNIX */
-    double timeout;       /* seconds that a rank may take for one instruction; 0: 30 */
-    enum rank_collectives collectives;
-    double start_timeout;        /* until all must be there; 0: 30, or `timeout` if that is more */
+    int size;            /* processes; runs of fewer ranks use the first ones */
+    const char *program; /* this executable, of which "rank" is a command; NULL: /proc/self/exe */
+    struct rank_launch launch;
+    double start_timeout;        /* until all must be there; 0: 30, or that of an instruction if
+                                    that is more */
     int threads;                 /* of each rank; 0: an even share of the cores */
     rank_pool_output *on_output; /* called from pool and world functions; may be NULL */
     void *output_context;        /* borrowed */

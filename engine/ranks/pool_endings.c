@@ -158,7 +158,7 @@ bool pool_fail_cause(struct rank_pool *pool, int rank, const char *when, struct 
  * nobody has told of the rank; and mpirun here only ends as its ranks do. */
 static bool went_with_launcher(const struct rank_pool *pool, const struct pool_process *process)
 {
-    bool other = pool->options.launcher || pool->options.hostfile;
+    bool other = pool->options.launch.launcher || pool->options.launch.hostfile;
     if (!process->ended || !pool->launch.ended)
         return false;
     return launcher_was_killed(pool) || (other && process->wait_status < 0);

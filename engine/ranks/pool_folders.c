@@ -17,7 +17,7 @@ static void make_memory_folder(struct rank_pool *pool)
 bool pool_make_folders(struct rank_pool *pool, struct status *status)
 {
     const char *base = getenv("TMPDIR");
-    if (pool->options.launcher || pool->options.hostfile)
+    if (pool->options.launch.launcher || pool->options.launch.hostfile)
         return true;                          /* on other hosts there are no such folders */
     if (!base || !*base || strlen(base) > 60) /* the name of a socket has 107 characters at most */
         base = "/tmp";
@@ -44,7 +44,7 @@ static void tell_full(const char *folder, long long needed, struct status *statu
 void pool_tell_full(const struct rank_pool *pool, struct status *status)
 {
     const long long rank_memory = 5 << 20, few_files = 1 << 20; /* what Open MPI takes */
-    if (pool->options.size < 2 || pool->options.launcher)
+    if (pool->options.size < 2 || pool->options.launch.launcher)
         return;
     tell_full("/dev/shm", rank_memory * pool->options.size, status);
     tell_full(pool_folder_path(&pool->folder), few_files, status);

@@ -93,7 +93,7 @@ static void describe_setup(struct world *world, const struct config_search *sear
         .override_count = search ? search->override_count : 0,
         .plan = (int)options->plan,
         .threads = threads_of_a_rank(context->pool, world->size),
-        .collectives = (int)context->pool->options.collectives,
+        .collectives = (int)context->pool->options.launch.collectives,
         /* less than the engine waits: the rank can still say what it was that took so long */
         .limit = (int)(context->pool->timeout * 600),
         .shares_memory = context->pool->shared && device_host_memory(context->device),

@@ -74,11 +74,7 @@ bool ranks_processes(void *context, int ranks, struct rank_pool **pool, struct s
     const struct rank_launch *launch = &debugger->launch;
     bool chosen = rank_launch_is_chosen(launch);
     struct rank_pool_options options = {.size = ranks,
-                                        .launcher = launch->launcher,
-                                        .hostfile = launch->hostfile,
-                                        .address = launch->address,
-                                        .timeout = launch->timeout,
-                                        .collectives = launch->collectives,
+                                        .launch = *launch,
                                         .threads = debugger->threads,
                                         .on_output = take_output,
                                         .output_context = debugger};

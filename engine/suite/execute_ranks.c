@@ -114,6 +114,19 @@ static void take_steps(struct execution *execution, const struct team *team)
     outcome_judge_steps(outcome, run->steps);
 }
 
+/* Nobody met what the reference has after the last tensor of its last step. */
+static bool judge_losses(struct execution *execution, const struct comparison *comparison,
+                         const struct team *team, struct comparison_log *log, struct status *status)
+{
+    const struct recording *recording = team->options.recording;
+    struct run *run = team->reference;
+    if (run && !execution_run_to_end(execution, run, status))
+        return false;
+    execution_judge_losses(execution->outcome, comparison, run ? run->reports : recording->reports,
+                           run ? run->reported : recording->steps, log);
+    return true;
+}
+
 static double seconds_of(const struct run *run)
 {
     double seconds = 0;
@@ -179,11 +192,7 @@ static bool start_processes(struct execution *execution, struct status *status)
     const struct rank_launch *launch = &environment->launch;
     int size = processes_of(environment, execution->list->tests[execution->test].ranks);
     struct rank_pool_options options = {.size = size,
-                                        .launcher = launch->launcher,
-                                        .hostfile = launch->hostfile,
-                                        .address = launch->address,
-                                        .timeout = launch->timeout,
-                                        .collectives = launch->collectives,
+                                        .launch = *launch,
                                         .threads = environment->threads,
                                         .on_output = capture_take,
                                         .output_context = environment->capture};
@@ -303,8 +312,10 @@ bool execute_distributed(struct execution *execution, struct status *status)
     else if (status->code == STATUS_UNSUPPORTED)
         return skip_layout(execution, &comparison, status);
     bool ok = team && execution_run_team(execution, team, &log, status);
-    if (ok)
+    if (ok) {
         take_steps(execution, team);
+        ok = judge_losses(execution, &comparison, team, &log, status);
+    }
     if (team && status->code != STATUS_CANCELLED)
         execution_judge(execution, &comparison, &log);
     finish(execution, team, status);

@@ -66,13 +66,13 @@ void pool_test_need_mpirun(void)
     skip();
 }
 
-struct rank_pool *pool_test_start(struct pool_test *it, int size, double timeout)
+struct rank_pool *pool_test_start(struct pool_test *it, int size, int timeout)
 {
     struct status status = STATUS_NONE;
     struct rank_pool_options options = {.size = size,
-                                        .timeout = timeout,
+                                        .launch.timeout = timeout,
                                         .threads = 1,
-                                        .address = it->address,
+                                        .launch.address = it->address,
                                         .on_output = count_output,
                                         .output_context = &it->printed};
     struct rank_pool *pool = rank_pool_create(&options, &status);
@@ -102,7 +102,7 @@ void pool_test_load(struct pool_test *it, const char *name, int tokens)
         fail_msg("%s", status.text);
 }
 
-void pool_test_begin(struct pool_test *it, int ranks, double timeout)
+void pool_test_begin(struct pool_test *it, int ranks, int timeout)
 {
     struct status status = STATUS_NONE;
     *it = (struct pool_test){0};

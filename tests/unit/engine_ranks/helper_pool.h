@@ -33,11 +33,11 @@ void pool_test_environment(void);
 int pool_test_finish(int failed);
 /* Skips the test where there is no mpirun, or no module for MPI. */
 void pool_test_need_mpirun(void);
-struct rank_pool *pool_test_start(struct pool_test *it, int size, double timeout);
+struct rank_pool *pool_test_start(struct pool_test *it, int size, int timeout);
 /* A small model of that name, `tokens` long. */
 void pool_test_load(struct pool_test *it, const char *name, int tokens);
 /* A pool and a device; what it held before is not freed. */
-void pool_test_begin(struct pool_test *it, int ranks, double timeout);
+void pool_test_begin(struct pool_test *it, int ranks, int timeout);
 void pool_test_end(struct pool_test *it);
 struct world *pool_test_world(struct pool_test *it, const struct run_options *options);
 

@@ -14,6 +14,7 @@
 #include <unistd.h>
 
 #define ANNOUNCEMENT "LOCKSTEP_TEST_STRIKE"
+#define SIGN "LOCKSTEP_TEST_STRUCK" /* the path of a file that the rank makes */
 
 enum { PAUSE_MILLISECONDS = 20, MOST_DESCRIPTORS = 256 };
 
@@ -59,12 +60,26 @@ void strike_send(const struct strike *strike, pid_t pid)
     sigqueue(pid, SIGUSR1, (union sigval){.sival_int = pack(strike)});
 }
 
+static const char *sign_path(char *path, size_t size)
+{
+    snprintf(path, size, "/tmp/lockstep-struck-%d", (int)getpid());
+    return path;
+}
+
+bool strike_has_come(void)
+{
+    char path[64];
+    return unlink(sign_path(path, sizeof(path))) == 0;
+}
+
 void strike_announce(const struct strike *strike)
 {
     char text[64];
     unsetenv(ANNOUNCEMENT);
     if (!strike)
         return;
+    strike_has_come();
+    setenv(SIGN, sign_path(text, sizeof(text)), 1);
     snprintf(text, sizeof(text), "%d %d", strike->rank, pack(strike));
     setenv(ANNOUNCEMENT, text, 1);
 }
@@ -158,6 +173,14 @@ static void say_last_words(int word)
     (void)written; /* whoever listened may be gone */
 }
 
+static void make_sign(void)
+{
+    const char *path = getenv(SIGN);
+    int file = path ? open(path, O_WRONLY | O_CREAT | O_CLOEXEC, 0600) : -1;
+    if (file >= 0)
+        close(file);
+}
+
 static void suffer(const struct strike *strike)
 {
     say_last_words(strike->word);
@@ -207,6 +230,7 @@ static void suffer(const struct strike *strike)
     default:
         kill(getpid(), SIGKILL);
     }
+    make_sign();
 }
 
 /* With a time, the signal comes again when it is up. */

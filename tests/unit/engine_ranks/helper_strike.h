@@ -43,6 +43,8 @@ bool strike_is_instant(enum strike_kind kind);
 void strike_send(const struct strike *strike, pid_t pid);
 /* Tells the ranks that are started from now on; NULL: none. */
 void strike_announce(const struct strike *strike);
+/* Whether what was announced last has come over a rank since this was asked for the last time. */
+bool strike_has_come(void);
 
 /* In the rank, before it is served. */
 void strike_prepare(void);

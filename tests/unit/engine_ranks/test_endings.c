@@ -145,7 +145,7 @@ static void test_launcher(void **state)
     expect_report(&fake, 0,
                   "process 103 of rank 3 is gone with its guardian, which was killed while it "
                   "started");
-    fake.pool.options.launcher = "srun";
+    fake.pool.options.launch.launcher = "srun";
     expect_report(&fake, 0,
                   "process 103 of rank 3 is gone with its launcher, which ended with exit status 0 "
                   "while it started");

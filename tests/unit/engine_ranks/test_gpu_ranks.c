@@ -77,8 +77,10 @@ static void begin(struct gpu_test *test, int ranks, int gpus, enum rank_collecti
     }
     snprintf(number, sizeof(number), "%d", gpus);
     setenv("LOCKSTEP_EMULATED_GPUS", number, 1);
-    struct rank_pool_options options = {
-        .size = ranks, .threads = 1, .timeout = 2 * PATIENCE_SECONDS, .collectives = collectives};
+    struct rank_pool_options options = {.size = ranks,
+                                        .threads = 1,
+                                        .launch.timeout = 2 * PATIENCE_SECONDS,
+                                        .launch.collectives = collectives};
     test->it.pool = rank_pool_create(&options, &status);
     if (!test->it.pool)
         fail_msg("%s", status.text);

@@ -433,10 +433,11 @@ static void expect_no_pool(struct rank_pool_options options, const char *expecte
 static void test_launcher_fails(void **state)
 {
     (void)state;
-    expect_no_pool((struct rank_pool_options){.size = 2, .launcher = "sh -c 'exit'"},
+    expect_no_pool((struct rank_pool_options){.size = 2, .launch.launcher = "sh -c 'exit'"},
                    "the launcher");
-    expect_no_pool((struct rank_pool_options){.size = 2, .launcher = "no-such-launcher -n 2"},
-                   "no-such-launcher is not installed");
+    expect_no_pool(
+        (struct rank_pool_options){.size = 2, .launch.launcher = "no-such-launcher -n 2"},
+        "no-such-launcher is not installed");
     expect_no_pool((struct rank_pool_options){.size = 0}, "0 ranks");
     expect_no_pool((struct rank_pool_options){.size = 2, .program = "/bin/true"}, "");
     /* one that starts nothing, and stays */
@@ -447,7 +448,7 @@ static void test_launcher_fails(void **state)
     close(fd);
     snprintf(words, sizeof(words), "sh %s", script);
     expect_no_pool(
-        (struct rank_pool_options){.size = 2, .launcher = words, .start_timeout = 0.5},
+        (struct rank_pool_options){.size = 2, .launch.launcher = words, .start_timeout = 0.5},
         "0 of 2 ranks came within 0.5 s, rank 0 is missing; the launcher printed: no nodes");
     unlink(script);
     /* one whose processes do not know the token */
@@ -458,7 +459,9 @@ static void test_launcher_fails(void **state)
     assert_int_equal(write(fd, stranger, sizeof(stranger) - 1), sizeof(stranger) - 1);
     close(fd);
     snprintf(words, sizeof(words), "sh %s", script);
-    expect_no_pool((struct rank_pool_options){.size = 1, .launcher = words, .address = "127.0.0.1"},
+    expect_no_pool((struct rank_pool_options){.size = 1,
+                                              .launch.launcher = words,
+                                              .launch.address = "127.0.0.1"},
                    "before all ranks had come");
     unlink(script);
 }
