@@ -27,7 +27,8 @@ static bool same_string(const char *a, const char *b)
 
 static bool same_place(const struct origin *a, const struct origin *b)
 {
-    bool split = a->micro_sequences > 1 && b->micro_sequences > 1;
+    bool split = a->micro_sequence >= 0 && b->micro_sequence >= 0 && a->micro_sequences > 1 &&
+                 b->micro_sequences > 1;
     return a->phase == b->phase && a->micro_batch == b->micro_batch &&
            (!split || a->micro_sequence == b->micro_sequence) && same_string(a->layer, b->layer) &&
            same_string(a->part, b->part);

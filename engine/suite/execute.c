@@ -139,7 +139,7 @@ static int count_users(const struct execution *execution)
     return users;
 }
 
-static bool run_to_end(struct execution *execution, struct run *run, struct status *status)
+bool execution_run_to_end(struct execution *execution, struct run *run, struct status *status)
 {
     while (!run_ended(run))
         if (!execution_goes_on(execution, status) || !run_one(run, status))
@@ -173,7 +173,7 @@ bool execute_baseline(struct execution *execution, struct status *status)
     int users = count_users(execution);
     bool record = run && !options.change && users > 0 && references_fit(run->program, run->steps);
     bool ok = run && (record ? record_run(execution, &config, run, users, status)
-                             : run_to_end(execution, run, status));
+                             : execution_run_to_end(execution, run, status));
     if (ok) {
         execution_take_steps(execution, run);
         execution_take_memory(execution, run, NULL);
@@ -238,6 +238,19 @@ static bool run_pair(const struct execution *execution, struct pair *pair,
     return true;
 }
 
+/* A live reference may still have instructions of its last step before it, which nobody met. */
+static bool judge_losses(struct execution *execution, const struct comparison *comparison,
+                         const struct pair *pair, struct comparison_log *log, struct status *status)
+{
+    const struct recording *recording = pair->options.recording;
+    struct run *run = pair->reference;
+    if (run && !execution_run_to_end(execution, run, status))
+        return false;
+    execution_judge_losses(execution->outcome, comparison, run ? run->reports : recording->reports,
+                           run ? run->reported : recording->steps, log);
+    return true;
+}
+
 bool execute_comparison(struct execution *execution, struct status *status)
 {
     struct environment *environment = execution->environment;
@@ -261,6 +274,7 @@ bool execute_comparison(struct execution *execution, struct status *status)
     if (ok) {
         execution_take_steps(execution, pair->test);
         execution_take_memory(execution, pair->test, pair->reference);
+        ok = judge_losses(execution, &comparison, pair, &log, status);
     }
     if (pair && status->code != STATUS_CANCELLED)
         execution_judge(execution, &comparison, &log);

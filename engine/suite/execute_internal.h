@@ -43,6 +43,15 @@ void execution_take_memory(struct execution *execution, const struct run *run,
                            const struct run *other);
 /* Fails the outcome when a loss or gradient norm is not finite, or steps are missing. */
 void outcome_judge_steps(struct outcome *outcome, int steps);
+/* Where all tensors agree: adds a problem to `log` for each step of which the two runs report
+ * losses that are further apart than the table allows for the head's loss. `reference` has `steps`
+ * reports.
+ */
+void execution_judge_losses(const struct outcome *outcome, const struct comparison *comparison,
+                            const struct step_report *reference, int steps,
+                            struct comparison_log *log);
+/* Runs the rest of a run. */
+bool execution_run_to_end(struct execution *execution, struct run *run, struct status *status);
 /* Puts what the two runs differ in into the outcome. */
 void execution_judge(struct execution *execution, const struct comparison *comparison,
                      const struct comparison_log *log);

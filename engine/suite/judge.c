@@ -85,6 +85,40 @@ static void fail(struct execution *execution, const struct comparison *compariso
         outcome_set(outcome, OUTCOME_FAILED, "nothing was compared");
 }
 
+/* The limits of the head's loss, for as many losses as there are heads. */
+static struct limits loss_limits(const struct comparison *comparison, const char *step)
+{
+    struct limits limits = *tolerances_find(comparison->tolerances, step, "fw head.loss");
+    limits.rms_absolute *= comparison->test->base_model.prediction_heads;
+    limits.max_absolute *= comparison->test->base_model.prediction_heads;
+    return limits;
+}
+
+static bool losses_agree(double reference, double test, const struct limits *limits)
+{
+    struct tensor there = tensor_of(&reference, DTYPE_F64, shape_of1(1));
+    struct tensor here = tensor_of(&test, DTYPE_F64, shape_of1(1));
+    struct metrics metrics;
+    metrics_compute(&there, &here, 1, 1, &metrics);
+    return limits->ignore || !metrics_judge(&metrics, limits).failures;
+}
+
+void execution_judge_losses(const struct outcome *outcome, const struct comparison *comparison,
+                            const struct step_report *reference, int steps,
+                            struct comparison_log *log)
+{
+    if (log->failed > 0 || log->problem_count > 0)
+        return;
+    for (int i = 0; i < outcome->step_count && i < steps; i++) {
+        char step[32];
+        struct limits limits = loss_limits(comparison, run_step_name(i, step));
+        if (!losses_agree(reference[i].loss, outcome->steps[i].loss, &limits))
+            comparison_log_problem(log, "%s: the step's loss is %.7g, in %s %.7g", step,
+                                   outcome->steps[i].loss, comparison->reference->name,
+                                   reference[i].loss);
+    }
+}
+
 void execution_judge(struct execution *execution, const struct comparison *comparison,
                      const struct comparison_log *log)
 {

@@ -164,11 +164,32 @@ static struct unit *unit_of(struct scheduler *scheduler, int stage, int micro_ba
     return &scheduler->units[stage * scheduler->micro_batches * scheduler->splits + index];
 }
 
+/* The micro-sequences' losses are parts of a sum, which a run that does not split has under the
+ * name that it gets here: without it they would be compared with nothing. `first` is the first of
+ * the stage's losses, one for each prediction head. */
+static void add_up_losses(struct scheduler *scheduler, int micro_batch, int first)
+{
+    struct builder *builder = &scheduler->builder;
+    const struct flow *flows = &scheduler->flows[micro_batch * scheduler->splits];
+    struct origin saved = builder->origin;
+    for (int k = first; k < flows[0].loss_count; k++) {
+        int sum = flows[0].losses[k];
+        builder->origin = builder_value(builder, sum)->origin;
+        builder->origin.micro_sequence = -1;
+        for (int m = 1; m < scheduler->splits; m++)
+            sum = emit_add(builder, sum, flows[m].losses[k],
+                           m + 1 == scheduler->splits ? "loss" : NULL);
+        builder->program->values[sum].log_point = true;
+    }
+    builder->origin = saved;
+}
+
 static void forward(struct scheduler *scheduler, int stage, int micro_batch, int split)
 {
     struct unit *unit = unit_of(scheduler, stage, micro_batch, split);
     struct flow *flow = &scheduler->flows[micro_batch * scheduler->splits + split];
     const struct layout hidden = rows_layout(scheduler, true);
+    int losses_before = flow->loss_count;
     scheduler->builder.origin.phase = PHASE_FORWARD;
     scheduler->builder.origin.stage = stage;
     set_micro_sequence(scheduler, micro_batch, split);
@@ -179,6 +200,8 @@ static void forward(struct scheduler *scheduler, int stage, int micro_batch, int
         layer_emit(&scheduler->builder, scheduler->model, layer, flow);
     pipeline_send(&scheduler->pipeline, &scheduler->builder, stage, flow);
     unit->last = scheduler->program->instruction_count;
+    if (scheduler->splits > 1 && split + 1 == scheduler->splits)
+        add_up_losses(scheduler, micro_batch, losses_before);
 }
 
 static void backward(struct scheduler *scheduler, int stage, int micro_batch, int split)

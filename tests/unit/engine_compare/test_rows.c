@@ -132,6 +132,8 @@ static void test_rows_of_a_trace(void **state)
     assert_true(whole.parts > 200);
     assert_int_equal(wrong.parts, whole.parts);
     assert_true(wrong.failed > 20);
+    wrong = compare(&bench, "scale:op=cross_entropy,ms=2,factor=1.5");
+    assert_int_equal(wrong.failed, 2); /* the loss of all micro-sequences, in each step */
     record(&bench, "llama", false);
     struct tally sampled = compare(&bench, NULL);
     wrong = compare(&bench, "lost-keys");
