@@ -182,7 +182,7 @@ static void compare_part(const struct step_pair *pair, const struct trace_tensor
         pair->log->parts_sampled++;
         break;
     case PART_SHAPE:
-        if (shape_equal(whole->shape, part->shape)) /* one number of each: no rows */
+        if (shape_equal(whole->shape, part->shape)) /* a loss: their sum is recorded, too */
             pair->log->parts_alone++;
         else
             add_unmatched(pair, part_is_test ? whole : part, part_is_test ? part : whole,

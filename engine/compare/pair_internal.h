@@ -28,9 +28,9 @@ bool pair_is_rows_of(const struct program *program, const struct value *value, s
                      struct shard *place);
 /* "fw X" of "fw X ms=1/4"; NULL if the name is not one of a micro-sequence. The caller frees it. */
 char *pair_whole_name(const struct value *value);
-/* Whether one side has as a whole what the other has in micro-sequences. Where these are not rows
- * (a loss is a sum over tokens), neither is compared, and neither is missing. There must be
- * programs on both sides. */
+/* Whether one side has as a whole what the other has in micro-sequences. Where these are not rows,
+ * parts are not compared, and not missing: a loss is a sum over tokens, and the program adds its
+ * parts up to a value of the whole's name. There must be programs on both sides. */
 bool pair_is_split(const struct pair *pair, const struct value *value);
 bool pair_view_whole_reference(struct pair *pair, int value, struct pair_sides *sides,
                                struct status *status);
