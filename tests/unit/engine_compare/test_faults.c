@@ -215,6 +215,25 @@ static void test_faults_are_found_in_micro_sequences(void **state)
     try_all("faults, micro-sequences against the whole", way);
 }
 
+/* Of micro-sequences the reference has no loss, only of all: a wrong loss changes nothing else. */
+static void test_losses_are_compared_in_micro_sequences(void **state)
+{
+    static const char *const tests[] = {"llama/ms4", "mtp_llama/ms4"};
+    static const char *const references[] = {"llama/simple", "mtp_llama/simple"};
+    struct random random = random_start("losses of micro-sequences");
+    (void)state;
+    for (int i = 0; i < ARRAY_LENGTH(tests); i++) {
+        struct way way = {.reference = references[i], .test = tests[i], .log_points = i > 0};
+        char spec[64];
+        snprintf(spec, sizeof(spec), "scale:op=cross_entropy,ms=%d,factor=%g",
+                 (int)random_integer(&random, 0, 3), random_uniform(&random, 1.1, 3));
+        const struct fault_ready fault = {.name = spec};
+        /* all labels of the micro-sequence may be masked: then it must show with other data */
+        assert_false(try_fault(&fault, random_bits(&random) >> 1, way) &&
+                     try_fault(&fault, random_bits(&random) >> 1, way));
+    }
+}
+
 /* Sums of gradients in another order of micro-batches: not the order is to blame. */
 static void test_faults_are_found_in_another_order(void **state)
 {
@@ -311,6 +330,7 @@ int main(void)
         cmocka_unit_test(test_every_fault_is_found_from_log_points),
         cmocka_unit_test(test_faults_are_found_against_another_layout),
         cmocka_unit_test(test_faults_are_found_in_micro_sequences),
+        cmocka_unit_test(test_losses_are_compared_in_micro_sequences),
         cmocka_unit_test(test_faults_are_found_in_another_order),
         cmocka_unit_test(test_faults_are_found_in_chunks),
         cmocka_unit_test(test_faults_are_found_in_16_bits),

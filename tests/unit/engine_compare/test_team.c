@@ -333,9 +333,10 @@ static void test_losses_of_micro_sequences_are_compared(void **state)
             memory_format("scale:op=%s,ms=%d,factor=%g", cases[i].op,
                           (int)random_integer(&random, 0, 3), random_uniform(&random, 1.1, 3));
         const struct fault_ready fault = {.name = spec};
-        enum outcome outcome = try_fault(&fault, cases[i].run, random_bits(&random) >> 1);
-        if (outcome != BLAMED)
-            fail_msg("%s, %s: %s", cases[i].run, spec, outcome == MISSED ? "missed" : "not there");
+        /* all labels of the micro-sequence may be masked: then it must show with other data */
+        if (try_fault(&fault, cases[i].run, random_bits(&random) >> 1) != BLAMED &&
+            try_fault(&fault, cases[i].run, random_bits(&random) >> 1) != BLAMED)
+            fail_msg("%s, %s: not found, or not blamed", cases[i].run, spec);
         free(spec);
     }
 }
