@@ -96,7 +96,7 @@ struct pair_event {
 
 /* Runs one instruction of the test, brings the reference along, compares. Interrupted, the test has
  * not moved: it gives the same bits later. (An instruction that writes over its inputs is not given
- * up, nor is the first of a step.) */
+ * up, unless it goes on where it was: executor.h; nor is the first of a step.) */
 bool pair_run_one(struct pair *pair, struct pair_event *event, struct status *status);
 bool pair_ended(const struct pair *pair);
 /* Where both sides are on a device that compares by itself, and the caller has set pair->defer

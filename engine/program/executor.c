@@ -125,6 +125,52 @@ bool executor_can_repeat(const struct executor *executor, int index)
     return leaves_inputs(&call);
 }
 
+/* Elements that nobody minds waiting for: some milliseconds of the slowest kind. */
+enum { PIECE = 1 << 20 };
+
+/* Whether each element of the outputs depends on the elements of the inputs at the same place only,
+ * and on small operands as a whole. */
+static bool is_elementwise(enum op op)
+{
+    return op == OP_ADAMW || op == OP_ACCUMULATE || op == OP_ADD || op == OP_SCALE;
+}
+
+static void cut(struct tensor *tensors, int count, int64_t elements, int64_t first, int64_t length)
+{
+    for (int i = 0; i < count; i++)
+        if (shape_elements(tensors[i].shape) == elements)
+            tensors[i] =
+                tensor_of((char *)tensors[i].data + (size_t)first * dtype_size(tensors[i].dtype),
+                          tensors[i].dtype, shape_of1(length));
+}
+
+/* An instruction that writes over its inputs, in pieces. What it has done cannot be taken back: an
+ * interrupt keeps it in mind. */
+static bool run_in_pieces(struct executor *executor, const struct op_call *call,
+                          struct status *status)
+{
+    int64_t elements = shape_elements(call->outputs[0].shape);
+    while (executor->done < elements) {
+        struct op_call piece = *call;
+        int64_t left = elements - executor->done, length = left < PIECE ? left : PIECE;
+        if (interrupt_asked(executor->interrupt))
+            return status_fail(status, STATUS_CANCELLED, "interrupted");
+        cut(piece.inputs, piece.input_count, elements, executor->done, length);
+        cut(piece.outputs, piece.output_count, elements, executor->done, length);
+        if (!device_run(executor->device, &piece, status))
+            return false;
+        executor->done += length;
+    }
+    executor->done = 0;
+    return true;
+}
+
+static bool wants_pieces(const struct executor *executor, const struct op_call *call)
+{
+    bool long_enough = is_elementwise(call->op) && shape_elements(call->outputs[0].shape) > PIECE;
+    return executor->done > 0 || (executor->interrupt && long_enough && !leaves_inputs(call));
+}
+
 void executor_take_back(struct executor *executor)
 {
     executor->next--;
@@ -175,11 +221,12 @@ bool executor_run_one(struct executor *executor, struct status *status)
     bool view =
         call.op == OP_SLICE_ROWS &&
         executor->plan->placements[program->instructions[executor->next].outputs[0]].shares >= 0;
-    bool ok = view                        ? true
-              : op_is_collective(call.op) ? comm_run(executor->comm, &call, status)
-                                          : device_run(executor->device, &call, status);
+    bool ok = view                            ? true
+              : wants_pieces(executor, &call) ? run_in_pieces(executor, &call, status)
+              : op_is_collective(call.op)     ? comm_run(executor->comm, &call, status)
+                                              : device_run(executor->device, &call, status);
     if (!ok && status && status->code == STATUS_CANCELLED) {
-        executor->torn = true;
+        executor->torn = executor->done > 0 || leaves_inputs(&call);
         return false;
     }
     if (!ok)
@@ -192,6 +239,7 @@ bool executor_run_one(struct executor *executor, struct status *status)
 void executor_rewind(struct executor *executor)
 {
     executor->next = 0;
+    executor->done = 0;
     executor->torn = false;
 }
 

@@ -14,6 +14,7 @@ struct executor {
     int next; /* the program counter: next instruction to run, 0 to instruction_count */
     const struct interrupt *interrupt; /* borrowed; NULL: instructions run to their end */
     bool torn; /* the next instruction was begun and given up: its outputs' memory holds anything */
+    int64_t done; /* elements of it that are done already: it goes on from there (in place only) */
 };
 
 /* Plans and allocates; uploads constants; states are undefined until written. NULL on failure; when
@@ -26,7 +27,9 @@ void executor_free(struct executor *executor);
 /* Runs the instruction at the program counter and moves on. On failure the counter stays, and the
  * text names the instruction, and its operands if the device was lost with it. An
  * interrupt may end it with STATUS_CANCELLED: the instruction has not run, and gives the same bits
- * when it runs again. Instructions that write over their own inputs are never given up. */
+ * when it runs again. Of instructions that write over their own inputs only those are given up that
+ * treat each element by itself (sums, updates of parameters): they go on where they were, and until
+ * then neither their inputs nor their outputs are held. */
 bool executor_run_one(struct executor *executor, struct status *status);
 /* Whether instruction `index` can run again after it ran: it does not write over its inputs. */
 bool executor_can_repeat(const struct executor *executor, int index);

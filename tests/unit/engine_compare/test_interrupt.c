@@ -39,12 +39,14 @@ struct bench {
     struct pair *pair;
 };
 
-static struct config *load(const char *name, uint64_t seed)
+static struct config *load(const char *name, int vocabulary, uint64_t seed)
 {
-    char data_seed[64];
+    char data_seed[64], vocabulary_size[64];
+    snprintf(vocabulary_size, sizeof(vocabulary_size), "base_model.embeddings.vocab_size=%d",
+             vocabulary ? vocabulary : 300);
     snprintf(data_seed, sizeof(data_seed), "data.seed=%d", (int)(seed % 1000000));
     const char *overrides[] = {"base_model.hidden_size=64",
-                               "base_model.embeddings.vocab_size=300",
+                               vocabulary_size,
                                "base_model.decoder.block.mixer.heads=4",
                                "base_model.decoder.block.mixer.head_groups=2",
                                "base_model.decoder.block.mixer.head_size=16",
@@ -59,13 +61,14 @@ static struct config *load(const char *name, uint64_t seed)
 struct pairing {
     const char *test, *reference;
     int64_t keep_limit, points_limit;
+    int vocabulary; /* 0: a small one */
 };
 
 static void bench_open(struct bench *bench, const struct pairing *layout, uint64_t seed)
 {
     struct status status = STATUS_NONE;
-    bench->test = load(layout->test, seed);
-    bench->reference = load(layout->reference, seed);
+    bench->test = load(layout->test, layout->vocabulary, seed);
+    bench->reference = load(layout->reference, layout->vocabulary, seed);
     bench->tolerances = tolerances_load(NULL, "layer_match", "cpu", &status);
     bench->device = device_open("cpu", &(struct device_options){.threads = 2}, &status);
     bench->comm = comm_self();
@@ -202,10 +205,10 @@ static void interrupt_everywhere(const struct pairing *layout, struct random *ra
 static void test_interrupts_change_nothing(void **state)
 {
     static const struct pairing layouts[] = {
-        {"llama/bf4", "llama/df4", 0, 0},
-        {"llama/ms4", "llama/simple", (int64_t)1 << 32, 0},
-        {"mixtral/bf16", "mixtral/simple", 0, 1}, /* points of the first step only */
-        {"gpt_2/fp16", "gpt_2/simple", (int64_t)1 << 32, 1},
+        {"llama/bf4", "llama/df4", 0, 0, 0},
+        {"llama/ms4", "llama/simple", (int64_t)1 << 32, 0, 0},
+        {"mixtral/bf16", "mixtral/simple", 0, 1, 0}, /* points of the first step only */
+        {"gpt_2/fp16", "gpt_2/simple", (int64_t)1 << 32, 1, 0},
     };
     struct random random = random_start("interrupts");
     (void)state;
@@ -213,10 +216,50 @@ static void test_interrupts_change_nothing(void **state)
         interrupt_everywhere(&layouts[i], &random);
 }
 
+/* Updates and sums of large tensors write over what they read, and take long: they are left in the
+ * middle and go on from there, or begin anew after the run went elsewhere. */
+static void test_long_updates_are_interrupted(void **state)
+{
+    static const struct pairing layout = {"llama/bf4", "llama/df4", 0, 0, 40000};
+    struct random random = random_start("long updates");
+    struct bench bench, quiet;
+    struct countdown countdown = {.left = INT32_MAX};
+    struct status status = STATUS_NONE;
+    struct pair_event event;
+    uint64_t seed = random_bits(&random);
+    int halves = 0;
+    (void)state;
+    bench_open(&bench, &layout, seed);
+    bench_open(&quiet, &layout, seed);
+    countdown.interrupt = (struct interrupt){asked, &countdown.left};
+    bench.pair->interrupt = &countdown.interrupt;
+    while (!pair_ended(quiet.pair)) {
+        for (int again = 2; again >= 0; again--) {
+            struct status ignored = STATUS_NONE;
+            atomic_store(&countdown.left, again ? (int)random_integer(&random, 2, 4) : INT32_MAX);
+            if (pair_run_one(bench.pair, &event, &ignored))
+                break;
+            assert_int_equal(ignored.code, STATUS_CANCELLED);
+            if (bench.pair->test->executor->done == 0)
+                continue;
+            same_values(bench.pair->test, quiet.pair->test);
+            if (halves++ % 3 == 0)
+                travel_with_interrupt(bench.pair, &countdown, &random);
+        }
+        assert_true(pair_run_one(quiet.pair, &event, &status));
+        same_values(bench.pair->test, quiet.pair->test);
+    }
+    same_results(bench.pair, quiet.pair);
+    print_message("left in the middle %d times\n", halves);
+    assert_true(halves > 0);
+    bench_close(&bench);
+    bench_close(&quiet);
+}
+
 /* A check and the walk of blame end soon, too; afterwards they give what they would have given. */
 static void test_checks_can_be_interrupted(void **state)
 {
-    static const struct pairing layout = {"mixtral", "mixtral", (int64_t)1 << 32, 0};
+    static const struct pairing layout = {"mixtral", "mixtral", (int64_t)1 << 32, 0, 0};
     struct random random = random_start("checks");
     struct bench bench;
     struct countdown countdown = {.left = INT32_MAX};
@@ -256,6 +299,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_interrupts_change_nothing),
+        cmocka_unit_test(test_long_updates_are_interrupted),
         cmocka_unit_test(test_checks_can_be_interrupted),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
