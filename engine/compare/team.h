@@ -93,7 +93,8 @@ bool team_ended(const struct team *team);
 bool team_go_to_step(struct team *team, int step, struct status *status);
 
 /* The whole tensor, put together from its parts, beside the reference's whole tensor. Parts that
- * are not at hand are NaN; *missing counts them. Free with pair_sides_free. */
+ * are not at hand are NaN; *missing counts them. What one rank has all of is looked at in its
+ * memory, as pair_view() does: valid until the rank runs on. Free with pair_sides_free. */
 bool team_view(struct team *team, int tensor, struct pair_sides *sides, int *missing,
                struct status *status);
 /* The tensor of that name, or -1. */

@@ -43,9 +43,41 @@ static bool put_part(struct team *team, const struct team_tensor *tensor, int ra
 /* NaN in every element: what no rank has brought must not look like a number. */
 static void fill_with_nan(struct tensor *tensor)
 {
-    int64_t count = shape_elements(tensor->shape);
-    for (int64_t i = 0; i < count; i++)
-        tensor_store(tensor, i, (double)NAN);
+    size_t bytes = (size_t)shape_elements(tensor->shape) * dtype_size(tensor->dtype);
+    if (bytes == 0)
+        return;
+    tensor_store(tensor, 0, (double)NAN);
+    for (size_t done = dtype_size(tensor->dtype), more; done < bytes; done += more) {
+        more = done < bytes - done ? done : bytes - done;
+        memcpy((char *)tensor->data + done, tensor->data, more);
+    }
+}
+
+/* A rank that has all of it, and at hand, is looked at where it is: nothing is put together. */
+static bool view_one(struct team *team, const struct team_tensor *tensor, int rank,
+                     struct pair_sides *sides)
+{
+    struct executor *executor = team->pairs[rank]->test->executor;
+    const struct value *value = value_of(team, rank, tensor->values[rank]);
+    struct status ignored = STATUS_NONE;
+    return tensor->parts == 1 && shard_is_whole(&value->shard) &&
+           shape_equal(value->shape, tensor->global) && executor_holds(executor, value->id) &&
+           executor_view(executor, value->id, &sides->test_buffer, &sides->test, &ignored);
+}
+
+static bool put_together(struct team *team, const struct team_tensor *tensor, enum dtype dtype,
+                         struct pair_sides *sides, int *missing, struct status *status)
+{
+    size_t elements = (size_t)shape_elements(tensor->global);
+    sides->test_buffer = memory_try(elements, dtype_size(dtype));
+    if (!sides->test_buffer)
+        return status_fail(status, STATUS_MEMORY, "no memory for the whole of %s", tensor->name);
+    sides->test = tensor_of(sides->test_buffer, dtype, tensor->global);
+    fill_with_nan(&sides->test);
+    for (int rank = 0; rank < team->world->size; rank++)
+        if (tensor->values[rank] >= 0 && tensor->same_as[rank] == rank)
+            *missing += !put_part(team, tensor, rank, &sides->test);
+    return true;
 }
 
 bool team_view(struct team *team, int index, struct pair_sides *sides, int *missing,
@@ -55,16 +87,12 @@ bool team_view(struct team *team, int index, struct pair_sides *sides, int *miss
     int first = first_rank(tensor);
     const struct value *value = value_of(team, first, tensor->values[first]);
     *sides = (struct pair_sides){.scale = pair_scale_of(team->pairs[first], value->id)};
-    void *data = memory_try((size_t)shape_elements(tensor->global), dtype_size(value->dtype));
-    if (!data)
-        return status_fail(status, STATUS_MEMORY, "no memory for the whole of %s", tensor->name);
-    sides->test_buffer = data;
-    sides->test = tensor_of(data, value->dtype, tensor->global);
-    fill_with_nan(&sides->test);
     *missing = 0;
-    for (int rank = 0; rank < team->world->size; rank++)
-        if (tensor->values[rank] >= 0 && tensor->same_as[rank] == rank)
-            *missing += !put_part(team, tensor, rank, &sides->test);
+    if (!view_one(team, tensor, first, sides)) {
+        pair_sides_free(sides); /* what a failed look may have left */
+        if (!put_together(team, tensor, value->dtype, sides, missing, status))
+            return false;
+    }
     struct status reason = STATUS_NONE;
     sides->has_reference = pair_view_whole_reference(team->pairs[first], value->id, sides, &reason);
     if (!sides->has_reference)
