@@ -353,9 +353,9 @@ static void add_file_line(struct prompt *prompt, const char *run, const char *ag
                           const char *fault)
 {
     prompt->file_line = prompt->line_count;
-    add_line(prompt,
-             memory_format("file %s%s%s%s%s", run, against ? " against " : "",
-                           against ? against : "", fault ? " fault " : "", fault ? fault : ""));
+    add_line(prompt, memory_format("file %s%s%s%s%s%s", run, against ? " against \"" : "",
+                                   against ? against : "", against ? "\"" : "",
+                                   fault ? " fault " : "", fault ? fault : ""));
 }
 
 static bool open_prompt(struct prompt *prompt, struct status *status)

@@ -258,11 +258,16 @@ void argument_word(const char **text, char *word, int size)
     while (isspace((unsigned char)**text))
         (*text)++;
     int length = 0;
-    while (**text && !isspace((unsigned char)**text)) {
+    const char *quoted = **text == '"' ? strchr(*text + 1, '"') : NULL;
+    if (quoted)
+        (*text)++;
+    while (**text && (quoted ? *text < quoted : !isspace((unsigned char)**text))) {
         if (length + 1 < size)
             word[length++] = **text;
         (*text)++;
     }
+    if (quoted)
+        (*text)++;
     word[length] = '\0';
     while (isspace((unsigned char)**text))
         (*text)++;

@@ -46,7 +46,8 @@ const struct command *command_find(const char *word, struct status *status);
 /* Helpers for arguments. */
 /* A count from 1, or `otherwise` for "". */
 bool argument_count(const char *text, int otherwise, int *count, struct status *status);
-/* Cuts the next word off `*text` into `word` (size bytes); "" at the end. */
+/* Cuts the next word off `*text` into `word` (size bytes); "" at the end. A word in "" may have
+ * blanks. */
 void argument_word(const char **text, char *word, int size);
 /* The index of `word` in `list`, by itself or as a unique beginning; -1 with the list as failure.
  * `what` names it: "info". */

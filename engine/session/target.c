@@ -99,6 +99,11 @@ static bool load_configs(struct target *target, const struct target_request *req
         target->trace = trace_open(request->against, status);
         return target->trace && load_tolerances(target, request, status);
     }
+    if (request->against && strchr("/.~", request->against[0]))
+        return status_fail(status, STATUS_NOT_FOUND,
+                           "no folder '%s': a reference is a VARIANT, MODEL/VARIANT, or the folder "
+                           "of a trace",
+                           request->against);
     const char *against = request->against ? request->against : target->variant->compares_with;
     char *single = NULL;
     if (!against)
