@@ -40,10 +40,8 @@ static bool view_trace(struct pair *pair, int value, struct pair_sides *sides,
     if (recorded.sampling_step > 0)
         return part ? pair_sample_part(of, &place, sides, &recorded, status)
                     : pair_sample_test(sides, &recorded, status);
-    if (!part)
-        return true;
     sides->reference = tensor_of(recorded.samples.data, recorded.samples.dtype, whole);
-    return pair_cut_reference(of, &place, sides, status);
+    return !part || pair_cut_reference(of, &place, sides, status);
 }
 
 static const char *reference_name(const struct pair *pair)
