@@ -41,8 +41,7 @@ static const char *remark_of(enum second_run second)
     static const char *const remarks[] = {
         [SECOND_LOST] = "",
         [SECOND_ARRIVED] = "; it did not happen again with a wait after each operation",
-        [SECOND_BROKE_OFF] = "; the run with a wait after each operation was broken off before it "
-                             "came there"};
+        [SECOND_BROKE_OFF] = "; running it with a wait after each operation was broken off before"};
     return remarks[second];
 }
 
