@@ -238,16 +238,16 @@ static bool run_pair(const struct execution *execution, struct pair *pair,
     return true;
 }
 
-/* A live reference may still have instructions of its last step before it, which nobody met. */
-static bool judge_losses(struct execution *execution, const struct comparison *comparison,
-                         const struct pair *pair, struct comparison_log *log, struct status *status)
+/* Nobody met what a live reference has after the last tensor of its last step. */
+bool execution_judge_ends(struct execution *execution, const struct comparison *comparison,
+                          struct run *live, const struct recording *recording,
+                          struct comparison_log *log, struct status *status)
 {
-    const struct recording *recording = pair->options.recording;
-    struct run *run = pair->reference;
-    if (run && !execution_run_to_end(execution, run, status))
+    if (live && !execution_run_to_end(execution, live, status))
         return false;
-    execution_judge_losses(execution->outcome, comparison, run ? run->reports : recording->reports,
-                           run ? run->reported : recording->steps, log);
+    execution_judge_losses(execution->outcome, comparison,
+                           live ? live->reports : recording->reports,
+                           live ? live->reported : recording->steps, log);
     return true;
 }
 
@@ -274,7 +274,8 @@ bool execute_comparison(struct execution *execution, struct status *status)
     if (ok) {
         execution_take_steps(execution, pair->test);
         execution_take_memory(execution, pair->test, pair->reference);
-        ok = judge_losses(execution, &comparison, pair, &log, status);
+        ok = execution_judge_ends(execution, &comparison, pair->reference, pair->options.recording,
+                                  &log, status);
     }
     if (pair && status->code != STATUS_CANCELLED)
         execution_judge(execution, &comparison, &log);

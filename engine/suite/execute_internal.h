@@ -50,6 +50,10 @@ void outcome_judge_steps(struct outcome *outcome, int steps);
 void execution_judge_losses(const struct outcome *outcome, const struct comparison *comparison,
                             const struct step_report *reference, int steps,
                             struct comparison_log *log);
+/* The same for a live reference, which is run to its end, or (`live` is NULL) a recording. */
+bool execution_judge_ends(struct execution *execution, const struct comparison *comparison,
+                          struct run *live, const struct recording *recording,
+                          struct comparison_log *log, struct status *status);
 /* Runs the rest of a run. */
 bool execution_run_to_end(struct execution *execution, struct run *run, struct status *status);
 /* Puts what the two runs differ in into the outcome. */

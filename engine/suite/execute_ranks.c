@@ -114,19 +114,6 @@ static void take_steps(struct execution *execution, const struct team *team)
     outcome_judge_steps(outcome, run->steps);
 }
 
-/* Nobody met what the reference has after the last tensor of its last step. */
-static bool judge_losses(struct execution *execution, const struct comparison *comparison,
-                         const struct team *team, struct comparison_log *log, struct status *status)
-{
-    const struct recording *recording = team->options.recording;
-    struct run *run = team->reference;
-    if (run && !execution_run_to_end(execution, run, status))
-        return false;
-    execution_judge_losses(execution->outcome, comparison, run ? run->reports : recording->reports,
-                           run ? run->reported : recording->steps, log);
-    return true;
-}
-
 static double seconds_of(const struct run *run)
 {
     double seconds = 0;
@@ -314,7 +301,8 @@ bool execute_distributed(struct execution *execution, struct status *status)
     bool ok = team && execution_run_team(execution, team, &log, status);
     if (ok) {
         take_steps(execution, team);
-        ok = judge_losses(execution, &comparison, team, &log, status);
+        ok = execution_judge_ends(execution, &comparison, team->reference, team->options.recording,
+                                  &log, status);
     }
     if (team && status->code != STATUS_CANCELLED)
         execution_judge(execution, &comparison, &log);
