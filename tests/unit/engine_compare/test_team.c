@@ -6,6 +6,7 @@
 #include "engine/base/memory.h"
 #include "engine/compare/team_blame.h"
 #include "engine/program/faults.h"
+#include "tests/unit/distributed_variants.h"
 #include "tests/unit/random.h"
 
 #include <setjmp.h>
@@ -349,26 +350,6 @@ static bool is_out_of_sight(const struct fault_ready *fault, const char *variant
 
 static void test_faults_of_other_layouts(void **state)
 {
-    static const char *const variants[] = {"dp2",
-                                           "dp2_z2",
-                                           "dp2_z3",
-                                           "dp2_z2_df4",
-                                           "sdp2",
-                                           "tp2",
-                                           "stp2",
-                                           "tp2_df4",
-                                           "stp2_ce4",
-                                           "dp2_stp2",
-                                           "sdp2_stp2_bf4",
-                                           "sdp2_stp2",
-                                           "pp2s2_bf4",
-                                           "pp2s1_bf4",
-                                           "pp2s2_ms4",
-                                           "dp2_pp2s2_bf4",
-                                           "stp2_pp2s1_bf4",
-                                           "dp2_stp2_pp2s2_bf4",
-                                           "dp2_tp2_pp2s1_bf4",
-                                           "sdp2_stp2_pp2s2_ms4"};
     static const char *const models[] = {"llama", "gpt_2", "mixtral"};
     struct random random = random_start("faults of other layouts");
     const char *asked = getenv("LOCKSTEP_TEST_COUNT");
@@ -377,7 +358,8 @@ static void test_faults_of_other_layouts(void **state)
     (void)state;
     for (int tried = 0; tried < wanted;) {
         const struct fault_ready *fault = &faults[random_integer(&random, 0, count - 1)];
-        const char *variant = variants[random_integer(&random, 0, ARRAY_LENGTH(variants) - 1)];
+        const char *variant = distributed_variants[random_integer(
+            &random, 0, ARRAY_LENGTH(distributed_variants) - 1)];
         char run[100];
         snprintf(run, sizeof(run), "%s/%s",
                  models[random_integer(&random, 0, ARRAY_LENGTH(models) - 1)], variant);

@@ -3,6 +3,7 @@
 #include "helper_world.h"
 
 #include "engine/base/memory.h"
+#include "tests/unit/distributed_variants.h"
 #include "tests/unit/random.h"
 
 #include <math.h>
@@ -15,29 +16,6 @@
 #include <string.h>
 
 #include <cmocka.h>
-
-static const char *const variants[] = {
-    "dp2",
-    "dp2_z2",
-    "dp2_z3",
-    "dp2_z2_df4",
-    "sdp2",
-    "tp2",
-    "stp2",
-    "tp2_df4",
-    "stp2_ce4",
-    "dp2_stp2",
-    "sdp2_stp2_bf4",
-    "sdp2_stp2",
-    "pp2s2_bf4",
-    "pp2s1_bf4",
-    "pp2s2_ms4",
-    "dp2_pp2s2_bf4",
-    "stp2_pp2s1_bf4",
-    "dp2_stp2_pp2s2_bf4",
-    "dp2_tp2_pp2s1_bf4",
-    "sdp2_stp2_pp2s2_ms4",
-};
 
 static void compare_reports(const struct two_runs *it, int step)
 {
@@ -161,9 +139,9 @@ static void test_model(void **state)
 {
     bool text = strcmp(*state, "gpt_2") == 0 || strcmp(*state, "mixtral") == 0;
     const char *only = getenv("LOCKSTEP_TEST_VARIANT");
-    for (int i = 0; i < ARRAY_LENGTH(variants); i++)
-        if (only ? strcmp(only, variants[i]) == 0 : is_for_sanitizers(*state, i))
-            check_layout(*state, variants[i], text ? NULL : random_data, 1);
+    for (int i = 0; i < ARRAY_LENGTH(distributed_variants); i++)
+        if (only ? strcmp(only, distributed_variants[i]) == 0 : is_for_sanitizers(*state, i))
+            check_layout(*state, distributed_variants[i], text ? NULL : random_data, 1);
 }
 
 /* Two of four experts: which ones is the same on all ranks. (Not with parts of sequences, whose

@@ -15,15 +15,22 @@
 
 static const char again[] = "it did not happen again with a wait after each operation";
 
+/* A run that has come to its end, and a failure that it is said to have met there. */
+static struct status open_and_fail(struct bench *bench)
+{
+    struct status status = STATUS_NONE;
+    bench_open(bench);
+    bench_do(bench, "file llama/df2");
+    bench_do(bench, "run");
+    status_fail(&status, STATUS_INTERNAL, "an operation died");
+    return status;
+}
+
 static void test_second_run(void **state)
 {
     struct bench bench;
     (void)state;
-    bench_open(&bench);
-    bench_do(&bench, "file llama/df2");
-    bench_do(&bench, "run");
-    struct status status = STATUS_NONE;
-    status_fail(&status, STATUS_INTERNAL, "an operation died");
+    struct status status = open_and_fail(&bench);
     assert_false(device_loss_recover(bench.debugger, &status));
     must_contain(status.text, "an operation died\nthe run is loaded again");
     must_contain(status.text, again);
@@ -35,11 +42,7 @@ static void test_interrupted_second_run(void **state)
 {
     struct bench bench;
     (void)state;
-    bench_open(&bench);
-    bench_do(&bench, "file llama/df2");
-    bench_do(&bench, "run");
-    struct status status = STATUS_NONE;
-    status_fail(&status, STATUS_INTERNAL, "an operation died");
+    struct status status = open_and_fail(&bench);
     bench.cancel_after = 20;
     assert_false(device_loss_recover(bench.debugger, &status));
     assert_int_equal(bench.cancel_after, 0);
