@@ -3,21 +3,14 @@
  * beside it a pass that only reads the same memory. On a GPU it is a copy: as many bytes read and
  * written. */
 #include "engine/compare/compare.h"
+#include "bench/figures.h"
 #include "engine/base/memory.h"
 #include "engine/device/device.h"
 
 #include <stdio.h>
 #include <stdlib.h>
-#include <time.h>
 
 enum { PASSES = 9, QUEUED = 10 };
-
-static double now(void)
-{
-    struct timespec time;
-    clock_gettime(CLOCK_MONOTONIC, &time);
-    return (double)time.tv_sec + 1e-9 * (double)time.tv_nsec;
-}
 
 /* Numbers in [-1, 1), the test's a few units beside the reference's. */
 static void fill(struct tensor *reference, struct tensor *test, int64_t count)

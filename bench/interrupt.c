@@ -2,6 +2,8 @@
  * that says so, on the clock and in processor time of all threads (which tells more on a busy
  * machine). Prints one JSON object, with the place of the slowest stop.
  * Usage: lockstep_bench_interrupt MODEL/VARIANT COUNT THREADS [KEY=VALUE...] */
+#include "bench/figures.h"
+
 #include "engine/base/memory.h"
 #include "engine/session/session.h"
 #include "tests/unit/random.h"
@@ -17,19 +19,6 @@ struct stops {
     double worst;
     char place[200]; /* of the worst */
 };
-
-static double clock_of(clockid_t clock)
-{
-    struct timespec time;
-    clock_gettime(clock, &time);
-    return (double)time.tv_sec + 1e-9 * (double)time.tv_nsec;
-}
-
-static int by_size(const void *a, const void *b)
-{
-    double x = *(const double *)a, y = *(const double *)b;
-    return (x > y) - (x < y);
-}
 
 /* Events until the command has ended. */
 static void await(struct session *session, uint64_t number)
@@ -61,12 +50,12 @@ static void stop_once(struct session *session, struct random *random, struct sto
     snapshot_release(&snapshot);
     uint64_t number = session_post(session, ended ? "run" : "continue");
     nanosleep(&pause, NULL);
-    double start = clock_of(CLOCK_MONOTONIC), spent = clock_of(CLOCK_PROCESS_CPUTIME_ID);
+    double start = now(), spent = processor_now();
     session_interrupt(session);
     await(session, number);
-    double seconds = clock_of(CLOCK_MONOTONIC) - start;
+    double seconds = now() - start;
     stops->seconds[stops->count] = seconds;
-    stops->processor[stops->count++] = clock_of(CLOCK_PROCESS_CPUTIME_ID) - spent;
+    stops->processor[stops->count++] = processor_now() - spent;
     if (seconds <= stops->worst)
         return;
     stops->worst = seconds;
@@ -77,13 +66,13 @@ static void stop_once(struct session *session, struct random *random, struct sto
 
 static void print(const char *run, const struct stops *stops)
 {
-    size_t count = (size_t)stops->count;
-    qsort(stops->seconds, count, sizeof(double), by_size);
-    qsort(stops->processor, count, sizeof(double), by_size);
+    int last = stops->count - 1;
+    double median = sort_median(stops->seconds, stops->count);
+    double processor_median = sort_median(stops->processor, stops->count);
     printf("{\"run\": \"%s\", \"stops\": %d, \"median\": %.3f, \"most\": %.3f, "
            "\"processor_median\": %.3f, \"processor_most\": %.3f, \"place\": \"%s\"}\n",
-           run, stops->count, 1e3 * stops->seconds[count / 2], 1e3 * stops->seconds[count - 1],
-           1e3 * stops->processor[count / 2], 1e3 * stops->processor[count - 1], stops->place);
+           run, stops->count, 1e3 * median, 1e3 * stops->seconds[last], 1e3 * processor_median,
+           1e3 * stops->processor[last], stops->place);
 }
 
 static bool measure(const char *run, int wanted, const struct session_options *options)

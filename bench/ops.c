@@ -1,6 +1,8 @@
 /* Time of every operation of one training step of a llama-like model, one operation at a time, and
  * the sum over the step.
  * Usage: lockstep_bench_ops [f32|bf16|f16] [threads|cuda] [document length] [small|135m|1b] */
+#include "bench/figures.h"
+
 #include "engine/base/memory.h"
 #include "engine/device/device.h"
 
@@ -8,7 +10,6 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <time.h>
 
 enum { MOST_RUNS = 200, QUEUED = 20 };
 
@@ -32,13 +33,6 @@ struct bench {
     double total, matmul_total;
     bool failed;
 };
-
-static double now(void)
-{
-    struct timespec time;
-    clock_gettime(CLOCK_MONOTONIC, &time);
-    return (double)time.tv_sec + 1e-9 * (double)time.tv_nsec;
-}
 
 /* Values that keep every operation in its usual range; integers are tokens. */
 static void fill(const struct tensor *tensor, void *data, int words)

@@ -1,12 +1,13 @@
 /* Speed of matrix products of one thread: in vectors, on matrix units, and by oneDNN, in GFLOP/s of
  * processor time (the best of many runs, since what else the machine does only adds time).
  * Usage: lockstep_bench_products [seconds for each number] */
+#include "bench/figures.h"
+
 #include "engine/base/memory.h"
 #include "engine/device/cpu/cpu.h"
 
 #include <stdio.h>
 #include <stdlib.h>
-#include <time.h>
 
 #ifdef LOCKSTEP_HAVE_DNNL
 #include <oneapi/dnnl/dnnl.h>
@@ -27,13 +28,6 @@ struct bench {
 };
 
 enum { MOST = 2048 * 2048 + 4096 * 2048, WORKSPACE = 256 << 20 };
-
-static double now(void)
-{
-    struct timespec time;
-    clock_gettime(CLOCK_PROCESS_CPUTIME_ID, &time);
-    return (double)time.tv_sec + 1e-9 * (double)time.tv_nsec;
-}
 
 static struct cpu_context *open_device(const char *instructions)
 {
@@ -86,15 +80,15 @@ static void run_own(struct run *run)
 /* Prints GFLOP/s, or a dash where the run cannot be made. */
 static void measure(struct run *run, void (*make)(struct run *run))
 {
-    double least = 0, start = now();
+    double least = 0, start = processor_now();
     if (!make || !run->context) {
         printf(" %9s", "-");
         return;
     }
-    for (int runs = 0; runs < 3 || now() - start < run->bench->seconds; runs++) {
-        double begin = now();
+    for (int runs = 0; runs < 3 || processor_now() - start < run->bench->seconds; runs++) {
+        double begin = processor_now();
         make(run);
-        double seconds = now() - begin;
+        double seconds = processor_now() - begin;
         least = runs == 0 || seconds < least ? seconds : least;
     }
     const struct matrix_product *p = &run->product;

@@ -24,29 +24,9 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/resource.h>
 #include <unistd.h>
 
 enum { MOST_LATENCIES = 1 << 20, STEPS = 2, LIMIT_MS = 300000 };
-
-static double processor(void)
-{
-    struct rusage usage;
-    getrusage(RUSAGE_SELF, &usage);
-    return (double)(usage.ru_utime.tv_sec + usage.ru_stime.tv_sec) +
-           1e-6 * (double)(usage.ru_utime.tv_usec + usage.ru_stime.tv_usec);
-}
-
-static double resident_mib(void)
-{
-    long pages = 0;
-    FILE *file = fopen("/proc/self/statm", "r");
-    if (!file || fscanf(file, "%*s %ld", &pages) != 1)
-        pages = 0;
-    if (file)
-        fclose(file);
-    return (double)pages * (double)sysconf(_SC_PAGESIZE) / 0x1p20;
-}
 
 /* ---- the engine's world alone ---- */
 
@@ -95,7 +75,7 @@ static void measure_world(const struct simulation *what, const struct config_sea
         give_up(status.text);
     double connected = now();
     struct world *world = start_world(config, search, device, pool);
-    double ready = now(), took = processor();
+    double ready = now(), took = processor_now();
     struct world_event event;
     int64_t events = 0;
     for (int step = 0; step < STEPS; step++) {
@@ -110,7 +90,7 @@ static void measure_world(const struct simulation *what, const struct config_sea
         }
     }
     double ended = now();
-    took = processor() - took;
+    took = processor_now() - took;
     for (double until = now() + 5;
          count.lines < (int64_t)what->lines * STEPS * what->ranks && now() < until;)
         rank_pool_poll(pool, 0.1);
@@ -225,21 +205,20 @@ static void measure_session(const struct simulation *what, const struct config_s
     watch.latencies = memory_zeroed(MOST_LATENCIES, sizeof(double));
     double begun = now();
     run_command(&watch, "file small/many", false);
-    double ready = now(), took = processor();
+    double ready = now(), took = processor_now();
     run_command(&watch, "run", true);
     double ended = now();
-    took = processor() - took;
+    took = processor_now() - took;
     for (double until = now() + 5; lines_of(&watch) < lines && now() < until;)
         poll(NULL, 0, 50);
-    qsort(watch.latencies, (size_t)watch.count, sizeof(double), compare_doubles);
+    double median = watch.count ? sort_median(watch.latencies, watch.count) : -1e-3;
     printf(", \"debugger_ready_s\": %.2f, \"debugger_run_s\": %.2f, \"debugger_cpu_s\": %.2f, "
            "\"debugger_lines_per_s\": %.0f, \"debugger_lines_lost\": %lld, \"pictures\": %d, "
            "\"lines_shown\": %d, \"latency_median_ms\": %.2f, \"latency_99_ms\": %.2f, "
            "\"resident_mib\": %.0f",
            ready - begun, ended - ready, took, (double)lines / (ended - ready),
-           (long long)(lines - lines_of(&watch)), watch.pictures, watch.count,
-           watch.count ? watch.latencies[watch.count / 2] * 1e3 : -1,
-           watch.count ? watch.latencies[watch.count * 99 / 100] * 1e3 : -1, resident_mib());
+           (long long)(lines - lines_of(&watch)), watch.pictures, watch.count, median * 1e3,
+           watch.count ? watch.latencies[watch.count * 99 / 100] * 1e3 : -1, resident_of(getpid()));
     session_stop(watch.session);
     free(watch.latencies);
 }

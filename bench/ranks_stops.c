@@ -10,14 +10,13 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/resource.h>
 #include <unistd.h>
 
 enum { STEPS = 120, WARM = 10, LIMIT_MS = 120000, MOST_PROCESSES = 64 };
 
 struct stops {
     struct session *session;
-    int64_t processes[MOST_PROCESSES]; /* of ranks */
+    pid_t processes[MOST_PROCESSES]; /* of ranks */
     int process_count;
     bool done, pictured;
 };
@@ -28,7 +27,7 @@ static void keep_processes(struct stops *stops, const struct ranks_picture *rank
     stops->pictured = true;
     for (int rank = 0; rank < ranks->rank_count && rank < MOST_PROCESSES; rank++)
         if (ranks->ranks[rank].pid > 0)
-            stops->processes[stops->process_count++] = ranks->ranks[rank].pid;
+            stops->processes[stops->process_count++] = (pid_t)ranks->ranks[rank].pid;
 }
 
 static void take_events(struct stops *stops)
@@ -64,22 +63,9 @@ static void run(struct stops *stops, const char *line)
 /* What the engine and the ranks took of the processors, seconds. */
 static double processors(const struct stops *stops)
 {
-    struct rusage usage;
-    getrusage(RUSAGE_SELF, &usage);
-    double sum = (double)(usage.ru_utime.tv_sec + usage.ru_stime.tv_sec) +
-                 1e-6 * (double)(usage.ru_utime.tv_usec + usage.ru_stime.tv_usec);
-    for (int i = 0; i < stops->process_count; i++) {
-        char path[64];
-        unsigned long user = 0, system = 0;
-        snprintf(path, sizeof(path), "/proc/%lld/stat", (long long)stops->processes[i]);
-        FILE *file = fopen(path, "r");
-        if (!file ||
-            fscanf(file, "%*d (%*[^)]) %*c %*d %*d %*d %*d %*d %*u %*u %*u %*u %*u %lu %lu", &user,
-                   &system) != 2)
-            give_up("a rank is gone");
-        fclose(file);
-        sum += (double)(user + system) / (double)sysconf(_SC_CLK_TCK);
-    }
+    double sum = processor_now();
+    for (int i = 0; i < stops->process_count; i++)
+        sum += processor_of(stops->processes[i]);
     return sum;
 }
 
@@ -110,12 +96,12 @@ void measure_stops(const char *run_name, bool in_process, const struct config_se
     }
     double wall = now() - begun;
     took = processors(&stops) - took;
-    qsort(each, STEPS, sizeof(double), compare_doubles);
+    double median = sort_median(each, STEPS);
     printf("{\"run\": \"%s\", \"in_process\": %s, \"steps\": %d, \"step_ms\": %.3f, "
            "\"step_median_ms\": %.3f, \"step_99_ms\": %.3f, \"cpu_ms\": %.3f, "
            "\"waiting_percent\": %.1f}\n",
-           run_name, in_process ? "true" : "false", STEPS, wall / STEPS * 1e3,
-           each[STEPS / 2] * 1e3, each[STEPS * 99 / 100] * 1e3, took / STEPS * 1e3,
+           run_name, in_process ? "true" : "false", STEPS, wall / STEPS * 1e3, median * 1e3,
+           each[STEPS * 99 / 100] * 1e3, took / STEPS * 1e3,
            100 * (1 - took / wall / (double)sysconf(_SC_NPROCESSORS_ONLN)));
     session_stop(stops.session);
 }

@@ -1,10 +1,10 @@
 /* What a session of simulated ranks is started with. */
 #include "bench/simulate.h"
 
+#include "engine/base/file.h"
 #include "engine/base/memory.h"
 
 #include <errno.h>
-#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
@@ -13,12 +13,7 @@ static bool write_file(const char *folder, const char *name, const char *text,
                        struct status *status)
 {
     char *path = memory_format("%s/%s", folder, name);
-    FILE *file = fopen(path, "we");
-    bool ok = file && fputs(text, file) >= 0;
-    if (file)
-        ok &= fclose(file) == 0;
-    if (!ok)
-        status_fail(status, STATUS_IO, "%s: %s", path, strerror(errno));
+    bool ok = file_write(path, text, strlen(text), FILE_REPLACE, status);
     free(path);
     return ok;
 }

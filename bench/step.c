@@ -3,6 +3,8 @@
  * Usage: lockstep_bench_step MODEL[/VARIANT] STEPS THREADS TRACE_DIRECTORY [KEY=VALUE...]
  * "cuda" instead of a number of threads measures on the GPU; "queued" is then the part of a step
  * that the host takes to queue it. */
+#include "bench/figures.h"
+
 #include "engine/base/memory.h"
 #include "engine/trace/trace.h"
 #include "engine/train/run.h"
@@ -10,7 +12,6 @@
 #include <inttypes.h>
 #include <stdio.h>
 #include <stdlib.h>
-#include <time.h>
 
 struct bench {
     struct run *run;
@@ -18,25 +19,6 @@ struct bench {
     struct trace_gatherer *gatherer; /* NULL: values are in the host's memory */
     double *seconds, *queued;        /* [steps] */
 };
-
-static double now(void)
-{
-    struct timespec time;
-    clock_gettime(CLOCK_MONOTONIC, &time);
-    return (double)time.tv_sec + 1e-9 * (double)time.tv_nsec;
-}
-
-static int by_size(const void *a, const void *b)
-{
-    double x = *(const double *)a, y = *(const double *)b;
-    return (x > y) - (x < y);
-}
-
-static double median(double *numbers, int count)
-{
-    qsort(numbers, (size_t)count, sizeof(*numbers), by_size);
-    return numbers[count / 2];
-}
 
 static bool record(struct bench *bench, const struct instruction *done, struct status *status)
 {
@@ -106,8 +88,8 @@ static void report(const struct bench *bench, struct device *device, double crea
     printf("{\"run\": \"%s\", \"create\": %.4f, \"step\": %.5f, \"recorded_step\": %.5f, "
            "\"queued\": %.5f, \"instructions\": %d, \"tokens\": %" PRId64 ", "
            "\"planned\": %" PRId64 ", \"peak\": %" PRId64 "}\n",
-           bench->run->config->name, create, median(alone, half), median(recorded, half),
-           median(queued, half), bench->run->program->instruction_count,
+           bench->run->config->name, create, sort_median(alone, half), sort_median(recorded, half),
+           sort_median(queued, half), bench->run->program->instruction_count,
            bench->run->reports[0].tokens, memory_plan_total(bench->run->executor->plan),
            memory.peak_total);
     free(queued);

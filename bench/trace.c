@@ -3,6 +3,7 @@
  * writes a sampled trace there if there is none, opens it a few times, each in a process of its
  * own, and prints one JSON object. Times are user + system time: they mean something on a machine
  * that does other things too. */
+#include "bench/figures.h"
 #include "bench/synthetic_name.h"
 
 #include "engine/base/memory.h"
@@ -11,24 +12,10 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/resource.h>
 #include <sys/wait.h>
-#include <time.h>
 #include <unistd.h>
 
 enum { ROUNDS = 7 };
-
-static double seconds_now(void)
-{
-    struct timespec now;
-    clock_gettime(CLOCK_MONOTONIC, &now);
-    return (double)now.tv_sec + (double)now.tv_nsec * 1e-9;
-}
-
-static double seconds_of(struct timeval time)
-{
-    return (double)time.tv_sec + (double)time.tv_usec * 1e-6;
-}
 
 static bool write_trace(const char *folder, int tensors, int steps, struct status *status)
 {
@@ -58,30 +45,15 @@ struct opening {
     int tensors;
 };
 
-static double resident(void)
-{
-    long pages = 0;
-    FILE *file = fopen("/proc/self/statm", "r");
-    if (file && fscanf(file, "%*s %ld", &pages) != 1)
-        pages = 0;
-    if (file)
-        fclose(file);
-    return (double)pages * (double)sysconf(_SC_PAGESIZE) / 0x1p20;
-}
-
 static bool open_once(const char *folder, struct opening *opening, struct status *status)
 {
-    struct rusage before, after;
-    double start = seconds_now(), there = resident();
-    getrusage(RUSAGE_SELF, &before);
+    double start = now(), before = processor_now(), there = resident_of(getpid());
     struct trace *trace = trace_open(folder, status);
     if (!trace)
         return false;
-    opening->wall = seconds_now() - start;
-    getrusage(RUSAGE_SELF, &after);
-    opening->cpu = seconds_of(after.ru_utime) - seconds_of(before.ru_utime) +
-                   seconds_of(after.ru_stime) - seconds_of(before.ru_stime);
-    opening->megabytes = resident() - there;
+    opening->wall = now() - start;
+    opening->cpu = processor_now() - before;
+    opening->megabytes = resident_of(getpid()) - there;
     for (int i = 0; i < trace->step_count; i++)
         opening->tensors += trace->steps[i].count;
     trace_close(trace);

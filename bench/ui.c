@@ -41,32 +41,6 @@ static void run_made_up(const void *context)
 
 /* ---- figures ---- */
 
-/* All threads of the process, seconds. */
-static double processor_of(const struct terminal *terminal)
-{
-    char path[64];
-    unsigned long user = 0, system = 0;
-    snprintf(path, sizeof(path), "/proc/%d/stat", terminal->pid);
-    FILE *file = fopen(path, "r");
-    if (!file || fscanf(file, "%*d (%*[^)]) %*c %*d %*d %*d %*d %*d %*u %*u %*u %*u %*u %lu %lu",
-                        &user, &system) != 2)
-        give_up("no stat");
-    fclose(file);
-    return (double)(user + system) / (double)sysconf(_SC_CLK_TCK);
-}
-
-static double resident_of(const struct terminal *terminal)
-{
-    char path[64];
-    long pages = 0;
-    snprintf(path, sizeof(path), "/proc/%d/statm", terminal->pid);
-    FILE *file = fopen(path, "r");
-    if (!file || fscanf(file, "%*s %ld", &pages) != 1)
-        give_up("no statm");
-    fclose(file);
-    return (double)pages * (double)sysconf(_SC_PAGESIZE) / 0x1p20;
-}
-
 static void measure_keys(struct terminal *terminal, const char *name, const char *const *keys,
                          int kinds)
 {
@@ -112,10 +86,10 @@ static void measure_start(const char *program)
         took[i] = terminal_turn(&terminal);
         if (i == STARTS - 1) {
             terminal_hear_rest(&terminal, 500);
-            double before = processor_of(&terminal);
+            double before = processor_of(terminal.pid);
             struct timespec pause = {.tv_sec = 5};
             nanosleep(&pause, NULL);
-            idle = (processor_of(&terminal) - before) / 5;
+            idle = (processor_of(terminal.pid) - before) / 5;
         }
         terminal_stop(&terminal);
     }
@@ -137,7 +111,7 @@ static void measure_made_up(const struct synthetic *what)
            terminal_turn(&terminal) * 1e3);
     terminal_type(&terminal, "3 "); /* all that was compared, not only what diverged */
     terminal_hear_rest(&terminal, 1000);
-    printf(", \"list_resident_mib\": %.0f", resident_of(&terminal));
+    printf(", \"list_resident_mib\": %.0f", resident_of(terminal.pid));
     printf(", \"all_shown_ms\": %.1f", 1e3 * measure_long(&terminal, " "));
     terminal_type(&terminal, " ");
     terminal_hear_rest(&terminal, 1000);
@@ -165,7 +139,7 @@ static void measure_made_up(const struct synthetic *what)
         terminal_hear(&terminal, 50);
     static const char *const here[] = {"k", "j"};
     measure_keys(&terminal, "key_ranks", here, 2);
-    printf(", \"resident_mib\": %.0f}\n", resident_of(&terminal));
+    printf(", \"resident_mib\": %.0f}\n", resident_of(terminal.pid));
     terminal_stop(&terminal);
 }
 
