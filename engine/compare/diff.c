@@ -1,7 +1,6 @@
 #include "engine/compare/diff.h"
 
 #include "engine/base/memory.h"
-#include "engine/compare/diff_parts.h"
 
 #include <math.h>
 #include <stdlib.h>
@@ -63,38 +62,20 @@ static void add_unmatched(const struct step_pair *pair, const struct trace_tenso
     comparison_log_add(pair->log, &result);
 }
 
-/* The elements of `tensor` at `count` places that are `step` apart, without a copy: rows of one
- * element. */
-static struct tensor sampled_view(const struct trace_tensor *tensor, int64_t count, int64_t step)
+/* Two samplings are of the same places or are not compared: what fails says so. */
+static bool sampled_alike(const struct trace_tensor *reference, const struct trace_tensor *test)
 {
-    struct tensor view =
-        tensor_of(tensor->samples.data, tensor->samples.dtype, shape_of2(count, 1));
-    if (tensor->sampling_step == 0 && step > 1)
-        view.row_stride = step;
-    return view;
+    if (reference->sampling_step == 0 || test->sampling_step == 0)
+        return true;
+    return reference->sampling_step == test->sampling_step &&
+           shape_elements(reference->samples.shape) == shape_elements(test->samples.shape);
 }
 
 bool diff_align(const struct trace_tensor *reference, const struct trace_tensor *test,
-                struct tensor *reference_view, struct tensor *test_view, int64_t *stride)
+                struct meeting *meeting)
 {
-    if (!shape_equal(reference->shape, test->shape))
-        return false;
-    const struct trace_tensor *sampled = reference->sampling_step > 0 ? reference : test;
-    int64_t count = shape_elements(sampled->samples.shape);
-    bool both = reference->sampling_step > 0 && test->sampling_step > 0;
-    if (both && (reference->sampling_step != test->sampling_step ||
-                 shape_elements(reference->samples.shape) != shape_elements(test->samples.shape)))
-        return false;
-    *stride = sampled->sampling_step > 1 ? sampled->sampling_step : 1;
-    if (reference->sampling_step == test->sampling_step) {
-        *reference_view =
-            tensor_of(reference->samples.data, reference->samples.dtype, shape_of1(count));
-        *test_view = tensor_of(test->samples.data, test->samples.dtype, shape_of1(count));
-        return true;
-    }
-    *reference_view = sampled_view(reference, count, *stride);
-    *test_view = sampled_view(test, count, *stride);
-    return true;
+    return shape_equal(reference->shape, test->shape) && sampled_alike(reference, test) &&
+           samples_meet(reference, test, 0, meeting);
 }
 
 static int64_t larger(int64_t a, int64_t b)
@@ -140,13 +121,15 @@ static void compare_tensors(const struct step_pair *pair, const struct trace_ten
                             const struct trace_tensor *test)
 {
     struct tensor_result result = result_of(pair, reference, test);
-    struct tensor reference_view, test_view;
-    if (!shape_equal(reference->shape, test->shape))
+    struct meeting meeting;
+    if (!shape_equal(reference->shape, test->shape)) {
         add_unmatched(pair, reference, test, FAILURE_SHAPE);
-    else if (!diff_align(reference, test, &reference_view, &test_view, &result.stride))
+    } else if (!diff_align(reference, test, &meeting)) {
         add_unmatched(pair, reference, test, FAILURE_SAMPLING);
-    else
-        judge_views(pair, reference, test, &reference_view, &test_view, &result);
+    } else {
+        result.stride = meeting.stride;
+        judge_views(pair, reference, test, &meeting.whole, &meeting.part, &result);
+    }
 }
 
 /* What a whole tensor looks like to one of its parts: of its shape and name. What was counted over
@@ -171,12 +154,13 @@ static void compare_part(const struct step_pair *pair, const struct trace_tensor
     const struct trace_tensor *reference = part_is_test ? &rows : part;
     const struct trace_tensor *test = part_is_test ? part : &rows;
     struct tensor_result result = result_of(pair, reference, test);
-    struct tensor whole_view, part_view;
-    switch (part_align(whole, part, index, count, &whole_view, &part_view, &result.start,
-                       &result.stride)) {
+    struct meeting meeting;
+    switch (part_align(whole, part, index, count, &meeting)) {
     case PART_MEETS:
-        judge_views(pair, reference, test, part_is_test ? &whole_view : &part_view,
-                    part_is_test ? &part_view : &whole_view, &result);
+        result.start = meeting.first;
+        result.stride = meeting.stride;
+        judge_views(pair, reference, test, part_is_test ? &meeting.whole : &meeting.part,
+                    part_is_test ? &meeting.part : &meeting.whole, &result);
         break;
     case PART_SAMPLED:
         pair->log->parts_sampled++;

@@ -2,6 +2,7 @@
 #ifndef ENGINE_COMPARE_DIFF_H
 #define ENGINE_COMPARE_DIFF_H
 
+#include "engine/compare/diff_parts.h"
 #include "engine/compare/results.h"
 #include "engine/trace/trace.h"
 
@@ -25,11 +26,10 @@ struct diff *diff_traces(const struct trace *reference, const struct trace *test
                          const struct tolerances *tolerances, struct status *status);
 void diff_free(struct diff *diff);
 
-/* The elements of one tensor of both sides that meet, as views into the traces, `stride` elements
- * of the whole apart; of one shape. False if they were sampled at different places or their shapes
- * differ. */
+/* The elements of one tensor that both sides have kept: the reference's is the meeting's `whole`.
+ * False if they were sampled at different places or their shapes differ. */
 bool diff_align(const struct trace_tensor *reference, const struct trace_tensor *test,
-                struct tensor *reference_view, struct tensor *test_view, int64_t *stride);
+                struct meeting *meeting);
 
 /* The report of the log under the diff's title (options->title, if not NULL, goes first). */
 void diff_report(const struct diff *diff, const struct report_options *options, struct text *text);

@@ -72,17 +72,6 @@ static bool is_rows_of(const struct trace_tensor *whole, const struct trace_tens
     return shape_equal(rows, part->shape);
 }
 
-/* The samples of one side: how far apart in the tensor, and how many. */
-struct samples {
-    int64_t step, count;
-};
-
-static struct samples samples_of(const struct trace_tensor *tensor)
-{
-    return (struct samples){tensor->sampling_step > 1 ? tensor->sampling_step : 1,
-                            shape_elements(tensor->samples.shape)};
-}
-
 static int64_t common_multiple(int64_t a, int64_t b)
 {
     int64_t x = a, y = b;
@@ -92,6 +81,17 @@ static int64_t common_multiple(int64_t a, int64_t b)
         y = rest;
     }
     return a / x * b;
+}
+
+static int64_t sampling_step(const struct trace_tensor *tensor)
+{
+    return tensor->sampling_step > 1 ? tensor->sampling_step : 1;
+}
+
+/* How many of `count` are left from `first` on, every `step`-th. */
+static int64_t left(int64_t count, int64_t first, int64_t step)
+{
+    return first < count ? (count - 1 - first) / step + 1 : 0;
 }
 
 /* Every `step`-th sample from `first` on, without a copy: rows of one element. */
@@ -106,30 +106,32 @@ static struct tensor every(const struct trace_tensor *tensor, int64_t first, int
     return view;
 }
 
-static int64_t left(int64_t count, int64_t first, int64_t step)
+bool samples_meet(const struct trace_tensor *whole, const struct trace_tensor *part, int64_t offset,
+                  struct meeting *meeting)
 {
-    return first < count ? (count - 1 - first) / step + 1 : 0;
+    int64_t whole_step = sampling_step(whole), part_step = sampling_step(part), begin = 0;
+    int64_t whole_count = shape_elements(whole->samples.shape);
+    int64_t part_count = shape_elements(part->samples.shape);
+    while (begin < part_count && (offset + begin * part_step) % whole_step != 0)
+        begin++;
+    meeting->first = begin * part_step;
+    meeting->stride = common_multiple(whole_step, part_step);
+    int64_t there = (offset + meeting->first) / whole_step;
+    int64_t count = left(part_count, begin, meeting->stride / part_step);
+    int64_t kept = left(whole_count, there, meeting->stride / whole_step);
+    count = kept < count ? kept : count;
+    if (count == 0 && part_count > 0)
+        return false;
+    meeting->whole = every(whole, there, meeting->stride / whole_step, count);
+    meeting->part = every(part, begin, meeting->stride / part_step, count);
+    return true;
 }
 
 enum part_view part_align(const struct trace_tensor *whole, const struct trace_tensor *part,
-                          int index, int count, struct tensor *whole_view, struct tensor *part_view,
-                          int64_t *first, int64_t *stride)
+                          int index, int count, struct meeting *meeting)
 {
     if (!is_rows_of(whole, part, count))
         return PART_SHAPE;
-    struct samples all = samples_of(whole), some = samples_of(part);
-    int64_t offset = index * shape_elements(part->shape), begin = 0;
-    while (begin < some.count && (offset + begin * some.step) % all.step != 0)
-        begin++;
-    *first = begin * some.step;
-    *stride = common_multiple(all.step, some.step);
-    int64_t there = (offset + *first) / all.step;
-    int64_t meeting = left(some.count, begin, *stride / some.step);
-    int64_t kept = left(all.count, there, *stride / all.step);
-    meeting = kept < meeting ? kept : meeting;
-    if (meeting == 0)
-        return PART_SAMPLED;
-    *whole_view = every(whole, there, *stride / all.step, meeting);
-    *part_view = every(part, begin, *stride / some.step, meeting);
-    return PART_MEETS;
+    int64_t offset = index * shape_elements(part->shape);
+    return samples_meet(whole, part, offset, meeting) ? PART_MEETS : PART_SAMPLED;
 }

@@ -12,6 +12,7 @@ struct split {
     bool experts;        /* it has a mixture of experts */
 };
 
+/* How the names of a step say that its run was split. */
 struct split split_of(const struct trace_step *step);
 
 /* The micro-sequence that a name is of: its number, and how many there are; `whole` gets the name
@@ -28,13 +29,26 @@ bool split_explains(const struct split *split, const struct split *other, const 
 /* Whether rows of tensors of this name are tokens in order, so that parts are rows of the whole. */
 bool parts_are_rows(const struct split *split, const char *name);
 
-enum part_view { PART_MEETS, PART_SHAPE, PART_SAMPLED };
+/* What two tensors have both kept, as views into their traces, of one shape. Element i of the views
+ * is element first + i * stride of `part`. */
+struct meeting {
+    struct tensor whole, part;
+    int64_t first, stride;
+};
 
-/* Elements of rows `index` / `count` of `whole` and of `part`, which are those rows, that both have
- * kept: views into the traces. Element i of the views is element *first + i * *stride of the part.
- * PART_SHAPE: the part's shape is not that of the rows; PART_SAMPLED: no sample is of one place. */
+/* The elements that both have kept where those of `part` begin at element `offset` of `whole`.
+ * False if there are none: both were sampled, and no sample is of one place. */
+bool samples_meet(const struct trace_tensor *whole, const struct trace_tensor *part, int64_t offset,
+                  struct meeting *meeting);
+
+enum part_view {
+    PART_MEETS,
+    PART_SHAPE,   /* the part's shape is not that of the rows */
+    PART_SAMPLED, /* no sample is of one place */
+};
+
+/* The same of rows `index` / `count` of `whole`, and of `part`, which is those rows. */
 enum part_view part_align(const struct trace_tensor *whole, const struct trace_tensor *part,
-                          int index, int count, struct tensor *whole_view, struct tensor *part_view,
-                          int64_t *first, int64_t *stride);
+                          int index, int count, struct meeting *meeting);
 
 #endif

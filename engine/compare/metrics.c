@@ -11,6 +11,7 @@
 #include "engine/base/memory.h"
 #include "engine/compare/compare.h"
 #include "engine/compare/kernel.h"
+#include "engine/compare/metrics_device.h"
 
 #include <math.h>
 #include <stdlib.h>
@@ -196,16 +197,6 @@ static void find_largest(const struct block_source *source, int64_t count,
     metrics->max_difference = largest;
 }
 
-static double cosine_of(const struct kernel_sums *sums)
-{
-    if (sums->references == 0 && sums->tests == 0)
-        return 1;
-    if (sums->references == 0 || sums->tests == 0)
-        return 0;
-    double cosine = sums->products / (sqrt(sums->references) * sqrt(sums->tests));
-    return cosine > 1 ? 1 : cosine < -1 ? -1 : cosine;
-}
-
 void metrics_compute(const struct tensor *reference, const struct tensor *test, double scale,
                      int threads, struct metrics *metrics)
 {
@@ -220,22 +211,20 @@ bool metrics_compute_unless(const struct interrupt *interrupt, const struct tens
     int64_t count = shape_elements(reference->shape);
     struct partial all;
     sum_tensor(interrupt, &source, count, threads, &all);
-    double mean = all.finite > 0 ? 1 / (double)all.finite : 0;
-    *metrics = (struct metrics){
-        .count = count,
-        .rms_difference = sqrt(all.sums.differences * mean),
-        .rms_reference = sqrt(all.sums.references * mean),
-        .rms_test = sqrt(all.sums.tests * mean),
-        .cosine = cosine_of(&all.sums),
+    const struct device_sums sums = {
+        .differences = all.sums.differences,
+        .references = all.sums.references,
+        .tests = all.sums.tests,
+        .products = all.sums.products,
+        .finite = all.finite,
         .nan_reference = all.nan_reference,
         .nan_test = all.nan_test,
         .infinity_reference = all.infinity_reference,
         .infinity_test = all.infinity_test,
         .different = all.sums.different,
-        .max_ulp = all.sums.distance >> source.key_shift,
+        .distance = all.sums.distance >> source.key_shift,
     };
-    if (all.nan_reference + all.nan_test > 0)
-        metrics->max_ulp = UINT64_MAX;
+    *metrics = metrics_of_sums(&sums, count);
     find_largest(&source, count, &all, metrics);
     return !interrupt_asked(interrupt); /* it stays: nothing was left out if it is not there now */
 }

@@ -37,12 +37,11 @@ static void look_into(struct page *page, int index, const struct trace *referenc
 {
     const struct page_row *row = &page->rows[index];
     struct trace_tensor one, other;
-    struct tensor reference_view, test_view;
-    int64_t stride;
+    struct meeting meeting;
     double scale = row->limits.scale > 0 ? row->limits.scale : 1;
     if (find(reference, page, row, &one) && find(test, page, row, &other) &&
-        diff_align(&one, &other, &reference_view, &test_view, &stride))
-        page_add_view(page, index, &reference_view, &test_view, scale, stride, NULL);
+        diff_align(&one, &other, &meeting))
+        page_add_view(page, index, &meeting.whole, &meeting.part, scale, meeting.stride, NULL);
 }
 
 struct page *page_of_diff(const struct diff *diff, const struct trace *reference,
