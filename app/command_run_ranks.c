@@ -4,7 +4,7 @@
 #include "app/record.h"
 
 #include "engine/base/memory.h"
-#include "engine/compare/team.h"
+#include "engine/compare/team_desync.h"
 #include "engine/suite/capture.h"
 #include "engine/tensor/safetensors.h"
 
@@ -30,7 +30,8 @@ struct training {
     struct recorder *recorder; /* or NULL */
     int *order;                /* tensors of the step, as they came */
     int count;
-    bool *came; /* [team->tensor_count] */
+    bool *came;           /* [team->tensor_count] */
+    char *desynchronised; /* the first tensor of which ranks that hold the same have other bits */
 };
 
 /* ---- processes ---- */
@@ -110,6 +111,17 @@ static void note_tensors(struct training *training, const struct team_event *eve
     }
 }
 
+/* Said once and at once; the run goes on, and fails in the end. */
+static void note_desync(struct training *training, const struct team_event *event)
+{
+    char text[TEAM_DESYNC_TEXT];
+    if (event->desynchronised < 0 || training->desynchronised)
+        return;
+    training->desynchronised = memory_format("step %d: %s", event->pair.step + 1,
+                                             team_desync_text(training->team, event, text));
+    app_complain(0, "%s", training->desynchronised);
+}
+
 static bool fail_standing(const struct team *team, struct status *status)
 {
     char text[512];
@@ -136,6 +148,8 @@ static bool step_of_ranks(struct training *training, struct status *status)
             return status_fail(status, STATUS_IO, "%s", event.text);
         if (got)
             note_tensors(training, &event);
+        if (got)
+            note_desync(training, &event);
         else if (world_is_quiet(team->world))
             return true;
     }
@@ -307,11 +321,15 @@ bool ranks_of_run_train(struct ranks_of_run *ranks, bool record, double *seconds
     if (ok && record && ranks->options->trace)
         ok = begin_recording(ranks, &training, status);
     ok = ok && run_steps(&training, seconds, status);
+    if (ok && training.desynchronised)
+        ok = status_fail(status, STATUS_INTERNAL,
+                         "the ranks are out of step: what they should hold alike differs");
     ok = recorder_finish(training.recorder, ok, status);
     if (ok && record && ranks->options->save_parameters)
         ok = save_parameters(training.team, ranks->options->save_parameters, status);
     team_free(training.team);
     free(training.order);
     free(training.came);
+    free(training.desynchronised);
     return ok;
 }

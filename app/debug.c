@@ -416,7 +416,7 @@ static enum arguments_result parse(int argc, char **argv, struct debug_options *
          "leave after them; exit code 1 if one failed"},
         {"--fault", NULL, ARGUMENT_TEXT, &debug->fault, "SPEC", "put a fault into the run"},
         {"--against", NULL, ARGUMENT_TEXT, &debug->against, "REFERENCE",
-         "compare with a VARIANT, MODEL/VARIANT or a trace's folder"},
+         "compare with a VARIANT, MODEL/VARIANT or a trace's folder; none: alone"},
         {"--no-init", "-nx", ARGUMENT_FLAG, &debug->no_init, NULL, "do not read .lockstepinit"},
     };
     const struct usage usage = {"lockstep debug", "[MODEL[/VARIANT]] [options]",

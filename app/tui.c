@@ -58,7 +58,7 @@ int app_tui(int argc, char **argv, const struct app_options *app)
     const struct argument arguments[] = {
         {"--fault", NULL, ARGUMENT_TEXT, &options.fault, "SPEC", "put a fault into the run"},
         {"--against", NULL, ARGUMENT_TEXT, &options.against, "REFERENCE",
-         "compare with a VARIANT, MODEL/VARIANT or a trace's folder"},
+         "compare with a VARIANT, MODEL/VARIANT or a trace's folder; none: alone"},
         {"--theme", NULL, ARGUMENT_TEXT, &options.theme, "NAME",
          "dark (default), light, mono, or one of your own"},
         {"--ascii", NULL, ARGUMENT_FLAG, &options.ascii, NULL, "no characters beyond ASCII"},

@@ -124,7 +124,7 @@ bool pair_view_whole_reference(struct pair *pair, int value, struct pair_sides *
     if (!pair->reference_program && pair->options.trace && of->name[0])
         return view_whole_trace(pair, value, sides, status);
     if (!pair->reference_program)
-        return status_fail(status, STATUS_NOT_FOUND, "there is no reference run");
+        return status_fail(status, STATUS_NOT_FOUND, "the run stands alone");
     if (other < 0 && !of->name[0])
         return status_fail(status, STATUS_NOT_FOUND,
                            "%%%d has no name by which %s could have it too", value,
@@ -177,7 +177,7 @@ bool pair_view(struct pair *pair, int value, struct pair_sides *sides, struct st
         sides->has_reference = view_trace(pair, value, sides, &reason);
     if (!sides->has_reference)
         snprintf(sides->reason, sizeof(sides->reason), "%.199s",
-                 reason.code != STATUS_OK ? reason.text : "there is no reference");
+                 reason.code != STATUS_OK ? reason.text : "the run stands alone");
     return true;
 }
 

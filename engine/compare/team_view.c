@@ -97,7 +97,7 @@ bool team_view(struct team *team, int index, struct pair_sides *sides, int *miss
     sides->has_reference = pair_view_whole_reference(team->pairs[first], value->id, sides, &reason);
     if (!sides->has_reference)
         snprintf(sides->reason, sizeof(sides->reason), "%.199s",
-                 reason.code != STATUS_OK ? reason.text : "there is no reference");
+                 reason.code != STATUS_OK ? reason.text : "the run stands alone");
     return true;
 }
 

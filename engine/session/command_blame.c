@@ -347,6 +347,8 @@ bool command_blame(struct debugger *debugger, const char *arguments, struct stat
 {
     struct pair *pair = debugger->target->pair;
     int step, value = -1;
+    if (!debugger->target->tolerances)
+        return status_fail(status, STATUS_INVALID, "the run stands alone: nothing to compare with");
     if (!*arguments && debugger->last_value < 0 &&
         record_first_failure(&debugger->record, pair->test->program, &step, &value) &&
         step != pair->entered_step)

@@ -187,8 +187,9 @@ static void info_run(struct debugger *debugger)
     say(debugger, "reference: %s%s\n", target->reference_name, target->trace ? " (trace)" : "");
     if (target->team && debugger->pool)
         say(debugger, "collectives: %s\n", rank_pool_carrier(debugger->pool));
-    say(debugger, "tolerances: %s x %g\n", target->tolerances->name,
-        target->variant->compare_factor * target->test->compare_factor);
+    if (target->tolerances)
+        say(debugger, "tolerances: %s x %g\n", target->tolerances->name,
+            target->variant->compare_factor * target->test->compare_factor);
     int step, next;
     debugger_place(debugger, &step, &next);
     say(debugger, "at: step %d of %d, instruction %d of %d\n", step + 1, pair->test->steps, next,

@@ -61,8 +61,9 @@ static void add_facts(struct page *page, const struct debugger *debugger)
               pair->test->steps);
     if (target->fault)
         page_fact(page, "fault", "%s", target->fault);
-    page_fact(page, "tolerances", "%s x %g", target->tolerances->name,
-              target->variant->compare_factor * target->test->compare_factor);
+    if (target->tolerances)
+        page_fact(page, "tolerances", "%s x %g", target->tolerances->name,
+                  target->variant->compare_factor * target->test->compare_factor);
     page_fact(page, "device", "%s", device_name(debugger->device));
     page_fact(page, "seed", "%" PRIu64, (uint64_t)target->test->distributed.seed);
     if (target->team) {

@@ -83,6 +83,8 @@ static void say_loaded(struct debugger *debugger)
     say(debugger, "%s instructions in %d steps, ", instructions, run->steps);
     if (target->trace)
         say(debugger, "reference: trace %s.", target->reference_name);
+    else if (!target->reference)
+        say(debugger, "without a reference.");
     else if (strcmp(target->test->name, target->reference->name) == 0)
         say(debugger, "reference: the same run%s, in lockstep.",
             target->fault ? " without the fault" : "");

@@ -122,8 +122,9 @@ const struct command command_table[] = {
      COMPLETE_TENSOR, true, false, command_graft},
 
     {"file", "", "session", "RUN [against REFERENCE] [fault SPEC]", "load a run",
-     "RUN is MODEL/VARIANT or the name of a test. REFERENCE is a VARIANT, a run or a trace's\n"
-     "folder; without it the variant's own, or the run itself (without the fault).\n",
+     "RUN is MODEL/VARIANT or the name of a test. REFERENCE is a VARIANT, a run, a trace's\n"
+     "folder, or none: the run alone. Without it: the variant's own, or the run itself (without\n"
+     "the fault).\n",
      COMPLETE_RUN, false, false, command_file},
     {"set", "", "session", "NAME VALUE", "change a setting",
      "'set config KEY=VALUE' changes the configuration of the next 'file', 'set config' takes all\n"

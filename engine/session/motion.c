@@ -246,7 +246,9 @@ static void show_stop(struct debugger *debugger, const struct stops *stops,
         describe_instruction(debugger, run_next(debugger->target->pair->test), LISTED_NEXT);
     else
         motion_show_place(debugger);
-    if (stops->diverged >= 0)
+    if (stops->diverged >= 0 && debugger->target->tolerances == NULL)
+        say(debugger, "next: rank N, print, list, backtrace, continue\n");
+    else if (stops->diverged >= 0)
         say(debugger, "next: blame, diff, check, backtrace, graft, continue\n");
     else if (stops->not_finite >= 0)
         say(debugger, "next: backtrace, stats, check, reverse-step\n");

@@ -1,7 +1,7 @@
 #include "engine/session/ranks_motion.h"
 
 #include "engine/base/memory.h"
-#include "engine/compare/team.h"
+#include "engine/compare/team_desync.h"
 #include "engine/session/motion.h"
 #include "engine/session/output.h"
 
@@ -156,10 +156,10 @@ static void tell_desynchronised(struct debugger *debugger, struct team_event *ev
 {
     const struct team *team = team_of(debugger);
     const struct team_tensor *tensor = &team->tensors[event->desynchronised];
+    char text[TEAM_DESYNC_TEXT];
     if (debugger->passing)
         return;
-    say(debugger, "%s differs between ranks %d and %d, which hold the same\n", tensor->name,
-        event->against, event->rank);
+    say(debugger, "%s\n", team_desync_text(team, event, text));
     if (debugger->stop_on_divergence && event->pair.failed < 0)
         event->pair.failed = tensor->values[event->rank];
 }

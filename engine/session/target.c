@@ -85,6 +85,13 @@ static char *single_process_reference(const struct target *target,
     return NULL;
 }
 
+/* Nothing is compared with a reference, so nothing is judged. A folder or variant of that name can
+ * be given in another way (./none). */
+static bool is_alone(const struct target_request *request)
+{
+    return request->against && strcmp(request->against, TARGET_ALONE) == 0;
+}
+
 static bool load_configs(struct target *target, const struct target_request *request,
                          struct status *status)
 {
@@ -94,6 +101,10 @@ static bool load_configs(struct target *target, const struct target_request *req
     if (!target->variant)
         return false;
     target->name = memory_string(target->test->name);
+    if (is_alone(request)) {
+        target->reference_name = memory_string(TARGET_ALONE);
+        return true;
+    }
     if (request->against && is_folder(request->against)) {
         target->reference_name = memory_string(request->against);
         target->trace = trace_open(request->against, status);
@@ -101,8 +112,8 @@ static bool load_configs(struct target *target, const struct target_request *req
     }
     if (request->against && strchr("/.~", request->against[0]))
         return status_fail(status, STATUS_NOT_FOUND,
-                           "no folder '%s': a reference is a VARIANT, MODEL/VARIANT, or the folder "
-                           "of a trace",
+                           "no folder '%s': a reference is a VARIANT, MODEL/VARIANT, the folder of "
+                           "a trace, or " TARGET_ALONE,
                            request->against);
     const char *against = request->against ? request->against : target->variant->compares_with;
     char *single = NULL;

@@ -5,14 +5,17 @@
 #include "engine/compare/team.h"
 #include "engine/ranks/pool.h"
 
+/* In the place of a reference: the run is debugged alone. */
+#define TARGET_ALONE "none"
+
 struct target {
     char *name;           /* "llama/bf4" */
-    char *reference_name; /* "llama/df4", a trace's folder, or "llama/df4 without the fault" */
+    char *reference_name; /* "llama/df4", a trace's folder, or "none" */
     char *fault;          /* what was changed in the test's program, or NULL */
     struct config *test, *reference;
     struct variant_config *variant; /* of the test */
     struct trace *trace;
-    struct tolerances *tolerances;
+    struct tolerances *tolerances; /* NULL: there is no reference */
     struct interrupt interrupt; /* of the pair */
     struct team *team;          /* several ranks: owns all pairs; NULL with one */
     struct pair *pair;          /* of the selected rank */
@@ -22,8 +25,8 @@ struct target {
 struct target_request {
     const struct config_search *search;
     const char *run;     /* MODEL, MODEL/VARIANT, or a test's name MODEL/GROUP/VARIANT */
-    const char *against; /* VARIANT, MODEL/VARIANT or a trace's folder; NULL: as the variant says,
-                            else the run itself without the fault */
+    const char *against; /* VARIANT, MODEL/VARIANT, a trace's folder, or "none"; NULL: as the variant
+                            says, else the run itself without the fault */
     const char *fault;   /* NULL: none */
     struct device *device;
     struct comm *comm;

@@ -1,7 +1,7 @@
 /* A distributed test: all ranks of the run against a single-process baseline. */
 #include "engine/base/memory.h"
 #include "engine/base/text.h"
-#include "engine/compare/team.h"
+#include "engine/compare/team_desync.h"
 #include "engine/suite/execute_internal.h"
 
 #include <math.h>
@@ -27,14 +27,12 @@ static void log_initial(struct team *team, struct comparison_log *log)
 
 static void log_event(struct team *team, const struct team_event *event, struct comparison_log *log)
 {
-    char step[32];
+    char step[32], text[TEAM_DESYNC_TEXT];
     run_step_name(event->pair.step, step);
     for (int i = 0; i < event->completed_count; i++)
         team_log(team, event->completed[i], step, log);
     if (event->desynchronised >= 0)
-        comparison_log_problem(log, "%s: %s differs between ranks %d and %d, which hold the same",
-                               step, team->tensors[event->desynchronised].name, event->against,
-                               event->rank);
+        comparison_log_problem(log, "%s: %s", step, team_desync_text(team, event, text));
 }
 
 /* Whatever the ranks have to say until all stand at the end of their step. */

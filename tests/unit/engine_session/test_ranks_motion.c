@@ -200,6 +200,38 @@ static void test_desynchronised_ranks(void **state)
     bench_close(&bench);
 }
 
+/* Of a run alone, too: with the tensor, the ranks, and where in it. */
+static void test_desynchronised_without_reference(void **state)
+{
+    static const struct {
+        const char *line, *text;
+    } cases[] = {
+        {"file llama/tp2 against none fault learning-rate-of-one-rank",
+         ".updated differs between ranks 0 and 1, which hold the same: "},
+        {"file llama/tp2 against none fault kernel-of-one-rank",
+         "fw decoder.1.norm_2.output differs between ranks 0 and 1, which hold the same: "},
+        {"file llama/stp2 against none fault update-on-fewer-ranks",
+         "state decoder.0.norm_1.weight.updated differs between ranks 0 and 1, which hold the "
+         "same: "},
+    };
+    (void)state;
+    for (int i = 0; i < (int)(sizeof(cases) / sizeof(cases[0])); i++) {
+        struct bench bench;
+        open_ranks(&bench, cases[i].line);
+        bench_do(&bench, "stop on divergence");
+        const char *said = bench_do(&bench, "run");
+        must_contain(said, cases[i].text);
+        must_contain(said, "elements, the first at [0");
+        must_contain(said, "not compared");
+        bench_close(&bench);
+    }
+    struct bench bench;
+    open_ranks(&bench, "file llama/tp2 against none");
+    bench_do(&bench, "stop on divergence");
+    must_contain(bench_do(&bench, "run"), "Run finished; nothing was compared.");
+    bench_close(&bench);
+}
+
 static void test_blame_names_rank_and_instruction(void **state)
 {
     (void)state;
@@ -387,6 +419,7 @@ int main(void)
         cmocka_unit_test(test_breakpoints_where_only_another_rank_comes),
         cmocka_unit_test(test_going_back_gives_the_same_bits_on_all_ranks),
         cmocka_unit_test(test_desynchronised_ranks),
+        cmocka_unit_test(test_desynchronised_without_reference),
         cmocka_unit_test(test_blame_names_rank_and_instruction),
         cmocka_unit_test(test_blame_goes_through_earlier_steps),
         cmocka_unit_test(test_graft_of_all_parts),
