@@ -7,8 +7,12 @@
 
 uint64_t hash_bytes(const void *bytes, size_t length)
 {
+    return hash_more(0xcbf29ce484222325u, bytes, length);
+}
+
+uint64_t hash_more(uint64_t hash, const void *bytes, size_t length)
+{
     const unsigned char *byte = bytes;
-    uint64_t hash = 0xcbf29ce484222325u;
     for (size_t i = 0; i < length; i++)
         hash = (hash ^ byte[i]) * 0x100000001b3u;
     return hash;
@@ -97,9 +101,10 @@ int names_distance(const char *a, const char *b)
 
 const char *names_closest(const char *word, const char *const *candidates, int count)
 {
-    int limit = (int)strlen(word) / 3 + 1;
     const char *best = NULL;
     for (int i = 0; i < count; i++) {
+        /* Of the shorter one: a long word is not near to everything. */
+        int limit = minimum((int)strlen(word), (int)strlen(candidates[i])) / 3 + 1;
         int distance = names_distance(word, candidates[i]);
         if (distance <= limit && (!best || distance < names_distance(word, best)))
             best = candidates[i];

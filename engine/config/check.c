@@ -46,6 +46,9 @@ bool check_number(const char *text, double *value)
 {
     if (text[0] == '\0' || text[strspn(text, "+-.0123456789eE")])
         return false; /* also keeps out inf, nan and hexadecimal */
+    const char *digits = text + strspn(text, "+-");
+    if (digits[0] == '0' && isdigit((unsigned char)digits[1]))
+        return false; /* as of integers: 010 is eight to some */
     char *end;
     errno = 0;
     *value = strtod(text, &end);

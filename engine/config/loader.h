@@ -28,7 +28,11 @@ struct node *resolve_variant(const struct config_search *search, struct tree_poo
 void translate_config(const struct raw_config *raw, const struct node *root, struct tree_pool *pool,
                       struct config *config);
 
-/* What no table can say: ranges, divisors, what excludes what. */
+/* Limits of single numbers, in a part of a configuration (a model's file, overrides) or in all of
+ * it. Values of another type are left to check_document. */
+void check_ranges(const struct node *root, struct problems *problems);
+
+/* What no table can say: those limits, divisors, what excludes what, in the resolved whole. */
 void check_semantics(const struct node *root, const struct config *config,
                      struct problems *problems);
 

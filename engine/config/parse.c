@@ -7,6 +7,7 @@
 
 #include "engine/base/memory.h"
 #include "engine/base/names.h"
+#include "engine/base/unicode.h"
 
 #include <stdlib.h>
 #include <string.h>
@@ -39,11 +40,28 @@ static bool fail_at(const struct expansion *expansion, const yaml_node_t *node, 
 
 static struct node *expand(struct expansion *expansion, int index);
 
+/* Escapes in double quotes can make any character. One that a terminal acts on, or a line break,
+ * would come back in messages and listings; no key and no name has any. */
+static bool has_control(const char *text)
+{
+    for (size_t at = 0, length = strlen(text); at < length;) {
+        int32_t character;
+        at += unicode_decode(text + at, length - at, &character);
+        if ((character >= 0 && character < 0x20) || (character >= 0x7f && character < 0xa0))
+            return true;
+    }
+    return false;
+}
+
 static struct node *expand_scalar(struct expansion *expansion, const yaml_node_t *from)
 {
     const char *text = (const char *)from->data.scalar.value;
     if (strlen(text) != from->data.scalar.length) {
         fail_at(expansion, from, "a zero byte in a text; expected none");
+        return NULL;
+    }
+    if (has_control(text)) {
+        fail_at(expansion, from, "a line break or control character in a text; expected none");
         return NULL;
     }
     struct node *node = node_scalar(expansion->pool, text, place(expansion, from));
@@ -137,6 +155,16 @@ static struct node *expand_mapping(struct expansion *expansion, const yaml_node_
     return fine ? node : NULL;
 }
 
+/* libyaml gives each node without a tag this one. */
+static bool has_default_tag(const yaml_node_t *node)
+{
+    const char *tag = (const char *)node->tag;
+    if (node->type == YAML_SCALAR_NODE)
+        return !strcmp(tag, YAML_DEFAULT_SCALAR_TAG);
+    return !strcmp(tag, node->type == YAML_SEQUENCE_NODE ? YAML_DEFAULT_SEQUENCE_TAG
+                                                         : YAML_DEFAULT_MAPPING_TAG);
+}
+
 static struct node *expand(struct expansion *expansion, int index)
 {
     const yaml_node_t *from = yaml_document_get_node(expansion->document, index);
@@ -147,6 +175,10 @@ static struct node *expand(struct expansion *expansion, int index)
     if (expansion->depth >= TREE_DEPTH_LIMIT) {
         fail_at(expansion, from,
                 "nested too deep, or an anchor that contains itself; expected at most 64 levels");
+        return NULL;
+    }
+    if (!has_default_tag(from)) {
+        fail_at(expansion, from, "a tag; expected none: types follow from the keys");
         return NULL;
     }
     expansion->depth++;

@@ -1,9 +1,24 @@
 #include "engine/config/problems.h"
 
+#include "engine/base/unicode.h"
+
 #include <stdarg.h>
 #include <stdio.h>
+#include <string.h>
 
 enum { PROBLEM_LIMIT = 100 };
+
+/* Adds the text, but for a character that a limit of bytes cut into. */
+static void add_whole_characters(struct text *text, const char *what)
+{
+    for (size_t at = 0, length = strlen(what); at < length;) {
+        int32_t character;
+        size_t bytes = unicode_decode(what + at, length - at, &character);
+        if (character >= 0)
+            text_add_part(text, what + at, bytes);
+        at += bytes;
+    }
+}
 
 void problem_add(struct problems *problems, struct source source, const char *format, ...)
 {
@@ -14,8 +29,9 @@ void problem_add(struct problems *problems, struct source source, const char *fo
     va_start(arguments, format);
     vsnprintf(what, sizeof(what), format, arguments);
     va_end(arguments);
-    text_format(&problems->text, "%s%s:%d:%d: %s", problems->text.length ? "\n" : "",
-                source.file ? source.file : "?", source.line, source.column, what);
+    text_format(&problems->text, "%s%s:%d:%d: ", problems->text.length ? "\n" : "",
+                source.file ? source.file : "?", source.line, source.column);
+    add_whole_characters(&problems->text, what);
 }
 
 bool problems_end(struct problems *problems, struct status *status)

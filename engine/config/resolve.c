@@ -88,6 +88,16 @@ static struct node *resolve_parent(struct chain *chain, const struct config_file
     return node ? node_without(chain->pool, node, "order") : NULL;
 }
 
+/* A part of a configuration by itself: what lies over it may hide its mistakes. */
+static void check_part(const struct node *part, const cyaml_schema_value_t *schema,
+                       const char *what, struct problems *problems)
+{
+    int before = problems->count;
+    check_document(part, schema, what, true, problems);
+    if (problems->count == before)
+        check_ranges(part, problems);
+}
+
 static struct node *resolve_file(struct chain *chain, const struct config_file *file,
                                  const char *name)
 {
@@ -97,7 +107,7 @@ static struct node *resolve_file(struct chain *chain, const struct config_file *
         return NULL;
     const struct node_entry *extends = node_entry_find(own, "extends");
     own = node_without(chain->pool, own, "extends");
-    check_document(own, &schema_config, "the model", true, &chain->problems);
+    check_part(own, &schema_config, "the model", &chain->problems);
     if (!extends)
         return tree_merge(chain->pool, NULL, own);
     struct node *parent = resolve_parent(chain, file, name, extends->value);
@@ -135,7 +145,7 @@ static struct node *apply_settings(struct chain *chain, struct node *root)
             return NULL;
         if (node_entry_find(setting, "extends"))
             return fail_at(chain, setting->source, "extends cannot be set here; name the model");
-        check_document(setting, &schema_config, "the model", true, &chain->problems);
+        check_part(setting, &schema_config, "the model", &chain->problems);
         root = tree_merge(chain->pool, root, setting);
     }
     root->source = source; /* what is missing is missing from the model's file */
@@ -190,7 +200,7 @@ static void check_variant(const struct node *node, const char *name, struct prob
     check_document(node, &schema_variant, "the variant", false, problems);
     const struct node_entry *overrides = node_entry_find(node, "overrides");
     if (overrides)
-        check_document(overrides->value, &schema_overrides, "overrides", true, problems);
+        check_part(overrides->value, &schema_overrides, "overrides", problems);
     const struct node *own = node_find(node, "name"), *ranks = node_find(node, "ranks");
     const struct node *group = node_find(node, "group");
     if (own && own->kind == NODE_SCALAR && strcmp(own->text, name))

@@ -7,6 +7,8 @@
 #include <inttypes.h>
 #include <math.h>
 #include <regex.h>
+#include <stdarg.h>
+#include <stdio.h>
 #include <string.h>
 
 struct semantics {
@@ -15,8 +17,31 @@ struct semantics {
     struct problems *problems;
 };
 
+#define MIXER "base_model.decoder.block.mixer"
+#define MLP "base_model.decoder.block.mlp"
+
 #define PROBLEM(semantics, path, ...)                                                              \
     problem_add((semantics)->problems, node_source((semantics)->root, path), __VA_ARGS__)
+
+/* A problem of two values that do not fit together: where `other` was written, too, when that is
+ * another file, as either of them may be the mistake. */
+__attribute__((format(printf, 4, 5))) static void problem_of_two(const struct semantics *semantics,
+                                                                 const char *path,
+                                                                 const char *other,
+                                                                 const char *format, ...)
+{
+    struct source at = node_source(semantics->root, path);
+    const struct node *node = other ? node_find(semantics->root, other) : NULL;
+    char what[500], where[200] = "";
+    va_list arguments;
+    va_start(arguments, format);
+    vsnprintf(what, sizeof(what), format, arguments);
+    va_end(arguments);
+    if (node && at.file && node->source.file && strcmp(at.file, node->source.file))
+        snprintf(where, sizeof(where), " (%s: %s:%d:%d)", strrchr(other, '.') + 1,
+                 node->source.file, node->source.line, node->source.column);
+    problem_add(semantics->problems, at, "%s%s", what, where);
+}
 
 /* Limits of a single number. The upper ones keep products of sizes within 64 bits. */
 struct range {
@@ -85,21 +110,22 @@ static const struct range ranges[] = {
     {"hf_compare_factor", 0, 1e9, true},
 };
 
-static void check_range(const struct semantics *semantics, const struct range *range)
+static void check_range(const struct node *root, const struct range *range,
+                        struct problems *problems)
 {
-    const struct node *node = node_find(semantics->root, range->path);
+    const struct node *node = node_find(root, range->path);
     double value;
     if (!node || node->kind != NODE_SCALAR || !check_number(node->text, &value))
         return;
     bool low = range->open ? value <= range->minimum : value < range->minimum;
     if (low || value > range->maximum)
-        problem_add(semantics->problems, node->source,
-                    "%s is %s; expected %s %.10g and at most %.10g", range->path, node->text,
-                    range->open ? "more than" : "at least", range->minimum, range->maximum);
+        problem_add(problems, node->source, "%s is %s; expected %s %.10g and at most %.10g",
+                    range->path, node->text, range->open ? "more than" : "at least", range->minimum,
+                    range->maximum);
 }
 
 /* The ten linear layers of a block have the same two numbers each. */
-static void check_linear_ranges(const struct semantics *semantics)
+static void check_linear_ranges(const struct node *root, struct problems *problems)
 {
     static const char *const layers[] = {
         "mixer.query_layer", "mixer.key_layer", "mixer.value_layer", "mixer.dense_layer",
@@ -109,9 +135,16 @@ static void check_linear_ranges(const struct semantics *semantics)
         struct text path = {0};
         text_format(&path, "base_model.decoder.block.%s.%s", layers[i / 2], keys[i % 2]);
         struct range range = {path.data, 0, 1e6, false};
-        check_range(semantics, &range);
+        check_range(root, &range, problems);
         text_free(&path);
     }
+}
+
+void check_ranges(const struct node *root, struct problems *problems)
+{
+    for (int i = 0; i < ARRAY_LENGTH(ranges); i++)
+        check_range(root, &ranges[i], problems);
+    check_linear_ranges(root, problems);
 }
 
 static void check_heads(const struct semantics *semantics)
@@ -119,22 +152,23 @@ static void check_heads(const struct semantics *semantics)
     const struct model_config *model = &semantics->config->base_model;
     const struct attention_config *mixer = &model->block.mixer;
     if (mixer->heads % mixer->head_groups)
-        PROBLEM(semantics, "base_model.decoder.block.mixer.head_groups",
-                "head_groups is %d; expected a divisor of heads, which is %d", mixer->head_groups,
-                mixer->heads);
+        problem_of_two(semantics, MIXER ".head_groups", MIXER ".heads",
+                       "head_groups is %d; expected a divisor of heads, which is %d",
+                       mixer->head_groups, mixer->heads);
     if (!node_find(semantics->root, "base_model.decoder.block.mixer.head_size") &&
         model->hidden_size % mixer->heads)
-        PROBLEM(semantics, "base_model.decoder.block.mixer.heads",
-                "heads is %d, and without a head_size that must divide hidden_size, which is "
-                "%" PRId64 "; expected a divisor or a head_size",
-                mixer->heads, model->hidden_size);
+        problem_of_two(
+            semantics, MIXER ".heads", "base_model.hidden_size",
+            "heads is %d, and without a head_size that must divide hidden_size, which is "
+            "%" PRId64 "; expected a divisor or a head_size",
+            mixer->heads, model->hidden_size);
     else if (mixer->rotary.type != ROTARY_NONE && mixer->head_size % 2)
         PROBLEM(semantics, "base_model.decoder.block.mixer.head_size",
                 "head_size is %d; expected an even number, as rotary embeddings turn pairs",
                 mixer->head_size);
     if (mixer->window_size && !mixer->causal)
-        PROBLEM(semantics, "base_model.decoder.block.mixer.window_size",
-                "window_size needs causal attention; expected causal: true or no window");
+        problem_of_two(semantics, MIXER ".window_size", MIXER ".causal",
+                       "window_size needs causal attention; expected causal: true or no window");
 }
 
 static void check_rotary(const struct semantics *semantics)
@@ -142,13 +176,14 @@ static void check_rotary(const struct semantics *semantics)
     const struct rotary_config *rotary = &semantics->config->base_model.block.mixer.rotary;
     if (rotary->type == ROTARY_LLAMA3 &&
         rotary->high_frequency_factor <= rotary->low_frequency_factor)
-        PROBLEM(semantics, "base_model.decoder.block.mixer.rotary.high_frequency_factor",
-                "high_frequency_factor is %g; expected more than low_frequency_factor, which is %g",
-                rotary->high_frequency_factor, rotary->low_frequency_factor);
+        problem_of_two(
+            semantics, MIXER ".rotary.high_frequency_factor", MIXER ".rotary.low_frequency_factor",
+            "high_frequency_factor is %g; expected more than low_frequency_factor, which is %g",
+            rotary->high_frequency_factor, rotary->low_frequency_factor);
     if (rotary->type == ROTARY_YARN && rotary->beta_fast <= rotary->beta_slow)
-        PROBLEM(semantics, "base_model.decoder.block.mixer.rotary.beta_fast",
-                "beta_fast is %g; expected more than beta_slow, which is %g", rotary->beta_fast,
-                rotary->beta_slow);
+        problem_of_two(semantics, MIXER ".rotary.beta_fast", MIXER ".rotary.beta_slow",
+                       "beta_fast is %g; expected more than beta_slow, which is %g",
+                       rotary->beta_fast, rotary->beta_slow);
     if (rotary->type != ROTARY_NONE && rotary->theta <= 1)
         PROBLEM(semantics, "base_model.decoder.block.mixer.rotary.theta",
                 "theta is %g; expected more than 1", rotary->theta);
@@ -172,14 +207,35 @@ static void check_key_value(const struct semantics *semantics)
     }
 }
 
+/* Experts and their router have no biases, whether all layers or this one would get them. */
+static void check_expert_biases(const struct semantics *semantics)
+{
+    static const char *const keys[] = {MLP ".layer_1.bias.enabled", MLP ".layer_2.bias.enabled",
+                                       MLP ".router.bias.enabled"};
+    const struct mlp_config *mlp = &semantics->config->base_model.block.mlp;
+    const bool biases[] = {mlp->layer_1.bias, mlp->layer_2.bias, mlp->router.bias};
+    bool all = false;
+    for (int i = 0; i < ARRAY_LENGTH(keys); i++) {
+        bool own = node_find(semantics->root, keys[i]) != NULL;
+        if (biases[i] && own)
+            PROBLEM(semantics, keys[i], "experts and their router have no biases; expected false");
+        all |= biases[i] && !own;
+    }
+    if (all)
+        PROBLEM(semantics, MLP ".add_linear_biases",
+                "experts have no biases; expected add_linear_biases: false");
+}
+
 static void check_mlp(const struct semantics *semantics)
 {
     const struct mlp_config *mlp = &semantics->config->base_model.block.mlp;
-    const char *experts = "base_model.decoder.block.mlp.experts";
-    const char *per_token = "base_model.decoder.block.mlp.experts_per_token";
+    const char *experts = MLP ".experts", *per_token = MLP ".experts_per_token";
     if (mlp->type != MLP_MOE) {
-        if (node_find(semantics->root, experts))
-            PROBLEM(semantics, experts, "experts without type: moe; expected none");
+        for (int i = 0; i < 2; i++)
+            if (node_find(semantics->root, i ? per_token : experts))
+                problem_of_two(semantics, i ? per_token : experts, MLP ".type",
+                               "%s without type: moe; expected none",
+                               i ? "experts_per_token" : "experts");
         return;
     }
     if (!mlp->experts || !mlp->experts_per_token)
@@ -187,13 +243,11 @@ static void check_mlp(const struct semantics *semantics)
                 "mlp type moe without %s; expected a positive number",
                 mlp->experts ? "experts_per_token" : "experts");
     else if (mlp->experts_per_token > mlp->experts)
-        PROBLEM(semantics, per_token,
-                "experts_per_token is %d; expected at most experts, "
-                "which is %d",
-                mlp->experts_per_token, mlp->experts);
-    if (mlp->layer_1.bias || mlp->layer_2.bias)
-        PROBLEM(semantics, "base_model.decoder.block.mlp.add_linear_biases",
-                "experts have no biases; expected add_linear_biases: false");
+        problem_of_two(semantics, per_token, experts,
+                       "experts_per_token is %d; expected at most experts, "
+                       "which is %d",
+                       mlp->experts_per_token, mlp->experts);
+    check_expert_biases(semantics);
 }
 
 static void check_positions(const struct semantics *semantics)
@@ -201,10 +255,12 @@ static void check_positions(const struct semantics *semantics)
     const struct config *config = semantics->config;
     if (config->base_model.position_embeddings &&
         config->data.maximum_document_length > config->base_model.num_position_embeddings)
-        PROBLEM(semantics, "data.maximum_document_length",
-                "maximum_document_length is %" PRId64 "; expected at most num_position_embeddings, "
-                "which is %" PRId64,
-                config->data.maximum_document_length, config->base_model.num_position_embeddings);
+        problem_of_two(
+            semantics, "data.maximum_document_length",
+            "base_model.embeddings.num_position_embeddings",
+            "maximum_document_length is %" PRId64 "; expected at most num_position_embeddings, "
+            "which is %" PRId64,
+            config->data.maximum_document_length, config->base_model.num_position_embeddings);
     if (config->data.type == DATA_TOKENS && !config->data.path[0])
         PROBLEM(semantics, "data.type", "data type tokens without data.path; expected a file");
 }
@@ -286,6 +342,34 @@ static void check_micro_batch(const struct semantics *semantics)
                   config->base_model.cross_entropy_splits, "the tokens of the head", tokens);
 }
 
+/* Each size is within its limits, but products of them must be, too: bytes, and offsets in arenas,
+ * are counted in 64 bits. Factors of two and of dtypes are left to the distance from 2^63. */
+static void check_size(const struct semantics *semantics)
+{
+    const double limit = 0x1p50;
+    const struct model_config *model = &semantics->config->base_model;
+    const struct attention_config *mixer = &model->block.mixer;
+    const struct mlp_config *mlp = &model->block.mlp;
+    double hidden = (double)model->hidden_size, heads = (double)mixer->heads * mixer->head_size;
+    double experts = mlp->type == MLP_MOE ? mlp->experts : 1;
+    double block = hidden * (4 * heads + 3 * experts * (double)mlp->intermediate_size + experts);
+    double parameters = 2 * hidden * (double)model->vocab_size +
+                        hidden * (double)model->num_position_embeddings +
+                        block * ((double)model->num_blocks + model->prediction_heads - 1);
+    double chosen = mlp->type == MLP_MOE ? mlp->experts_per_token : 1;
+    double token = 4 * hidden + 4 * heads + 2 * (double)model->vocab_size + experts +
+                   4 * chosen * ((double)mlp->intermediate_size + hidden);
+    double values = token * (double)semantics->config->data.micro_batch_size;
+    if (parameters > limit)
+        PROBLEM(semantics, "base_model",
+                "about %.1e parameters; expected sizes that make at most %.1e", parameters, limit);
+    else if (values > limit)
+        PROBLEM(semantics, "base_model",
+                "about %.1e values in each block for a micro-batch; expected sizes that make at "
+                "most %.1e",
+                values, limit);
+}
+
 static void check_optimizer(const struct semantics *semantics)
 {
     const struct optimizer_config *optimizer = &semantics->config->optimizer;
@@ -330,9 +414,7 @@ void check_semantics(const struct node *root, const struct config *config,
 {
     struct semantics semantics = {root, config, problems};
     int before = problems->count;
-    for (int i = 0; i < ARRAY_LENGTH(ranges); i++)
-        check_range(&semantics, &ranges[i]);
-    check_linear_ranges(&semantics);
+    check_ranges(root, problems);
     check_skip_tests(&semantics);
     if (problems->count > before)
         return; /* the rest divides by these numbers */
@@ -345,4 +427,5 @@ void check_semantics(const struct node *root, const struct config *config,
     check_parallel(&semantics);
     check_stages(&semantics);
     check_micro_batch(&semantics);
+    check_size(&semantics);
 }

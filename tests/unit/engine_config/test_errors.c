@@ -34,6 +34,16 @@ static const struct bad bad_documents[] = {
      "my.yaml:5:3: key 'seed' is given twice (first in line 3); expected once"},
     {"extends: llama\ndata: {path: \"a\\0b\"}\n",
      "my.yaml:2:14: a zero byte in a text; expected none"},
+    {"extends: \"\\e[31mllama\"\n",
+     "my.yaml:1:10: a line break or control character in a text; expected none"},
+    {"extends: llama\n\"da\\u0085ta\": {}\n",
+     "my.yaml:2:1: a line break or control character in a text; expected none"},
+    {"extends: |\n  llama\n",
+     "my.yaml:1:10: a line break or control character in a text; expected none"},
+    {"extends: llama\ndata: {seed: !!int \"5\"}\n",
+     "my.yaml:2:14: a tag; expected none: types follow from the keys"},
+    {"extends: llama\ndata: !!set {seed: 5}\n",
+     "my.yaml:2:7: a tag; expected none: types follow from the keys"},
     {"a: &a [*a]\n", "my.yaml:1:4: nested too deep, or an anchor that contains itself; expected at "
                      "most 64 levels"},
     {"a: &a [x]\nb: {<<: *a}\n",
@@ -49,6 +59,16 @@ static const struct bad bad_documents[] = {
     {"extnds: llama\n", "my.yaml:1:1: unknown key 'extnds' in the model; did you mean 'extends'?"},
     {"extends: llama\ngruops: {}\n",
      "my.yaml:2:1: unknown key 'gruops' in the model; did you mean 'groups'?"},
+    /* cut between two characters, and nothing suggested that has nothing in common */
+    {"extends: llama\ndata:\n  "
+     "a\u00e9\u00e9\u00e9\u00e9\u00e9\u00e9\u00e9\u00e9\u00e9\u00e9\u00e9\u00e9\u00e9\u00e9\u00e9"
+     "\u00e9\u00e9\u00e9\u00e9\u00e9\u00e9\u00e9\u00e9\u00e9\u00e9\u00e9\u00e9\u00e9\u00e9\u00e9"
+     "\u00e9: 1\n",
+     "my.yaml:3:3: unknown key "
+     "'a\u00e9\u00e9\u00e9\u00e9\u00e9\u00e9\u00e9\u00e9\u00e9\u00e9\u00e9\u00e9\u00e9\u00e9\u00e9"
+     "\u00e9\u00e9\u00e9\u00e9\u00e9\u00e9\u00e9\u00e9\u00e9\u00e9\u00e9\u00e9\u00e9\u00e9' in "
+     "data; allowed: type, path, "
+     "seed, micro_batch_size, maximum_document_length, loss_masking_spans or shuffle"},
     {"extends: llama\nmulti_stage: {offload: true}\n",
      "my.yaml:2:15: unknown key 'offload' in multi_stage; allowed: zero_stage or layers_per_stage"},
     {"base_model:\n  decoder: {num_blocks: 1}\n",
@@ -84,6 +104,8 @@ static const struct bad bad_documents[] = {
      "my.yaml:2:14: data.seed is '-1'; expected a decimal integer from 0"},
     {"extends: llama\ncompare_factor: 0.5x\n",
      "my.yaml:2:17: compare_factor is '0.5x'; expected a finite number"},
+    {"extends: llama\ncompare_factor: 02\n",
+     "my.yaml:2:17: compare_factor is '02'; expected a finite number"},
     {"extends: llama\ncompare_factor: nan\n",
      "my.yaml:2:17: compare_factor is 'nan'; expected a finite number"},
     {"extends: llama\ncompare_factor: 1e999\n",
@@ -100,29 +122,48 @@ static const struct bad bad_documents[] = {
     /* values */
     {"extends: llama\nbase_model: {hidden_size: -4}\n",
      "my.yaml:2:27: base_model.hidden_size is -4; expected at least 1 and at most 1048576"},
+    {"extends: llama\ndata: {micro_batch_size: -4096}\n", /* though the variant replaces it */
+     "my.yaml:2:26: data.micro_batch_size is -4096; expected at least 1 and at most 16777216"},
+    {"extends: llama\n" MIXER "{heads: 7}\n",
+     "configs/models/starcoder_2.yaml:11:22: head_groups is 4; expected a divisor of heads, which "
+     "is 7 (heads: my.yaml:6:17)"},
+    {"extends: mixtral\nbase_model:\n  hidden_size: 1048576\n  decoder: {block: {mlp: {experts: "
+     "65536, intermediate_size: 1000000}}}\n",
+     "my.yaml:3:3: about 4.1e+17 parameters; expected sizes that make at most 1.1e+15"},
     {"extends: llama\n" MIXER "{heads: 9, head_groups: 4}\n",
      "my.yaml:6:33: head_groups is 4; expected a divisor of heads, which is 9"},
     {"extends: llama\n" MIXER "{heads: 6, head_groups: 3, head_size: ~}\n",
      "my.yaml:6:17: heads is 6, and without a head_size that must divide hidden_size, which is "
-     "256; expected a divisor or a head_size"},
+     "256; expected a divisor or a head_size (hidden_size: configs/models/gpt_2.yaml:4:16)"},
     {"extends: llama\n" MIXER "{head_size: 31}\n",
      "my.yaml:6:21: head_size is 31; expected an even number, as rotary embeddings turn pairs"},
     {"extends: mistral\n" MIXER "{causal: false}\n",
      "configs/models/mistral.yaml:8:22: window_size needs causal attention; expected causal: true "
-     "or no window"},
+     "or no window (causal: my.yaml:6:18)"},
     {"extends: llama\n" MIXER "value_layer: {lr_scale: 0.5}\n",
      "my.yaml:6:33: value_layer.lr_scale is 0.5; expected the same as key_layer has (nothing), as "
      "both are one layer"},
     {"extends: mixtral\nbase_model: {decoder: {block: {mlp: {experts_per_token: 5}}}}\n",
-     "my.yaml:2:57: experts_per_token is 5; expected at most experts, which is 4"},
+     "my.yaml:2:57: experts_per_token is 5; expected at most experts, which is 4 (experts: "
+     "configs/models/mixtral.yaml:11:18)"},
     {"extends: mixtral\nbase_model: {decoder: {block: {mlp: {type: mlp}}}}\n",
-     "configs/models/mixtral.yaml:11:18: experts without type: moe; expected none"},
+     "configs/models/mixtral.yaml:11:18: experts without type: moe; expected none (type: "
+     "my.yaml:2:44)\n"
+     "configs/models/mixtral.yaml:12:28: experts_per_token without type: moe; expected none (type: "
+     "my.yaml:2:44)"},
+    {"extends: mixtral\nbase_model: {decoder: {block: {mlp: {router: {bias: {enabled: true}}}}}}\n",
+     "my.yaml:2:63: experts and their router have no biases; expected false"},
+    {"extends: mixtral\nbase_model: {decoder: {block: {mlp: {layer_2: {bias: {enabled: "
+     "true}}}}}}\n",
+     "my.yaml:2:64: experts and their router have no biases; expected false"},
+    {"extends: mixtral\nbase_model: {decoder: {block: {mlp: {add_linear_biases: true}}}}\n",
+     "my.yaml:2:57: experts have no biases; expected add_linear_biases: false"},
     {"extends: llama_3\n" MIXER "rotary: {low_frequency_factor: 4}\n",
      "configs/models/llama_3.yaml:12:34: high_frequency_factor is 4; expected more than "
-     "low_frequency_factor, which is 4"},
+     "low_frequency_factor, which is 4 (low_frequency_factor: my.yaml:6:40)"},
     {"extends: gpt_2\ndata: {maximum_document_length: 513}\n",
      "my.yaml:2:33: maximum_document_length is 513; expected at most num_position_embeddings, "
-     "which is 512"},
+     "which is 512 (num_position_embeddings: configs/models/gpt_2.yaml:8:30)"},
     {"extends: llama\nskip_tests: [\"(a\"]\n",
      "my.yaml:2:14: skip_tests: '(a' is not a regular expression: Unmatched ( or \\(; expected a "
      "POSIX extended one"},
@@ -247,7 +288,8 @@ static void test_settings(void **state)
                    "node"},
         {"extends=llama", "--set:1:1: extends cannot be set here; name the model"},
         {"base_model.decoder.block.mixer.head_groups=3",
-         "--set:1:44: head_groups is 3; expected a divisor of heads, which is 8"},
+         "--set:1:44: head_groups is 3; expected a divisor of heads, which is 8 "
+         "(heads: configs/models/gpt_2.yaml:18:16)"},
     };
     for (int i = 0; i < ARRAY_LENGTH(settings); i++)
         fails_in(NULL, "llama", &settings[i].text, 1, STATUS_INVALID, settings[i].message);
