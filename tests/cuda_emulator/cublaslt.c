@@ -176,6 +176,8 @@ cublasStatus_t cublasLtMatmulAlgoGetHeuristic(cublasLtHandle_t handle,
 {
     int64_t depth;
     *count = 0;
+    if (emulator_forbid()) /* it may load kernels, which takes memory */
+        return CUBLAS_STATUS_EXECUTION_FAILED;
     if (!handle || most < 1 || preference->reductions != CUBLASLT_REDUCTION_SCHEME_COMPUTE_TYPE ||
         !shapes_fit(operation, a, b, d, &depth) || c->type != d->type)
         return CUBLAS_STATUS_INVALID_VALUE;
@@ -224,6 +226,64 @@ static bool is_aligned(const void *data, uint64_t bytes)
     return (uintptr_t)data % bytes == 0;
 }
 
+/* A product that is queued, with copies of all that describes it. */
+struct product {
+    struct cublasLtMatmulDesc operation;
+    struct cublasLtMatrixLayout left, right, to;
+    const void *a, *b;
+    void *d, *workspace;
+    uint64_t workspace_bytes;
+    int64_t m, n, k;
+};
+
+static void multiply(const struct product *it)
+{
+    float *left = widen(&it->left, it->a, it->operation.a == CUBLAS_OP_T, it->m, it->k);
+    float *right = widen(&it->right, it->b, it->operation.b == CUBLAS_OP_T, it->k, it->n);
+    float *row = malloc((size_t)it->n * sizeof(float));
+    enum dtype type = dtype_of(it->to.type);
+    for (int64_t i = 0; i < it->m; i++) {
+        float bias = it->operation.epilogue == CUBLASLT_EPILOGUE_BIAS
+                         ? (float)dtype_load(type, it->operation.bias, (size_t)i)
+                         : 0.0f;
+        memset(row, 0, (size_t)it->n * sizeof(float));
+        for (int64_t l = 0; l < it->k; l++)
+            for (int64_t j = 0; j < it->n; j++)
+                row[j] += left[i * it->k + l] * right[l * it->n + j];
+        for (int64_t j = 0; j < it->n; j++)
+            dtype_store(type, it->d, (size_t)(j * it->to.stride + i), (double)(row[j] + bias));
+    }
+    free(left);
+    free(right);
+    free(row);
+}
+
+static cudaError_t run_product(void *memory)
+{
+    const struct product *it = memory;
+    if (cudaPeekAtLastError() != cudaSuccess)
+        return cudaPeekAtLastError();
+    if (!emulator_begins("cublasLtMatmul"))
+        return cudaSuccess;
+    if (it->workspace_bytes)
+        memset(it->workspace, 0xee, it->workspace_bytes);
+    multiply(it);
+    products++;
+    return cudaSuccess;
+}
+
+static cublasStatus_t put_on(cudaStream_t stream, const struct product *it)
+{
+    struct product *kept;
+    if (!emulator_captures(stream))
+        return run_product((void *)it) ? CUBLAS_STATUS_EXECUTION_FAILED : CUBLAS_STATUS_SUCCESS;
+    kept = malloc(sizeof(*kept));
+    *kept = *it;
+    return emulator_result(emulator_capture(stream, run_product, kept, free))
+               ? CUBLAS_STATUS_EXECUTION_FAILED
+               : CUBLAS_STATUS_SUCCESS;
+}
+
 cublasStatus_t cublasLtMatmul(cublasLtHandle_t handle, cublasLtMatmulDesc_t operation,
                               const void *alpha, const void *a, cublasLtMatrixLayout_t a_layout,
                               const void *b, cublasLtMatrixLayout_t b_layout, const void *beta,
@@ -245,28 +305,6 @@ cublasStatus_t cublasLtMatmul(cublasLtHandle_t handle, cublasLtMatmulDesc_t oper
         return CUBLAS_STATUS_EXECUTION_FAILED;
     if (getenv("LOCKSTEP_EMULATED_REFUSAL")) /* of what its heuristic had found */
         return CUBLAS_STATUS_NOT_SUPPORTED;
-    if (!emulator_begins("cublasLtMatmul"))
-        return CUBLAS_STATUS_SUCCESS;
-    if (by.workspace)
-        memset(workspace, 0xee, by.workspace);
-    float *left = widen(a_layout, a, operation->a == CUBLAS_OP_T, m, k);
-    float *right = widen(b_layout, b, operation->b == CUBLAS_OP_T, k, n);
-    float *row = malloc((size_t)n * sizeof(float));
-    enum dtype type = dtype_of(d_layout->type);
-    for (int64_t i = 0; i < m; i++) {
-        float bias = operation->epilogue == CUBLASLT_EPILOGUE_BIAS
-                         ? (float)dtype_load(type, operation->bias, (size_t)i)
-                         : 0.0f;
-        memset(row, 0, (size_t)n * sizeof(float));
-        for (int64_t l = 0; l < k; l++)
-            for (int64_t j = 0; j < n; j++)
-                row[j] += left[i * k + l] * right[l * n + j];
-        for (int64_t j = 0; j < n; j++)
-            dtype_store(type, d, (size_t)(j * d_layout->stride + i), (double)(row[j] + bias));
-    }
-    free(left);
-    free(right);
-    free(row);
-    products++;
-    return CUBLAS_STATUS_SUCCESS;
+    return put_on(stream, &(struct product){*operation, *a_layout, *b_layout, *d_layout, a, b, d,
+                                            workspace, by.workspace, m, n, k});
 }

@@ -48,6 +48,36 @@ void complain(const char *finding);
 cudaError_t run(const char *kernel, dim3 grid, dim3 block, size_t shared, void (*body)(void *),
                 void *argument);
 
+/* What is launched on a stream; `body` is a copyable function object that has the arguments as they
+ * are now, as a captured launch keeps them. */
+template <typename Body> struct launch {
+    const char *kernel;
+    dim3 grid, block;
+    size_t shared;
+    Body body;
+};
+template <typename Body> cudaError_t run_launch(void *memory)
+{
+    launch<Body> *it = static_cast<launch<Body> *>(memory);
+    return run(
+        it->kernel, it->grid, it->block, it->shared,
+        [](void *body) { (*static_cast<Body *>(body))(); }, &it->body);
+}
+template <typename Body> void free_launch(void *memory)
+{
+    delete static_cast<launch<Body> *>(memory);
+}
+template <typename Body>
+cudaError_t put_on(cudaStream_t stream, const char *kernel, dim3 grid, dim3 block, size_t shared,
+                   const Body &body)
+{
+    launch<Body> now = {kernel, grid, block, shared, body};
+    if (!emulator_captures(stream))
+        return run_launch<Body>(&now);
+    return emulator_result(
+        emulator_capture(stream, run_launch<Body>, new launch<Body>(now), free_launch<Body>));
+}
+
 template <typename T> T shuffle(unsigned mask, T number, int source)
 {
     static_assert(sizeof(T) <= 8, "a register pair at most");

@@ -1,4 +1,4 @@
-#include "tests/cuda_emulator/runtime.h"
+#include "tests/cuda_emulator/graphs.h"
 
 #include <stdbool.h>
 #include <stdint.h>
@@ -9,11 +9,12 @@
 
 /* What a process has of "its GPU". */
 static struct {
-    size_t used, fetched, waits;
+    size_t used, fetched, waits, launches;
     cudaError_t sticky, last;
     cudaError_t dying; /* not noticed yet: sticky when the host waits */
     bool busy;         /* something is queued */
-    long launches;     /* counted as LOCKSTEP_EMULATED_FAILURE asks */
+    long counted;      /* as LOCKSTEP_EMULATED_FAILURE asks */
+    bool within;       /* a graph runs */
     void *pinned;      /* the last host memory that copies need not wait for */
 } gpu;
 
@@ -40,7 +41,7 @@ static bool has_gpu(int index)
     return index >= 0 && index < count_of_gpus();
 }
 
-static cudaError_t result(cudaError_t error)
+cudaError_t emulator_result(cudaError_t error)
 {
     if (gpu.sticky)
         error = gpu.sticky;
@@ -67,7 +68,25 @@ static cudaError_t wait_for_all(void)
     gpu.busy = false;
     if (gpu.dying)
         emulator_set_sticky(gpu.dying);
-    return result(cudaSuccess);
+    return emulator_result(cudaSuccess);
+}
+
+/* Something is put on a stream, or runs as a part of a graph that was. */
+static void note_work(void)
+{
+    gpu.busy = true;
+    gpu.launches += !gpu.within;
+}
+
+void emulator_within(int within)
+{
+    gpu.within = within;
+    gpu.busy = true;
+}
+
+size_t emulator_launches(void)
+{
+    return gpu.launches;
 }
 
 /* What libraries have put on the stream. */
@@ -82,20 +101,20 @@ int emulator_begins(const char *kernel)
     const char *failure = getenv("LOCKSTEP_EMULATED_FAILURE");
     const char *colon = failure ? strchr(failure, ':') : NULL;
     size_t length = colon ? (size_t)(colon - failure) : 0;
-    gpu.busy = true;
+    note_work();
     if (failure && (!colon || (strlen(kernel) == length && strncmp(kernel, failure, length) == 0)))
-        if (++gpu.launches == atol(colon ? colon + 1 : failure))
+        if (++gpu.counted == atol(colon ? colon + 1 : failure))
             gpu.dying = cudaErrorIllegalAddress;
     return !gpu.dying && !gpu.sticky;
 }
 
 cudaError_t cudaDeviceReset(void)
 {
-    gpu.launches = 0;
+    gpu.counted = 0;
     gpu.busy = false;
     if (!plays("no-reset"))
         emulator_set_sticky(cudaSuccess);
-    return result(cudaSuccess);
+    return emulator_result(cudaSuccess);
 }
 
 size_t emulator_fetched(void)
@@ -118,18 +137,18 @@ cudaError_t cudaRuntimeGetVersion(int *version)
 cudaError_t cudaGetDeviceCount(int *count)
 {
     if (plays("no-driver") || plays("old-driver"))
-        return result(cudaErrorInsufficientDriver);
+        return emulator_result(cudaErrorInsufficientDriver);
     if (plays("no-gpu") || plays("mig-empty"))
-        return result(cudaErrorNoDevice);
+        return emulator_result(cudaErrorNoDevice);
     *count = count_of_gpus();
-    return result(cudaSuccess);
+    return emulator_result(cudaSuccess);
 }
 
 cudaError_t cudaSetDevice(int index)
 {
     if (plays("exclusive") || plays("prohibited"))
-        return result(cudaErrorDevicesUnavailable);
-    return result(has_gpu(index) ? cudaSuccess : cudaErrorInvalidDevice);
+        return emulator_result(cudaErrorDevicesUnavailable);
+    return emulator_result(has_gpu(index) ? cudaSuccess : cudaErrorInvalidDevice);
 }
 
 cudaError_t cudaGetDeviceProperties(struct cudaDeviceProp *properties, int index)
@@ -139,7 +158,7 @@ cudaError_t cudaGetDeviceProperties(struct cudaDeviceProp *properties, int index
              plays("mig") ? "emulated GPU MIG 1g.5gb" : "emulated GPU");
     for (int i = 0; i < 16; i++)
         properties->uuid.bytes[i] = (char)(0xa0 + i);
-    return result(has_gpu(index) ? cudaSuccess : cudaErrorInvalidDevice);
+    return emulator_result(has_gpu(index) ? cudaSuccess : cudaErrorInvalidDevice);
 }
 
 cudaError_t cudaDeviceGetAttribute(int *number, enum cudaDeviceAttr attribute, int index)
@@ -148,36 +167,36 @@ cudaError_t cudaDeviceGetAttribute(int *number, enum cudaDeviceAttr attribute, i
     switch (attribute) {
     case cudaDevAttrMultiProcessorCount:
         *number = 4;
-        return result(cudaSuccess);
+        return emulator_result(cudaSuccess);
     case cudaDevAttrComputeCapabilityMajor:
         *number = plays("old-gpu") ? 7 : 8;
-        return result(cudaSuccess);
+        return emulator_result(cudaSuccess);
     case cudaDevAttrComputeCapabilityMinor:
         *number = 0;
-        return result(cudaSuccess);
+        return emulator_result(cudaSuccess);
     case cudaDevAttrComputeMode:
         *number = plays("exclusive")    ? cudaComputeModeExclusiveProcess
                   : plays("prohibited") ? cudaComputeModeProhibited
                                         : cudaComputeModeDefault;
-        return result(cudaSuccess);
+        return emulator_result(cudaSuccess);
     case cudaDevAttrMaxSharedMemoryPerBlockOptin:
         *number = 163 << 10; /* the least of the GPUs that the kernels are for: sm_80 */
-        return result(cudaSuccess);
+        return emulator_result(cudaSuccess);
     }
-    return result(cudaErrorInvalidValue);
+    return emulator_result(cudaErrorInvalidValue);
 }
 
 cudaError_t cudaDeviceGetPCIBusId(char *text, int length, int index)
 {
     snprintf(text, (size_t)length, "0000:00:%02x.0", index);
-    return result(cudaSuccess);
+    return emulator_result(cudaSuccess);
 }
 
 cudaError_t cudaMemGetInfo(size_t *free_bytes, size_t *total)
 {
     *total = memory_of_gpu();
     *free_bytes = *total - gpu.used;
-    return result(cudaSuccess);
+    return emulator_result(cudaSuccess);
 }
 
 /* Its size is kept before the memory. Exactly `bytes` are allocated, so that the address
@@ -186,12 +205,13 @@ cudaError_t cudaMalloc(void **memory, size_t bytes)
 {
     enum { HEAD = 256 };
     void *block;
-    if (gpu.sticky)
-        return result(gpu.sticky);
+    cudaError_t forbidden = emulator_forbid();
+    if (gpu.sticky || forbidden)
+        return emulator_result(forbidden);
     if (plays("full") || bytes > memory_of_gpu() - gpu.used ||
         posix_memalign(&block, HEAD, HEAD + bytes) != 0) {
         *memory = NULL;
-        return result(cudaErrorMemoryAllocation);
+        return emulator_result(cudaErrorMemoryAllocation);
     }
     memcpy(block, &bytes, sizeof(bytes));
     *memory = (char *)block + HEAD;
@@ -204,85 +224,131 @@ cudaError_t cudaFree(void *memory)
 {
     enum { HEAD = 256 };
     size_t bytes;
-    if (!memory)
-        return result(cudaSuccess);
+    cudaError_t forbidden = emulator_forbid();
+    if (!memory || forbidden)
+        return emulator_result(forbidden);
     wait_for_all();
     char *block = (char *)memory - HEAD;
     memcpy(&bytes, block, sizeof(bytes));
     gpu.used -= bytes;
     free(block);
-    return result(cudaSuccess);
+    return emulator_result(cudaSuccess);
 }
 
 cudaError_t cudaMallocHost(void **memory, size_t bytes)
 {
+    cudaError_t forbidden = emulator_forbid();
+    *memory = NULL;
+    if (forbidden)
+        return emulator_result(forbidden);
     *memory = gpu.pinned = malloc(bytes);
-    return result(*memory ? cudaSuccess : cudaErrorMemoryAllocation);
+    return emulator_result(*memory ? cudaSuccess : cudaErrorMemoryAllocation);
 }
 
 cudaError_t cudaFreeHost(void *memory)
 {
-    free(memory);
-    return result(cudaSuccess);
+    cudaError_t forbidden = emulator_forbid();
+    if (!forbidden)
+        free(memory);
+    return emulator_result(forbidden);
+}
+
+/* Copies within the GPU and memory that is set, as they are kept in a graph. */
+struct transfer {
+    void *to;
+    const void *from; /* NULL: bytes are set */
+    size_t to_pitch, from_pitch, width, height;
+    int byte;
+};
+
+static cudaError_t run_transfer(void *memory)
+{
+    const struct transfer *it = memory;
+    note_work();
+    for (size_t row = 0; !gpu.sticky && !gpu.dying && row < it->height; row++)
+        if (it->from)
+            memmove((char *)it->to + row * it->to_pitch,
+                    (const char *)it->from + row * it->from_pitch, it->width);
+        else
+            memset((char *)it->to + row * it->to_pitch, it->byte, it->width);
+    return emulator_result(cudaSuccess);
+}
+
+static cudaError_t capture_transfer(const struct transfer *it, cudaStream_t stream)
+{
+    struct transfer *kept = malloc(sizeof(*kept));
+    *kept = *it;
+    return emulator_result(emulator_capture(stream, run_transfer, kept, free));
+}
+
+static cudaError_t transfer(const struct transfer *it, cudaStream_t stream)
+{
+    struct transfer copy = *it;
+    return emulator_captures(stream) ? capture_transfer(it, stream) : run_transfer(&copy);
 }
 
 cudaError_t cudaMemcpyAsync(void *to, const void *from, size_t bytes, enum cudaMemcpyKind kind,
                             cudaStream_t stream)
 {
+    if (kind == cudaMemcpyDeviceToDevice) {
+        if (!emulator_captures(stream))
+            finish_work(stream);
+        return transfer(&(struct transfer){to, from, bytes, bytes, bytes, bytes > 0, 0}, stream);
+    }
+    cudaError_t forbidden = emulator_forbid();
+    if (forbidden)
+        return emulator_result(forbidden);
     finish_work(stream);
     gpu.fetched += kind == cudaMemcpyDeviceToHost ? bytes : 0;
     gpu.busy = true;
     if (!gpu.sticky && !gpu.dying && bytes)
         memmove(to, from, bytes);
     bool waits = kind == cudaMemcpyDeviceToHost && to != gpu.pinned;
-    return waits ? wait_for_all() : result(cudaSuccess);
+    return waits ? wait_for_all() : emulator_result(cudaSuccess);
 }
 
 cudaError_t cudaMemcpy2DAsync(void *to, size_t to_pitch, const void *from, size_t from_pitch,
                               size_t width, size_t height, enum cudaMemcpyKind kind,
                               cudaStream_t stream)
 {
-    (void)kind;
-    (void)stream;
-    if (to_pitch < width || from_pitch < width)
-        return result(cudaErrorInvalidValue);
-    gpu.busy = true;
-    for (size_t row = 0; !gpu.sticky && !gpu.dying && row < height; row++)
-        memmove((char *)to + row * to_pitch, (const char *)from + row * from_pitch, width);
-    return result(cudaSuccess);
+    if (to_pitch < width || from_pitch < width || kind != cudaMemcpyDeviceToDevice)
+        return emulator_result(cudaErrorInvalidValue);
+    return transfer(&(struct transfer){to, from, to_pitch, from_pitch, width, height, 0}, stream);
 }
 
 cudaError_t cudaMemsetAsync(void *to, int byte, size_t bytes, cudaStream_t stream)
 {
-    (void)stream;
-    gpu.busy = true;
-    if (!gpu.sticky && !gpu.dying)
-        memset(to, byte, bytes);
-    return result(cudaSuccess);
+    return transfer(&(struct transfer){to, NULL, bytes, bytes, bytes, 1, byte}, stream);
 }
 
 cudaError_t cudaStreamCreateWithFlags(cudaStream_t *stream, unsigned flags)
 {
     (void)flags;
     *stream = (cudaStream_t)calloc(1, sizeof(**stream));
-    return result(*stream ? cudaSuccess : cudaErrorMemoryAllocation);
+    return emulator_result(*stream ? cudaSuccess : cudaErrorMemoryAllocation);
 }
 
 cudaError_t cudaStreamDestroy(cudaStream_t stream)
 {
     free(stream);
-    return result(cudaSuccess);
+    return emulator_result(cudaSuccess);
 }
 
 cudaError_t cudaStreamQuery(cudaStream_t stream)
 {
+    cudaError_t forbidden = emulator_captures(stream) ? emulator_forbid() : cudaSuccess;
+    if (forbidden)
+        return emulator_result(forbidden);
     if (stream && stream->busy && stream->busy(stream->work))
         return cudaErrorNotReady; /* no failure: it is not remembered */
-    return result(cudaSuccess);
+    return emulator_result(cudaSuccess);
 }
 
 cudaError_t cudaStreamSynchronize(cudaStream_t stream)
 {
+    cudaError_t forbidden = emulator_captures(stream) ? emulator_forbid() : cudaSuccess;
+    if (forbidden)
+        return emulator_result(forbidden);
     finish_work(stream);
     return wait_for_all();
 }
@@ -312,6 +378,10 @@ const char *cudaGetErrorString(cudaError_t error)
         return "no CUDA-capable device is detected";
     case cudaErrorDevicesUnavailable:
         return "CUDA-capable device(s) is/are busy or unavailable";
+    case cudaErrorStreamCaptureUnsupported:
+        return "operation not permitted when stream is capturing";
+    case cudaErrorStreamCaptureInvalidated:
+        return "operation failed due to a previous error during capture";
     case cudaErrorIllegalAddress:
         return "an illegal memory access was encountered";
     case cudaErrorLaunchFailure:

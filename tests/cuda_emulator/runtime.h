@@ -25,8 +25,11 @@ typedef enum cudaError {
     cudaErrorInvalidDevice = 101,
     cudaErrorNoKernelImageForDevice = 209,
     cudaErrorIllegalAddress = 700,
+    cudaErrorIllegalState = 401,
     cudaErrorNotReady = 600,
     cudaErrorLaunchFailure = 719,
+    cudaErrorStreamCaptureUnsupported = 900,
+    cudaErrorStreamCaptureInvalidated = 901,
 } cudaError_t;
 
 /* What a stream still does besides, for libraries that put work of their own on it: `busy` carries
@@ -34,8 +37,11 @@ typedef enum cudaError {
 struct CUstream_st {
     int (*busy)(void *work);
     void *work;
+    struct CUgraph_st *captured; /* NULL: what is put on it runs */
 };
 typedef struct CUstream_st *cudaStream_t;
+typedef struct CUgraph_st *cudaGraph_t;
+typedef struct CUgraphExec_st *cudaGraphExec_t;
 
 enum cudaMemcpyKind {
     cudaMemcpyHostToDevice = 1,
@@ -52,6 +58,12 @@ enum cudaDeviceAttr {
 };
 
 enum { cudaStreamNonBlocking = 1 };
+
+enum cudaStreamCaptureMode {
+    cudaStreamCaptureModeGlobal = 0,
+    cudaStreamCaptureModeThreadLocal = 1,
+    cudaStreamCaptureModeRelaxed = 2,
+};
 
 enum cudaComputeMode {
     cudaComputeModeDefault = 0,
@@ -93,6 +105,17 @@ cudaError_t cudaStreamCreateWithFlags(cudaStream_t *stream, unsigned flags);
 cudaError_t cudaStreamDestroy(cudaStream_t stream);
 cudaError_t cudaStreamSynchronize(cudaStream_t stream);
 cudaError_t cudaStreamQuery(cudaStream_t stream);
+/* Capturing keeps what is put on the stream, with the arguments of that moment, and a launch runs
+ * it on the memory as it is then. As CUDA has it: memory may not be allocated or freed meanwhile,
+ * nor may anybody wait; it spoils the capture. Stricter than CUDA: nor may anything be copied
+ * between host and device, as no host memory lives as long as a graph. */
+cudaError_t cudaStreamBeginCapture(cudaStream_t stream, enum cudaStreamCaptureMode mode);
+cudaError_t cudaStreamEndCapture(cudaStream_t stream, cudaGraph_t *graph);
+cudaError_t cudaGraphInstantiateWithFlags(cudaGraphExec_t *exec, cudaGraph_t graph,
+                                          unsigned long long flags);
+cudaError_t cudaGraphLaunch(cudaGraphExec_t exec, cudaStream_t stream);
+cudaError_t cudaGraphDestroy(cudaGraph_t graph);
+cudaError_t cudaGraphExecDestroy(cudaGraphExec_t exec);
 cudaError_t cudaGetLastError(void);
 cudaError_t cudaPeekAtLastError(void);
 const char *cudaGetErrorString(cudaError_t error);
@@ -105,6 +128,20 @@ const char *emulator_finding(void);
 /* Bytes that were copied to the host, and how often the host waited for work that was queued. */
 size_t emulator_fetched(void);
 size_t emulator_waits(void);
+/* Launches of graphs, and all that was put on a stream by itself: kernels, products, copies within
+ * the GPU, memory that is set. */
+size_t emulator_graphs(void);
+size_t emulator_launches(void);
+/* For those who queue work. Whether `stream` captures: then it must not run, but give a copy of
+ * itself to emulator_capture(), which takes care of it. `run` is called for each launch. */
+int emulator_captures(cudaStream_t stream);
+cudaError_t emulator_capture(cudaStream_t stream, cudaError_t (*run)(void *work), void *work,
+                             void (*release)(void *work));
+/* What must not be called while any stream captures calls this first: spoils the capture, and gives
+ * the error that the call then has. */
+cudaError_t emulator_forbid(void);
+/* Remembers an error as the runtime does, and gives it; a sticky one instead, if there is one. */
+cudaError_t emulator_result(cudaError_t error);
 /* For those who queue work: false if it does not run, because an earlier one died, or this one does
  * as LOCKSTEP_EMULATED_FAILURE asks. */
 int emulator_begins(const char *kernel);

@@ -141,6 +141,74 @@ static void product_of_matrices(void *)
     }
 }
 
+/* ---- capturing ---- */
+
+static void must(const char *what, bool good)
+{
+    if (!good) {
+        std::printf("%s\n", what);
+        failures++;
+    }
+}
+
+/* What a captured launch has: its arguments as they were, memory as it is. */
+static void captured_arguments()
+{
+    cudaStream_t stream;
+    cudaGraph_t graph;
+    cudaGraphExec_t exec;
+    float number = 3;
+    memory[0] = memory[1] = 0;
+    emulator_clear();
+    cudaStreamCreateWithFlags(&stream, cudaStreamNonBlocking);
+    must("begins", cudaStreamBeginCapture(stream, cudaStreamCaptureModeThreadLocal) == cudaSuccess);
+    emulator::put_on(stream, "adds", dim3(1), dim3(32), 0, [=] {
+        if (threadIdx.x == 0)
+            memory[1] += number * memory[0];
+    });
+    number = 100;
+    must("a captured launch ran", memory[1] == 0);
+    must("ends", cudaStreamEndCapture(stream, &graph) == cudaSuccess);
+    must("made", cudaGraphInstantiateWithFlags(&exec, graph, 0) == cudaSuccess);
+    cudaGraphDestroy(graph);
+    memory[0] = 2;
+    must("launched", cudaGraphLaunch(exec, stream) == cudaSuccess && memory[1] == 6);
+    memory[0] = 5;
+    must("launched again", cudaGraphLaunch(exec, stream) == cudaSuccess && memory[1] == 21);
+    cudaGraphExecDestroy(exec);
+    cudaStreamDestroy(stream);
+}
+
+/* What is forbidden while capturing fails, spoils the capture, and does no harm to what follows. */
+static void forbidden_calls()
+{
+    void *block = nullptr, *kept = nullptr;
+    cudaStream_t stream;
+    cudaGraph_t graph;
+    float number = 0;
+    emulator_clear();
+    cudaStreamCreateWithFlags(&stream, cudaStreamNonBlocking);
+    cudaMalloc(&kept, 64);
+    for (int call = 0; call < 6; call++) {
+        cudaStreamBeginCapture(stream, cudaStreamCaptureModeThreadLocal);
+        cudaError_t error = call == 0   ? cudaMalloc(&block, 64)
+                            : call == 1 ? cudaFree(kept)
+                            : call == 2 ? cudaStreamSynchronize(stream)
+                            : call == 3 ? cudaStreamQuery(stream)
+                            : call == 4
+                                ? cudaMemcpyAsync(kept, &number, 4, cudaMemcpyHostToDevice, stream)
+                                : cudaMemcpyAsync(&number, kept, 4, cudaMemcpyDeviceToHost, stream);
+        must("forbidden", error == cudaErrorStreamCaptureUnsupported);
+        must("spoiled", cudaMemsetAsync(kept, 0, 64, stream) == cudaErrorStreamCaptureInvalidated);
+        must("not given",
+             cudaStreamEndCapture(stream, &graph) == cudaErrorStreamCaptureInvalidated && !graph);
+        cudaGetLastError();
+        must("does not stick", cudaStreamSynchronize(stream) == cudaSuccess);
+    }
+    cudaFree(kept);
+    cudaStreamDestroy(stream);
+}
+
 int main()
 {
     expect("sum", nullptr, sum_of_block);
@@ -157,6 +225,8 @@ int main()
     expect("divergent product", "never reach a warp operation", divergent_product);
     expect("misaligned matrix", "not aligned", misaligned_matrix, 32, 4096);
     expect("product", nullptr, product_of_matrices, 32, 4096);
+    captured_arguments();
+    forbidden_calls();
     if (!failures)
         std::printf("all found\n");
     return failures != 0;

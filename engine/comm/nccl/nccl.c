@@ -72,6 +72,8 @@ static bool nccl_run(void *context, const struct op_call *call, struct status *s
     if (mesh->context->set.broken)
         return status_fail(status, STATUS_IO, "%s: the communicators were given up earlier",
                            mesh->context->library.version);
+    if (!cuda_graphs_flush(mesh->context->device, status))
+        return false;
     if (what.op == OP_SEND || what.op == OP_RECEIVE)
         return nccl_message(mesh, call, &what, status);
     if (group->count == 0)

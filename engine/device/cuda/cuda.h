@@ -19,6 +19,7 @@ extern "C" {
 #include "engine/device/device.h"
 
 struct CUstream_st;
+struct cuda_graphs;
 struct matmul_plans;
 struct nvml;
 
@@ -37,12 +38,14 @@ struct cuda_context {
     struct cuda_fault *fault; /* device memory */
     struct cuda_fault *seen;  /* pinned host memory: its copy */
     struct matmul_plans *plans;
-    struct nvml *nvml; /* NULL: not there */
-    void *scratch;     /* of comparisons and statistics; NULL until the first */
-    char name[256];    /* of the GPU */
-    char place[64];    /* how NVML finds it: "0000:65:00.0", or "MIG-..." for a part of one */
+    struct nvml *nvml;          /* NULL: not there */
+    struct cuda_graphs *graphs; /* NULL: without */
+    void *scratch;              /* of comparisons and statistics; NULL until the first */
+    char name[256];             /* of the GPU */
+    char place[64]; /* how NVML finds it: "0000:65:00.0", or "MIG-..." for a part of one */
     int index, multiprocessors;
     bool blocking;     /* wait after each kernel: a failing one is then named exactly */
+    bool capturing;    /* what is called now is kept for a graph; waiting is an error */
     bool lost;         /* nothing works any more until the context is destroyed */
     bool lost_by_last; /* and only the last call can have been it */
     bool tf32;         /* products of f32 may round their inputs to 10 bits */
@@ -60,6 +63,9 @@ extern const struct cuda_operation cuda_operations[OP_COUNT];
 
 /* A failure of a runtime call in words; false. `error` is a cudaError_t. */
 bool cuda_fail(struct cuda_context *context, int error, const char *doing, struct status *status);
+/* What was asked for and held back (graphs.h) is put on the stream. Comes before anything that uses
+ * the stream or memory of the device and is not an operation of the table below. */
+bool cuda_graphs_flush(struct cuda_context *context, struct status *status);
 /* For device_ops (open.c). */
 bool cuda_open(void **context, const struct device_options *options, struct status *status);
 void cuda_close(void *context);

@@ -3,6 +3,7 @@
 
 #include "engine/base/memory.h"
 #include "engine/base/text.h"
+#include "engine/device/cuda/graphs.h"
 #include "engine/device/cuda/toolkit.h"
 
 #include <inttypes.h>
@@ -34,6 +35,8 @@ bool cuda_fail(struct cuda_context *context, int error, const char *doing, struc
     cudaGetLastError(); /* or the next call would report it again */
     if (error == cudaErrorMemoryAllocation)
         return status_fail(status, STATUS_MEMORY, "%s: the GPU is out of memory", doing);
+    if (context->capturing) /* nobody reads it: the operations run again without */
+        return status_fail(status, STATUS_INTERNAL, "%s: not captured", doing);
     if (!context->lost && is_lost(context)) {
         context->lost = true;
         context->lost_by_last = context->queued == 1;
@@ -83,7 +86,8 @@ static bool finish_wait(struct cuda_context *context, cudaError_t error, const c
 static bool cuda_synchronize(void *memory, struct status *status)
 {
     struct cuda_context *context = memory;
-    return finish_wait(context, fetch_fault(context), "waiting for the GPU", status);
+    return cuda_graphs_flush(context, status) &&
+           finish_wait(context, fetch_fault(context), "waiting for the GPU", status);
 }
 
 static bool cuda_supports(void *context, const struct op_call *call)
@@ -107,7 +111,7 @@ static bool cuda_run(void *memory, const struct op_call *call, struct status *st
                            "%s with these element types is not supported on the cuda device",
                            (unsigned)call->op < OP_COUNT ? op_name(call->op) : "operation");
     context->calls[context->queued++ % CUDA_CALLS] = call->op;
-    if (!cuda_operations[call->op].run(context, call, status))
+    if (!cuda_graphs_run(context, call, status))
         return false;
     return context->blocking ? cuda_synchronize(context, status) : true;
 }
@@ -131,8 +135,8 @@ static bool cuda_allocate(void *memory, size_t bytes, void **address, struct sta
 
 static void cuda_release(void *context, void *memory, size_t bytes)
 {
-    (void)context;
     (void)bytes;
+    cuda_graphs_flush(context, NULL);
     cudaFree(memory); /* waits until no queued call uses it */
 }
 
@@ -141,6 +145,8 @@ static bool cuda_upload(void *memory, void *to, const void *host, size_t bytes,
                         struct status *status)
 {
     struct cuda_context *context = memory;
+    if (!cuda_graphs_flush(context, status))
+        return false;
     cudaError_t error = cudaMemcpyAsync(to, host, bytes, cudaMemcpyHostToDevice, context->stream);
     return error ? cuda_fail(context, (int)error, "copying to the GPU", status) : true;
 }
@@ -150,6 +156,8 @@ static bool cuda_download(void *memory, void *host, const void *from, size_t byt
                           struct status *status)
 {
     struct cuda_context *context = memory;
+    if (!cuda_graphs_flush(context, status))
+        return false;
     cudaError_t error = fetch_fault(context);
     if (!error)
         error = cudaMemcpyAsync(host, from, bytes, cudaMemcpyDeviceToHost, context->stream);
@@ -205,14 +213,15 @@ static bool cuda_compare(void *memory, const struct tensor *reference, const str
         return status_fail(status, STATUS_UNSUPPORTED,
                            "the cuda device does not compare %s with %s times %g",
                            dtype_name(reference->dtype), dtype_name(test->dtype), scale);
-    void *scratch = scratch_of(memory, status);
+    void *scratch = cuda_graphs_flush(memory, status) ? scratch_of(memory, status) : NULL;
     return scratch && cuda_compare_run(memory, reference, test, scale, scratch, sums, status);
 }
 
 static bool cuda_sample(void *memory, const struct tensor *from, int64_t step, int64_t count,
                         void *samples, struct device_statistics *statistics, struct status *status)
 {
-    if (!cuda_sample_run(memory, from, step, count, samples, status))
+    if (!cuda_graphs_flush(memory, status) ||
+        !cuda_sample_run(memory, from, step, count, samples, status))
         return false;
     if (!statistics)
         return true;

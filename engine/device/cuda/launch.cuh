@@ -55,10 +55,8 @@ static bool launch_run(struct cuda_context *context, const char *name, const str
                        typename launch_as<P>::type... arguments)
 {
 #ifdef LOCKSTEP_CUDA_EMULATED
-    auto body = [&] { kernel(arguments...); };
-    cudaError_t error = emulator::run(
-        name, where.grid, where.block, where.shared,
-        [](void *all) { (*static_cast<decltype(body) *>(all))(); }, &body);
+    cudaError_t error = emulator::put_on(context->stream, name, where.grid, where.block,
+                                         where.shared, [=] { kernel(arguments...); });
 #else
     enum { UNASKED = 48 << 10 }; /* more shared memory must be asked for */
     cudaError_t error = cudaSuccess;

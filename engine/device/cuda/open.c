@@ -1,7 +1,7 @@
 /* Opening and closing the CUDA device, and what keeps it from opening. */
 #include "engine/base/memory.h"
 #include "engine/base/text.h"
-#include "engine/device/cuda/cuda.h"
+#include "engine/device/cuda/graphs.h"
 #include "engine/device/cuda/toolkit.h"
 
 #include <stdio.h>
@@ -171,6 +171,7 @@ static bool open_parts(struct cuda_context *context, struct status *status)
         error = make_context(context);
     if (error)
         return refuse(context, error, status);
+    context->graphs = cuda_graphs_open(context);
     context->plans = cuda_matmul_open(context, status);
     return context->plans != NULL;
 }
@@ -183,6 +184,7 @@ void cuda_close(void *memory)
         return;
     if (context->stream)
         cudaStreamSynchronize(context->stream);
+    cuda_graphs_close(context->graphs);
     cuda_matmul_close(context->plans);
     cudaFree(context->fault);
     cudaFree(context->scratch);

@@ -1,0 +1,32 @@
+/* CUDA graphs: calls that come in the same order again and again are captured once, and then put on
+ * the GPU by one launch, which costs the host less than a call of its own for each kernel.
+ *
+ * What is captured is not declared by anybody. Calls are divided into segments: one ends where the
+ * host looks at the GPU (a copy, a wait, a comparison; so a stop is exact), or after
+ * CUDA_SEGMENT_CALLS. A segment's calls run one by one the first time. When the first of them comes
+ * again, it and those that follow are held back as long as they are the same, operands, addresses
+ * and parameters; with the last one all are launched. If another call comes, or the host looks,
+ * what was held back runs one by one. So the GPU never gets anything else than what was asked for,
+ * in that order. What changes from step to step is in device memory (op.h), and read there. */
+#ifndef ENGINE_DEVICE_CUDA_GRAPHS_H
+#define ENGINE_DEVICE_CUDA_GRAPHS_H
+
+#include "engine/device/cuda/cuda.h"
+
+enum {
+    CUDA_SEGMENT_CALLS = 64, /* the GPU begins after so many calls at the latest */
+    CUDA_SEGMENT_LEAST = 4,  /* shorter ones are not worth a graph */
+    CUDA_SEGMENTS = 128,     /* that are remembered; the one that was used last is forgotten last */
+};
+
+/* NULL without graphs: LOCKSTEP_CUDA_GRAPHS=0, or where each call is waited for. */
+struct cuda_graphs *cuda_graphs_open(const struct cuda_context *context);
+/* Nothing that was held back runs any more. */
+void cuda_graphs_close(struct cuda_graphs *graphs);
+
+/* Runs a call that the device supports, or holds it back. A failure may be one of an earlier call,
+ * as everywhere with a GPU; one that is found on the host is always of this call. */
+bool cuda_graphs_run(struct cuda_context *context, const struct op_call *call,
+                     struct status *status);
+
+#endif
