@@ -125,10 +125,8 @@ void ui_send_wishes(struct ui *ui);   /* asks for the pictures that open views n
 void ui_handle_key(struct ui *ui, const struct key *key);
 void ui_draw(struct ui *ui);
 bool ui_run_script(struct ui *ui, struct status *status);
-bool ui_verb(struct ui *ui, const char *line); /* a command of the screens; false: none */
-const char *ui_verb_name(int index);           /* NULL behind the last */
+const char *ui_verb_name(int index); /* NULL behind the last */
 const char *ui_verb_help(int index);
-bool ui_save_screen(struct ui *ui, const char *path, struct status *status);
 void ui_free_matches(struct ui *ui);
 void ui_open_prompt(struct ui *ui, enum prompting prompting, const char *text);
 void log_free(struct log *log);

@@ -26,7 +26,9 @@ static double number_of(const struct picture_follow_row *row, enum tensor_side s
                                       : row->test - row->reference;
 }
 
-const char *tensor_spark(double number, double low, double high, bool ascii)
+/* One column of a sparkline: where `number` is between low and high; "!" if it is not finite. Pure;
+ * static storage. */
+static const char *tensor_spark(double number, double low, double high, bool ascii)
 {
     static const char *const blocks[] = {"\u2581", "\u2582", "\u2583", "\u2584",
                                          "\u2585", "\u2586", "\u2587", "\u2588"};

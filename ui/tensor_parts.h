@@ -73,9 +73,6 @@ int tensor_follow_shown(const struct tensor_picture *tensor,
 /* "up", "page-down", ... by rows of the table. False: no such word. */
 bool tensor_follow_move(const struct tensor_picture *tensor, struct tensor_view *view,
                         const char *where, int page);
-/* One column of a sparkline: where `number` is between low and high; "!" if it is not finite. Pure;
- * static storage. */
-const char *tensor_spark(double number, double low, double high, bool ascii);
 
 /* The flat index of the element at the cursor (of what the picture shows); -1: none. */
 int64_t tensor_cursor(const struct tensor_picture *tensor, const struct tensor_view *view);

@@ -30,11 +30,6 @@ struct reading {
     struct names themes; /* all names seen */
 };
 
-const char *theme_role_name(enum theme_role role)
-{
-    return role_names[role];
-}
-
 static int find_word(const char *const *words, int count, const char *word)
 {
     for (int i = 0; i < count; i++)

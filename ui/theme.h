@@ -72,9 +72,6 @@ struct theme {
  * line if the file is wrong (then *theme is the built-in one, if there is one of that name). */
 bool theme_load(struct theme *theme, const char *name, const char *path, struct status *status);
 
-/* "normal", "bar-stopped", ... Static storage. */
-const char *theme_role_name(enum theme_role role);
-
 /* The colour nearest to `color` among the first `available` (8, 16 or 256) of xterm's palette; for
  * fewer than 8, THEME_COLOR_DEFAULT. */
 int theme_nearest_color(int color, int available);

@@ -132,7 +132,7 @@ static void run_save_over(struct ui *ui, const char *rest)
     ui_save(ui, rest, true);
 }
 
-bool ui_save_screen(struct ui *ui, const char *path, struct status *status)
+static bool ui_save_screen(struct ui *ui, const char *path, struct status *status)
 {
     struct text screen = {0};
     ui_draw(ui);
@@ -285,7 +285,8 @@ const char *ui_verb_help(int index)
     return verbs[index].help;
 }
 
-bool ui_verb(struct ui *ui, const char *line)
+/* a command of the screens; false: none */
+static bool ui_verb(struct ui *ui, const char *line)
 {
     const char *rest;
     for (int i = 0; i < ARRAY_LENGTH(verbs); i++)

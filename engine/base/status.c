@@ -42,11 +42,3 @@ bool status_context(struct status *status, const char *format, ...)
     memcpy(status->text, text, strlen(text) + 1);
     return false;
 }
-
-const char *status_code_name(enum status_code code)
-{
-    static const char *const names[] = {"ok",          "invalid",      "not found",
-                                        "unsupported", "input/output", "memory",
-                                        "cancelled",   "internal",     "exists"};
-    return names[code];
-}

@@ -38,7 +38,4 @@ bool status_fail(struct status *status, enum status_code code, const char *forma
 bool status_context(struct status *status, const char *format, ...)
     __attribute__((format(printf, 2, 3)));
 
-/* "ok", "invalid", "not found", ... Static storage. */
-const char *status_code_name(enum status_code code);
-
 #endif

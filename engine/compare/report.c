@@ -137,8 +137,10 @@ static void add_worst(const struct tensor_result *result, const struct report_op
     }
 }
 
-void tensor_result_report(const struct tensor_result *result, const struct report_options *options,
-                          int indent, struct text *text)
+/* One failed result, as in the report, indented by `indent`. */
+static void tensor_result_report(const struct tensor_result *result,
+                                 const struct report_options *options, int indent,
+                                 struct text *text)
 {
     text_format(text, "%*s", indent, "");
     add_header(result, options, text);

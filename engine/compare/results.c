@@ -68,18 +68,10 @@ static void count(struct comparison_log *log, int index)
     }
 }
 
-static void clear_summary(struct comparison_log *log)
-{
-    memset(log->kinds, 0, sizeof(log->kinds));
-    log->compared = log->failed = 0;
-    log->elements = log->elements_whole = 0;
-    log->first_failure = log->closest = -1;
-}
-
 int comparison_log_add(struct comparison_log *log, const struct tensor_result *result)
 {
     if (log->count == 0)
-        clear_summary(log);
+        log->first_failure = log->closest = -1;
     struct tensor_result copy = *result;
     copy.step = step_name(log, result->step);
     copy.name = memory_string(result->name);
@@ -107,18 +99,6 @@ static void free_result(struct tensor_result *result)
 {
     free((void *)(uintptr_t)result->name); /* the log's own copies */
     free((void *)(uintptr_t)result->worst);
-}
-
-void comparison_log_cut(struct comparison_log *log, int kept)
-{
-    if (kept < 0 || kept >= log->count)
-        return;
-    for (int i = kept; i < log->count; i++)
-        free_result(&log->results[i]);
-    log->count = kept;
-    clear_summary(log);
-    for (int i = 0; i < kept; i++)
-        count(log, i);
 }
 
 bool comparison_log_passed(const struct comparison_log *log)

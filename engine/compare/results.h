@@ -73,8 +73,6 @@ int comparison_log_add(struct comparison_log *log, const struct tensor_result *r
 /* Adds a problem, which fails the comparison. */
 void comparison_log_problem(struct comparison_log *log, const char *format, ...)
     __attribute__((format(printf, 2, 3)));
-/* Forgets results from index `count` on, for a run that goes back; problems stay. */
-void comparison_log_cut(struct comparison_log *log, int count);
 /* True if something was compared and nothing failed. */
 bool comparison_log_passed(const struct comparison_log *log);
 /* The first divergence in program order, and the result within limits that came closest to one.
@@ -95,9 +93,6 @@ struct report_options {
 /* The report for people. Lines end with newlines. Control characters in names come out as '?'. */
 void comparison_log_report(const struct comparison_log *log, const struct report_options *options,
                            struct text *text);
-/* One failed result, as in the report, indented by `indent`. */
-void tensor_result_report(const struct tensor_result *result, const struct report_options *options,
-                          int indent, struct text *text);
 /* Where element `index` of the metrics is in the whole tensor: "[17,203]". Returns `buffer`. */
 const char *tensor_result_place(const struct tensor_result *result, int64_t index,
                                 char buffer[120]);

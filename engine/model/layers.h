@@ -16,9 +16,6 @@ struct layout tensor_layout(const struct builder *builder, int dimension, int pa
 /* Declare parameters; names are relative to the layer's path, shapes are global. */
 int declare_weight(struct builder *builder, const char *path, const char *name, struct shape shape,
                    double std, double lr_scale, struct layout layout, struct source source);
-/* A bias (initial 0) or norm weight (initial 1): no weight decay. */
-int declare_vector(struct builder *builder, const char *path, const char *name, int64_t length,
-                   double initial, double lr_scale, struct layout layout, struct source source);
 struct weights declare_norm(struct builder *builder, const char *path, const char *name,
                             const struct normalization_config *norm, int64_t length);
 /* `lr_scale` multiplies the linear layer's own; `cut` may be NULL. */

@@ -31,8 +31,10 @@ int declare_weight(struct builder *builder, const char *path, const char *name, 
                                                .source = source});
 }
 
-int declare_vector(struct builder *builder, const char *path, const char *name, int64_t length,
-                   double initial, double lr_scale, struct layout layout, struct source source)
+/* A bias (initial 0) or norm weight (initial 1): no weight decay. */
+static int declare_vector(struct builder *builder, const char *path, const char *name,
+                          int64_t length, double initial, double lr_scale, struct layout layout,
+                          struct source source)
 {
     return declare(
         builder, path, name, shape_of1(length),

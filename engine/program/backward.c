@@ -314,12 +314,6 @@ static const struct {
     [OP_RECEIVE] = {back_receive, false},
 };
 
-bool backward_has_rule(enum op op)
-{
-    return rules[op].emit != NULL || op == OP_FILL || op == OP_ROUTE_ROWS ||
-           op == OP_CROSS_ENTROPY_PART;
-}
-
 /* Weights that were gathered for the forward pass may be gone (ZeRO 3). */
 static void use_restored_weights(struct builder *builder, struct instruction *in)
 {

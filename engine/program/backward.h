@@ -12,7 +12,4 @@
  * hold the micro-batch; phase, layer and part are taken from the forward instructions. */
 void backward_emit(struct builder *builder, int first, int last);
 
-/* Whether the kind has a backward rule, or none is needed (its outputs carry no gradient). */
-bool backward_has_rule(enum op op);
-
 #endif

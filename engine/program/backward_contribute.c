@@ -13,7 +13,8 @@ static unsigned partial(const struct builder *builder, int value)
     return builder_value(builder, value)->layout.partial;
 }
 
-enum op backward_producer_of(const struct builder *builder, int value)
+/* OP_COUNT for what no instruction computes. */
+static enum op backward_producer_of(const struct builder *builder, int value)
 {
     int producer = builder_value(builder, value)->producer;
     return producer < 0 ? OP_COUNT : builder->program->instructions[producer].op;

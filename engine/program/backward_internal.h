@@ -6,8 +6,6 @@
 
 /* Whether a gradient of the value is needed. */
 bool backward_wanted(const struct builder *builder, int value);
-/* OP_COUNT for what no instruction computes. */
-enum op backward_producer_of(const struct builder *builder, int value);
 
 /* Adds a contribution to the gradient of `value`; nothing if none is wanted. Contributions to one
  * value come in the order of the backward pass: their names count them. */

@@ -32,11 +32,6 @@ int rank_pool_size(const struct rank_pool *pool)
     return pool->options.size;
 }
 
-int rank_pool_descriptor(const struct rank_pool *pool)
-{
-    return pool->epoll;
-}
-
 const char *rank_pool_carrier(const struct rank_pool *pool)
 {
     return pool->processes[0].ready.carrier;

@@ -40,8 +40,6 @@ bool rank_pool_is_sound(const struct rank_pool *pool);
 bool rank_pool_restart(struct rank_pool *pool, struct status *status);
 /* Takes what has come, waiting at most so long: for those who wait for output only. */
 void rank_pool_poll(struct rank_pool *pool, double seconds);
-/* A descriptor that is readable when rank_pool_poll has something to do. */
-int rank_pool_descriptor(const struct rank_pool *pool);
 
 /* What carries the collectives of the present run, or of the last one: "MPI", "NCCL 2.28.9", "MPI
  * through host memory (ranks 0 and 1 share GPU 0000:01:00.0)"; "" before there was any. Borrowed

@@ -45,6 +45,5 @@ void table_of_tensors(const struct page *page, struct text *out);
 void table_of_reports(const struct page *page, struct text *out);
 void table_of_ranks(const struct page *page, struct text *out);
 void table_of_memory(const struct page_memory *memory, struct text *out);
-const char *page_status_word(enum page_status status); /* "same", ... also the CSS class */
 
 #endif

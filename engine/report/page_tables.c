@@ -8,7 +8,8 @@
 #include <stdlib.h>
 #include <string.h>
 
-const char *page_status_word(enum page_status status)
+/* "same", ... also the CSS class */
+static const char *page_status_word(enum page_status status)
 {
     static const char *const words[] = {"same", "within", "diverged", "nan", "unmatched"};
     return words[status];

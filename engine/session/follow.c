@@ -247,7 +247,8 @@ void follows_free(struct follows *follows)
 
 /* ---- the table ---- */
 
-double follow_difference(const struct follow_row *row)
+/* Test minus reference; NAN without one. */
+static double follow_difference(const struct follow_row *row)
 {
     return row->has_reference ? row->test - row->reference : NAN;
 }

@@ -53,8 +53,6 @@ void follow_note_value(struct follows *follows, struct pair *pair, int value);
 void follow_forget(struct follows *follows, const struct program *program, int step,
                    int instruction);
 
-/* Test minus reference; NAN without one. */
-double follow_difference(const struct follow_row *row);
 /* "mb=1/4", "ms=2/4", "" of a row. Returns `buffer`. */
 const char *follow_batch(const struct program *program, int value, char *buffer, int size);
 /* A table for the prompt, with bars of |difference|. Appends. */

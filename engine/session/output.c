@@ -57,25 +57,6 @@ static void grow_ranks(struct rank_output *output, int count)
                    ((struct rank_ring){0}));
 }
 
-void rank_output_ranks(struct rank_output *output, int count)
-{
-    pthread_mutex_lock(&output->mutex);
-    grow_ranks(output, count);
-    pthread_mutex_unlock(&output->mutex);
-}
-
-void rank_output_clear(struct rank_output *output)
-{
-    pthread_mutex_lock(&output->mutex);
-    for (int rank = 0; rank < output->rank_count; rank++)
-        free_ring(&output->ranks[rank]);
-    output->rank_count = 0;
-    output->began = 0;
-    output->generation++;
-    pthread_mutex_unlock(&output->mutex);
-    atomic_fetch_add(&output->version, 1);
-}
-
 /* ---- the rings ---- */
 
 /* Half of a rank's share is for bytes, half for what is known of the lines. */

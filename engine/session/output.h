@@ -41,15 +41,10 @@ struct rank_output_limits {
 
 struct rank_output;
 
-/* Without ranks: they come with rank_output_ranks or with what they print. `limits` may be NULL. */
+/* Without ranks: they come with what they print, and each one's share of the bytes becomes smaller,
+ * which drops their oldest lines when they print on. `limits` may be NULL. */
 struct rank_output *rank_output_create(const struct rank_output_limits *limits);
 void rank_output_free(struct rank_output *output);
-
-/* Makes room for ranks 0 to count - 1. Ranks there were before keep what they printed; more ranks
- * make each one's share of the bytes smaller, which drops their oldest lines when they print on. */
-void rank_output_ranks(struct rank_output *output, int count);
-/* Forgets all lines and ranks: another run. Sequence numbers go on. */
-void rank_output_clear(struct rank_output *output);
 
 /* Takes `length` bytes that `rank` (from 0) printed; lines may be split anywhere. `nanoseconds` is
  * CLOCK_MONOTONIC of when they were read, of the machine the caller runs on. */
@@ -65,7 +60,7 @@ struct rank_output_counts {
     int64_t bytes;                    /* printed */
     int64_t memory;                   /* bytes that this takes */
     int64_t began;                    /* CLOCK_MONOTONIC of the first byte of all, ns; 0: none */
-    uint64_t version;                 /* grows whenever something arrives or is forgotten */
+    uint64_t version;                 /* grows whenever something arrives */
 };
 
 /* Of one rank; -1: of all. A rank that is not there has printed nothing. */

@@ -151,13 +151,11 @@ static void step_walk(struct walk *walk, int64_t number)
         sift_down(walk, 0);
 }
 
-/* Lines may have gone while the lock was not held; everything, if the generation changed. */
-static bool breathe(struct walk *walk)
+/* Lets others have the lock for a moment: lines may be gone then. */
+static void breathe(struct walk *walk)
 {
-    int64_t generation = walk->output->generation;
     pthread_mutex_unlock(&walk->output->mutex);
     pthread_mutex_lock(&walk->output->mutex);
-    return walk->output->generation == generation;
 }
 
 static char *printable(const char *bytes, size_t length, bool *cut)
@@ -194,8 +192,10 @@ static void add_found(struct found *found, int rank, const struct kept_line *lin
 static bool run_walk(struct walk *walk, int most, struct found *found)
 {
     for (int end = found->count + most; walk->count > 0 && found->count < end; walk->scan--) {
-        if (walk->scan <= 0 || (walk->scan % LOCKED_LINES == 0 && !breathe(walk)))
+        if (walk->scan <= 0)
             return false;
+        if (walk->scan % LOCKED_LINES == 0)
+            breathe(walk);
         const struct cursor *top = &walk->heap[0];
         const struct rank_ring *ring = &walk->output->ranks[top->rank];
         int64_t number = top->number;

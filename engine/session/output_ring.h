@@ -45,9 +45,8 @@ struct rank_output {
     pthread_mutex_t mutex; /* guards what follows */
     struct rank_ring *ranks;
     int rank_count, rank_capacity;
-    int64_t sequence;   /* of the next line */
-    int64_t began;      /* as in rank_output_counts */
-    int64_t generation; /* grows when everything is forgotten */
+    int64_t sequence; /* of the next line */
+    int64_t began;    /* as in rank_output_counts */
     _Atomic uint64_t version;
 };
 

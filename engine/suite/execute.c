@@ -139,7 +139,9 @@ static int count_users(const struct execution *execution)
     return users;
 }
 
-bool execution_run_to_end(struct execution *execution, struct run *run, struct status *status)
+/* Runs the rest of a run. */
+static bool execution_run_to_end(struct execution *execution, struct run *run,
+                                 struct status *status)
 {
     while (!run_ended(run))
         if (!execution_goes_on(execution, status) || !run_one(run, status))
@@ -161,7 +163,7 @@ static bool record_run(struct execution *execution, struct config **config, stru
     return true;
 }
 
-bool execute_baseline(struct execution *execution, struct status *status)
+static bool execute_baseline(struct execution *execution, struct status *status)
 {
     struct environment *environment = execution->environment;
     const struct test_case *test = &execution->list->tests[execution->test];
@@ -251,7 +253,7 @@ bool execution_judge_ends(struct execution *execution, const struct comparison *
     return true;
 }
 
-bool execute_comparison(struct execution *execution, struct status *status)
+static bool execute_comparison(struct execution *execution, struct status *status)
 {
     struct environment *environment = execution->environment;
     struct comparison comparison = {0};

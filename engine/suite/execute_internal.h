@@ -16,8 +16,6 @@ struct execution {
 };
 
 /* Each sets the outcome, or returns false with `status`. */
-bool execute_baseline(struct execution *execution, struct status *status);
-bool execute_comparison(struct execution *execution, struct status *status);
 bool execute_frozen(struct execution *execution, struct status *status);
 bool execute_distributed(struct execution *execution, struct status *status);
 
@@ -54,14 +52,9 @@ void execution_judge_losses(const struct outcome *outcome, const struct comparis
 bool execution_judge_ends(struct execution *execution, const struct comparison *comparison,
                           struct run *live, const struct recording *recording,
                           struct comparison_log *log, struct status *status);
-/* Runs the rest of a run. */
-bool execution_run_to_end(struct execution *execution, struct run *run, struct status *status);
 /* Puts what the two runs differ in into the outcome. */
 void execution_judge(struct execution *execution, const struct comparison *comparison,
                      const struct comparison_log *log);
-/* Runs all ranks to the end and gathers what they compare. */
-bool execution_run_team(struct execution *execution, struct team *team, struct comparison_log *log,
-                        struct status *status);
 
 /* A pair's comparisons, gathered as they are made. */
 struct gathering {

@@ -84,8 +84,9 @@ static bool report_standstill(const struct team *team, struct comparison_log *lo
     return status_fail(status, STATUS_IO, "%s", text);
 }
 
-bool execution_run_team(struct execution *execution, struct team *team, struct comparison_log *log,
-                        struct status *status)
+/* Runs all ranks to the end and gathers what they compare. */
+static bool execution_run_team(struct execution *execution, struct team *team,
+                               struct comparison_log *log, struct status *status)
 {
     log_initial(team, log);
     team_unmatched(team, add_unmatched, log);

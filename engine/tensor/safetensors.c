@@ -82,8 +82,9 @@ int string_index_build(struct string_index *index, struct string_array strings)
     return -1;
 }
 
-int string_index_find(const struct string_index *index, struct string_array strings,
-                      const char *text)
+/* The index of `text`, or -1. */
+static int string_index_find(const struct string_index *index, struct string_array strings,
+                             const char *text)
 {
     return index->slots[find_slot(index, strings, text, short_hash(text))].position - 1;
 }

@@ -41,9 +41,6 @@ void safetensors_large_pages(void *memory, size_t size);
 /* Builds the table. -1 when done, the index of the second of two equal strings, or -2 when
  * memory ran out. */
 int string_index_build(struct string_index *index, struct string_array strings);
-/* The index of `text`, or -1. */
-int string_index_find(const struct string_index *index, struct string_array strings,
-                      const char *text);
 
 /* Parses the JSON text header[0 .. length) into file->entries (in the order of the text, data
  * being the offset into the data section as a pointer-sized number) and file->metadata; strings

@@ -66,17 +66,6 @@ static void long_texts_are_cut_and_marked(void **state)
     assert_string_equal(status.text + sizeof(status.text) - 5, "x...");
 }
 
-static void every_code_has_a_name_of_its_own(void **state)
-{
-    (void)state;
-    assert_string_equal(status_code_name(STATUS_OK), "ok");
-    assert_string_equal(status_code_name(STATUS_CANCELLED), "cancelled");
-    for (int a = STATUS_OK; a <= STATUS_INTERNAL; a++)
-        for (int b = STATUS_OK; b < a; b++)
-            assert_string_not_equal(status_code_name((enum status_code)a),
-                                    status_code_name((enum status_code)b));
-}
-
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -84,7 +73,6 @@ int main(void)
         cmocka_unit_test(context_comes_before_the_text),
         cmocka_unit_test(the_old_text_may_be_an_argument),
         cmocka_unit_test(long_texts_are_cut_and_marked),
-        cmocka_unit_test(every_code_has_a_name_of_its_own),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -87,9 +87,6 @@ static void test_lines(void **state)
     assert_int_equal(counts.lines[RANK_STDOUT], 3);
     assert_int_equal(counts.lines[RANK_STDERR], 4);
     assert_int_equal(counts.dropped, 0);
-    rank_output_clear(output);
-    filter = (struct output_filter){.range_count = 0};
-    assert_all(output, &filter, "");
     rank_output_free(output);
 }
 
@@ -305,7 +302,6 @@ static void test_bounds(void **state)
     struct rank_output_counts counts;
     char line[300];
     (void)state;
-    rank_output_ranks(output, 100);
     memset(line, 'x', sizeof(line));
     for (int i = 0; i < 200000; i++) {
         int length = snprintf(line, sizeof(line), "%d", i);
