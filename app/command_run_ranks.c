@@ -28,9 +28,8 @@ struct ranks_of_run {
 struct training {
     struct team *team;
     struct recorder *recorder; /* or NULL */
-    int *order;                /* tensors of the step, as they came */
+    int *order;                /* tensors of a step, in the order of their first parts */
     int count;
-    bool *came;           /* [team->tensor_count] */
     char *desynchronised; /* the first tensor of which ranks that hold the same have other bits */
 };
 
@@ -97,18 +96,27 @@ static struct team *create_team(struct ranks_of_run *ranks, struct status *statu
 
 /* ---- a step ---- */
 
-static void note_tensors(struct training *training, const struct team_event *event)
+/* The order does not depend on which rank happens to be faster. */
+static void order_tensors(struct training *training)
 {
     const struct team *team = training->team;
-    const struct program *program = team->world->ranks[event->rank].run->program;
-    const struct instruction *done = &program->instructions[event->pair.instruction];
-    for (int k = 0; k < done->output_count; k++) {
-        int tensor = team_tensor_of(team, event->rank, done->outputs[k]);
-        if (tensor < 0 || training->came[tensor])
-            continue;
-        training->came[tensor] = true;
-        training->order[training->count++] = tensor;
+    bool *came = memory_zeroed((size_t)team->tensor_count, sizeof(*came));
+    struct world_place *places;
+    int count = world_order(team->world, &places);
+    training->order = memory_zeroed((size_t)team->tensor_count, sizeof(*training->order));
+    for (int i = 0; i < count; i++) {
+        const struct program *program = team->world->ranks[places[i].rank].run->program;
+        const struct instruction *done = &program->instructions[places[i].instruction];
+        for (int k = 0; k < done->output_count; k++) {
+            int tensor = team_tensor_of(team, places[i].rank, done->outputs[k]);
+            if (tensor < 0 || came[tensor])
+                continue;
+            came[tensor] = true;
+            training->order[training->count++] = tensor;
+        }
     }
+    free(places);
+    free(came);
 }
 
 /* Said once and at once; the run goes on, and fails in the end. */
@@ -137,8 +145,6 @@ static bool step_of_ranks(struct training *training, struct status *status)
     struct team *team = training->team;
     struct team_event event;
     bool got;
-    training->count = 0;
-    memset(training->came, 0, (size_t)team->tensor_count * sizeof(*training->came));
     if (!team_allow_step(team, status))
         return false;
     for (;;) {
@@ -146,8 +152,6 @@ static bool step_of_ranks(struct training *training, struct status *status)
             return false;
         if (got && event.kind == TEAM_FAILED)
             return status_fail(status, STATUS_IO, "%s", event.text);
-        if (got)
-            note_tensors(training, &event);
         if (got)
             note_desync(training, &event);
         else if (world_is_quiet(team->world))
@@ -172,12 +176,15 @@ static bool is_whole(struct team *team, int tensor, struct pair_sides *view, str
 
 static bool record(struct training *training, int tensor, struct status *status)
 {
-    const struct team_tensor *of = &training->team->tensors[tensor];
-    struct pair_sides view;
-    if (!is_whole(training->team, tensor, &view, status))
-        return status->code == STATUS_OK;
-    bool ok = recorder_add(training->recorder, of->name, &view.test, status);
-    pair_sides_free(&view);
+    struct team *team = training->team;
+    struct team_parts parts;
+    bool complete;
+    if (!team_view_parts(team, tensor, &parts, &complete, status))
+        return false;
+    if (!complete)
+        return true;
+    bool ok = recorder_add(training->recorder, team->tensors[tensor].name, &parts.whole, status);
+    team_parts_free(&parts);
     return ok;
 }
 
@@ -313,11 +320,8 @@ bool ranks_of_run_train(struct ranks_of_run *ranks, bool record, double *seconds
 {
     struct training training = {.team = create_team(ranks, status)};
     bool ok = training.team != NULL;
-    if (ok) {
-        size_t count = (size_t)training.team->tensor_count;
-        training.order = memory_zeroed(count, sizeof(*training.order));
-        training.came = memory_zeroed(count, sizeof(*training.came));
-    }
+    if (ok)
+        order_tensors(&training);
     if (ok && record && ranks->options->trace)
         ok = begin_recording(ranks, &training, status);
     ok = ok && run_steps(&training, seconds, status);
@@ -329,7 +333,6 @@ bool ranks_of_run_train(struct ranks_of_run *ranks, bool record, double *seconds
         ok = save_parameters(training.team, ranks->options->save_parameters, status);
     team_free(training.team);
     free(training.order);
-    free(training.came);
     free(training.desynchronised);
     return ok;
 }

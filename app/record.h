@@ -24,7 +24,7 @@ bool recorder_take(struct recorder *recorder, struct run *run, struct status *st
 /* For those who put tensors together themselves: whether named values that are, or are not, log
  * points are recorded; one of them; the end of the parameters. */
 bool recorder_wants(const struct recorder *recorder, bool log_point);
-bool recorder_add(struct recorder *recorder, const char *name, const struct tensor *tensor,
+bool recorder_add(struct recorder *recorder, const char *name, const struct mosaic *tensor,
                   struct status *status);
 bool recorder_finish_init(struct recorder *recorder, struct status *status);
 bool recorder_finish_step(struct recorder *recorder, struct run *run, struct status *status);

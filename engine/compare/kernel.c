@@ -127,18 +127,6 @@ static inline uint32_t as_bits(float number)
     return bits;
 }
 
-/* Without branches and without subnormal floats (a subtraction normalises), so that it vectorises
- * and does not depend on the flush-to-zero mode of the thread. */
-static inline float half_to_float(uint32_t half)
-{
-    uint32_t bits = (half & 0x7fffu) << 13, exponent = bits & 0x0f800000u;
-    bits += 112u << 23;
-    uint32_t special = bits + (112u << 23);
-    uint32_t small = as_bits(as_float(bits + (1u << 23)) - 0x1p-14f);
-    bits = exponent == 0x0f800000u ? special : exponent == 0 ? small : bits;
-    return as_float(bits | (half & 0x8000u) << 16);
-}
-
 /* Rounds to nearest even; the addition of 1/2 rounds what is subnormal in f16 at 2^-24. */
 static inline uint32_t float_to_half(uint32_t bits)
 {
@@ -173,10 +161,10 @@ static void widen_half(const uint16_t *from, float factor, int count, float *to)
     for (; i + LANES <= count; i += LANES) {
         __builtin_prefetch(from + i + BLOCK_ELEMENTS);
         for (int lane = 0; lane < LANES; lane++)
-            to[i + lane] = half_to_float(from[i + lane]) * factor;
+            to[i + lane] = f16_to_float(from[i + lane]) * factor;
     }
     for (; i < count; i++)
-        to[i] = half_to_float(from[i]) * factor;
+        to[i] = f16_to_float(from[i]) * factor;
 }
 
 VERSIONS

@@ -8,6 +8,7 @@
 #include "engine/compare/pair.h"
 #include "engine/compare/results.h"
 #include "engine/ranks/world.h"
+#include "engine/tensor/mosaic.h"
 
 struct team_options {
     const struct config *test;           /* borrowed */
@@ -97,6 +98,18 @@ bool team_go_to_step(struct team *team, int step, struct status *status);
  * memory, as pair_view() does: valid until the rank runs on. Free with pair_sides_free. */
 bool team_view(struct team *team, int tensor, struct pair_sides *sides, int *missing,
                struct status *status);
+/* A whole tensor, to be read where its parts lie: on this machine in the memory of the ranks, else
+ * (and on GPUs) in copies of this tensor's parts. Valid until a rank runs on. */
+struct team_parts {
+    struct mosaic whole;
+    void **copies; /* [count] */
+    int count;
+};
+/* *complete tells whether the ranks have all of it; false: it could not be fetched. Free with
+ * team_parts_free. */
+bool team_view_parts(struct team *team, int tensor, struct team_parts *parts, bool *complete,
+                     struct status *status);
+void team_parts_free(struct team_parts *parts);
 /* The tensor of that name, or -1. */
 int team_find(const struct team *team, const char *name);
 /* The tensor that a rank's value is (a part of), or -1. */

@@ -84,6 +84,14 @@ int world_waits_for(const struct world *world, int rank, bool *for_ranks);
 /* Takes all ranks (back or forward) to the start of a step, from saved points. */
 bool world_go_to_step(struct world *world, int step, struct status *status);
 
+/* The instructions of all ranks in one step, in an order in which they can run, the same whatever
+ * runs them and however fast: in rounds, one of each rank that need not wait for others. Returns
+ * their number (of ranks that never meet, what comes before that); free *order. */
+struct world_place {
+    int rank, instruction;
+};
+int world_order(const struct world *world, struct world_place **order);
+
 /* What a finished step reports, over all ranks: the loss is the sum of what the ranks contributed,
  * seconds the slowest rank's. False while a rank is still in the step. */
 bool world_report(const struct world *world, int step, struct step_report *report);

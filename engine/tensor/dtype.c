@@ -1,6 +1,13 @@
 #include "engine/tensor/dtype.h"
 
+#include "engine/base/versions.h"
+
 #include <math.h>
+
+/* Conversions of whole tensors are vectorised at every optimisation level of the build. */
+#if defined(__GNUC__) && !defined(__clang__)
+#pragma GCC optimize("O3")
+#endif
 
 struct description {
     const char *name, *label;
@@ -50,21 +57,6 @@ bool dtype_find(const char *name, enum dtype *dtype)
             return true;
         }
     return false;
-}
-
-float f16_to_float(uint16_t bits)
-{
-    uint32_t sign = (uint32_t)(bits & 0x8000u) << 16;
-    uint32_t exponent = (bits >> 10) & 0x1fu, fraction = bits & 0x3ffu;
-    float number;
-    if (exponent == 0) {
-        number = ldexpf((float)fraction, -24);
-        return sign ? -number : number;
-    }
-    uint32_t wide = exponent == 31 ? sign | 0x7f800000u | fraction << 13
-                                   : sign | (exponent + 112) << 23 | fraction << 13;
-    memcpy(&number, &wide, 4);
-    return number;
 }
 
 uint16_t float_to_f16(float number)
@@ -185,6 +177,20 @@ void dtype_store(enum dtype dtype, void *data, size_t index, double number)
     }
 }
 
+VERSIONS
+static void widen_bf16(const uint16_t *from, size_t count, float *to)
+{
+    for (size_t i = 0; i < count; i++)
+        to[i] = bf16_to_float(from[i]);
+}
+
+VERSIONS
+static void widen_f16(const uint16_t *from, size_t count, float *to)
+{
+    for (size_t i = 0; i < count; i++)
+        to[i] = f16_to_float(from[i]);
+}
+
 void dtype_convert(void *to, enum dtype to_dtype, const void *from, enum dtype from_dtype,
                    size_t count)
 {
@@ -192,6 +198,10 @@ void dtype_convert(void *to, enum dtype to_dtype, const void *from, enum dtype f
         return; /* the pointers may be NULL then */
     if (to_dtype == from_dtype) {
         memcpy(to, from, count * dtype_size(to_dtype));
+        return;
+    }
+    if (to_dtype == DTYPE_F32 && (from_dtype == DTYPE_BF16 || from_dtype == DTYPE_F16)) {
+        (from_dtype == DTYPE_BF16 ? widen_bf16 : widen_f16)(from, count, to);
         return;
     }
     for (size_t i = 0; i < count; i++)

@@ -57,7 +57,23 @@ static inline uint16_t float_to_bf16(float number)
     return (uint16_t)((bits + 0x7fffu + ((bits >> 16) & 1u)) >> 16);
 }
 
-float f16_to_float(uint16_t bits);
+/* Without branches and without subnormal floats (a subtraction normalises), so that loops of it are
+ * vectorised, and it does not depend on the flush-to-zero mode of the thread. */
+static inline float f16_to_float(uint16_t half)
+{
+    uint32_t bits = (half & 0x7fffu) << 13, exponent = bits & 0x0f800000u;
+    uint32_t normal = bits + (112u << 23), special = normal + (112u << 23);
+    uint32_t small = normal + (1u << 23);
+    float number;
+    memcpy(&number, &small, 4);
+    number -= 0x1p-14f;
+    memcpy(&small, &number, 4);
+    uint32_t wide = exponent == 0x0f800000u ? special : exponent == 0 ? small : normal;
+    wide |= (half & 0x8000u) << 16;
+    memcpy(&number, &wide, 4);
+    return number;
+}
+
 uint16_t float_to_f16(float number);
 
 #endif

@@ -103,8 +103,7 @@ bool shard_equal(const struct shard *a, const struct shard *b)
     return true;
 }
 
-/* How many local indices from `index` on are neighbours in the global tensor too. */
-static int64_t run_length(const struct shard *shard, int dimension, int64_t index)
+int64_t shard_run_length(const struct shard *shard, int dimension, int64_t index)
 {
     int64_t length = shard_local_shape(shard).dims[dimension];
     int64_t run = length - index;
@@ -135,7 +134,7 @@ static void copy_row(const struct shard *shard, const struct tensor *global, int
     int64_t width = shape_columns(shape) / count;
     int64_t run;
     for (int64_t c = 0; c < count; c += run) {
-        run = shape.rank > 1 ? run_length(shard, 1, c) : 1;
+        run = shape.rank > 1 ? shard_run_length(shard, 1, c) : 1;
         int64_t there = shape.rank > 1 ? shard_global_index(shard, 1, c) : 0;
         char *whole = element(global, global_row, there * width);
         char *part = element(local, row, c * width);
@@ -165,8 +164,8 @@ void shard_copy_in(const struct shard *shard, const struct tensor *local, struct
 bool shard_view(const struct shard *shard, const struct tensor *global, struct tensor *view)
 {
     struct shape local = shard_local_shape(shard);
-    if (local.rank > 2 || run_length(shard, 0, 0) < local.dims[0] ||
-        (local.rank == 2 && run_length(shard, 1, 0) < local.dims[1]))
+    if (local.rank > 2 || shard_run_length(shard, 0, 0) < local.dims[0] ||
+        (local.rank == 2 && shard_run_length(shard, 1, 0) < local.dims[1]))
         return false;
     *view = *global;
     view->shape = local;
@@ -182,7 +181,7 @@ const char *shard_text(const struct shard *shard, char buffer[160])
     int at = snprintf(buffer, 160, "[");
     for (int d = 0; d < local.rank && at < 100; d++) {
         int64_t begin = shard_global_index(shard, d, 0);
-        int64_t run = local.dims[d] ? run_length(shard, d, 0) : 0;
+        int64_t run = local.dims[d] ? shard_run_length(shard, d, 0) : 0;
         at += snprintf(buffer + at, (size_t)(160 - at), "%s%" PRId64 ":%" PRId64 "%s",
                        d ? ", " : "", begin, begin + run, run < local.dims[d] ? ", ..." : "");
     }

@@ -16,6 +16,8 @@ bool shard_cut(struct shard *shard, int dimension, int parts, int pieces, int in
 struct shape shard_local_shape(const struct shard *shard);
 /* The index in the global tensor of local index `index` of a dimension. */
 int64_t shard_global_index(const struct shard *shard, int dimension, int64_t index);
+/* How many local indices from `index` on are neighbours in the global tensor too: at least 1. */
+int64_t shard_run_length(const struct shard *shard, int dimension, int64_t index);
 /* The other way round; -1 if it is not in this part. */
 int64_t shard_local_index(const struct shard *shard, int dimension, int64_t global);
 /* The same for flat (row-major) indices of the whole tensors. */

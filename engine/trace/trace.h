@@ -9,6 +9,7 @@
 #define ENGINE_TRACE_TRACE_H
 
 #include "engine/base/status.h"
+#include "engine/tensor/mosaic.h"
 #include "engine/tensor/safetensors.h"
 
 /* One recorded tensor. Numbers that were not recorded are NAN; counts are -1. */
@@ -71,8 +72,12 @@ struct trace_writer *trace_create(const char *directory, const struct trace_desc
  * recorded before in this step replaces it: the last one counts, and the trace says how often. */
 bool trace_add(struct trace_writer *writer, const char *name, const struct tensor *tensor,
                struct status *status);
-/* The same without statistics, which need a pass over the whole tensor: for the many inner values,
- * whose recording must not slow the run down. (A trace of whole tensors has them all the same.) */
+/* The same of a tensor that is read where its parts lie: the same bytes as of the whole one. */
+bool trace_add_parts(struct trace_writer *writer, const char *name, const struct mosaic *tensor,
+                     struct status *status);
+/* As trace_add() without statistics, which need a pass over the whole tensor: for the many inner
+ * values, whose recording must not slow the run down. (A trace of whole tensors has them all the
+ * same.) */
 bool trace_add_samples(struct trace_writer *writer, const char *name, const struct tensor *tensor,
                        struct status *status);
 /* For tensors in a device's memory: samples and statistics are taken there, and fetched many at a

@@ -1,6 +1,6 @@
-/* Blocks of rows are gathered one by one (by any thread) and added up in order. Sums are in
- * float64, of differences from the tensor's first finite value, so that a large mean does not drown
- * a small deviation. */
+/* Blocks of the flattened tensor are gathered one by one (by any thread) and added up in order.
+ * Sums are in float64, of differences from the tensor's first finite value, so that a large mean
+ * does not drown a small deviation. */
 #include "engine/trace/trace_statistics.h"
 
 #include "engine/base/memory.h"
@@ -14,7 +14,7 @@
 #pragma GCC optimize("O3")
 #endif
 
-enum { BLOCK = 4096, LANES = 8 };
+enum { BLOCK = 4096, LANES = 16, AHEAD = 512 };
 
 struct sums {
     int64_t finite, nans, infinities;
@@ -26,7 +26,7 @@ static struct sums no_sums(void)
     return (struct sums){.minimum = INFINITY, .maximum = -INFINITY};
 }
 
-/* The careful way, for blocks with numbers that are not finite. */
+/* The careful way, for blocks with numbers that are not finite, and for those of doubles. */
 static struct sums gather_slowly(const double *numbers, int64_t count, double first)
 {
     struct sums sums = no_sums();
@@ -48,44 +48,101 @@ static struct sums gather_slowly(const double *numbers, int64_t count, double fi
 
 /* Independent lanes, so that the compiler may use vectors without changing the order of sums. */
 struct lanes {
-    double sum[LANES], square[LANES], low[LANES], high[LANES];
+    double sum[LANES], square[LANES];
+    float low[LANES], high[LANES];
 };
 
+static struct lanes no_lanes(void)
+{
+    struct lanes lanes = {.sum = {0}};
+    for (int lane = 0; lane < LANES; lane++) {
+        lanes.low[lane] = INFINITY;
+        lanes.high[lane] = -INFINITY;
+    }
+    return lanes;
+}
+
+/* The whole tensor is read once, and seldom from a cache: half of the time is waiting for memory.
+ */
 VERSIONS
-static void add_lanes(const double *numbers, int64_t count, double first, struct lanes *to)
+static void add_lanes(const float *numbers, int64_t count, double first, struct lanes *to)
 {
     struct lanes lanes = *to;
-    for (int64_t i = 0; i < count; i += LANES)
+    for (int64_t i = 0; i < count; i += LANES) {
+        __builtin_prefetch(numbers + i + AHEAD);
         for (int lane = 0; lane < LANES; lane++) {
-            double number = numbers[i + lane], difference = number - first;
+            float number = numbers[i + lane];
+            double difference = (double)number - first;
             lanes.sum[lane] += difference;
             lanes.square[lane] += difference * difference;
             lanes.low[lane] = number < lanes.low[lane] ? number : lanes.low[lane];
             lanes.high[lane] = number > lanes.high[lane] ? number : lanes.high[lane];
         }
+    }
     *to = lanes;
 }
 
-static struct sums gather(const double *numbers, int64_t count, double first)
+/* Elements start .. start+count-1 of the flattened tensor, as floats or doubles. */
+static void load(const struct mosaic *tensor, int64_t start, int64_t count, enum dtype as, void *to)
 {
-    struct lanes lanes = {.sum = {0}};
-    int64_t whole = count / LANES * LANES;
-    for (int lane = 0; lane < LANES; lane++) {
-        lanes.low[lane] = INFINITY;
-        lanes.high[lane] = -INFINITY;
+    int64_t run;
+    for (char *at = to; count > 0; start += run, count -= run) {
+        const void *from = mosaic_run(tensor, start, &run);
+        run = run < count ? run : count;
+        dtype_convert(at, as, from, tensor->dtype, (size_t)run);
+        at += (size_t)run * dtype_size(as);
     }
-    add_lanes(numbers, whole, first, &lanes);
-    struct sums sums = gather_slowly(numbers + whole, count - whole, first);
+}
+
+/* Adds floats where they are. False if they do not lie in whole groups of lanes: then `lanes` are
+ * spoilt. */
+static bool add_in_place(const struct mosaic *tensor, int64_t start, int64_t count, double first,
+                         struct lanes *lanes)
+{
+    int64_t run;
+    for (int64_t end = start + count; start < end; start += run) {
+        const void *from = mosaic_run(tensor, start, &run);
+        run = run < end - start ? run : end - start;
+        if (run % LANES)
+            return false;
+        add_lanes(from, run, first, lanes);
+    }
+    return true;
+}
+
+/* A whole number of groups of lanes: wherever the numbers are, the sums have the same bits. */
+static struct lanes gather_lanes(const struct mosaic *tensor, int64_t start, int64_t count,
+                                 double first)
+{
+    struct lanes lanes = no_lanes();
+    if (tensor->dtype == DTYPE_F32 && add_in_place(tensor, start, count, first, &lanes))
+        return lanes;
+    float numbers[BLOCK];
+    lanes = no_lanes();
+    load(tensor, start, count, DTYPE_F32, numbers);
+    add_lanes(numbers, count, first, &lanes);
+    return lanes;
+}
+
+static struct sums gather(const struct mosaic *tensor, int64_t start, int64_t count, double first)
+{
+    bool floats = dtype_size(tensor->dtype) <= 4 && dtype_is_float(tensor->dtype);
+    int64_t whole = floats ? count / LANES * LANES : 0;
+    struct lanes lanes = gather_lanes(tensor, start, whole, first);
+    double rest[BLOCK];
+    load(tensor, start + whole, count - whole, DTYPE_F64, rest);
+    struct sums sums = gather_slowly(rest, count - whole, first);
     sums.finite += whole;
     for (int lane = 0; lane < LANES; lane++) {
         sums.sum += lanes.sum[lane];
         sums.square_sum += lanes.square[lane];
-        sums.minimum = fmin(sums.minimum, lanes.low[lane]);
-        sums.maximum = fmax(sums.maximum, lanes.high[lane]);
+        sums.minimum = fmin(sums.minimum, (double)lanes.low[lane]);
+        sums.maximum = fmax(sums.maximum, (double)lanes.high[lane]);
     }
-    return isfinite(sums.square_sum) && !sums.nans && !sums.infinities
-               ? sums
-               : gather_slowly(numbers, count, first);
+    if (isfinite(sums.square_sum) && !sums.nans && !sums.infinities)
+        return sums;
+    load(tensor, start, count, DTYPE_F64, rest);
+    return gather_slowly(rest, count, first);
 }
 
 static struct sums add(struct sums a, struct sums b)
@@ -100,49 +157,26 @@ static struct sums add(struct sums a, struct sums b)
     return a;
 }
 
-VERSIONS
-static void widen(const float *from, int64_t count, double *numbers)
+static double first_finite(const struct mosaic *tensor, int64_t count)
 {
-    for (int64_t i = 0; i < count; i++)
-        numbers[i] = (double)from[i];
-}
-
-/* Elements first .. first+count-1 of the flattened tensor as doubles. */
-static void load(const struct tensor *tensor, int64_t start, int64_t count, double *numbers)
-{
-    if (!tensor_is_contiguous(tensor)) {
-        for (int64_t i = 0; i < count; i++)
-            numbers[i] = tensor_load(tensor, start + i);
-        return;
+    for (int64_t i = 0; i < count; i++) {
+        double number;
+        load(tensor, i, 1, DTYPE_F64, &number);
+        if (isfinite(number))
+            return number;
     }
-    if (tensor->dtype == DTYPE_F32) {
-        widen((const float *)tensor->data + start, count, numbers);
-        return;
-    }
-    dtype_convert(numbers, DTYPE_F64,
-                  (const char *)tensor->data + (size_t)start * dtype_size(tensor->dtype),
-                  tensor->dtype, (size_t)count);
-}
-
-static double first_finite(const struct tensor *tensor, int64_t count)
-{
-    for (int64_t i = 0; i < count; i++)
-        if (isfinite(tensor_load(tensor, i)))
-            return tensor_load(tensor, i);
     return 0;
 }
 
-struct trace_statistics trace_statistics_of(const struct tensor *tensor)
+struct trace_statistics trace_statistics_of(const struct mosaic *tensor)
 {
     int64_t count = shape_elements(tensor->shape), blocks = (count + BLOCK - 1) / BLOCK;
     double first = first_finite(tensor, count);
     struct sums *parts = memory_zeroed((size_t)blocks, sizeof(*parts));
 #pragma omp parallel for if (blocks > 8)
     for (int64_t block = 0; block < blocks; block++) {
-        double numbers[BLOCK];
         int64_t start = block * BLOCK, size = count - start < BLOCK ? count - start : BLOCK;
-        load(tensor, start, size, numbers);
-        parts[block] = gather(numbers, size, first);
+        parts[block] = gather(tensor, start, size, first);
     }
     struct sums all = no_sums();
     for (int64_t block = 0; block < blocks; block++)

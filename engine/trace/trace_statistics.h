@@ -2,7 +2,7 @@
 #ifndef ENGINE_TRACE_TRACE_STATISTICS_H
 #define ENGINE_TRACE_TRACE_STATISTICS_H
 
-#include "engine/tensor/tensor.h"
+#include "engine/tensor/mosaic.h"
 
 struct trace_statistics {
     int64_t finite, nans, infinities;
@@ -10,7 +10,8 @@ struct trace_statistics {
     double minimum, maximum; /* NAN if none is finite */
 };
 
-/* One pass over the host tensor, by all threads; the result does not depend on their number. */
-struct trace_statistics trace_statistics_of(const struct tensor *tensor);
+/* One pass over the tensor, by all threads; the result depends neither on their number nor on how
+ * the tensor is cut into parts. */
+struct trace_statistics trace_statistics_of(const struct mosaic *tensor);
 
 #endif

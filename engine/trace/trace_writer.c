@@ -49,14 +49,14 @@ static void add_statistics(struct text *text, const struct trace_statistics *fou
                 found->infinities);
 }
 
-static char *describe(const struct tensor *tensor, int64_t sampling_step, int order, int times,
-                      const struct trace_statistics *statistics)
+static char *describe(struct shape shape, enum dtype dtype, int64_t sampling_step, int order,
+                      int times, const struct trace_statistics *statistics)
 {
     struct text text = {0};
     text_add(&text, "{\"shape\":[");
-    for (int i = 0; i < tensor->shape.rank; i++)
-        text_format(&text, i ? ",%" PRId64 : "%" PRId64, tensor->shape.dims[i]);
-    text_format(&text, "],\"dtype\":\"%s\",\"sampling_step\":%" PRId64, dtype_name(tensor->dtype),
+    for (int i = 0; i < shape.rank; i++)
+        text_format(&text, i ? ",%" PRId64 : "%" PRId64, shape.dims[i]);
+    text_format(&text, "],\"dtype\":\"%s\",\"sampling_step\":%" PRId64, dtype_name(dtype),
                 sampling_step);
     if (statistics)
         add_statistics(&text, statistics);
@@ -87,26 +87,24 @@ static void copy_apart(char *to, const char *from, int64_t count, int64_t step, 
 }
 
 /* Copies `count` elements, `step` apart in the flattened tensor. */
-static void copy_samples(char *to, const struct tensor *tensor, int64_t count, int64_t step)
+static void copy_samples(char *to, const struct mosaic *tensor, int64_t count, int64_t step)
 {
     size_t size = dtype_size(tensor->dtype);
-    int64_t columns = shape_columns(tensor->shape);
-    if (tensor_is_contiguous(tensor)) {
-        if (step == 1)
-            memcpy(to, tensor->data, (size_t)count * size);
-        else
-            copy_apart(to, tensor->data, count, step, size);
+    int64_t run;
+    if (step == 1) {
+        mosaic_copy(tensor, 0, count, to);
         return;
     }
-    for (int64_t i = 0; i < count; i++) {
-        int64_t index = i * step;
-        int64_t place = index / columns * tensor->row_stride + index % columns;
-        memcpy(to + (size_t)i * size, (const char *)tensor->data + (size_t)place * size, size);
+    for (int64_t i = 0; i < count; i += run) {
+        const void *from = mosaic_run(tensor, i * step, &run);
+        run = (run + step - 1) / step;
+        run = run < count - i ? run : count - i;
+        copy_apart(to + (size_t)i * size, from, run, step, size);
     }
 }
 
 static bool take_samples(const struct trace_writer *writer, const char *name,
-                         const struct tensor *tensor, struct record *record, struct status *status)
+                         const struct mosaic *tensor, struct record *record, struct status *status)
 {
     int64_t step = writer->full_tensors ? 1 : trace_sampling_step(tensor->shape);
     int64_t count =
@@ -128,15 +126,15 @@ static void free_record(struct record *record)
     *record = (struct record){0};
 }
 
-/* `data` is what goes into the file, of a tensor whose type and shape are those of `tensor`. */
-static void put(struct trace_writer *writer, const char *name, const struct tensor *tensor,
+/* `data` is what goes into the file, of a tensor of that shape. */
+static void put(struct trace_writer *writer, const char *name, struct shape shape,
                 struct tensor data, const struct trace_statistics *statistics)
 {
     struct record record = {.data = data};
-    int64_t step = writer->full_tensors ? 0 : trace_sampling_step(tensor->shape);
+    int64_t step = writer->full_tensors ? 0 : trace_sampling_step(shape);
     int position = names_find(&writer->names, name);
     record.times = position >= 0 ? writer->records[position].times + 1 : 1;
-    record.metadata = describe(tensor, step, writer->order++, record.times, statistics);
+    record.metadata = describe(shape, data.dtype, step, writer->order++, record.times, statistics);
     if (position >= 0) {
         free_record(&writer->records[position]);
         writer->records[position] = record;
@@ -155,32 +153,49 @@ void trace_put_samples(struct trace_writer *writer, const char *name, const stru
                        void *samples, const struct trace_statistics *statistics)
 {
     struct shape shape = shape_of1(trace_sample_count(tensor->shape));
-    put(writer, name, tensor, tensor_of(samples, tensor->dtype, shape), statistics);
+    put(writer, name, tensor->shape, tensor_of(samples, tensor->dtype, shape), statistics);
 }
 
-static bool add(struct trace_writer *writer, const char *name, const struct tensor *tensor,
+static bool add(struct trace_writer *writer, const char *name, const struct mosaic *tensor,
                 bool statistics, struct status *status)
 {
     struct record record = {0};
+    struct trace_statistics found;
+    if (statistics) /* first: samples are far apart, and cheaper where the tensor was just read */
+        found = trace_statistics_of(tensor);
     if (!take_samples(writer, name, tensor, &record, status))
         return false;
-    struct trace_statistics found;
-    if (statistics)
-        found = trace_statistics_of(tensor);
-    put(writer, name, tensor, record.data, statistics ? &found : NULL);
+    put(writer, name, tensor->shape, record.data, statistics ? &found : NULL);
     return true;
+}
+
+bool trace_add_parts(struct trace_writer *writer, const char *name, const struct mosaic *tensor,
+                     struct status *status)
+{
+    return add(writer, name, tensor, true, status);
+}
+
+static bool add_tensor(struct trace_writer *writer, const char *name, const struct tensor *tensor,
+                       bool statistics, struct status *status)
+{
+    struct mosaic whole;
+    if (!mosaic_make(&whole, tensor->shape, &(struct mosaic_part){.tensor = *tensor}, 1))
+        return status_fail(status, STATUS_INTERNAL, "\"%s\" has a shape of its own", name);
+    bool ok = add(writer, name, &whole, statistics, status);
+    mosaic_free(&whole);
+    return ok;
 }
 
 bool trace_add(struct trace_writer *writer, const char *name, const struct tensor *tensor,
                struct status *status)
 {
-    return add(writer, name, tensor, true, status);
+    return add_tensor(writer, name, tensor, true, status);
 }
 
 bool trace_add_samples(struct trace_writer *writer, const char *name, const struct tensor *tensor,
                        struct status *status)
 {
-    return add(writer, name, tensor, writer->full_tensors, status);
+    return add_tensor(writer, name, tensor, writer->full_tensors, status);
 }
 
 static void clear_step(struct trace_writer *writer)

@@ -1,0 +1,50 @@
+/* Whole tensors of a team that are not put together. */
+#include "engine/base/memory.h"
+#include "engine/compare/pair_internal.h"
+#include "engine/compare/team.h"
+
+#include <stdlib.h>
+
+/* The part of a rank; *held is false when it is not at hand. */
+static bool view_part(struct team *team, int rank, int number, struct team_parts *parts,
+                      struct mosaic_part *part, bool *held, struct status *status)
+{
+    const struct run *run = team->pairs[rank]->test;
+    const struct value *value = &run->program->values[number];
+    *held = executor_holds(run->executor, number);
+    part->shard = value->shard;
+    return !*held || executor_view(run->executor, number, &parts->copies[parts->count++],
+                                   &part->tensor, status);
+}
+
+bool team_view_parts(struct team *team, int index, struct team_parts *parts, bool *complete,
+                     struct status *status)
+{
+    const struct team_tensor *tensor = &team->tensors[index];
+    size_t most = (size_t)tensor->parts;
+    struct mosaic_part *list = memory_zeroed(most, sizeof(*list));
+    int count = 0;
+    bool ok = true;
+    *complete = true;
+    *parts = (struct team_parts){.copies = memory_zeroed(most, sizeof(*parts->copies))};
+    for (int rank = 0; ok && *complete && rank < team->world->size; rank++)
+        if (tensor->values[rank] >= 0 && tensor->same_as[rank] == rank)
+            ok = view_part(team, rank, tensor->values[rank], parts, &list[count++], complete,
+                           status);
+    if (ok && *complete)
+        *complete = mosaic_make(&parts->whole, tensor->global, list, count);
+    free(list);
+    if (ok && *complete)
+        return true;
+    team_parts_free(parts);
+    return ok;
+}
+
+void team_parts_free(struct team_parts *parts)
+{
+    mosaic_free(&parts->whole);
+    for (int i = 0; i < parts->count; i++)
+        free(parts->copies[i]);
+    free(parts->copies);
+    *parts = (struct team_parts){0};
+}
