@@ -37,7 +37,8 @@ struct comm_descriptor comm_describe(const struct op_call *call)
 bool comm_descriptor_equal(const struct comm_descriptor *a, const struct comm_descriptor *b)
 {
     return a->op == b->op && a->group == b->group && a->dtype == b->dtype &&
-           a->average == b->average && a->peer == b->peer && a->elements == b->elements;
+           a->average == b->average && a->peer == b->peer && a->elements == b->elements &&
+           a->place == b->place;
 }
 
 const char *comm_descriptor_text(const struct comm_descriptor *descriptor, char *buffer, int size)

@@ -18,7 +18,10 @@ struct comm_descriptor {
     bool average;
     int peer;         /* SEND, RECEIVE, BROADCAST: a global rank; else -1 */
     int64_t elements; /* of the input; of the output for BROADCAST and RECEIVE */
+    uint32_t place;   /* in the program (program_place), where whoever meets knows it: two
+                         collectives of the same kind and size are not the same one; else 0 */
 };
+/* Of a call by itself: the place is 0. */
 struct comm_descriptor comm_describe(const struct op_call *call);
 bool comm_descriptor_equal(const struct comm_descriptor *a, const struct comm_descriptor *b);
 /* "all_reduce(tensor, 65536 x f32)", "receive(from rank 2, 16 x bf16)" into `buffer`, returned. */

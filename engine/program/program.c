@@ -174,6 +174,19 @@ static uint64_t mix(uint64_t hash, const void *bytes, size_t length)
     return hash * 0x9e3779b97f4a7c15u + hash_bytes(bytes, length);
 }
 
+uint32_t program_place(const struct program *program, int instruction)
+{
+    const struct origin *origin = &program->instructions[instruction].origin;
+    /* micro-batches of different batch-data ranks are at the same place */
+    const int numbers[] = {(int)origin->phase, origin->micro_batch / seat_batches(&program->seat),
+                           origin->micro_sequence, origin->chunk};
+    uint64_t hash = mix(1, origin->layer, strlen(origin->layer));
+    hash = mix(hash, origin->part, strlen(origin->part));
+    hash = mix(hash, numbers, sizeof(numbers));
+    uint32_t place = (uint32_t)(hash ^ hash >> 32);
+    return place ? place : 1;
+}
+
 uint64_t program_hash(const struct program *program)
 {
     uint64_t hash = 1;

@@ -164,6 +164,10 @@ void program_call(const struct program *program, int index, struct op_call *call
 const char *program_intern(struct program *program, const char *text);
 /* The value called `name`, exactly; -1 if there is none. */
 int program_find(const struct program *program, const char *name);
+/* A number for the place of an instruction: phase, layer, part, and which of the sequential
+ * micro-batches, micro-sequences and chunks. Collectives that belong together are at the same place
+ * on all their ranks. Never 0. */
+uint32_t program_place(const struct program *program, int instruction);
 /* A hash over instructions, parameters, shapes and names: the identity in manifests. */
 uint64_t program_hash(const struct program *program);
 /* "871  accumulate  gradient decoder.1.mlp.layer_2.weight += %870" into `buffer`. */

@@ -45,6 +45,7 @@ static void put_descriptor(struct text *body, const struct comm_descriptor *what
     put_int(body, what->average);
     put_int(body, what->peer);
     put(body, (uint64_t)what->elements, 8);
+    put(body, what->place, 4);
 }
 
 void frame_header(unsigned char header[PROTOCOL_HEADER], enum frame_kind kind, size_t length)
@@ -269,6 +270,7 @@ static void get_descriptor(struct reader *reader, struct comm_descriptor *what)
     what->average = get_int(reader, 0, 1);
     what->peer = get_int(reader, -1, MESH_MAX_RANKS - 1);
     what->elements = (int64_t)get(reader, 8);
+    what->place = (uint32_t)get(reader, 4);
 }
 
 bool frame_parse(const unsigned char header[PROTOCOL_HEADER], size_t most, enum frame_kind *kind,

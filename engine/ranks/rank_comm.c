@@ -13,7 +13,9 @@ static bool meet(void *context, const struct comm_descriptor *what, const int *m
                  struct status *status)
 {
     struct rank_process *rank = context;
-    return board_meet(&rank->board, rank->hello.rank, what, ++rank->meetings[what->group], members,
+    struct comm_descriptor here = *what;
+    here.place = program_place(rank->program, rank->executor->next);
+    return board_meet(&rank->board, rank->hello.rank, &here, ++rank->meetings[what->group], members,
                       count, status);
 }
 

@@ -5,6 +5,7 @@
 
 #include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
 
 const char *rank_state_name(enum rank_state state)
 {
@@ -99,7 +100,9 @@ static struct comm_descriptor describe(const struct world *world, int rank)
     const struct run *run = world->ranks[rank].run;
     struct op_call call;
     program_call(run->program, run->executor->next, &call);
-    return comm_describe(&call);
+    struct comm_descriptor what = comm_describe(&call);
+    what.place = program_place(run->program, run->executor->next);
+    return what;
 }
 
 void world_note(struct world *world, int rank)
@@ -273,6 +276,23 @@ static void place_text(const struct world *world, int rank, char *buffer, int si
              origin->layer[0] && origin->part[0] ? "." : "", origin->part);
 }
 
+/* " (backward, micro-batch 2/4)": what tells two visits of one layer apart. */
+static void visit_text(const struct world *world, int rank, char *buffer, size_t size)
+{
+    const struct origin *origin = &world_standing(world, rank)->origin;
+    int length = snprintf(buffer, size, " (%s", phase_name(origin->phase));
+    if (origin->micro_batches > 1)
+        length += snprintf(buffer + length, size - (size_t)length, ", micro-batch %d/%d",
+                           origin->micro_batch + 1, origin->micro_batches);
+    if (origin->micro_sequences > 1)
+        length += snprintf(buffer + length, size - (size_t)length, ", micro-sequence %d/%d",
+                           origin->micro_sequence + 1, origin->micro_sequences);
+    if (origin->chunks > 1)
+        length += snprintf(buffer + length, size - (size_t)length, ", chunk %d/%d",
+                           origin->chunk + 1, origin->chunks);
+    snprintf(buffer + length, size - (size_t)length, ")");
+}
+
 const char *world_waiting_text(const struct world *world, int rank, char *buffer, int size)
 {
     char mine[256], theirs[256];
@@ -283,9 +303,14 @@ const char *world_waiting_text(const struct world *world, int rank, char *buffer
     while (count && !for_ranks[first])
         first++;
     if (other >= 0) {
+        char when[2][160] = {"", ""};
         place_text(world, other, theirs, sizeof(theirs));
-        snprintf(buffer, (size_t)size, "rank %d is in %s, but rank %d in %s", rank, mine, other,
-                 theirs);
+        if (strcmp(mine, theirs) == 0) {
+            visit_text(world, rank, when[0], sizeof(when[0]));
+            visit_text(world, other, when[1], sizeof(when[1]));
+        }
+        snprintf(buffer, (size_t)size, "rank %d is in %s%s, but rank %d in %s%s", rank, mine,
+                 when[0], other, theirs, when[1]);
     } else if (count == 0) {
         snprintf(buffer, (size_t)size, "rank %d stands before %s", rank, mine);
     } else {
@@ -296,7 +321,10 @@ const char *world_waiting_text(const struct world *world, int rank, char *buffer
         if (count > 1)
             snprintf(more, sizeof(more), " and %d more", count - 1);
         snprintf(buffer, (size_t)size, "rank %d waits in %s for rank %d%s, which %s %s", rank, mine,
-                 first, more, alive ? "stands before" : rank_state_name(state),
+                 first, more,
+                 state == RANK_WAITING ? "is in"
+                 : alive               ? "stands before"
+                                       : rank_state_name(state),
                  alive ? theirs : world->ranks[first].reason);
     }
     free(for_ranks);

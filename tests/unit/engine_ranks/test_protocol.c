@@ -68,6 +68,7 @@ static struct comm_descriptor random_descriptor(struct random *random)
         .average = random_bits(random) & 1,
         .peer = (int)random_integer(random, -1, 7),
         .elements = (int64_t)(random_bits(random) >> 1),
+        .place = (uint32_t)random_bits(random),
     };
 }
 
