@@ -5,6 +5,7 @@
 #include "app/report.h"
 #include "app/workers.h"
 
+#include "engine/base/clock.h"
 #include "engine/base/memory.h"
 #include "engine/program/faults.h"
 #include "engine/report/page.h"
@@ -14,7 +15,6 @@
 #include <signal.h>
 #include <stdlib.h>
 #include <string.h>
-#include <time.h>
 #include <unistd.h>
 
 /* The options of the command, parsed. */
@@ -34,13 +34,6 @@ static void on_interrupt(int signal_number)
 {
     interrupted = 1;
     signal(signal_number, SIG_DFL);
-}
-
-static double now(void)
-{
-    struct timespec time;
-    clock_gettime(CLOCK_MONOTONIC, &time);
-    return (double)time.tv_sec + 1e-9 * (double)time.tv_nsec;
 }
 
 /* pytest's options, of which `lockstep test` has some under its own names. */
@@ -192,10 +185,10 @@ static bool run_tests(const struct app_options *app, const struct test_options *
         .interrupted = &interrupted,
     };
     struct sigaction action = {.sa_handler = on_interrupt};
-    double start = now();
+    double start = clock_seconds();
     sigaction(SIGINT, &action, NULL);
     bool ok = runner_run(&runner, outcomes, status);
-    report->seconds = now() - start;
+    report->seconds = clock_seconds() - start;
     report->interrupted = interrupted;
     environment_close(&environment);
     return ok;

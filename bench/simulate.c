@@ -1,5 +1,6 @@
 #include "bench/simulate.h"
 
+#include "engine/base/clock.h"
 #include "engine/base/memory.h"
 #include "engine/comm/comm.h"
 #include "engine/program/memory_plan.h"
@@ -62,7 +63,7 @@ bool simulation_read(struct simulation *simulation, int count, char **words)
 
 char *simulation_line(int rank, int64_t line, char *buffer, int size)
 {
-    int64_t time = board_nanoseconds();
+    int64_t time = clock_nanoseconds();
     snprintf(buffer, (size_t)size, "rank %d line %lld of nothing but words at %lld.%09lld", rank,
              (long long)line, (long long)(time / 1000000000), (long long)(time % 1000000000));
     return buffer;
@@ -164,7 +165,7 @@ static void receive(struct actor *actor, int from)
     struct actor *sender = &actor->stage->actors[from];
     actor->waits = !sender->sent || sender->sent[actor->rank] == 0;
     if (actor->waits) {
-        atomic_store(&page_of(actor)->waiting_since, (uint64_t)board_nanoseconds());
+        atomic_store(&page_of(actor)->waiting_since, (uint64_t)clock_nanoseconds());
         atomic_store(&page_of(actor)->waiting_group, -1);
         set_state(actor, BOARD_WAITING);
         return;

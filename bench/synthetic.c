@@ -1,6 +1,7 @@
 #include "bench/synthetic.h"
 #include "bench/synthetic_name.h"
 
+#include "engine/base/clock.h"
 #include "engine/base/memory.h"
 #include "engine/base/text.h"
 #include "engine/session/output.h"
@@ -402,13 +403,6 @@ static void say(struct made_up *made, enum event_kind kind, const char *fallback
 
 /* ---- ranks that print ---- */
 
-static int64_t nanoseconds_now(void)
-{
-    struct timespec now;
-    clock_gettime(CLOCK_MONOTONIC, &now);
-    return (int64_t)now.tv_sec * 1000000000 + now.tv_nsec;
-}
-
 /* All ranks print in turns, each as many lines as are due. */
 static void *print(void *context)
 {
@@ -416,11 +410,11 @@ static void *print(void *context)
     struct made_up *made = context;
     struct text block = {0};
     struct timespec pause = {.tv_nsec = 1000000};
-    int64_t begun = nanoseconds_now(), printed = 0;
+    int64_t begun = clock_nanoseconds(), printed = 0;
     for (int i = 0; i < BLOCK; i++)
         text_format(&block, "step %d: loss 3.14159 gradient norm 1.4142, made up\n", i);
     while (!atomic_load(&made->stop)) {
-        int64_t now = nanoseconds_now();
+        int64_t now = clock_nanoseconds();
         int64_t due = (int64_t)((double)(now - begun) * 1e-9 * made->what.lines);
         for (; printed + BLOCK <= due && !atomic_load(&made->stop); printed += BLOCK)
             for (int rank = 0; rank < made->what.ranks; rank++)

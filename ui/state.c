@@ -1,5 +1,6 @@
 #include "ui/state.h"
 
+#include "engine/base/clock.h"
 #include "engine/base/memory.h"
 #include "engine/session/pictures.h"
 
@@ -9,7 +10,6 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <time.h>
 
 const struct view_operations *ui_operations(enum layout_view view)
 {
@@ -245,11 +245,7 @@ bool ui_act_on_value(struct ui *ui, int value, const char *command)
 
 int64_t ui_milliseconds(const struct ui *ui)
 {
-    struct timespec now;
-    if (ui->options->script)
-        return 0;
-    clock_gettime(CLOCK_MONOTONIC, &now);
-    return (int64_t)now.tv_sec * 1000 + now.tv_nsec / 1000000;
+    return ui->options->script ? 0 : clock_nanoseconds() / 1000000;
 }
 
 /* ---- the log ---- */

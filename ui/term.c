@@ -1,5 +1,6 @@
 #include "ui/term.h"
 
+#include "engine/base/clock.h"
 #include "ui/term_guard.h"
 #include "ui/text_width.h"
 
@@ -13,7 +14,6 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/ioctl.h>
-#include <time.h>
 #include <unistd.h>
 #include <wchar.h>
 
@@ -46,9 +46,7 @@ static struct {
 
 static int64_t now_ms(void)
 {
-    struct timespec now;
-    clock_gettime(CLOCK_MONOTONIC, &now);
-    return (int64_t)now.tv_sec * 1000 + now.tv_nsec / 1000000;
+    return clock_nanoseconds() / 1000000;
 }
 
 /* ---- looks ---- */

@@ -1,5 +1,6 @@
 #include "ui/term_capture.h"
 
+#include "engine/base/clock.h"
 #include "engine/base/memory.h"
 
 #include <errno.h>
@@ -83,12 +84,10 @@ static void cut(struct term_capture *capture)
 
 static void keep(struct term_capture *capture, int stream, size_t length)
 {
-    struct timespec now;
     struct kept_piece piece = {.piece.descriptor = stream ? STDERR_FILENO : STDOUT_FILENO,
+                               .piece.nanoseconds = clock_nanoseconds(),
                                .offset = capture->size,
                                .length = length};
-    clock_gettime(CLOCK_MONOTONIC, &now);
-    piece.piece.nanoseconds = (int64_t)now.tv_sec * 1000000000 + now.tv_nsec;
     if (pwrite(capture->store, capture->bytes, length, capture->size) != (ssize_t)length)
         return; /* no memory left for it */
     capture->size += (off_t)length;

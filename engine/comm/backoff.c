@@ -1,22 +1,17 @@
 #include "engine/comm/backoff.h"
 
+#include "engine/base/clock.h"
+
 #include <sched.h>
 #include <time.h>
 
 enum { SPIN_MICROSECONDS = 50, LONGEST_NAP_MICROSECONDS = 1000 };
 
-double backoff_now(void)
-{
-    struct timespec time;
-    clock_gettime(CLOCK_MONOTONIC, &time);
-    return (double)time.tv_sec + 1e-9 * (double)time.tv_nsec;
-}
-
 void backoff_pause(struct backoff *backoff)
 {
     if (backoff->began <= 0)
-        backoff->began = backoff_now();
-    if (backoff_now() - backoff->began < SPIN_MICROSECONDS * 1e-6) {
+        backoff->began = clock_seconds();
+    if (clock_seconds() - backoff->began < SPIN_MICROSECONDS * 1e-6) {
         sched_yield(); /* more ranks than cores: whom we wait for may need this one */
         return;
     }

@@ -5,12 +5,10 @@
 
 /* One wait: yields for 50 us, then naps from 1 us up to 1 ms. Zero-initialise. */
 struct backoff {
-    double began; /* CLOCK_MONOTONIC, seconds; 0: not yet */
+    double began; /* clock_seconds(); 0: not yet */
     long nap;     /* microseconds */
 };
 /* Lets a little time pass, more each time. */
 void backoff_pause(struct backoff *backoff);
-/* CLOCK_MONOTONIC, seconds. */
-double backoff_now(void);
 
 #endif

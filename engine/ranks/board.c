@@ -1,5 +1,6 @@
 #include "engine/ranks/board.h"
 
+#include "engine/base/clock.h"
 #include "engine/base/memory.h"
 
 #include <errno.h>
@@ -17,13 +18,6 @@ enum {
     LOOKS_BEFORE_SLEEP = 200, /* about a microsecond or two */
     SLEEP_MILLISECONDS = 500, /* then it looks again, should a wake-up have been lost */
 };
-
-int64_t board_nanoseconds(void)
-{
-    struct timespec time;
-    clock_gettime(CLOCK_MONOTONIC, &time);
-    return (int64_t)time.tv_sec * 1000000000 + time.tv_nsec;
-}
 
 static size_t page_bytes(int size)
 {
@@ -197,7 +191,7 @@ void board_come(struct board *board, int rank, const struct comm_descriptor *wha
     struct board_rank *own = &board->page->ranks[rank];
     struct board_meeting *meeting = &own->meetings[what->group][number & 1];
     meeting->what = *what;
-    atomic_store(&own->waiting_since, (uint64_t)board_nanoseconds());
+    atomic_store(&own->waiting_since, (uint64_t)clock_nanoseconds());
     atomic_store(&own->waiting_group, (int32_t)what->group);
     atomic_store(&meeting->sequence, number);
     atomic_store(&own->state, BOARD_WAITING);
@@ -265,7 +259,7 @@ uint64_t board_record_enter(struct board *board, int rank, const struct comm_des
     struct board_rank *own = &board->page->ranks[rank];
     uint64_t number = atomic_load(&own->recorded) + 1;
     own->records[(number - 1) % BOARD_RECORDS] = (struct comm_record){
-        number, *what, step, instruction, board_nanoseconds(), 0,
+        number, *what, step, instruction, clock_nanoseconds(), 0,
     };
     atomic_store(&own->recorded, number);
     return number;
@@ -274,7 +268,7 @@ uint64_t board_record_enter(struct board *board, int rank, const struct comm_des
 void board_record_leave(struct board *board, int rank, uint64_t record)
 {
     struct board_rank *own = &board->page->ranks[rank];
-    own->records[(record - 1) % BOARD_RECORDS].left = board_nanoseconds();
+    own->records[(record - 1) % BOARD_RECORDS].left = clock_nanoseconds();
 }
 
 int board_records(const struct board *board, int rank, struct comm_record *records, int most)

@@ -111,8 +111,6 @@ bool board_create(struct board *board, int size, struct status *status);
 bool board_map(struct board *board, int fd, int wake, int size, struct status *status);
 void board_close(struct board *board);
 
-int64_t board_nanoseconds(void); /* CLOCK_MONOTONIC */
-
 /* ---- a rank's side ---- */
 
 /* The number of the last order, to be loaded before the command; and: it is obeyed now. */

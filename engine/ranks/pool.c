@@ -1,5 +1,6 @@
 #include "engine/ranks/pool.h"
 
+#include "engine/base/clock.h"
 #include "engine/base/memory.h"
 #include "engine/ranks/pool_internal.h"
 
@@ -21,11 +22,6 @@ enum {
     LAUNCHER_MILLISECONDS = 1000,
     DEFAULT_TIMEOUT = 30
 };
-
-static double now(void)
-{
-    return (double)board_nanoseconds() * 1e-9;
-}
 
 int rank_pool_size(const struct rank_pool *pool)
 {
@@ -84,7 +80,7 @@ bool pool_find_silent(struct rank_pool *pool, const bool *asked, int ranks, bool
 {
     struct text body = {0};
     struct extent nothing = {0};
-    double deadline = now() + LOST_SECONDS;
+    double deadline = clock_seconds() + LOST_SECONDS;
     bool any = true;
     extent_write(&body, &nothing);
     for (int rank = 0; rank < ranks; rank++) {
@@ -93,7 +89,7 @@ bool pool_find_silent(struct rank_pool *pool, const bool *asked, int ranks, bool
             pool_send(pool, rank, FRAME_READ, &body, NULL, 0);
     }
     text_free(&body);
-    while (any && now() < deadline) {
+    while (any && clock_seconds() < deadline) {
         pool_pump(pool, 20);
         any = false;
         for (int rank = 0; rank < ranks; rank++)
@@ -139,16 +135,17 @@ bool pool_read_memory(void *context, const struct extent *extent, void *bytes,
 {
     const struct pool_memory *memory = context;
     struct pool_process *process = &memory->pool->processes[memory->rank];
-    double deadline = now() + memory->pool->timeout;
+    double deadline = clock_seconds() + memory->pool->timeout;
     struct text body = {0};
     process->has_data = false;
     extent_write(&body, extent);
     pool_send(memory->pool, memory->rank, FRAME_READ, &body, NULL, 0);
     text_free(&body);
-    while (!process->has_data && !pool_has_lost(memory->pool, memory->rank) && now() < deadline) {
+    while (!process->has_data && !pool_has_lost(memory->pool, memory->rank) &&
+           clock_seconds() < deadline) {
         pool_pump(memory->pool, 100);
-        if (find_lost(memory->pool) >= 0 && deadline > now() + LOST_SECONDS)
-            deadline = now() + LOST_SECONDS;
+        if (find_lost(memory->pool) >= 0 && deadline > clock_seconds() + LOST_SECONDS)
+            deadline = clock_seconds() + LOST_SECONDS;
     }
     if (!process->has_data || process->data.length != extent->bytes)
         return fail_memory(memory, "read", status);
@@ -311,7 +308,7 @@ static bool fail_missing(struct rank_pool *pool, int there, struct status *statu
 
 static bool wait_for_all(struct rank_pool *pool, struct status *status)
 {
-    double deadline = now() + pool->options.start_timeout;
+    double deadline = clock_seconds() + pool->options.start_timeout;
     for (;;) {
         int there = 0, stopped = 0;
         atomic_store(&pool->board.page->engine_sleeps, 1);
@@ -319,13 +316,13 @@ static bool wait_for_all(struct rank_pool *pool, struct status *status)
             there += is_there(pool, rank);
             stopped += pool->processes[rank].stopped_by != 0;
         }
-        if (stopped && deadline > now() + pool->timeout) /* somebody may let it go on */
-            deadline = now() + pool->timeout;
+        if (stopped && deadline > clock_seconds() + pool->timeout) /* somebody may let it go on */
+            deadline = clock_seconds() + pool->timeout;
         if (there == pool->options.size)
             break;
         if (has_failed(pool, status))
             return false;
-        if (now() > deadline)
+        if (clock_seconds() > deadline)
             return fail_missing(pool, there, status);
         pool_pump(pool, 200);
     }
@@ -351,12 +348,12 @@ static bool has_quit(struct rank_pool *pool)
 /* A guardian whose connection closes kills its rank. */
 static void stop(struct rank_pool *pool)
 {
-    double deadline = now() + fmin(QUIT_SECONDS, pool->timeout);
+    double deadline = clock_seconds() + fmin(QUIT_SECONDS, pool->timeout);
     bool all_came = pool->started, sound = rank_pool_is_sound(pool);
     pool->started = false;
     for (int rank = 0; sound && rank < pool->options.size; rank++)
         pool_send(pool, rank, FRAME_QUIT, NULL, NULL, 0);
-    while (sound && !has_quit(pool) && now() < deadline)
+    while (sound && !has_quit(pool) && clock_seconds() < deadline)
         pool_pump(pool, 100);
     for (int rank = 0; rank < pool->options.size; rank++)
         pool_close_process(pool, rank);

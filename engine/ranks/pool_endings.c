@@ -1,6 +1,8 @@
 /* What became of a rank process, in words. */
 #include "engine/ranks/pool_internal.h"
 
+#include "engine/base/clock.h"
+
 #include <limits.h>
 #include <signal.h>
 #include <stdio.h>
@@ -15,11 +17,6 @@ enum {
     MOST_WORDS = 600,
     LEAST_WORDS = 40 /* fewer characters of room are not worth it */
 };
-
-static double now(void)
-{
-    return (double)board_nanoseconds() * 1e-9;
-}
 
 void pool_keep_tail(char *tail, size_t *length, const char *bytes, size_t count)
 {
@@ -37,7 +34,7 @@ void pool_keep_tail(char *tail, size_t *length, const char *bytes, size_t count)
 /* Until the output of a process that has ended has come, to its last byte. */
 static void drain(struct rank_pool *pool, struct pool_process *process, double deadline)
 {
-    for (int round = 0; round < DRAIN_ROUNDS && now() < deadline; round++) {
+    for (int round = 0; round < DRAIN_ROUNDS && clock_seconds() < deadline; round++) {
         if (process->output[0] < 0 && process->output[1] < 0)
             return;
         pool_pump(pool, process->ended ? 50 : 0);
@@ -46,8 +43,8 @@ static void drain(struct rank_pool *pool, struct pool_process *process, double d
 
 static void wait_for_launcher(struct rank_pool *pool, int milliseconds)
 {
-    double deadline = now() + milliseconds * 1e-3;
-    while (!launch_has_ended(&pool->launch) && now() < deadline)
+    double deadline = clock_seconds() + milliseconds * 1e-3;
+    while (!launch_has_ended(&pool->launch) && clock_seconds() < deadline)
         pool_pump(pool, 20);
 }
 
@@ -90,10 +87,10 @@ static enum ending ending_of(const struct rank_pool *pool, int rank)
  */
 static void settle(struct rank_pool *pool)
 {
-    double deadline = now() + ENDING_MILLISECONDS * 1e-3;
+    double deadline = clock_seconds() + ENDING_MILLISECONDS * 1e-3;
     bool open = true;
     pool_pump(pool, 0);
-    while (open && now() < deadline) {
+    while (open && clock_seconds() < deadline) {
         open = false;
         for (int rank = 0; rank < pool->options.size; rank++)
             open |= pool_has_lost(pool, rank) && !pool->processes[rank].ended &&
@@ -167,9 +164,9 @@ static bool went_with_launcher(const struct rank_pool *pool, const struct pool_p
 const char *pool_ending_text(struct rank_pool *pool, int rank, char *buffer, int size)
 {
     struct pool_process *process = &pool->processes[rank];
-    double deadline = now() + ENDING_MILLISECONDS * 1e-3;
+    double deadline = clock_seconds() + ENDING_MILLISECONDS * 1e-3;
     char how[120];
-    while (!process->ended && now() < deadline)
+    while (!process->ended && clock_seconds() < deadline)
         pool_pump(pool, 50);
     drain(pool, process, deadline);
     bool told = process->wait_status >= 0 && !has_left(process);

@@ -1,4 +1,5 @@
 /* What comes from the processes of a pool, taken in one place. */
+#include "engine/base/clock.h"
 #include "engine/base/memory.h"
 #include "engine/ranks/pool_internal.h"
 
@@ -55,7 +56,7 @@ static void note_output(struct rank_pool *pool, int rank, int stream, const char
     write_log(pool, process, bytes, count);
     if (pool->options.on_output)
         pool->options.on_output(pool->options.output_context, rank, stream, bytes, count,
-                                board_nanoseconds());
+                                clock_nanoseconds());
 }
 
 static void take_output(struct rank_pool *pool, int rank, int stream)
@@ -139,7 +140,7 @@ static void take_update(struct rank_pool *pool, int rank, const struct frame *fr
         atomic_store(&own->recorded, update.record.sequence);
     }
     if (update.state == BOARD_WAITING && atomic_load(&own->state) != BOARD_WAITING)
-        atomic_store(&own->waiting_since, (uint64_t)board_nanoseconds()); /* by our clock */
+        atomic_store(&own->waiting_since, (uint64_t)clock_nanoseconds()); /* by our clock */
     if (update.group >= 0) {
         struct board_meeting *meeting = &own->meetings[update.group][update.meeting_sequence & 1];
         meeting->what = update.meeting;

@@ -1,5 +1,6 @@
 #include "engine/ranks/rank.h"
 
+#include "engine/base/clock.h"
 #include "engine/base/memory.h"
 #include "engine/ranks/guardian.h"
 #include "engine/ranks/launch.h"
@@ -78,12 +79,12 @@ static void fail_instruction(struct rank_process *rank, const struct status *fai
 static void run_instruction(struct rank_process *rank)
 {
     struct status status = STATUS_NONE;
-    int64_t start = board_nanoseconds();
+    int64_t start = clock_nanoseconds();
     set_state(rank, BOARD_RUNNING);
     rank_carry_on(rank);
     bool ok = executor_run_one(rank->executor, &status) &&
               device_synchronize(rank->memory_device, &status);
-    rank->busy += (uint64_t)(board_nanoseconds() - start);
+    rank->busy += (uint64_t)(clock_nanoseconds() - start);
     atomic_store(&own_page(rank)->busy, rank->busy);
     if (ok)
         board_set_position(&rank->board, rank->hello.rank, rank->epoch, rank->executor->next);

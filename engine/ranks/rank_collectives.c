@@ -1,5 +1,6 @@
 /* What carries the collectives of a run. The ranks choose together, as all must choose alike: each
  * tells the others where it is and what it can do, and all draw the same conclusion. */
+#include "engine/base/clock.h"
 #include "engine/base/memory.h"
 #include "engine/base/module.h"
 #include "engine/ranks/rank_internal.h"
@@ -23,14 +24,9 @@ struct choice {
     char sharing[80];              /* who shares a device, in words; "": nobody */
 };
 
-static double now(void)
-{
-    return (double)board_nanoseconds() * 1e-9;
-}
-
 static bool is_late(void *context)
 {
-    return now() > ((const struct choice *)context)->deadline;
+    return clock_seconds() > ((const struct choice *)context)->deadline;
 }
 
 static bool exchange(struct choice *choice, struct status *status)
@@ -186,7 +182,8 @@ static bool is_on_gpu(const struct rank_process *rank)
 
 bool rank_open_collectives(struct rank_process *rank, struct status *status)
 {
-    struct choice choice = {.rank = rank, .deadline = now() + 1.5 * rank->setup.limit * 1e-3};
+    struct choice choice = {.rank = rank,
+                            .deadline = clock_seconds() + 1.5 * rank->setup.limit * 1e-3};
     struct comm_hooks greeting = {.cancelled = is_late, .context = &choice};
     if (rank->setup.world == 1) {
         rank->comm = comm_self();

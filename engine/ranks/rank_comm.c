@@ -2,6 +2,8 @@
  * keeps its control page. */
 #include "engine/ranks/rank_internal.h"
 
+#include "engine/base/clock.h"
+
 static struct board_rank *own_page(struct rank_process *rank)
 {
     return &rank->board.page->ranks[rank->hello.rank];
@@ -76,7 +78,7 @@ static bool recorded_run(void *context, const struct op_call *call, struct statu
     uint64_t record =
         board_record_enter(&rank->board, rank->hello.rank, &what, step, rank->executor->next);
     if (what.op == OP_RECEIVE) {
-        atomic_store(&own->waiting_since, (uint64_t)board_nanoseconds());
+        atomic_store(&own->waiting_since, (uint64_t)clock_nanoseconds());
         atomic_store(&own->waiting_group, -1);
         board_set_state(&rank->board, rank->hello.rank, BOARD_WAITING);
     }

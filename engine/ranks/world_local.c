@@ -1,6 +1,7 @@
 /* All ranks in this process, on one device. A collective runs when every member stands before it:
  * their inputs are copied first, because outputs may lie in the memory of inputs, and then each
  * member takes its result when its turn comes. */
+#include "engine/base/clock.h"
 #include "engine/base/memory.h"
 #include "engine/comm/combine.h"
 #include "engine/ranks/world_internal.h"
@@ -8,7 +9,6 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <time.h>
 
 /* The inputs of one collective, in the order of its members. */
 struct meeting {
@@ -39,13 +39,6 @@ struct local {
     struct local_rank *ranks;
     bool any_told;
 };
-
-static double now(void)
-{
-    struct timespec time;
-    clock_gettime(CLOCK_MONOTONIC, &time);
-    return (double)time.tv_sec + 1e-9 * (double)time.tv_nsec;
-}
 
 static size_t tensor_bytes(const struct tensor *tensor)
 {
@@ -262,7 +255,7 @@ static void settle(struct world *world, int index)
     bool waits = !local->ranks[index].meeting && world_is_meeting(world, index);
     enum rank_state state = !may ? RANK_STOPPED : waits ? RANK_WAITING : RANK_RUNNING;
     if (state == RANK_WAITING && rank->state != RANK_WAITING)
-        rank->waiting_since = now();
+        rank->waiting_since = clock_seconds();
     rank->state = state;
     world_note(world, index);
 }

@@ -1,6 +1,7 @@
 /* A world of rank processes: twins in this process stand where the ranks stand. */
 #include "engine/ranks/world_pool.h"
 
+#include "engine/base/clock.h"
 #include "engine/base/memory.h"
 
 #include <math.h>
@@ -11,11 +12,6 @@
 #define CHECK_SECONDS 0.1 /* how often ranks are looked at that do not move */
 /* How long one is given that moves data with a rank that was lost: they may all have come. */
 #define HELD_UP_SECONDS 0.5
-
-static double now(void)
-{
-    return (double)board_nanoseconds() * 1e-9;
-}
 
 struct pool_world *world_pool_context(const struct world *world)
 {
@@ -61,7 +57,7 @@ void world_pool_begin_epoch(struct world *world, int rank)
     struct board_rank *page = world_pool_page(world, rank);
     context->ranks[rank].epoch = ++context->pool->epoch;
     context->ranks[rank].busy = 0;
-    context->ranks[rank].moved = now();
+    context->ranks[rank].moved = clock_seconds();
     atomic_store(&page->step, (uint32_t)world->ranks[rank].run->step);
     atomic_store(&page->cancelled, 0);
 }
@@ -78,7 +74,7 @@ static bool pool_allow(struct world *world, int index, int limit, struct status 
     if (next_step)
         world_pool_begin_epoch(world, index);
     rank->allowed = limit;
-    world_pool_context(world)->ranks[index].moved = now();
+    world_pool_context(world)->ranks[index].moved = clock_seconds();
     world_pool_command(world, index, limit);
     return true;
 }
@@ -462,7 +458,7 @@ int world_pool_culprit(const struct world *world, const bool *overdue)
 static bool take_stuck(struct world *world, struct world_event *event)
 {
     struct pool_world *context = world_pool_context(world);
-    double time = now();
+    double time = clock_seconds();
     if (time < context->next_check)
         return false;
     context->next_check = time + CHECK_SECONDS;
@@ -524,14 +520,14 @@ static bool pool_is_quiet(const struct world *world)
 static bool pool_next(struct world *world, double seconds, struct world_event *event)
 {
     struct rank_pool *pool = world_pool_context(world)->pool;
-    double deadline = now() + seconds;
+    double deadline = clock_seconds() + seconds;
     if (take_done(world, event))
         return true;
     for (;;) {
         pool_pump(pool, 0);
         if (take_event(world, event))
             return true;
-        double left = deadline - now();
+        double left = deadline - clock_seconds();
         if (left <= 0 || pool_is_quiet(world))
             return false;
         /* said before the last look, so that nothing done meanwhile is slept over */

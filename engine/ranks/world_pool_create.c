@@ -1,6 +1,7 @@
 /* A world in the processes of a pool is made, and given back. */
 #include "engine/ranks/world_pool.h"
 
+#include "engine/base/clock.h"
 #include "engine/base/memory.h"
 #include "engine/program/faults.h"
 #include "engine/train/schedule.h"
@@ -10,11 +11,6 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <unistd.h>
-
-static double now(void)
-{
-    return (double)board_nanoseconds() * 1e-9;
-}
 
 static void free_runs(struct world *world)
 {
@@ -198,7 +194,7 @@ static bool is_ready(struct world *world, int rank, struct status *status)
 static bool wait_for_ready(struct world *world, struct status *status)
 {
     struct pool_world *context = world->context;
-    double deadline = now() + context->pool->timeout;
+    double deadline = clock_seconds() + context->pool->timeout;
     for (int rank = 0; rank < world->size;) {
         struct status failure = STATUS_NONE;
         if (is_ready(world, rank, &failure)) {
@@ -207,7 +203,7 @@ static bool wait_for_ready(struct world *world, struct status *status)
         }
         for (int other = rank + 1; failure.code == STATUS_OK && other < world->size; other++)
             is_ready(world, other, &failure);
-        if (failure.code == STATUS_OK && now() > deadline)
+        if (failure.code == STATUS_OK && clock_seconds() > deadline)
             fail_slow(world, rank, &failure);
         if (failure.code != STATUS_OK) {
             context->pool->processes[rank].broken = true; /* others may wait for it in MPI */

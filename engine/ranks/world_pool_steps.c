@@ -1,14 +1,10 @@
 /* The ranks of a pool stop, and go to the beginning of a step. */
 #include "engine/ranks/world_pool.h"
 
+#include "engine/base/clock.h"
 #include "engine/base/memory.h"
 
 #include <stdlib.h>
-
-static double now(void)
-{
-    return (double)board_nanoseconds() * 1e-9;
-}
 
 static bool at_end(const struct run *run)
 {
@@ -48,7 +44,7 @@ static bool wait_for_ranks(struct world *world, bool (*rests)(const struct world
                            struct status *status)
 {
     struct rank_pool *pool = world_pool_context(world)->pool;
-    double deadline = now() + pool->timeout;
+    double deadline = clock_seconds() + pool->timeout;
     bool *busy = memory_zeroed((size_t)world->size, sizeof(bool)), any = true, ok = true;
     while (ok && any) {
         any = false;
@@ -58,7 +54,7 @@ static bool wait_for_ranks(struct world *world, bool (*rests)(const struct world
             if (pool_has_lost(pool, rank))
                 ok = fail_lost(world, rank, status);
         }
-        if (ok && any && now() > deadline)
+        if (ok && any && clock_seconds() > deadline)
             ok = fail_silent(world, busy, status);
         else if (ok && any)
             pool_pump(pool, 50);

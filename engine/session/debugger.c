@@ -1,5 +1,6 @@
 #include "engine/session/debugger.h"
 
+#include "engine/base/clock.h"
 #include "engine/base/memory.h"
 #include "engine/session/commands.h"
 #include "engine/session/device_loss.h"
@@ -11,7 +12,6 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <time.h>
 
 struct debugger *debugger_create(const struct session_options *options,
                                  const struct debugger_sink *sink)
@@ -96,23 +96,16 @@ bool debugger_cancelled(const struct debugger *debugger)
     return debugger->sink.cancelled(debugger->sink.context);
 }
 
-static double now(void)
-{
-    struct timespec time;
-    clock_gettime(CLOCK_MONOTONIC, &time);
-    return (double)time.tv_sec + 1e-9 * (double)time.tv_nsec;
-}
-
 void debugger_publish(struct debugger *debugger)
 {
-    debugger->published = now();
+    debugger->published = clock_seconds();
     debugger->version++;
     debugger->sink.publish(debugger->sink.context, snapshot_create(debugger));
 }
 
 bool debugger_publish_sometimes(struct debugger *debugger, struct status *status)
 {
-    if (now() - debugger->published <= 0.05)
+    if (clock_seconds() - debugger->published <= 0.05)
         return true;
     bool ok = pair_settle(debugger->target->pair, status);
     debugger_publish(debugger);

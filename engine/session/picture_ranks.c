@@ -1,3 +1,4 @@
+#include "engine/base/clock.h"
 #include "engine/base/memory.h"
 #include "engine/program/memory_plan.h"
 #include "engine/session/debugger.h"
@@ -9,7 +10,6 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/wait.h>
-#include <time.h>
 
 static enum rank_situation situation_of(enum run_state state)
 {
@@ -55,13 +55,6 @@ static enum rank_situation situation_in_world(enum rank_state state)
     return situations[state];
 }
 
-static double seconds_since(double start)
-{
-    struct timespec time;
-    clock_gettime(CLOCK_MONOTONIC, &time);
-    return (double)time.tv_sec + 1e-9 * (double)time.tv_nsec - start;
-}
-
 /* What a rank waits in, and for whom. */
 static void fill_wait(const struct world *world, int index, struct rank_wait *wait)
 {
@@ -78,7 +71,7 @@ static void fill_wait(const struct world *world, int index, struct rank_wait *wa
         wait->group = comm_group_name((enum comm_group)call.parameters.group);
     wait->elements = shape_elements(operand->shape);
     wait->dtype = operand->dtype;
-    wait->seconds = seconds_since(of->waiting_since);
+    wait->seconds = clock_seconds() - of->waiting_since;
     bool *missing = memory_zeroed((size_t)world->size, sizeof(*missing));
     world_waits_for(world, index, missing);
     rank_wait_set_missing(wait, missing, world->size);

@@ -1,5 +1,6 @@
 #include "engine/suite/execute.h"
 
+#include "engine/base/clock.h"
 #include "engine/base/memory.h"
 #include "engine/compare/tables.h"
 #include "engine/program/faults.h"
@@ -8,14 +9,6 @@
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
-#include <time.h>
-
-static double now(void)
-{
-    struct timespec time;
-    clock_gettime(CLOCK_MONOTONIC, &time);
-    return (double)time.tv_sec + 1e-9 * (double)time.tv_nsec;
-}
 
 void environment_close(struct environment *environment)
 {
@@ -332,14 +325,14 @@ void test_execute(struct environment *environment, const struct test_list *list,
 {
     struct execution execution = {environment, list, test, outcome};
     struct status status = STATUS_NONE;
-    double start = now();
+    double start = clock_seconds();
     outcome->resources = (struct resources){NAN, NAN, NAN, NAN};
     if (list->tests[test].unsupported)
         outcome_set(outcome, OUTCOME_SKIPPED,
                     "Configuration not supported (skip_tests of the model).");
     else if (!execute(&execution, &status) && status.code != STATUS_CANCELLED)
         outcome_set(outcome, OUTCOME_FAILED, "%s", status.text);
-    outcome->seconds = now() - start;
+    outcome->seconds = clock_seconds() - start;
     if (environment->device)
         outcome->device = memory_string(device_name(environment->device));
     if (environment->device && !isnan(outcome->resources.max_reserved)) {

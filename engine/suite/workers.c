@@ -1,4 +1,5 @@
 /* Worker processes: a test's number goes there as a line, its outcome comes back as a line. */
+#include "engine/base/clock.h"
 #include "engine/base/memory.h"
 #include "engine/base/text.h"
 #include "engine/suite/runner_internal.h"
@@ -11,7 +12,6 @@
 #include <string.h>
 #include <sys/socket.h>
 #include <sys/wait.h>
-#include <time.h>
 #include <unistd.h>
 
 struct worker {
@@ -21,13 +21,6 @@ struct worker {
     double started;
     struct text received; /* an incomplete line */
 };
-
-static double now(void)
-{
-    struct timespec time;
-    clock_gettime(CLOCK_MONOTONIC, &time);
-    return (double)time.tv_sec + 1e-9 * (double)time.tv_nsec;
-}
 
 static bool send_all(int socket, const char *bytes, size_t length)
 {
@@ -103,7 +96,7 @@ static void bury(struct runner *runner, struct worker *worker, const char *inste
     else
         outcome_set(outcome, OUTCOME_FAILED, "the worker ended with exit code %d",
                     WEXITSTATUS(state));
-    outcome->seconds = now() - worker->started;
+    outcome->seconds = clock_seconds() - worker->started;
     runner_finish(runner, test);
 }
 
@@ -120,7 +113,7 @@ static bool feed(struct runner *runner, struct worker *worker, struct status *st
     if (worker->process.pid <= 0 &&
         !runner->options->start_worker(runner->options->worker_context, &worker->process, status))
         return false;
-    worker->started = now();
+    worker->started = clock_seconds();
     int length = snprintf(line, sizeof(line), "%d\n", test);
     if (!send_all(worker->process.socket, line, (size_t)length))
         bury(runner, worker, NULL);
@@ -162,7 +155,7 @@ static void enforce_limit(struct runner *runner, struct worker *worker)
 {
     double limit = runner->options->time_limit;
     char reason[100];
-    if (limit <= 0 || worker->test < 0 || now() - worker->started < limit)
+    if (limit <= 0 || worker->test < 0 || clock_seconds() - worker->started < limit)
         return;
     kill(worker->process.pid, SIGKILL);
     snprintf(reason, sizeof(reason), "no end after %.0f s", limit);

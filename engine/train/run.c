@@ -1,5 +1,6 @@
 #include "engine/train/run.h"
 
+#include "engine/base/clock.h"
 #include "engine/base/memory.h"
 #include "engine/train/feed.h"
 #include "engine/train/fit.h"
@@ -10,14 +11,6 @@
 #include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
-#include <time.h>
-
-static double now(void)
-{
-    struct timespec time;
-    clock_gettime(CLOCK_MONOTONIC, &time);
-    return (double)time.tv_sec + 1e-9 * (double)time.tv_nsec;
-}
 
 const char *run_step_name(int step, char buffer[32])
 {
@@ -191,8 +184,9 @@ bool run_one(struct run *run, struct status *status)
 {
     if (!run_prepare(run, status))
         return false;
-    double start = now();
-    return executor_run_one(run->executor, status) && count_instruction(run, now() - start, status);
+    double start = clock_seconds();
+    return executor_run_one(run->executor, status) &&
+           count_instruction(run, clock_seconds() - start, status);
 }
 
 bool run_step(struct run *run, struct status *status)

@@ -4,6 +4,7 @@
  * behind. */
 #include "engine/comm/nccl/nccl_internal.h"
 
+#include "engine/base/clock.h"
 #include "engine/base/memory.h"
 
 #include <stdio.h>
@@ -166,7 +167,7 @@ static ncclResult_t begin_sending(struct nccl_mesh *mesh, const struct nccl_post
 static bool advance(struct nccl_mesh *mesh, struct nccl_posted *posted, struct status *status)
 {
     struct nccl_pair *pair = posted->pair;
-    double now = backoff_now();
+    double now = clock_seconds();
     char doing[128];
     comm_descriptor_text(&posted->what, doing, sizeof(doing));
     if (posted->deadline == 0)

@@ -2,6 +2,7 @@
  * once. */
 #include "engine/comm/nccl/nccl_internal.h"
 
+#include "engine/base/clock.h"
 #include "engine/base/memory.h"
 
 #include <pthread.h>
@@ -90,9 +91,9 @@ static bool make_world(struct nccl_mesh *mesh, const struct ticket *ticket, stru
 static bool await_handle(struct nccl_mesh *mesh, const ncclComm_t *comm, struct status *status)
 {
     struct backoff backoff = {0};
-    double deadline = backoff_now() + mesh->over.limit;
+    double deadline = clock_seconds() + mesh->over.limit;
     while (!*(ncclComm_t const volatile *)comm) {
-        if (backoff_now() > deadline)
+        if (clock_seconds() > deadline)
             return status_fail(status, STATUS_IO, "%s: ncclCommSplit gave nothing within %g s",
                                mesh->context->library.version, mesh->over.limit);
         backoff_pause(&backoff);

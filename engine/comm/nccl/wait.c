@@ -1,6 +1,8 @@
 /* Waiting for what NCCL does, with limits. */
 #include "engine/comm/nccl/nccl_internal.h"
 
+#include "engine/base/clock.h"
+
 bool nccl_goes_on(struct nccl_mesh *mesh, ncclComm_t comm, cudaStream_t stream, const char *doing,
                   struct status *status)
 {
@@ -25,9 +27,9 @@ static bool wait_for(struct nccl_mesh *mesh, ncclComm_t comm, cudaStream_t strea
 {
     struct status own = STATUS_NONE;
     struct backoff backoff = {0};
-    double deadline = backoff_now() + mesh->over.limit;
+    double deadline = clock_seconds() + mesh->over.limit;
     while (nccl_goes_on(mesh, comm, stream, doing, &own)) {
-        if (backoff_now() > deadline) {
+        if (clock_seconds() > deadline) {
             status_fail(&own, STATUS_IO, "%s: %s has not come to its end within %g s",
                         mesh->context->library.version, doing, mesh->over.limit);
             break;

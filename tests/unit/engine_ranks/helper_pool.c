@@ -1,5 +1,6 @@
 #include "helper_pool.h"
 
+#include "engine/base/clock.h"
 #include "engine/base/memory.h"
 
 #include <dirent.h>
@@ -26,13 +27,6 @@ static void count_output(void *context, int rank, int stream, const char *bytes,
 }
 
 static const char *const directories[] = {LOCKSTEP_SOURCE_DIR "/configs"};
-
-double now(void)
-{
-    struct timespec time;
-    clock_gettime(CLOCK_MONOTONIC, &time);
-    return (double)time.tv_sec + 1e-9 * (double)time.tv_nsec;
-}
 
 /* A folder for temporary files of this process and its relatives alone. */
 static void make_temporary(void)
@@ -148,8 +142,8 @@ bool all_at_end(const struct world *world)
 /* Takes events until one is not WORLD_DONE, or all ranks are at the end of their step. */
 enum world_event_kind run_on(struct world *world, struct world_event *event)
 {
-    double deadline = now() + PATIENCE_SECONDS;
-    while (!all_at_end(world) && now() < deadline) {
+    double deadline = clock_seconds() + PATIENCE_SECONDS;
+    while (!all_at_end(world) && clock_seconds() < deadline) {
         if (!world_next(world, 0.2, event))
             continue;
         if (event->kind != WORLD_DONE)
@@ -232,8 +226,8 @@ int count_relatives(void)
 
 bool wait_for_no_relatives(void)
 {
-    double deadline = now() + PATIENCE_SECONDS;
-    while (count_relatives() > 0 && now() < deadline)
+    double deadline = clock_seconds() + PATIENCE_SECONDS;
+    while (count_relatives() > 0 && clock_seconds() < deadline)
         nanosleep(&(struct timespec){.tv_nsec = 10000000}, NULL);
     return count_relatives() == 0;
 }

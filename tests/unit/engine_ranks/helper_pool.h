@@ -23,8 +23,6 @@ struct pool_test {
     struct config_search search;
 };
 
-double now(void); /* CLOCK_MONOTONIC, seconds */
-
 /* Modules, sanitizers, a folder for temporary files, and a word in the environment by which all
  * processes that come of this one are known: count_relatives. */
 void pool_test_environment(void);

@@ -7,6 +7,7 @@
 #include "helper_strike.h"
 #include "helper_world.h"
 
+#include "engine/base/clock.h"
 #include "engine/base/memory.h"
 #include "engine/ranks/pool_internal.h"
 #include "engine/ranks/rank.h"
@@ -213,12 +214,12 @@ static bool live_step(struct life *life)
 static bool live_at_end(struct life *life)
 {
     struct world_event event;
-    double deadline = now() + PATIENCE_SECONDS;
+    double deadline = clock_seconds() + PATIENCE_SECONDS;
     if (!strike_is_instant(life->strike.kind) || life->strike.kind == STRIKE_STOP) {
         life->place = -1;
         return live_run(life);
     }
-    while (now() < deadline)
+    while (clock_seconds() < deadline)
         if (world_next(life->world, 0.1, &event) && event.kind != WORLD_DONE)
             return report(life, life->world->ranks[event.rank].reason);
     fail_msg("%s at the end of a step is not noticed", strike_name(life->strike.kind));
@@ -233,7 +234,7 @@ static bool live_standing(struct life *life)
     struct world *world = life->world;
     const struct run *run = world->ranks[life->strike.rank].run;
     int place = (int)random_integer(life->random, 0, run->program->instruction_count);
-    double deadline = now() + PATIENCE_SECONDS;
+    double deadline = clock_seconds() + PATIENCE_SECONDS;
     for (int rank = 0; rank < world->size; rank++) {
         int most = world->ranks[rank].run->program->instruction_count;
         assert_true(world_allow(world, rank, rank == life->strike.rank ? place : most, &status));
@@ -241,7 +242,7 @@ static bool live_standing(struct life *life)
     while (run_next(run) < place || !world_is_quiet(world)) {
         if (world_next(world, 0.1, &event) && event.kind != WORLD_DONE)
             return report(life, world->ranks[event.rank].reason);
-        if (now() > deadline)
+        if (clock_seconds() > deadline)
             fail_msg("rank %d does not come to %d", life->strike.rank, place);
     }
     life->strike.microseconds = 0;
@@ -366,13 +367,13 @@ static void check_others(const struct life *life)
 {
     struct world_event event;
     struct world *world = life->world;
-    double deadline = now() + PATIENCE_SECONDS;
+    double deadline = clock_seconds() + PATIENCE_SECONDS;
     while (life->strike.kind != STRIKE_NO_LAUNCHER && !world_is_quiet(world)) {
         if (world_next(world, 0.1, &event) && event.kind != WORLD_DONE)
             fail_msg("%s of rank %d while %s: then rank %d: %s", strike_name(life->strike.kind),
                      life->strike.rank, moment_names[life->moment], event.rank,
                      world->ranks[event.rank].reason);
-        if (now() > deadline)
+        if (clock_seconds() > deadline)
             fail_msg("the others do not come to rest");
     }
 }
@@ -392,13 +393,13 @@ static bool may_be_harmless(const struct life *life)
 static void await_strike(const struct life *life)
 {
     struct rank_pool *pool = life->it->pool;
-    double deadline = now() + PATIENCE_SECONDS;
+    double deadline = clock_seconds() + PATIENCE_SECONDS;
     if (life->moment != STARTING || life->report[0])
         return;
     while (!strike_has_come() && pid_of(pool, life->strike.rank) == life->victim &&
            rank_pool_is_sound(pool)) {
         rank_pool_poll(pool, 0.01);
-        if (now() > deadline)
+        if (clock_seconds() > deadline)
             fail_msg("%s of rank %d has not come", strike_name(life->strike.kind),
                      life->strike.rank);
     }
@@ -408,7 +409,7 @@ static void end_life(struct life *life)
 {
     struct rank_pool *pool = life->it->pool;
     struct status status = STATUS_NONE;
-    double deadline = now() + PATIENCE_SECONDS;
+    double deadline = clock_seconds() + PATIENCE_SECONDS;
     if (life->report[0]) {
         check_report(life);
         if (life->world && is_lost(life->world, life->strike.rank))
@@ -429,7 +430,7 @@ static void end_life(struct life *life)
         await_strike(life);
     } else if (pid_of(pool, life->strike.rank) == life->victim) {
         /* else it was seen before the run began, which then has others */
-        while (rank_pool_is_sound(pool) && now() < deadline)
+        while (rank_pool_is_sound(pool) && clock_seconds() < deadline)
             rank_pool_poll(pool, 0.1);
         if (rank_pool_is_sound(pool))
             fail_msg("%s of rank %d while %s is not noticed", strike_name(life->strike.kind),
@@ -496,7 +497,7 @@ static void one_round(struct pool_test *it, const struct expected *expected, str
                       int round)
 {
     struct life life = {.it = it, .expected = expected, .random = random, .place = -1};
-    double began = now();
+    double began = clock_seconds();
     pool_test_load(it, expected->variant, TOKENS);
     int ranks = it->config->distributed.world_size;
     life.moment = (enum moment)random_integer(random, 0, MOMENTS - 1);
@@ -513,14 +514,14 @@ static void one_round(struct pool_test *it, const struct expected *expected, str
                       moment_names[life.moment]);
     live(&life);
     end_life(&life);
-    double middle = now();
+    double middle = clock_seconds();
     if (getenv("LOCKSTEP_TEST_VERBOSE"))
         print_message("   %.2f s, %s\n", middle - began,
                       life.report[0] ? life.report : "not reported");
     live_in_peace(&life);
     leave_nothing(&life);
     if (getenv("LOCKSTEP_TEST_VERBOSE"))
-        print_message("   %.2f s in peace\n", now() - middle);
+        print_message("   %.2f s in peace\n", clock_seconds() - middle);
 }
 
 static void run_chaos(struct pool_test *it, const char *what, int count)

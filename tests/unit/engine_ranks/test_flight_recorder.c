@@ -3,6 +3,7 @@
  * comes. In processes as in one process, word for word. This executable is also the rank. */
 #include "helper_pool.h"
 
+#include "engine/base/clock.h"
 #include "engine/base/memory.h"
 #include "engine/comm/comm.h"
 #include "engine/program/faults.h"
@@ -106,13 +107,13 @@ static void run_into(const struct mistake *mistake, struct world *world, char te
 {
     struct world_event event;
     bool *told = memory_zeroed((size_t)world->size, sizeof(bool));
-    double deadline = now() + PATIENCE_SECONDS;
+    double deadline = clock_seconds() + PATIENCE_SECONDS;
     allow_all(world);
     for (;;) {
         bool got = world_next(world, 0.2, &event);
         if (!got && world_is_quiet(world))
             break;
-        if (now() > deadline)
+        if (clock_seconds() > deadline)
             fail_msg("%s: nothing comes to an end", mistake->what);
         if (got && event.kind != WORLD_DONE && event.kind != WORLD_MISMATCH)
             fail_msg("%s: rank %d: %s", mistake->what, event.rank, world->ranks[event.rank].reason);

@@ -5,6 +5,7 @@
 #include "helper_pool.h"
 #include "helper_world.h"
 
+#include "engine/base/clock.h"
 #include "engine/base/memory.h"
 #include "engine/ranks/rank.h"
 
@@ -152,10 +153,10 @@ static void check_waiting(struct pool_test *it, const char *name)
     struct world_event event;
     load(it, name);
     struct world *world = pool_test_world(it, &options);
-    double deadline = now() + PATIENCE_SECONDS;
+    double deadline = clock_seconds() + PATIENCE_SECONDS;
     int next = 0;
     assert_true(world_allow(world, 0, world->ranks[0].run->program->instruction_count, &status));
-    while (world->ranks[0].state != RANK_WAITING && now() < deadline)
+    while (world->ranks[0].state != RANK_WAITING && clock_seconds() < deadline)
         if (world_next(world, 0.1, &event))
             assert_int_equal(event.kind, WORLD_DONE);
     assert_int_equal(world->ranks[0].state, RANK_WAITING);

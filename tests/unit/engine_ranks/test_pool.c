@@ -3,6 +3,7 @@
 #include "helper_pool.h"
 #include "helper_world.h"
 
+#include "engine/base/clock.h"
 #include "engine/base/memory.h"
 #include "engine/program/faults.h"
 #include "engine/ranks/pool_internal.h"
@@ -20,7 +21,6 @@
 #include <string.h>
 #include <sys/resource.h>
 #include <sys/wait.h>
-#include <time.h>
 #include <unistd.h>
 
 #include <cmocka.h>
@@ -137,12 +137,12 @@ static void test_waiting(void **state)
     struct world *world = pool_test_world(&it, &options);
     /* rank 0 alone, one instruction at a time, until it has to wait for rank 1 */
     assert_true(world_is_quiet(world));
-    double deadline = now() + PATIENCE_SECONDS;
+    double deadline = clock_seconds() + PATIENCE_SECONDS;
     int done = 0;
-    while (now() < deadline && !world_is_meeting(world, 0)) {
+    while (clock_seconds() < deadline && !world_is_meeting(world, 0)) {
         assert_true(world_allow(world, 0, done + 1, &status));
         while (!world_next(world, 0.2, &event))
-            assert_true(now() < deadline);
+            assert_true(clock_seconds() < deadline);
         assert_int_equal(event.kind, WORLD_DONE);
         assert_int_equal(event.rank, 0);
         assert_int_equal(event.instruction, done++);
@@ -150,14 +150,14 @@ static void test_waiting(void **state)
     }
     assert_true(done > 0);
     assert_true(world_allow(world, 0, done + 1, &status));
-    while (world->ranks[0].state != RANK_WAITING && now() < deadline)
+    while (world->ranks[0].state != RANK_WAITING && clock_seconds() < deadline)
         assert_false(world_next(world, 0.01, &event));
     assert_true(world_is_quiet(world));
     assert_int_equal(world_waits_for(world, 0, missing), 1);
     assert_true(missing[1]);
     world_waiting_text(world, 0, text, sizeof(text));
     assert_non_null(strstr(text, "rank 0 waits in "));
-    assert_true(world->ranks[0].waiting_since > now() - PATIENCE_SECONDS);
+    assert_true(world->ranks[0].waiting_since > clock_seconds() - PATIENCE_SECONDS);
     struct comm_record records[2];
     assert_int_equal(rank_pool_collectives(it.pool, 0, records, 2), 1);
     assert_int_equal(rank_pool_collectives(it.pool, 1, records + 1, 1), 0);
@@ -237,8 +237,8 @@ static void strike(struct pool_test *it, int signal, const char *expected)
         before--;
     for (int rank = 0; rank < 2; rank++)
         assert_true(world_allow(world, rank, before, &status));
-    double deadline = now() + PATIENCE_SECONDS;
-    while (run_next(run) < before && now() < deadline)
+    double deadline = clock_seconds() + PATIENCE_SECONDS;
+    while (run_next(run) < before && clock_seconds() < deadline)
         world_next(world, 0.1, &event);
     assert_int_equal(run_next(run), before);
     rank_pool_describe(it->pool, 1, &victim);
@@ -259,7 +259,7 @@ static void strike(struct pool_test *it, int signal, const char *expected)
         elements += tensor_load(&tensor, i) != 0;
     assert_true(elements > 0);
     /* the other one waits for it, or is through */
-    while (!world_is_quiet(world) && now() < deadline)
+    while (!world_is_quiet(world) && clock_seconds() < deadline)
         world_next(world, 0.1, &event);
     assert_true(world_is_quiet(world));
     assert_int_not_equal(world->ranks[0].state, RANK_LOST);
@@ -306,8 +306,8 @@ static void test_flood(void **state)
     assert_int_equal(kill((pid_t)talker.pid, SIGUSR2), 0);
     long before = resident_kilobytes();
     run_step_of(world);
-    double deadline = now() + PATIENCE_SECONDS;
-    while (it.printed.bytes[1] < FLOOD_BYTES && now() < deadline)
+    double deadline = clock_seconds() + PATIENCE_SECONDS;
+    while (it.printed.bytes[1] < FLOOD_BYTES && clock_seconds() < deadline)
         rank_pool_poll(it.pool, 0.1);
     assert_true(it.printed.bytes[1] >= FLOOD_BYTES);
     assert_true(resident_kilobytes() - before < FLOOD_BYTES / 1024 / 8);

@@ -4,6 +4,7 @@
  */
 #include "bench/simulate.h"
 
+#include "engine/base/clock.h"
 #include "engine/base/memory.h"
 #include "engine/base/text.h"
 #include "engine/session/output.h"
@@ -21,7 +22,6 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <time.h>
 #include <unistd.h>
 
 #include <cmocka.h>
@@ -45,13 +45,6 @@ struct crowd {
     struct text heard;
     bool done, ok;
 };
-
-static double now(void)
-{
-    struct timespec time;
-    clock_gettime(CLOCK_MONOTONIC, &time);
-    return (double)time.tv_sec + 1e-9 * (double)time.tv_nsec;
-}
 
 static void open_crowd(struct crowd *crowd)
 {
@@ -117,9 +110,9 @@ typedef bool condition(struct crowd *crowd);
 static void wait_for(struct crowd *crowd, condition *holds)
 {
     struct pollfd fd = {.fd = session_wake_fd(crowd->session), .events = POLLIN};
-    double deadline = now() + PATIENCE_SECONDS;
+    double deadline = clock_seconds() + PATIENCE_SECONDS;
     while (!holds(crowd)) {
-        if (now() > deadline)
+        if (clock_seconds() > deadline)
             fail_msg("it does not happen; it said: %s",
                      crowd->heard.data ? crowd->heard.data : "nothing");
         poll(&fd, 1, 50);
