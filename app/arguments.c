@@ -97,6 +97,9 @@ static bool set(const struct argument *argument, const char *value, struct statu
     case ARGUMENT_INTEGER:
         return set_integer(argument, value, status);
     case ARGUMENT_TEXT:
+        if (!*value) /* an unset variable of the shell's */
+            return status_fail(status, STATUS_INVALID, "%s needs %s, not an empty word",
+                               argument->name, argument->value);
         *(const char **)argument->target = value;
         return true;
     case ARGUMENT_TEXTS:

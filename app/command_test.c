@@ -116,6 +116,20 @@ static enum arguments_result parse(int argc, char **argv, struct test_options *o
     return arguments_parse(argc, argv, &usage, arguments, count, &options->patterns, status);
 }
 
+/* Each of two reports in one file would replace the other. */
+static bool check_report_names(const struct test_options *options, struct status *status)
+{
+    const char *const files[] = {options->json, options->junit, options->html};
+    static const char *const names[] = {"--json", "--junit", "--html"};
+    for (int i = 0; i < ARRAY_LENGTH(files); i++)
+        for (int k = 0; k < i; k++)
+            if (files[i] && files[k] && strcmp(files[i], files[k]) == 0)
+                return status_fail(status, STATUS_INVALID,
+                                   "%s and %s are both to be written to %s; expected two files",
+                                   names[k], names[i], files[i]);
+    return true;
+}
+
 static void options_free(struct test_options *options)
 {
     word_list_free(&options->patterns);
@@ -324,8 +338,8 @@ int app_test(int argc, char **argv, const struct app_options *app)
     enum arguments_result parsed = parse(argc, argv, &options, &status);
     int code = EXIT_DONE;
     options.command = command;
-    if (parsed == ARGUMENTS_OK && (!options.fault || faults_check(options.fault, &status)) &&
-        device_works(app, &status))
+    if (parsed == ARGUMENTS_OK && check_report_names(&options, &status) &&
+        (!options.fault || faults_check(options.fault, &status)) && device_works(app, &status))
         list = test_list_create(&app->search, options.show_skipped ? NULL : options.models.words,
                                 options.show_skipped ? 0 : options.models.count, &status);
     if (list)

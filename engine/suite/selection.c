@@ -8,7 +8,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-bool action_runs(enum test_action action, bool skip_slow, bool run_extra_slow)
+static bool action_runs(enum test_action action, bool skip_slow, bool run_extra_slow)
 {
     switch (action) {
     case ACTION_MAIN:
@@ -24,8 +24,9 @@ bool action_runs(enum test_action action, bool skip_slow, bool run_extra_slow)
     return false;
 }
 
-enum test_group test_dropped_by(const struct test_list *list, int test, bool skip_slow,
-                                bool run_extra_slow)
+/* The first of the test's groups whose action does not run, or GROUP_COUNT if all do. */
+static enum test_group test_dropped_by(const struct test_list *list, int test, bool skip_slow,
+                                       bool run_extra_slow)
 {
     const struct test_case *of = &list->tests[test];
     const enum test_action *actions = list->models[of->model].actions;
@@ -76,13 +77,16 @@ static bool is_any_of(const char *name, const char *const *words, int count)
     return count == 0;
 }
 
+/* `kind`: also what `lockstep list` calls them, without the s. */
 static bool unknown_name(const char *kind, const char *word, const char *const *candidates,
                          int count, struct status *status)
 {
     const char *closest = names_closest(word, candidates, count);
-    return status_fail(status, STATUS_NOT_FOUND, "no %s \"%s\"%s%s%s", kind, word,
-                       closest ? "; did you mean " : "", closest ? closest : "",
-                       closest ? "?" : "");
+    if (closest)
+        return status_fail(status, STATUS_NOT_FOUND, "no %s \"%s\"; did you mean %s?", kind, word,
+                           closest);
+    return status_fail(status, STATUS_NOT_FOUND, "no %s \"%s\" (see lockstep list %ss)", kind, word,
+                       kind);
 }
 
 static bool check_groups(const struct selection *selection, struct status *status)
