@@ -24,6 +24,8 @@ void names_free(struct names *names);
 
 /* FNV-1a, 64 bit: http://www.isthe.com/chongo/tech/comp/fnv/ */
 uint64_t hash_bytes(const void *bytes, size_t length);
+/* Of bytes that follow others, whose hash is `hash`. */
+uint64_t hash_more(uint64_t hash, const void *bytes, size_t length);
 uint64_t hash_string(const char *text);
 
 /* Optimal string alignment distance between two short words, for "did you mean". */

@@ -17,35 +17,40 @@ static void free_operands(struct operands *operands)
         free(operands->buffers[i]);
 }
 
-static bool copy_value(struct run *run, int value, struct tensor *tensor, void **buffer,
+static bool copy_value(const struct pair *pair, int value, struct tensor *tensor, void **buffer,
                        struct status *status)
 {
-    const struct value *of = &run->program->values[value];
+    struct executor *executor = pair->test->executor;
+    const struct value *of = &executor->program->values[value];
     *buffer = memory_try(value_bytes(of), 1);
     if (!*buffer)
         return status_fail(status, STATUS_MEMORY, "no memory to copy %s", of->name);
     *tensor = tensor_of(*buffer, of->dtype, of->shape);
-    return executor_read(run->executor, value, *buffer, status);
+    executor->interrupt = pair->interrupt;
+    bool ok = executor_try_read(executor, value, *buffer, status);
+    executor->interrupt = NULL;
+    return ok;
 }
 
-static bool copy_inputs(struct run *run, int instruction, struct operands *operands,
+static bool copy_inputs(const struct pair *pair, int instruction, struct operands *operands,
                         struct status *status)
 {
-    const struct instruction *in = &run->program->instructions[instruction];
-    program_call(run->program, instruction, &operands->call);
+    const struct program *program = pair->test->program;
+    const struct instruction *in = &program->instructions[instruction];
+    program_call(program, instruction, &operands->call);
     for (int i = 0; i < in->input_count; i++)
-        if (!copy_value(run, in->inputs[i], &operands->call.inputs[i], &operands->buffers[i],
+        if (!copy_value(pair, in->inputs[i], &operands->call.inputs[i], &operands->buffers[i],
                         status))
             return false;
     return true;
 }
 
-static bool copy_outputs(struct run *run, int instruction, struct operands *operands,
+static bool copy_outputs(const struct pair *pair, int instruction, struct operands *operands,
                          struct status *status)
 {
-    const struct instruction *in = &run->program->instructions[instruction];
+    const struct instruction *in = &pair->test->program->instructions[instruction];
     for (int i = 0; i < in->output_count; i++)
-        if (!copy_value(run, in->outputs[i], &operands->call.outputs[i],
+        if (!copy_value(pair, in->outputs[i], &operands->call.outputs[i],
                         &operands->buffers[OP_MAX_INPUTS + i], status))
             return false;
     return true;
@@ -69,13 +74,13 @@ static bool gather_operands(struct pair *pair, int step, int instruction, struct
 {
     struct run *run = pair->test;
     if (run->step == step && all_at_hand(run, instruction))
-        return copy_inputs(run, instruction, operands, status) &&
-               copy_outputs(run, instruction, operands, status);
+        return copy_inputs(pair, instruction, operands, status) &&
+               copy_outputs(pair, instruction, operands, status);
     int saved_step = run->step, saved_next = run_next(run);
     struct pair_event event;
     return pair_go_to(pair, step, instruction, status) &&
-           copy_inputs(run, instruction, operands, status) && pair_run_one(pair, &event, status) &&
-           copy_outputs(run, instruction, operands, status) &&
+           copy_inputs(pair, instruction, operands, status) && pair_run_one(pair, &event, status) &&
+           copy_outputs(pair, instruction, operands, status) &&
            pair_go_to(pair, saved_step, saved_next, status);
 }
 
@@ -88,7 +93,9 @@ static double longest_sum(const struct op_call *call)
     return longest;
 }
 
-double check_expected_error(const struct op_call *call)
+/* A generous bound for the relative rms error of one instruction in the dtypes of `call`: one
+ * rounding of the output, and a random walk of float32 roundings over the longest sum. */
+static double check_expected_error(const struct op_call *call)
 {
     double output = 0;
     for (int i = 0; i < call->output_count; i++)
@@ -107,8 +114,8 @@ static double size_of_terms(const struct op_call *call)
            (double)shape_elements(call->inputs[0].shape);
 }
 
-static void judge_outputs(const struct pair *pair, const struct operands *operands,
-                          const struct tensor *results, struct check *check)
+static bool judge_outputs(const struct pair *pair, const struct operands *operands,
+                          const struct tensor *results, struct check *check, struct status *status)
 {
     const struct instruction *in = &pair->test->program->instructions[check->instruction];
     check->introduced_relative = -1;
@@ -116,8 +123,9 @@ static void judge_outputs(const struct pair *pair, const struct operands *operan
         if (!dtype_is_float(operands->call.outputs[i].dtype))
             continue;
         struct metrics metrics;
-        metrics_compute(&results[i], &operands->call.outputs[i], 1, pair->options.threads,
-                        &metrics);
+        if (!metrics_compute_unless(pair->interrupt, &results[i], &operands->call.outputs[i], 1,
+                                    pair->options.threads, &metrics))
+            return status_fail(status, STATUS_CANCELLED, "interrupted");
         double scale = fmax(metrics.rms_reference, size_of_terms(&operands->call));
         scale = scale > 0 ? scale : 1;
         double relative = metrics.rms_difference / scale;
@@ -132,6 +140,7 @@ static void judge_outputs(const struct pair *pair, const struct operands *operan
     }
     check->expected_relative = check_expected_error(&operands->call);
     check->wrong = check->introduced_relative > check->expected_relative;
+    return true;
 }
 
 bool check_instruction(struct pair *pair, int step, int instruction, struct check *check,
@@ -147,7 +156,7 @@ bool check_instruction(struct pair *pair, int step, int instruction, struct chec
     ok = ok && reference_run(&operands.call, results, status);
     if (ok) {
         check->supported = true;
-        judge_outputs(pair, &operands, results, check);
+        ok = judge_outputs(pair, &operands, results, check, status);
     }
     for (int i = 0; i < OP_MAX_OUTPUTS; i++)
         free(results[i].data);

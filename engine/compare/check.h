@@ -11,7 +11,7 @@ struct check {
     int output;                 /* the output with the largest introduced error (test value id) */
     struct metrics introduced;  /* float64 of the actual inputs against what was computed */
     double introduced_relative; /* rms of that difference over the rms of the float64 result */
-    double expected_relative;   /* what rounding explains, see check_expected_error */
+    double expected_relative;   /* what rounding explains, generously */
     bool wrong;                 /* introduced_relative is more than rounding explains */
 };
 
@@ -20,10 +20,6 @@ struct check {
  * (STATUS_CANCELLED, see pair.h), it may stand somewhere on the way. */
 bool check_instruction(struct pair *pair, int step, int instruction, struct check *check,
                        struct status *status);
-
-/* A generous bound for the relative rms error of one instruction in the dtypes of `call`: one
- * rounding of the output, and a random walk of float32 roundings over the longest sum. */
-double check_expected_error(const struct op_call *call);
 
 /* The error of a value against the reference, from the comparisons of the current step. */
 struct value_error {

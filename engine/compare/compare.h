@@ -76,5 +76,9 @@ struct worst_element {
 };
 int metrics_worst(const struct tensor *reference, const struct tensor *test, double scale,
                   struct worst_element *elements, int capacity);
+/* The same; 0 when `interrupt` (NULL: nobody) asked to give up. */
+int metrics_worst_unless(const struct interrupt *interrupt, const struct tensor *reference,
+                         const struct tensor *test, double scale, struct worst_element *elements,
+                         int capacity);
 
 #endif

@@ -174,6 +174,15 @@ static bool reference_try_one(struct pair *pair, struct status *status)
     return ok;
 }
 
+/* Of the next step, whose first instruction does not wait for it then. */
+static bool keep_point(struct pair *pair, struct run *run, struct status *status)
+{
+    run->executor->interrupt = pair->interrupt;
+    bool ok = run_keep_point(run, status);
+    run->executor->interrupt = NULL;
+    return ok;
+}
+
 /* The reference computes what the test's next instruction will be compared with. In another order
  * of micro-batches that may be most of a step: an interrupt must not wait for it. */
 static bool catch_up(struct pair *pair, struct status *status)
@@ -187,7 +196,7 @@ static bool catch_up(struct pair *pair, struct status *status)
                run_next(reference) < reference->program->instruction_count)
             if (!reference_try_one(pair, status))
                 return false;
-        return true;
+        return keep_point(pair, reference, status);
     }
     const struct instruction *in = &test->program->instructions[next];
     for (int k = 0; k < in->output_count; k++) {
@@ -273,15 +282,18 @@ bool pair_begin_step(struct pair *pair, int step, struct status *status)
     return ok;
 }
 
-/* Puts the reference's tensor in, and judges it again if it had been judged. */
-static bool put_and_judge(struct pair *pair, int value, struct status *status)
+/* Puts the reference's tensor in, and judges it again if it had been judged. Interrupted, it may be
+ * there and not be judged. */
+static bool put_and_judge(struct pair *pair, int value, const struct interrupt *put,
+                          const struct interrupt *judge, struct status *status)
 {
     bool compared = pair->results[value].compared;
-    return pair_put_reference(pair, value, status) &&
-           (!compared || compare_value(pair, value, NULL, status));
+    return pair_put_reference(pair, value, put, status) &&
+           (!compared || compare_value(pair, value, judge, status));
 }
 
-static bool apply_grafts(struct pair *pair, struct pair_event *event, struct status *status)
+static bool apply_grafts(struct pair *pair, const struct interrupt *interrupt,
+                         struct pair_event *event, struct status *status)
 {
     int done = event->instruction;
     for (int i = 0; i < pair->graft_count; i++) {
@@ -289,7 +301,7 @@ static bool apply_grafts(struct pair *pair, struct pair_event *event, struct sta
         int producer = pair->test->program->values[graft->value].producer;
         if (graft->step != pair->test->step || producer != done)
             continue;
-        if (!put_and_judge(pair, graft->value, status))
+        if (!put_and_judge(pair, graft->value, interrupt, interrupt, status))
             return false;
         if (event->failed == graft->value && !pair->results[graft->value].verdict.failures)
             event->failed = -1;
@@ -305,15 +317,18 @@ void pair_forget_results(struct pair *pair, int instruction)
             pair->results[v] = (struct pair_result){0};
 }
 
-/* Compares what just ran. Interrupted, the instruction is taken back: with its comparisons it is
- * one thing. */
-static bool compare_done(struct pair *pair, bool may_give_up, struct pair_event *event,
+/* Compares what just ran, and grafts. Interrupted, the instruction is taken back: with what follows
+ * from it it is one thing. */
+static bool look_at_done(struct pair *pair, bool may_give_up, struct pair_event *event,
                          struct status *status)
 {
     struct executor *executor = pair->test->executor;
     const struct instruction *done = &pair->test->program->instructions[event->instruction];
     bool can = may_give_up && executor_can_repeat(executor, event->instruction);
-    if (compare_outputs(pair, done, can ? pair->interrupt : NULL, event, status))
+    const struct interrupt *interrupt = can ? pair->interrupt : NULL;
+    if (compare_outputs(pair, done, interrupt, event, status) &&
+        pair_find_not_finite(pair, done, interrupt, event, status) &&
+        apply_grafts(pair, interrupt, event, status))
         return true;
     if (can && status->code == STATUS_CANCELLED) {
         executor_take_back(executor);
@@ -327,12 +342,12 @@ bool pair_run_one(struct pair *pair, struct pair_event *event, struct status *st
     struct run *test = pair->test;
     if (interrupt_asked(pair->interrupt))
         return give_up(status);
+    if (!pair_arrive(pair, status) || !catch_up(pair, status) || !keep_point(pair, test, status))
+        return false;
     /* The first instruction of a step takes the states with it into the step: it is not given up.
      */
     bool inside =
         pair->entered_step == test->step && run_next(test) < test->program->instruction_count;
-    if (!catch_up(pair, status))
-        return false;
     test->executor->interrupt = inside ? pair->interrupt : NULL;
     bool ok = run_one(test, status);
     test->executor->interrupt = NULL;
@@ -342,18 +357,14 @@ bool pair_run_one(struct pair *pair, struct pair_event *event, struct status *st
         return false;
     *event = (struct pair_event){
         .step = test->step, .instruction = run_next(test) - 1, .failed = -1, .not_finite = -1};
-    const struct instruction *done = &test->program->instructions[event->instruction];
-    return compare_done(pair, inside, event, status) &&
-           pair_find_not_finite(pair, done, event, status) && apply_grafts(pair, event, status);
+    return look_at_done(pair, inside, event, status);
 }
 
 bool pair_take(struct pair *pair, int instruction, struct pair_event *event, struct status *status)
 {
     *event = (struct pair_event){
         .step = pair->test->step, .instruction = instruction, .failed = -1, .not_finite = -1};
-    const struct instruction *done = &pair->test->program->instructions[instruction];
-    return compare_done(pair, false, event, status) &&
-           pair_find_not_finite(pair, done, event, status) && apply_grafts(pair, event, status);
+    return look_at_done(pair, false, event, status);
 }
 
 bool pair_ended(const struct pair *pair)
@@ -369,7 +380,7 @@ void pair_observe(struct pair *pair, pair_observer *observer, void *context)
 
 bool pair_graft(struct pair *pair, int value, struct status *status)
 {
-    if (!put_and_judge(pair, value, status))
+    if (!put_and_judge(pair, value, pair->interrupt, NULL, status))
         return false;
     pair_graft_later(pair, value);
     return true;
@@ -388,6 +399,7 @@ static struct run *create_run(struct pair *pair, const struct config *config,
 {
     options->plan = mode;
     options->sharers = pair->options.reference ? 2 : 1;
+    options->interrupt = pair->options.interrupt;
     struct run *run = run_create(config, pair->options.device, pair->options.comm, options, status);
     if (!run)
         status_context(status, "%s", config->name);
@@ -438,11 +450,21 @@ static bool create_runs(struct pair *pair, struct status *status)
     return create_both(pair, PLAN_REUSE, status);
 }
 
+/* Before the first instruction; the inputs are there, too, as when the pair comes back. */
+static bool begin(struct pair *pair, struct status *status)
+{
+    bool own = !pair->options.test_run;
+    return (!own || run_prepare(pair->test, status)) &&
+           (!own || !pair->reference || run_prepare(pair->reference, status)) &&
+           pair_enter_step(pair, status);
+}
+
 struct pair *pair_create(const struct pair_options *options, struct status *status)
 {
     struct pair *pair = memory_zeroed(1, sizeof(*pair));
     pair->options = *options;
     pair->entered_step = -1;
+    pair->interrupt = options->interrupt;
     pair->test_scale = pair->reference_scale = 1;
     if (!create_runs(pair, status)) {
         pair_free(pair);
@@ -467,7 +489,7 @@ struct pair *pair_create(const struct pair_options *options, struct status *stat
     }
     pair->initial =
         memory_zeroed((size_t)pair->test->program->parameter_count, sizeof(*pair->initial));
-    if (pair_enter_step(pair, status) && pair_compare_parameters(pair, status))
+    if (begin(pair, status) && pair_compare_parameters(pair, status))
         return pair;
     pair_free(pair);
     return NULL;

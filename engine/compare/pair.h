@@ -25,6 +25,8 @@ struct pair_options {
     int64_t keep_limit; /* bytes that both runs together may take to keep every value; 0: never */
     bool inner_values;  /* judge all named values, not only log points */
     int threads;        /* for comparing; 0 = all */
+    const struct interrupt *interrupt; /* ends pair_create (STATUS_CANCELLED); then pair->interrupt.
+                                          Borrowed; NULL: nobody interrupts */
     /* One rank of several: a run that somebody else moves, and a reference that several pairs share
      * (NULL with a recording or a trace) and that keeps every value. Both borrowed. */
     struct run *test_run, *shared_reference;
@@ -71,7 +73,8 @@ struct pair {
     struct pair_queue *queue; /* comparisons on the device that nobody waited for; NULL: none yet */
     bool defer;               /* set to let them wait: see pair_settle */
     bool watch_not_finite;    /* set to look at every named value for NaN and infinities */
-    int entered_step;         /* the step that results belong to */
+    int entered_step;         /* the step that results belong to; -1: the way back was left before
+                                 its states were written (see run_restore_later) */
     double test_scale, reference_scale; /* loss scales of the current step */
     struct limits state_limits;         /* for parameters and moments after an update */
     pair_observer *observer;
@@ -96,7 +99,8 @@ struct pair_event {
 
 /* Runs one instruction of the test, brings the reference along, compares. Interrupted, the test has
  * not moved: it gives the same bits later. (An instruction that writes over its inputs is not given
- * up, unless it goes on where it was: executor.h; nor is the first of a step.) */
+ * up, unless it goes on where it was: executor.h; nor is the first of a step, but what is to be
+ * done before it is.) */
 bool pair_run_one(struct pair *pair, struct pair_event *event, struct status *status);
 bool pair_ended(const struct pair *pair);
 /* Where both sides are on a device that compares by itself, and the caller has set pair->defer
@@ -108,7 +112,8 @@ bool pair_settle(struct pair *pair, struct status *status);
 bool pair_begin_step(struct pair *pair, int step, struct status *status);
 bool pair_take(struct pair *pair, int instruction, struct pair_event *event, struct status *status);
 /* Goes to a place, forward or back; grafts before it are made again, results after it forgotten.
- * Interrupted, the pair stands somewhere on the way, between two instructions. */
+ * Interrupted, the pair stands somewhere on the way, between two instructions, or at the beginning
+ * of a step whose states are still to be written: nothing is at hand there until it moves. */
 bool pair_go_to(struct pair *pair, int step, int instruction, struct status *status);
 
 /* Host views of the two sides of a value, and the factor by which the test is scaled (its loss

@@ -11,6 +11,8 @@ struct held_value {
 /* The test is in another step than the results are of: the reference leaves its step, too, and the
  * results of the last one are dropped. */
 bool pair_enter_step(struct pair *pair, struct status *status);
+/* After a way back: writes the states, if they are not, and enters the step. */
+bool pair_arrive(struct pair *pair, struct status *status);
 /* Forgets the comparisons of what instruction `instruction` of the step and later ones write. */
 void pair_forget_results(struct pair *pair, int instruction);
 /* Whether the value has a counterpart of another shape. */
@@ -54,11 +56,14 @@ void pair_match_names(struct pair *pair);
 /* Replaces sides->test (whole) by its samples at the places of `recorded`. */
 bool pair_sample_test(struct pair_sides *sides, const struct trace_tensor *recorded,
                       struct status *status);
-/* Writes the reference's tensor, converted and scaled, over the test's value. */
-bool pair_put_reference(struct pair *pair, int value, struct status *status);
+/* Writes the reference's tensor, converted and scaled, over the test's value. Interrupted (NULL:
+ * never), nothing is written. */
+bool pair_put_reference(struct pair *pair, int value, const struct interrupt *interrupt,
+                        struct status *status);
 /* Notes the first named output that holds NaN or infinity. */
 bool pair_find_not_finite(struct pair *pair, const struct instruction *done,
-                          struct pair_event *event, struct status *status);
+                          const struct interrupt *interrupt, struct pair_event *event,
+                          struct status *status);
 /* Limits for parameters after their update. Adam divides the gradient by its own size, so noise in
  * a small gradient turns the update by as much as the learning rate: limits are in units of it. */
 struct limits pair_state_limits(const struct pair *pair);

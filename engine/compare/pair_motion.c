@@ -1,6 +1,25 @@
 /* Going to a place. Back means: from the start of the step, or of an earlier one, again. */
 #include "engine/compare/pair_internal.h"
 
+/* Writes the states that an interrupt left to be written. */
+static bool complete(struct pair *pair, struct run *run, struct status *status)
+{
+    if (!run->executor->hollow)
+        return true;
+    run->executor->interrupt = pair->interrupt;
+    bool ok = run_prepare(run, status);
+    run->executor->interrupt = NULL;
+    return ok;
+}
+
+bool pair_arrive(struct pair *pair, struct status *status)
+{
+    return pair->entered_step >= 0 ||
+           (complete(pair, pair->test, status) &&
+            (!pair->reference || complete(pair, pair->reference, status)) &&
+            pair_enter_step(pair, status));
+}
+
 static bool try_go_to(struct pair *pair, struct run *run, int step, struct status *status)
 {
     run->executor->interrupt = pair->interrupt;
@@ -21,30 +40,33 @@ static int common_point(const struct pair *pair)
     return step;
 }
 
-/* Both runs at the start of one step, after a way back that was given up. */
-static bool settle(struct pair *pair, struct status *status)
+static void put_to(struct run *run, int step)
+{
+    if (run->step != step || run_next(run) > 0)
+        run_restore_later(run, step);
+}
+
+/* Both runs at the start of one step, after a way back that was given up: what that takes is left
+ * for later. */
+static void settle(struct pair *pair)
 {
     int step = common_point(pair);
-    if (!run_go_to(pair->test, step, 0, status) ||
-        (pair->reference && !run_go_to(pair->reference, step, 0, status)))
-        return false;
-    pair->entered_step = -1;
-    return pair_enter_step(pair, status);
+    pair_forget_results(pair, 0);
+    put_to(pair->test, step);
+    if (pair->reference)
+        put_to(pair->reference, step);
 }
 
 /* To the start of `step`, which is behind the test or the step where it is. */
 static bool go_back(struct pair *pair, int step, struct status *status)
 {
     bool behind = pair->reference && (!pair->keep || pair->reference->step > step);
-    if (!try_go_to(pair, pair->test, step, status) ||
-        (behind && !try_go_to(pair, pair->reference, step, status))) {
-        struct status other = STATUS_NONE;
-        if (status->code == STATUS_CANCELLED && !settle(pair, &other))
-            *status = other;
-        return false;
-    }
     pair->entered_step = -1;
-    return pair_enter_step(pair, status);
+    bool ok = try_go_to(pair, pair->test, step, status) &&
+              (!behind || try_go_to(pair, pair->reference, step, status));
+    if (!ok && status->code == STATUS_CANCELLED)
+        settle(pair);
+    return ok && pair_arrive(pair, status);
 }
 
 bool pair_go_to(struct pair *pair, int step, int instruction, struct status *status)
@@ -60,7 +82,7 @@ bool pair_go_to(struct pair *pair, int step, int instruction, struct status *sta
                            "one rank of several cannot go there by itself: goto %d:%d first",
                            step + 1, instruction);
     bool back = step < test->step || (step == test->step && instruction < run_next(test));
-    if (back && !go_back(pair, step, status))
+    if (back ? !go_back(pair, step, status) : !pair_arrive(pair, status))
         return false;
     bool ok = true;
     struct pair_event event;

@@ -27,7 +27,28 @@ bool pair_sample_test(struct pair_sides *sides, const struct trace_tensor *recor
     return true;
 }
 
-bool pair_put_reference(struct pair *pair, int value, struct status *status)
+enum { PIECE = 1 << 18 }; /* elements between looks at an interrupt */
+
+static bool give_up(struct status *status)
+{
+    return status_fail(status, STATUS_CANCELLED, "interrupted");
+}
+
+/* to = from * scale, as to's type has it. */
+static bool fill_scaled(const struct interrupt *interrupt, struct tensor *to,
+                        const struct tensor *from, double scale)
+{
+    int64_t count = shape_elements(to->shape);
+    for (int64_t i = 0; i < count; i++) {
+        if (i % PIECE == 0 && interrupt_asked(interrupt))
+            return false;
+        tensor_store(to, i, tensor_load(from, i) * scale);
+    }
+    return true;
+}
+
+bool pair_put_reference(struct pair *pair, int value, const struct interrupt *interrupt,
+                        struct status *status)
 {
     const struct value *of = &pair->test->program->values[value];
     struct pair_sides sides;
@@ -39,35 +60,47 @@ bool pair_put_reference(struct pair *pair, int value, struct status *status)
         return status_fail(status, STATUS_NOT_FOUND, "the reference has no whole tensor for %s",
                            program_value_text(pair->test->program, value, name, sizeof(name)));
     }
-    char *data = memory_zeroed(value_bytes(of), 1);
+    char *data = memory_map(value_bytes(of));
     struct tensor target = tensor_of(data, of->dtype, of->shape);
-    int64_t count = shape_elements(of->shape);
-    for (int64_t i = 0; i < count; i++)
-        tensor_store(&target, i, tensor_load(&sides.reference, i) * sides.scale);
-    bool ok = executor_write(pair->test->executor, value, data, status);
-    free(data);
+    bool ok = data != NULL;
+    if (!ok)
+        status_fail(status, STATUS_MEMORY, "no memory for the reference's %s", of->name);
+    else if (!fill_scaled(interrupt, &target, &sides.reference, sides.scale))
+        ok = give_up(status);
+    ok = ok && executor_write(pair->test->executor, value, data, status);
+    memory_unmap(data, value_bytes(of));
     pair_sides_free(&sides);
     return ok;
 }
 
-static bool all_finite(const struct tensor *tensor)
+static bool piece_is_finite(const struct tensor *tensor, int64_t first, int64_t end)
 {
-    int64_t count = shape_elements(tensor->shape);
     if (tensor->dtype == DTYPE_F32 && tensor_is_contiguous(tensor)) {
         const float *data = tensor->data;
         float sum = 0; /* 0 * x is NaN exactly for the infinite and the NaN */
-        for (int64_t i = 0; i < count; i++)
+        for (int64_t i = first; i < end; i++)
             sum += 0.0f * data[i];
         return sum == 0.0f;
     }
-    for (int64_t i = 0; i < count; i++)
+    for (int64_t i = first; i < end; i++)
         if (!isfinite(tensor_load(tensor, i)))
             return false;
     return true;
 }
 
+/* Until one is not, or an interrupt comes. */
+static bool all_finite(const struct tensor *tensor, const struct interrupt *interrupt)
+{
+    int64_t count = shape_elements(tensor->shape);
+    bool finite = true;
+    for (int64_t first = 0; finite && first < count && !interrupt_asked(interrupt); first += PIECE)
+        finite = piece_is_finite(tensor, first, count - first < PIECE ? count : first + PIECE);
+    return finite;
+}
+
 bool pair_find_not_finite(struct pair *pair, const struct instruction *done,
-                          struct pair_event *event, struct status *status)
+                          const struct interrupt *interrupt, struct pair_event *event,
+                          struct status *status)
 {
     for (int k = 0; pair->watch_not_finite && k < done->output_count; k++) {
         const struct value *of = &pair->test->program->values[done->outputs[k]];
@@ -76,10 +109,12 @@ bool pair_find_not_finite(struct pair *pair, const struct instruction *done,
         void *buffer = NULL;
         struct tensor view;
         bool ok = executor_view(pair->test->executor, of->id, &buffer, &view, status);
-        bool finite = ok && all_finite(&view);
+        bool finite = ok && all_finite(&view, interrupt);
         free(buffer);
         if (!ok)
             return false;
+        if (interrupt_asked(interrupt))
+            return give_up(status);
         if (!finite && event->not_finite < 0)
             event->not_finite = of->id;
     }
@@ -127,12 +162,12 @@ static bool compare_parameter(struct pair *pair, int value, struct pair_result *
     if (!parameter_sides(pair, value, &sides, status))
         return false;
     if (sides.has_reference) {
-        metrics_compute(&sides.reference, &sides.test, 1, pair->options.threads, &result->metrics);
+        result->compared = metrics_compute_unless(pair->interrupt, &sides.reference, &sides.test, 1,
+                                                  pair->options.threads, &result->metrics);
         result->verdict = metrics_judge(&result->metrics, result->limits);
-        result->compared = true;
     }
     pair_sides_free(&sides);
-    return true;
+    return !interrupt_asked(pair->interrupt) || give_up(status);
 }
 
 bool pair_compare_parameters(struct pair *pair, struct status *status)

@@ -36,11 +36,20 @@ static void insert(struct ranking *ranking, struct worst_element element, double
 int metrics_worst(const struct tensor *reference, const struct tensor *test, double scale,
                   struct worst_element *elements, int capacity)
 {
+    return metrics_worst_unless(NULL, reference, test, scale, elements, capacity);
+}
+
+int metrics_worst_unless(const struct interrupt *interrupt, const struct tensor *reference,
+                         const struct tensor *test, double scale, struct worst_element *elements,
+                         int capacity)
+{
     struct block_source source = block_source_of(reference, test, scale);
     struct ranking ranking = {.elements = elements, .capacity = capacity, .threshold = -1};
     int64_t total = capacity > 0 ? shape_elements(reference->shape) : 0;
     struct wide_block block;
     for (int64_t start = 0; start < total; start += BLOCK_ELEMENTS) {
+        if (interrupt_asked(interrupt))
+            return 0;
         int64_t rest = total - start;
         wide_block_load(&source, start, rest < BLOCK_ELEMENTS ? (int)rest : BLOCK_ELEMENTS, &block);
         for (int i = 0; i < block.count; i++) {

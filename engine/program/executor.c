@@ -79,7 +79,7 @@ struct tensor executor_tensor(const struct executor *executor, int id)
 bool executor_holds(const struct executor *executor, int value)
 {
     const struct memory_plan *plan = executor->plan;
-    return memory_plan_holds(plan, executor->program, value, executor->next) &&
+    return !executor->hollow && memory_plan_holds(plan, executor->program, value, executor->next) &&
            (!executor->torn ||
             memory_plan_holds(plan, executor->program, value, executor->next + 1));
 }
@@ -212,8 +212,10 @@ static bool fail_instruction(const struct executor *executor, struct status *sta
 bool executor_run_one(struct executor *executor, struct status *status)
 {
     const struct program *program = executor->program;
-    if (executor->next >= program->instruction_count)
-        return status_fail(status, STATUS_INTERNAL, "the program has ended");
+    if (executor->next >= program->instruction_count || executor->hollow)
+        return status_fail(status, STATUS_INTERNAL,
+                           executor->hollow ? "the states are not complete"
+                                            : "the program has ended");
     struct op_call call;
     executor_call(executor, executor->next, &call);
     if (executor->interrupt && leaves_inputs(&call))
@@ -255,6 +257,44 @@ bool executor_read(struct executor *executor, int value, void *data, struct stat
     struct tensor tensor = executor_tensor(executor, value);
     return device_download(executor->device, data, tensor.data,
                            value_bytes(&executor->program->values[value]), status);
+}
+
+enum { PIECE_BYTES = 4 << 20 };
+
+/* The length of the piece at `at`; 0 at the end, or to give up. */
+static size_t piece_at(const struct executor *executor, size_t at, size_t bytes)
+{
+    if (interrupt_asked(executor->interrupt))
+        return 0;
+    return bytes - at < PIECE_BYTES ? bytes - at : PIECE_BYTES;
+}
+
+static bool copied_all(size_t at, size_t bytes, struct status *status)
+{
+    return at == bytes || status_fail(status, STATUS_CANCELLED, "interrupted");
+}
+
+bool executor_try_write(struct executor *executor, int value, const void *data,
+                        struct status *status)
+{
+    char *there = executor_tensor(executor, value).data;
+    const char *host = data;
+    size_t bytes = value_bytes(&executor->program->values[value]), at = 0, length;
+    for (; at < bytes && (length = piece_at(executor, at, bytes)) > 0; at += length)
+        if (!device_upload(executor->device, there + at, host + at, length, status))
+            return false;
+    return copied_all(at, bytes, status);
+}
+
+bool executor_try_read(struct executor *executor, int value, void *data, struct status *status)
+{
+    const char *there = executor_tensor(executor, value).data;
+    char *host = data;
+    size_t bytes = value_bytes(&executor->program->values[value]), at = 0, length;
+    for (; at < bytes && (length = piece_at(executor, at, bytes)) > 0; at += length)
+        if (!device_download(executor->device, host + at, there + at, length, status))
+            return false;
+    return copied_all(at, bytes, status);
 }
 
 bool executor_view(struct executor *executor, int value, void **buffer, struct tensor *view,

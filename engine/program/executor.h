@@ -15,6 +15,8 @@ struct executor {
     const struct interrupt *interrupt; /* borrowed; NULL: instructions run to their end */
     bool torn; /* the next instruction was begun and given up: its outputs' memory holds anything */
     int64_t done; /* elements of it that are done already: it goes on from there (in place only) */
+    bool hollow;  /* somebody is writing the states anew and has not come to the end: nothing is
+                     held, no instruction may run */
 };
 
 /* Plans and allocates; uploads constants; states are undefined until written. NULL on failure; when
@@ -46,6 +48,11 @@ bool executor_holds(const struct executor *executor, int value);
 /* Copies between host memory and a value (contiguous, value_bytes). */
 bool executor_write(struct executor *executor, int value, const void *data, struct status *status);
 bool executor_read(struct executor *executor, int value, void *data, struct status *status);
+/* The same for what may be large: the executor's interrupt ends it (STATUS_CANCELLED), and a part
+ * is copied then. */
+bool executor_try_write(struct executor *executor, int value, const void *data,
+                        struct status *status);
+bool executor_try_read(struct executor *executor, int value, void *data, struct status *status);
 /* A host view of a value: device memory itself where the host can read it, else a copy into
  * *buffer (realloc'ed, owned by the caller). Valid until the executor runs on. */
 bool executor_view(struct executor *executor, int value, void **buffer, struct tensor *view,

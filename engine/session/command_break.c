@@ -103,8 +103,8 @@ static void remember_old(struct debugger *debugger, struct breakpoint *breakpoin
         if (!executor_holds(run->executor, value) ||
             !executor_view(run->executor, value, &buffer, &view, &ignored))
             continue;
-        statistics_compute(&view, &breakpoint->last);
-        breakpoint->has_last = true;
+        breakpoint->has_last =
+            statistics_compute(debugger_interrupt(debugger), &view, &breakpoint->last);
         free(buffer);
     }
 }

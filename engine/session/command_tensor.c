@@ -218,16 +218,14 @@ bool command_stats(struct debugger *debugger, const char *arguments, struct stat
         return false;
     struct statistics statistics;
     describe_value_line(debugger, value);
-    statistics_compute(&sides.test, &statistics);
-    describe_statistics(debugger, "test", &statistics);
-    if (sides.has_reference) {
-        statistics_compute(&sides.reference, &statistics);
-        describe_statistics(debugger, "reference", &statistics);
-    } else {
+    if (statistics_compute(debugger_interrupt(debugger), &sides.test, &statistics))
+        describe_statistics(debugger, "test", &statistics);
+    if (!sides.has_reference)
         say(debugger, "    reference  - (%s)\n", sides.reason);
-    }
+    else if (statistics_compute(debugger_interrupt(debugger), &sides.reference, &statistics))
+        describe_statistics(debugger, "reference", &statistics);
     pair_sides_free(&sides);
-    return true;
+    return debugger_goes_on(debugger, status);
 }
 
 static const char *bar(int64_t count, int64_t largest, char *buffer)
@@ -248,15 +246,18 @@ static void print_histogram(struct debugger *debugger, const struct pair_sides *
     int64_t *test = memory_zeroed((size_t)bins, sizeof(*test));
     int64_t *reference = memory_zeroed((size_t)bins, sizeof(*reference));
     int64_t largest = 0;
-    histogram_compute(&sides->test, low, high, bins, test);
+    const struct interrupt *interrupt = debugger_interrupt(debugger);
+    bool complete = histogram_compute(interrupt, &sides->test, low, high, bins, test);
     if (sides->has_reference)
-        histogram_compute(&sides->reference, low, high, bins, reference);
+        complete &= histogram_compute(interrupt, &sides->reference, low, high, bins, reference);
+    bins = complete ? bins : 0;
     for (int b = 0; b < bins; b++) {
         largest = test[b] > largest ? test[b] : largest;
         largest = reference[b] > largest ? reference[b] : largest;
     }
-    say(debugger, "    %12s %12s  %9s %-31s%9s\n", "from", "to", "test", "",
-        sides->has_reference ? "reference" : "");
+    if (complete)
+        say(debugger, "    %12s %12s  %9s %-31s%9s\n", "from", "to", "test", "",
+            sides->has_reference ? "reference" : "");
     for (int b = 0; b < bins; b++) {
         char left[64], right[64];
         double width = (high - low) / bins;
@@ -277,20 +278,23 @@ bool command_hist(struct debugger *debugger, const char *arguments, struct statu
     if (value < 0 || !view(debugger, value, &sides, status))
         return false;
     struct statistics statistics;
-    statistics_compute(&sides.test, &statistics);
+    const struct interrupt *interrupt = debugger_interrupt(debugger);
+    statistics_compute(interrupt, &sides.test, &statistics);
     double low = statistics.minimum, high = statistics.maximum;
     say_heading(debugger, value, &sides.test, "");
     if (sides.has_reference) {
-        statistics_compute(&sides.reference, &statistics);
+        statistics_compute(interrupt, &sides.reference, &statistics);
         low = fmin(low, statistics.minimum); /* fmin passes over NaN */
         high = fmax(high, statistics.maximum);
     }
-    if (isnan(low))
+    if (interrupt_asked(interrupt))
+        say(debugger, "    not counted\n");
+    else if (isnan(low))
         say(debugger, "    no finite elements\n");
     else
         print_histogram(debugger, &sides, low, high);
     pair_sides_free(&sides);
-    return true;
+    return debugger_goes_on(debugger, status);
 }
 
 /* " (rank 1 [17,75])": who holds an element of the whole tensor, and where. */
@@ -314,7 +318,8 @@ static void say_worst(struct debugger *debugger, int value, const struct pair_si
 {
     int capacity = debugger->display.worst;
     struct worst_element *worst = memory_zeroed((size_t)capacity + 1, sizeof(*worst));
-    int count = metrics_worst(&sides->reference, &sides->test, sides->scale, worst, capacity);
+    int count = metrics_worst_unless(debugger_interrupt(debugger), &sides->reference, &sides->test,
+                                     sides->scale, worst, capacity);
     char text[120];
     if (count > 0)
         say(debugger, "    %-14s %14s %14s %12s\n", "worst at", "reference", "test", "difference");
@@ -334,7 +339,9 @@ static void say_metrics(struct debugger *debugger, int value, const struct pair_
     const struct pair *pair = debugger->target->pair;
     const struct pair_result *result = &pair->results[value];
     struct metrics metrics;
-    metrics_compute(&sides->reference, &sides->test, sides->scale, pair->options.threads, &metrics);
+    if (!metrics_compute_unless(debugger_interrupt(debugger), &sides->reference, &sides->test,
+                                sides->scale, pair->options.threads, &metrics))
+        return;
     const struct limits *limits = result->limits;
     char step[32];
     if (!limits)
@@ -370,6 +377,7 @@ bool command_diff(struct debugger *debugger, const char *arguments, struct statu
         say_metrics(debugger, value, &sides);
         say_worst(debugger, value, &sides);
     }
+    ok = ok && debugger_goes_on(debugger, status);
     if (ok && pair->results[value].compared && pair->results[value].verdict.failures)
         say(debugger, "next: blame, backtrace, hist, print/diff\n");
     pair_sides_free(&sides);

@@ -96,6 +96,16 @@ bool debugger_cancelled(const struct debugger *debugger)
     return debugger->sink.cancelled(debugger->sink.context);
 }
 
+const struct interrupt *debugger_interrupt(const struct debugger *debugger)
+{
+    return debugger->target->interrupt.asked ? &debugger->target->interrupt : NULL;
+}
+
+bool debugger_goes_on(const struct debugger *debugger, struct status *status)
+{
+    return !debugger_cancelled(debugger) || status_fail(status, STATUS_CANCELLED, "interrupted");
+}
+
 void debugger_publish(struct debugger *debugger)
 {
     debugger->published = clock_seconds();

@@ -79,6 +79,10 @@ void say(struct debugger *debugger, const char *format, ...) __attribute__((form
 void debugger_flush(struct debugger *debugger); /* emits what was said so far */
 void debugger_emit(struct debugger *debugger, enum event_kind kind, const char *text);
 bool debugger_cancelled(const struct debugger *debugger);
+/* The same for work that looks by itself; with a target only. */
+const struct interrupt *debugger_interrupt(const struct debugger *debugger);
+/* True, or the failure of a command that the user does not want to wait for any more. */
+bool debugger_goes_on(const struct debugger *debugger, struct status *status);
 /* Sets the state and the reason of the stop, and publishes a snapshot. */
 void debugger_set_state(struct debugger *debugger, enum run_state state, const char *reason);
 void debugger_publish(struct debugger *debugger);

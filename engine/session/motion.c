@@ -118,8 +118,10 @@ static void show_watch(struct debugger *debugger, struct breakpoint *breakpoint,
     struct statistics now;
     if (!executor_view(pair->test->executor, value, &buffer, &view, &ignored))
         return;
-    statistics_compute(&view, &now);
+    bool complete = statistics_compute(debugger_interrupt(debugger), &view, &now);
     free(buffer);
+    if (!complete)
+        return;
     if (breakpoint->has_last)
         describe_statistics(debugger, "old", &breakpoint->last);
     describe_statistics(debugger, "new", &now);

@@ -102,11 +102,11 @@ static void take_histograms(struct tensor_picture *picture, const struct pair_si
     picture->test_bins = memory_zeroed((size_t)picture->bins, sizeof(int64_t));
     double low = fmin(picture->low * sides->scale, picture->high * sides->scale);
     double high = fmax(picture->low * sides->scale, picture->high * sides->scale);
-    histogram_compute(&sides->test, low, high, picture->bins, picture->test_bins);
+    histogram_compute(NULL, &sides->test, low, high, picture->bins, picture->test_bins);
     if (!sides->has_reference)
         return;
     picture->reference_bins = memory_zeroed((size_t)picture->bins, sizeof(int64_t));
-    histogram_compute(&sides->reference, picture->low, picture->high, picture->bins,
+    histogram_compute(NULL, &sides->reference, picture->low, picture->high, picture->bins,
                       picture->reference_bins);
     picture->difference_high = picture->metrics.max_difference;
     take_differences(picture, sides);
@@ -135,12 +135,12 @@ static void take_numbers(struct tensor_picture *picture, const struct pair_sides
     picture->scale = sides->scale;
     picture->shape = sides->test.shape; /* of the samples, if there are only those */
     fold_shape(picture);
-    statistics_compute(&sides->test, &picture->test_statistics);
+    statistics_compute(NULL, &sides->test, &picture->test_statistics);
     scale_statistics(&picture->test_statistics, sides->scale);
     place_window(picture, request);
     picture->test = read_window(picture, &sides->test, sides->scale);
     if (sides->has_reference) {
-        statistics_compute(&sides->reference, &picture->reference_statistics);
+        statistics_compute(NULL, &sides->reference, &picture->reference_statistics);
         picture->reference = read_window(picture, &sides->reference, 1);
         picture->worst_count = metrics_worst(&sides->reference, &sides->test, sides->scale,
                                              picture->worst, PICTURE_WORST);

@@ -1,7 +1,9 @@
-/* Statistics and histograms of one tensor in host memory. Pure functions; any thread. */
+/* Statistics and histograms of one tensor in host memory. Any thread. An interrupt (NULL: nobody
+ * interrupts) ends them: they return false, and what they gave is of no use. */
 #ifndef ENGINE_SESSION_STATISTICS_H
 #define ENGINE_SESSION_STATISTICS_H
 
+#include "engine/base/interrupt.h"
 #include "engine/tensor/tensor.h"
 
 /* Sums are in double; NaN and infinite elements are counted and left out of the rest. */
@@ -11,13 +13,15 @@ struct statistics {
     uint64_t hash;                                 /* of the bytes: FNV-1a */
 };
 
-void statistics_compute(const struct tensor *tensor, struct statistics *statistics);
+bool statistics_compute(const struct interrupt *interrupt, const struct tensor *tensor,
+                        struct statistics *statistics);
 
 /* Counts the finite elements in `bins` equal parts of [low, high]; `high` itself is in the last. */
-void histogram_compute(const struct tensor *tensor, double low, double high, int bins,
-                       int64_t *counts);
+bool histogram_compute(const struct interrupt *interrupt, const struct tensor *tensor, double low,
+                       double high, int bins, int64_t *counts);
 
 /* Counts of NaN and infinite elements only. */
-void statistics_not_finite(const struct tensor *tensor, int64_t *nan, int64_t *infinite);
+bool statistics_not_finite(const struct interrupt *interrupt, const struct tensor *tensor,
+                           int64_t *nan, int64_t *infinite);
 
 #endif

@@ -170,6 +170,7 @@ static bool create_team(struct target *target, const struct target_request *requ
                                    .inner_values = true,
                                    .threads = request->threads};
     set_run_options(target, request, &run_options, &options.reference_options);
+    target->interrupt = request->interrupt;
     struct rank_pool *pool = NULL;
     if (request->processes &&
         !request->processes(request->processes_context, target->test->distributed.world_size, &pool,
@@ -182,7 +183,6 @@ static bool create_team(struct target *target, const struct target_request *requ
     if (!target->team || !check_fault(target, status))
         return false;
     target->pair = target->team->pairs[0];
-    target->interrupt = request->interrupt;
     return true;
 }
 
@@ -201,12 +201,10 @@ static bool create_pair(struct target *target, const struct target_request *requ
     if (target->test->distributed.world_size > 1)
         return create_team(target, request, status);
     set_run_options(target, request, &options.test_options, &options.reference_options);
-    target->pair = pair_create(&options, status);
-    if (!target->pair)
-        return false;
     target->interrupt = request->interrupt;
-    target->pair->interrupt = target->interrupt.asked ? &target->interrupt : NULL;
-    return true;
+    options.interrupt = target->interrupt.asked ? &target->interrupt : NULL;
+    target->pair = pair_create(&options, status);
+    return target->pair != NULL;
 }
 
 struct target *target_load(const struct target_request *request, struct status *status)

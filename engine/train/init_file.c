@@ -53,8 +53,10 @@ const char *init_file_next(const struct init_file *file, const char *name)
     return at ? json_object_iter_key(at) : NULL;
 }
 
+enum { CHUNK = 1 << 18 }; /* elements between looks at the interrupt; even: they come in pairs */
+
 bool init_file_fill(const struct init_file *file, const char *name, float *data, int64_t count,
-                    struct status *status)
+                    const struct interrupt *interrupt, struct status *status)
 {
     const json_t *entry = json_object_get(file->parameters, name);
     const json_t *mean = json_object_get(entry, "mean"), *std = json_object_get(entry, "std");
@@ -62,9 +64,14 @@ bool init_file_fill(const struct init_file *file, const char *name, float *data,
         return status_fail(status, STATUS_NOT_FOUND,
                            "%s: parameter %s does not have \"mean\" and \"std\"", file->path, name);
     double deviation = json_number_value(std), offset = json_number_value(mean);
-    if (deviation > 0)
-        initialize_normal(data, 0, count, name, file->seed, deviation);
-    for (int64_t i = 0; i < count; i++)
-        data[i] = deviation > 0 ? (float)offset + data[i] : (float)offset;
+    for (int64_t first = 0, end; first < count; first = end) {
+        end = count - first < CHUNK ? count : first + CHUNK;
+        if (interrupt_asked(interrupt))
+            return status_fail(status, STATUS_CANCELLED, "interrupted");
+        if (deviation > 0)
+            initialize_normal(data + first, first, end - first, name, file->seed, deviation);
+        for (int64_t i = first; i < end; i++)
+            data[i] = deviation > 0 ? (float)offset + data[i] : (float)offset;
+    }
     return true;
 }

@@ -4,6 +4,7 @@
 #ifndef ENGINE_TRAIN_INIT_FILE_H
 #define ENGINE_TRAIN_INIT_FILE_H
 
+#include "engine/base/interrupt.h"
 #include "engine/base/status.h"
 
 #include <stdint.h>
@@ -16,8 +17,10 @@ void init_file_close(struct init_file *file);
 /* The name after `name` in the recipe (NULL: the first); NULL at the end. Valid until the file is
  * closed. */
 const char *init_file_next(const struct init_file *file, const char *name);
-/* Fills the parameter `name`; fails if the recipe does not have it. */
+/* Fills the parameter `name`; fails if the recipe does not have it, or is interrupted (NULL:
+ * never).
+ */
 bool init_file_fill(const struct init_file *file, const char *name, float *data, int64_t count,
-                    struct status *status);
+                    const struct interrupt *interrupt, struct status *status);
 
 #endif

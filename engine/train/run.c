@@ -18,26 +18,6 @@ const char *run_step_name(int step, char buffer[32])
     return buffer;
 }
 
-static bool create(struct run *run, struct comm *comm, const struct run_options *options,
-                   struct status *status)
-{
-    int ranks = run->config->distributed.world_size;
-    if (comm && comm_size(comm, COMM_WORLD) != ranks)
-        return status_fail(
-            status, STATUS_UNSUPPORTED, "%s needs %d ranks, but there %s %d", run->config->name,
-            ranks, comm_size(comm, COMM_WORLD) == 1 ? "is" : "are", comm_size(comm, COMM_WORLD));
-    run->program = schedule_compile_rank(run->config, options->rank, status);
-    if (!run->program)
-        return false;
-    if (options->change && !options->change(run->program, options->change_context, status))
-        return false;
-    run->executor = executor_create(run->program, run->device, comm, options->plan, status);
-    if (!run->executor && options->plan == PLAN_REUSE)
-        return fit_add(run->config, options->rank, run->device, options->sharers, status);
-    return run->executor && feed_open(run, options->data_from, status) &&
-           states_initialize(run, options->init_from, status);
-}
-
 /* Makes room for one more point: the first stays, and of the others every second. */
 static void thin_points(struct run *run)
 {
@@ -57,16 +37,41 @@ static void thin_points(struct run *run)
     }
 }
 
-static bool keep_point(struct run *run, struct status *status)
+/* The states are those at the beginning of `step`. */
+static bool keep_point(struct run *run, int step, struct status *status)
 {
-    struct saved_point **point = &run->points[run->step];
-    if (!run->options.keep_points || *point || run->step % run->point_distance)
+    struct saved_point **point = &run->points[step];
+    if (!run->options.keep_points || *point || step % run->point_distance)
         return true;
     thin_points(run);
-    if (run->step % run->point_distance)
+    if (step % run->point_distance)
         return true;
     *point = states_save(run, status);
     return *point != NULL;
+}
+
+static bool create(struct run *run, struct comm *comm, const struct run_options *options,
+                   struct status *status)
+{
+    int ranks = run->config->distributed.world_size;
+    if (comm && comm_size(comm, COMM_WORLD) != ranks)
+        return status_fail(
+            status, STATUS_UNSUPPORTED, "%s needs %d ranks, but there %s %d", run->config->name,
+            ranks, comm_size(comm, COMM_WORLD) == 1 ? "is" : "are", comm_size(comm, COMM_WORLD));
+    run->program = schedule_compile_rank(run->config, options->rank, status);
+    if (!run->program)
+        return false;
+    if (options->change && !options->change(run->program, options->change_context, status))
+        return false;
+    run->executor = executor_create(run->program, run->device, comm, options->plan, status);
+    if (!run->executor && options->plan == PLAN_REUSE)
+        return fit_add(run->config, options->rank, run->device, options->sharers, status);
+    if (!run->executor || !feed_open(run, options->data_from, status))
+        return false;
+    run->executor->interrupt = options->interrupt;
+    bool ok = states_initialize(run, options->init_from, status) && keep_point(run, 0, status);
+    run->executor->interrupt = run->options.interrupt = NULL;
+    return ok;
 }
 
 struct run *run_create(const struct config *config, struct device *device, struct comm *comm,
@@ -82,7 +87,7 @@ struct run *run_create(const struct config *config, struct device *device, struc
     run->points = memory_zeroed((size_t)run->steps + 1, sizeof(struct saved_point *));
     run->options = *options;
     run->point_distance = 1;
-    if (create(run, comm, options, status) && keep_point(run, status))
+    if (create(run, comm, options, status))
         return run;
     run_free(run);
     return NULL;
@@ -151,18 +156,39 @@ static bool report_step(struct run *run, struct status *status)
     return true;
 }
 
+bool run_keep_point(struct run *run, struct status *status)
+{
+    bool at_end = run->executor->next >= run->program->instruction_count;
+    return !at_end || run_ended(run) || keep_point(run, run->step + 1, status);
+}
+
 static bool next_step(struct run *run, struct status *status)
 {
+    if (!run_keep_point(run, status))
+        return false;
     run->step++;
     run->started = false;
     executor_rewind(run->executor);
-    return keep_point(run, status);
+    return true;
+}
+
+/* Writes the states of a hollow run. */
+static bool finish_restore(struct run *run, struct status *status)
+{
+    const struct saved_point *point = run->points[run->step];
+    if (!run->executor->hollow)
+        return true;
+    run->executor->hollow = !(point ? states_restore(run, point, status)
+                                    : states_initialize(run, run->options.init_from, status));
+    return !run->executor->hollow;
 }
 
 bool run_prepare(struct run *run, struct status *status)
 {
     if (run_ended(run))
         return status_fail(status, STATUS_INVALID, "the run has ended");
+    if (!finish_restore(run, status))
+        return false;
     if (run->executor->next >= run->program->instruction_count && !next_step(run, status))
         return false;
     return start_step(run, status);
@@ -211,13 +237,18 @@ int run_point_before(const struct run *run, int step)
     return step;
 }
 
-bool run_restore(struct run *run, int step, struct status *status)
+void run_restore_later(struct run *run, int step)
 {
     run->step = step;
     run->started = false;
     executor_rewind(run->executor);
-    return run->points[step] ? states_restore(run, run->points[step], status)
-                             : states_initialize(run, run->options.init_from, status);
+    run->executor->hollow = true;
+}
+
+bool run_restore(struct run *run, int step, struct status *status)
+{
+    run_restore_later(run, step);
+    return finish_restore(run, status);
 }
 
 bool run_go_to(struct run *run, int step, int instruction, struct status *status)
@@ -226,7 +257,9 @@ bool run_go_to(struct run *run, int step, int instruction, struct status *status
         instruction > run->program->instruction_count)
         return status_fail(status, STATUS_INVALID, "there is no instruction %d in step %d",
                            instruction, step + 1);
-    if (!is_ahead(run, step, instruction) && !run_restore(run, run_point_before(run, step), status))
+    if (!is_ahead(run, step, instruction))
+        run_restore_later(run, run_point_before(run, step));
+    if (!finish_restore(run, status))
         return false;
     while (run->step < step || run->executor->next < instruction) {
         if (run->step == step - 1 && instruction == 0 &&

@@ -20,6 +20,7 @@ struct run_options {
                               every second, fourth, ... step is kept. 0: no limit */
     int sharers;           /* runs of this size that the device is to hold: what is said to fit when
                               memory is refused is for one of them. 0: this one alone */
+    const struct interrupt *interrupt; /* ends run_create (STATUS_CANCELLED); borrowed, not kept */
     /* Changes the compiled program before it is planned (faults). May be NULL. */
     bool (*change)(struct program *program, void *context, struct status *status);
     void *change_context;
@@ -82,15 +83,25 @@ bool run_complete(struct run *run, double seconds, struct status *status);
 /* Runs to the end of the current step. */
 bool run_step(struct run *run, struct status *status);
 
+/* At the end of a step: keeps the states for the beginning of the next, which otherwise is done as
+ * that begins. The executor's interrupt may end it (STATUS_CANCELLED): nothing was kept, and the
+ * run stands where it stood. Elsewhere, or when they are kept already, it does nothing. */
+bool run_keep_point(struct run *run, struct status *status);
+
 /* Goes (back or forward) to the given place by restoring the nearest saved point at or before it
  * and running again. The state is bit-identical to the first time there. When the executor's
- * interrupt ends it (STATUS_CANCELLED), the run stands somewhere on the way. */
+ * interrupt ends it (STATUS_CANCELLED), the run stands somewhere on the way, perhaps hollow: see
+ * run_restore_later. */
 bool run_go_to(struct run *run, int step, int instruction, struct status *status);
 
 /* The last step at or before `step` whose beginning can be restored: a saved point, or 0. */
 int run_point_before(const struct run *run, int step);
 /* Restores the beginning of such a step. */
 bool run_restore(struct run *run, int step, struct status *status);
+/* The run stands at the beginning of such a step, but its states are still to be written: until
+ * run_prepare (which run_one begins with) has done so it is hollow, and holds no value. The
+ * executor's interrupt may end that (STATUS_CANCELLED); the run stays hollow then. */
+void run_restore_later(struct run *run, int step);
 
 /* "init", "train_1", ...: the step's name in traces and tolerance tables. `buffer` is returned. */
 const char *run_step_name(int step, char buffer[32]);

@@ -15,6 +15,7 @@ enum { CHUNK = 1 << 16 }; /* elements that a thread initialises at a time */
 
 struct saved_point {
     char *bytes; /* all states in order of value id */
+    size_t size;
 };
 
 size_t states_bytes(const struct program *program)
@@ -26,21 +27,40 @@ size_t states_bytes(const struct program *program)
     return bytes;
 }
 
+static bool stops(const struct run *run)
+{
+    return interrupt_asked(run->executor->interrupt);
+}
+
+static bool give_up(struct status *status)
+{
+    return status_fail(status, STATUS_CANCELLED, "interrupted");
+}
+
+static bool copy_states(struct run *run, const struct saved_point *point, bool save,
+                        struct status *status)
+{
+    size_t offset = 0;
+    for (int v = 0; v < run->program->value_count; v++) {
+        if (run->program->values[v].kind != VALUE_STATE)
+            continue;
+        char *host = point->bytes + offset;
+        if (!(save ? executor_try_read(run->executor, v, host, status)
+                   : executor_try_write(run->executor, v, host, status)))
+            return false;
+        offset += value_bytes(&run->program->values[v]);
+    }
+    return true;
+}
+
 struct saved_point *states_save(struct run *run, struct status *status)
 {
     struct saved_point *point = memory_zeroed(1, sizeof(*point));
-    point->bytes = memory_try(states_bytes(run->program), 1);
-    bool ok = point->bytes != NULL;
-    if (!ok)
+    point->size = states_bytes(run->program);
+    point->bytes = memory_map(point->size);
+    if (!point->bytes)
         status_fail(status, STATUS_MEMORY, "no memory to keep the state of step %d", run->step + 1);
-    size_t offset = 0;
-    for (int v = 0; ok && v < run->program->value_count; v++) {
-        if (run->program->values[v].kind != VALUE_STATE)
-            continue;
-        ok = executor_read(run->executor, v, point->bytes + offset, status);
-        offset += value_bytes(&run->program->values[v]);
-    }
-    if (ok)
+    if (point->bytes && copy_states(run, point, true, status))
         return point;
     states_discard(point);
     return NULL;
@@ -48,22 +68,14 @@ struct saved_point *states_save(struct run *run, struct status *status)
 
 bool states_restore(struct run *run, const struct saved_point *point, struct status *status)
 {
-    size_t offset = 0;
-    for (int v = 0; v < run->program->value_count; v++) {
-        if (run->program->values[v].kind != VALUE_STATE)
-            continue;
-        if (!executor_write(run->executor, v, point->bytes + offset, status))
-            return false;
-        offset += value_bytes(&run->program->values[v]);
-    }
-    return true;
+    return copy_states(run, point, false, status);
 }
 
 void states_discard(struct saved_point *point)
 {
     if (!point)
         return;
-    free(point->bytes);
+    memory_unmap(point->bytes, point->size);
     free(point);
 }
 
@@ -73,22 +85,25 @@ static struct shape global_shape(const struct value *value)
 }
 
 /* The rows of a part of a matrix: a run of neighbours in the whole at a time. */
-static void fill_normal_part(const struct shard *shard, float *data, const char *path,
-                             uint64_t seed, double std)
+static void fill_normal_part(const struct run *run, const struct shard *shard, float *data,
+                             const char *path, double std)
 {
+    uint64_t seed = run->config->distributed.seed;
     struct shape local = shard_local_shape(shard);
     int64_t rows = local.dims[0], columns = shape_columns(local);
     int64_t width = shape_columns(shard->global);
 #pragma omp parallel for if (rows * columns > CHUNK)
     for (int64_t row = 0; row < rows; row++) {
-        int64_t base = shard_global_index(shard, 0, row) * width, run;
-        for (int64_t column = 0; column < columns; column += run) {
+        if (stops(run))
+            continue;
+        int64_t base = shard_global_index(shard, 0, row) * width, length;
+        for (int64_t column = 0; column < columns; column += length) {
             int64_t first = local.rank > 1 ? shard_global_index(shard, 1, column) : 0;
-            run = 1;
-            while (column + run < columns &&
-                   shard_global_index(shard, 1, column + run) == first + run)
-                run++;
-            initialize_normal(data + row * columns + column, base + first, run, path, seed, std);
+            length = 1;
+            while (column + length < columns &&
+                   shard_global_index(shard, 1, column + length) == first + length)
+                length++;
+            initialize_normal(data + row * columns + column, base + first, length, path, seed, std);
         }
     }
 }
@@ -99,7 +114,7 @@ static void fill_initial(const struct run *run, const struct parameter *paramete
     const char *path = run->program->values[parameter->value].path;
     const struct shard *shard = &run->program->values[parameter->value].shard;
     if (parameter->initial_std > 0 && shard->cut_count) {
-        fill_normal_part(shard, data, path, run->config->distributed.seed, parameter->initial_std);
+        fill_normal_part(run, shard, data, path, parameter->initial_std);
         return;
     }
     if (parameter->initial_std > 0) {
@@ -109,7 +124,9 @@ static void fill_initial(const struct run *run, const struct parameter *paramete
 #pragma omp parallel for if (chunks > 1)
         for (int64_t chunk = 0; chunk < chunks; chunk++) {
             int64_t first = chunk * CHUNK, left = count - first;
-            initialize_normal(data + first, first, left < CHUNK ? left : CHUNK, path, seed, std);
+            if (!stops(run))
+                initialize_normal(data + first, first, left < CHUNK ? left : CHUNK, path, seed,
+                                  std);
         }
         return;
     }
@@ -177,8 +194,14 @@ static bool copy_from_file(const struct run *run, const struct safetensors *file
         return status_fail(status, STATUS_INVALID, "%s: %s is %s, but %s needs %s", file->path,
                            value->path, shape_text(entry->tensor.shape, got), run->config->name,
                            shape_text(global_shape(value), want));
-    dtype_convert(data, DTYPE_F32, entry->tensor.data, entry->tensor.dtype,
-                  (size_t)shape_elements(entry->tensor.shape));
+    size_t elements = (size_t)shape_elements(entry->tensor.shape);
+    size_t size = dtype_size(entry->tensor.dtype);
+    for (size_t at = 0; at < elements; at += CHUNK) {
+        if (stops(run))
+            return give_up(status);
+        dtype_convert(data + at, DTYPE_F32, (const char *)entry->tensor.data + at * size,
+                      entry->tensor.dtype, elements - at < CHUNK ? elements - at : CHUNK);
+    }
     return true;
 }
 
@@ -189,7 +212,8 @@ static bool fill_whole(const struct run *run, const struct value *value,
 {
     return source->file ? copy_from_file(run, source->file, value, data, status)
                         : init_file_fill(source->recipe, value->path, data,
-                                         shape_elements(global_shape(value)), status);
+                                         shape_elements(global_shape(value)),
+                                         run->executor->interrupt, status);
 }
 
 /* This rank's part of it. */
@@ -251,14 +275,17 @@ static bool initialize_parameter(struct run *run, const struct parameter *parame
         ok = fill_part(run, value, source, beginning.data, status);
     else
         fill_initial(run, parameter, beginning.data, shape_elements(value->shape));
-    return beginning_close(run, value, &beginning, status) && ok;
+    if (!beginning_close(run, value, &beginning, status) || !ok)
+        return false;
+    return !stops(run) || give_up(status);
 }
 
-static void fill_zeros(char *data, size_t bytes)
+static void fill_zeros(const struct run *run, char *data, size_t bytes)
 {
 #pragma omp parallel for schedule(static) if (bytes > CHUNK)
     for (size_t at = 0; at < bytes; at += CHUNK)
-        memset(data + at, 0, bytes - at < CHUNK ? bytes - at : CHUNK);
+        if (!stops(run))
+            memset(data + at, 0, bytes - at < CHUNK ? bytes - at : CHUNK);
 }
 
 static bool zero_moments(struct run *run, struct status *status)
@@ -270,9 +297,11 @@ static bool zero_moments(struct run *run, struct status *status)
             continue;
         if (!beginning_open(run, value, &beginning, status))
             return false;
-        fill_zeros(beginning.data, value_bytes(value));
+        fill_zeros(run, beginning.data, value_bytes(value));
         if (!beginning_close(run, value, &beginning, status))
             return false;
+        if (stops(run))
+            return give_up(status);
     }
     double scaler[4];
     update_initial_scaler(run->config, scaler);
@@ -286,8 +315,8 @@ static bool copy_state(struct run *run, int from, int to, struct status *status)
     if (!data)
         return status_fail(status, STATUS_MEMORY, "no memory for a copy of %s",
                            run->program->values[from].name);
-    bool ok = executor_read(run->executor, from, data, status) &&
-              executor_write(run->executor, to, data, status);
+    bool ok = executor_try_read(run->executor, from, data, status) &&
+              executor_try_write(run->executor, to, data, status);
     free(data);
     return ok;
 }

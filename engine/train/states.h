@@ -5,7 +5,10 @@
 
 #include "engine/train/run.h"
 
-/* Writes the initial parameters (from `file` if not NULL, else by the name-keyed generator; a
+/* The executor's interrupt may end what writes states, and states_save (STATUS_CANCELLED); what was
+ * written so far is there then.
+ *
+ * Writes the initial parameters (from `file` if not NULL, else by the name-keyed generator; a
  * ".json" file gives mean and deviation for each name, see docs/numbers.md), zero moments and the
  * scaler's start. */
 bool states_initialize(struct run *run, const char *file, struct status *status);

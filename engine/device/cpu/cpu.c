@@ -108,6 +108,23 @@ static size_t cpu_workspace(void *context, const struct op_call *call)
     return cpu_operations[call->op].workspace(context, call);
 }
 
+/* Pages that were never used are cleared by the system as they are written first. A product writes
+ * a little of very many of them before it looks at its interrupt for the first time; so they are
+ * all touched here. What is in the outputs is of no use yet: with an interrupt they are not inputs.
+ */
+static void touch_outputs(const struct cpu_context *context, const struct op_call *call)
+{
+    enum { PAGE = MEMORY_HUGE_PAGE };
+    for (int i = 0; i < call->output_count; i++) {
+        const struct tensor *output = &call->outputs[i];
+        int64_t bytes = shape_elements(output->shape) * (int64_t)dtype_size(output->dtype);
+        CPU_OMP(parallel for schedule(dynamic) num_threads(context->threads) if (bytes > 4 * PAGE))
+        for (int64_t at = 0; at < bytes; at += PAGE)
+            if (!cpu_stops(context))
+                ((volatile char *)output->data)[at] = 0;
+    }
+}
+
 static bool cpu_run(void *context, const struct op_call *call, struct status *status)
 {
     if (!cpu_supports(context, call))
@@ -116,6 +133,8 @@ static bool cpu_run(void *context, const struct op_call *call, struct status *st
                            (unsigned)call->op < OP_COUNT ? op_name(call->op) : "operation");
     struct cpu_context *cpu = context;
     cpu->interrupt = call->interrupt;
+    if (cpu->interrupt)
+        touch_outputs(cpu, call);
     bool ok = cpu_operations[call->op].run(cpu, call, status);
     cpu->interrupt = NULL;
     /* An interrupt stays: if it is not there now, no part of the kernel was left out. */

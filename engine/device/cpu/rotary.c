@@ -23,6 +23,8 @@ CPU_RUN(rotary)
     CPU_OMP(parallel for schedule(static) num_threads(context->threads)
                 if (rows * columns > CPU_SERIAL))
     for (int64_t row = 0; row < rows; row++) {
+        if (cpu_stops(context))
+            continue;
         float *mine = buffers ? buffers + 2 * cpu_thread() * columns : NULL;
         const float *in = cpu_read(context, x, row, 0, columns, mine);
         float *out = cpu_target(y, row, 0, mine ? mine + columns : NULL);

@@ -185,12 +185,13 @@ static bool allocate_like(struct tensor *tensor, const struct tensor *like, stru
     return true;
 }
 
-static bool copy_input(struct tensor *copy, const struct tensor *from, struct status *status)
+static bool copy_input(struct tensor *copy, const struct tensor *from,
+                       const struct interrupt *interrupt, struct status *status)
 {
     if (!allocate_like(copy, from, status))
         return false;
     size_t columns = (size_t)shape_columns(from->shape);
-    for (int64_t i = 0; i < from->shape.dims[0]; i++)
+    for (int64_t i = 0; i < from->shape.dims[0] && !interrupt_asked(interrupt); i++)
         dtype_convert(
             (char *)copy->data + (size_t)i * columns * dtype_size(copy->dtype), copy->dtype,
             (const char *)from->data + (size_t)(i * from->row_stride) * dtype_size(from->dtype),
@@ -208,7 +209,7 @@ bool reference_run(const struct op_call *call, struct tensor results[OP_MAX_OUTP
     for (int i = 0; i < OP_MAX_OUTPUTS; i++)
         wide.outputs[i].data = NULL;
     for (int i = 0; done && i < call->input_count; i++)
-        done = copy_input(&wide.inputs[i], &call->inputs[i], status);
+        done = copy_input(&wide.inputs[i], &call->inputs[i], call->interrupt, status);
     for (int i = 0; done && i < call->output_count; i++)
         done = allocate_like(&wide.outputs[i], &call->outputs[i], status);
     done = done && run(NULL, &wide, status);
