@@ -12,13 +12,20 @@
 #include <string.h>
 #include <unistd.h>
 
-void rank_leave(void)
+/* In one piece, as several ranks may print at once. */
+static void __attribute__((noreturn)) leave_as(const char *why)
 {
-    static const char words[] = "lockstep rank: the connection with the engine is closed\n";
+    char words[160];
+    int length = snprintf(words, sizeof(words), "lockstep rank: %s\n", why);
     signal(SIGPIPE, SIG_IGN);
-    ssize_t written = write(STDERR_FILENO, words, sizeof(words) - 1);
+    ssize_t written = write(STDERR_FILENO, words, (size_t)length);
     (void)written; /* who listens if the engine is gone? */
     _exit(PROTOCOL_LEFT);
+}
+
+void rank_leave(void)
+{
+    leave_as("the connection with the engine is closed");
 }
 
 void rank_send(struct rank_process *rank, enum frame_kind kind, const struct text *body)
@@ -228,7 +235,7 @@ void rank_handle(struct rank_process *rank, const struct frame *frame)
 {
     /* Only of a rank that has been given up the engine asks so while it waits for others. */
     if (rank->inside && (frame->kind == FRAME_SETUP || frame->kind == FRAME_FORGET))
-        rank_leave();
+        leave_as("the engine has given it up while it waited for others");
     switch (frame->kind) {
     case FRAME_SETUP:
         rank_set_up(rank, frame);
@@ -251,8 +258,8 @@ void rank_handle(struct rank_process *rank, const struct frame *frame)
     case FRAME_QUIT:
         quit(rank);
         break;
-    default: /* nothing else is for a rank */
-        rank_leave();
+    default:
+        leave_as("the engine has sent what is not for a rank");
     }
 }
 

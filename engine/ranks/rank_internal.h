@@ -81,7 +81,7 @@ bool rank_listens(const struct rank_process *rank);
 void rank_listen(struct rank_process *rank, int milliseconds);
 void rank_send(struct rank_process *rank, enum frame_kind kind, const struct text *body);
 void rank_send_failure(struct rank_process *rank, bool broken, const char *reason);
-/* The engine is gone. */
+/* Ends the process, as the engine is gone. */
 void rank_leave(void) __attribute__((noreturn));
 
 #endif

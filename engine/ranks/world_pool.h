@@ -64,6 +64,11 @@ void world_pool_lose(struct world *world, int index, const char *what);
 int world_pool_lose_cause(struct world *world, int index);
 /* The same, as it does not answer. */
 void world_pool_lose_silent(struct world *world, int index);
+/* Whether a rank should be moving on by itself. One that waits for others does not count. */
+bool world_pool_should_move(const struct world *world, int index);
+/* The event of a rank that computes for too long, hangs, or was stopped; false: there is none, or it
+ * is not time to look again. */
+bool world_pool_take_stuck(struct world *world, struct world_event *event);
 /* Whom to blame when the ranks of `overdue` do not move; -1: nobody. */
 int world_pool_culprit(const struct world *world, const bool *overdue);
 /* Gives ranks back to the pool, which is not sound when one of them does not stop. */
