@@ -75,14 +75,16 @@ int app_complain(int code, const char *format, ...)
     return code;
 }
 
-/* OpenMP's threads spin for milliseconds at the end of each parallel loop, hoping for the next one:
- * on cores that others use, too, that makes short loops ten times slower. The library reads its
- * settings when it is loaded, before main: hence the program starts itself once more. */
+/* OpenMP's threads spin for many milliseconds at the end of each parallel loop, hoping for the next
+ * one: on cores that others use, too, that makes short loops ten times slower. About one
+ * millisecond is longer than what lies between the instructions of a step, and waking a thread for
+ * each would cost a tenth of it. The library reads its settings when it is loaded, before main:
+ * hence the program starts itself once more. */
 static void limit_spinning(char **argv)
 {
     if (getenv("OMP_WAIT_POLICY") || getenv("GOMP_SPINCOUNT"))
         return;
-    if (setenv("GOMP_SPINCOUNT", "1000", 1) == 0)
+    if (setenv("GOMP_SPINCOUNT", "20000", 1) == 0)
         execv("/proc/self/exe", argv); /* where there is no /proc: slower, but not wrong */
 }
 

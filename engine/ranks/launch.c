@@ -142,7 +142,7 @@ static void build_environment(struct words *environment, const struct launch_opt
     /* there are as many ranks as cores, or more: threads that spin would take them from the others
      */
     if (!getenv("OMP_WAIT_POLICY"))
-        set_default(environment, "GOMP_SPINCOUNT", "1000");
+        set(environment, "GOMP_SPINCOUNT", "1000");
     add(environment, NULL);
 }
 

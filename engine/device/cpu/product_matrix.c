@@ -11,6 +11,8 @@
 
 /* An element is summed in blocks of DEPTH. OWN_MOST bytes of rows, packed, fit the second cache. */
 enum { DEPTH = 1024, ROWS_MOST = 512, OWN_MOST = 768 << 10, SHARED_MOST = 6 << 20 };
+/* A result of so many bytes leaves the caches before it is used. */
+enum { RESULT_MOST = 4 << 20 };
 enum { PANEL = MATRIX_PANEL, PANEL_SUMS = MATRIX_PANEL * MATRIX_PANEL };
 
 static int element_bytes(enum dtype dtype)
@@ -133,6 +135,13 @@ static void replace(const struct product_plan *plan, const struct product_piece 
         }
 }
 
+/* Whether what is stored is not soon read again, neither to add more to it. */
+static bool is_large(const struct matrix_product *product)
+{
+    int64_t bytes = product->rows * product->columns * (int64_t)dtype_size(product->out_dtype);
+    return product->depth <= DEPTH && bytes >= RESULT_MOST;
+}
+
 /* One block of the depth for some rows and a panel of columns. */
 static void multiply_column(const struct product_plan *plan, const struct product_part *part,
                             const struct product_piece *columns, const char *b,
@@ -148,7 +157,8 @@ static void multiply_column(const struct product_plan *plan, const struct produc
     struct matrix_target target = {.stride = p->out_stride,
                                    .dtype = p->out_dtype,
                                    .bias = p->bias ? (const float *)p->bias + piece.column : NULL,
-                                   .accumulate = piece.k > 0};
+                                   .accumulate = piece.k > 0,
+                                   .passes_caches = is_large(p)};
     int64_t depth = product_padded(plan, piece.depth);
     for (int64_t row = 0; row < part->rows; row += PANEL) {
         int64_t first = (part->row + row) * p->out_stride + piece.column;

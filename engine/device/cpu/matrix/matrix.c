@@ -35,6 +35,8 @@ void matrix_enter(void)
 
 void matrix_leave(void)
 {
+    /* Stores that passed the caches are seen by other threads before what this one does next. */
+    _mm_sfence();
     _tile_release();
 }
 
@@ -138,14 +140,27 @@ static inline __m256i to_bf16(__m512 x)
     return _mm512_cvtepi32_epi16(_mm512_mask_mov_epi32(_mm512_srli_epi32(sum, 16), nan, quiet));
 }
 
-static inline void store(void *out, enum dtype dtype, int64_t index, __mmask16 mask, __m512 x)
+static inline void store_floats(const struct matrix_target *target, int64_t index, __mmask16 mask,
+                                __m512 x)
 {
-    if (dtype == DTYPE_F32)
-        _mm512_mask_storeu_ps((float *)out + index, mask, x);
+    float *out = (float *)target->out + index;
+    bool line = mask == 0xffffu && ((uintptr_t)out & 63) == 0;
+    if (line && target->passes_caches)
+        _mm512_stream_ps(out, x);
     else
-        _mm256_mask_storeu_epi16(
-            (uint16_t *)out + index, mask,
-            dtype == DTYPE_BF16 ? to_bf16(x) : _mm512_cvtps_ph(x, _MM_FROUND_TO_NEAREST_INT));
+        _mm512_mask_storeu_ps(out, mask, x);
+}
+
+static inline void store(const struct matrix_target *target, int64_t index, __mmask16 mask,
+                         __m512 x)
+{
+    if (target->dtype == DTYPE_F32)
+        store_floats(target, index, mask, x);
+    else
+        _mm256_mask_storeu_epi16((uint16_t *)target->out + index, mask,
+                                 target->dtype == DTYPE_BF16
+                                     ? to_bf16(x)
+                                     : _mm512_cvtps_ph(x, _MM_FROUND_TO_NEAREST_INT));
 }
 
 bool matrix_store(const struct matrix_target *target, const float *sums, int rows, int columns)
@@ -166,7 +181,7 @@ bool matrix_store(const struct matrix_target *target, const float *sums, int row
                 sum = _mm512_add_ps(_mm512_maskz_loadu_ps(mask, (float *)t->out + index), sum);
             else if (t->bias)
                 sum = _mm512_add_ps(_mm512_maskz_loadu_ps(mask, t->bias + column), sum);
-            store(t->out, t->dtype, index, finite, sum);
+            store(t, index, finite, sum);
         }
     return !missing;
 }

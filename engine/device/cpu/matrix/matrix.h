@@ -62,8 +62,9 @@ struct matrix_target {
     void *out;
     int64_t stride;
     enum dtype dtype;
-    const float *bias; /* [columns], or NULL */
-    bool accumulate;   /* the bias is not looked at */
+    const float *bias;  /* [columns], or NULL */
+    bool accumulate;    /* the bias is not looked at */
+    bool passes_caches; /* whole lines of f32 are not read before they are written, nor kept */
 };
 
 /* Stores sums [rows, MATRIX_PANEL] where they are finite, and leaves other elements as they are.
