@@ -78,7 +78,8 @@ static bool set_integer(const struct argument *argument, const char *value, stru
         return status_fail(status, STATUS_INVALID, "%s takes a number", argument->name);
     long number = strtol(value, &end, 10);
     if (end == value || *end || errno || number < 0 || number > INT_MAX)
-        return status_fail(status, STATUS_INVALID, "%s takes a number, not \"%s\"", argument->name,
+        return status_fail(status, STATUS_INVALID, "%s takes a number%s, not \"%s\"",
+                           argument->name, errno || number > INT_MAX ? " up to 2147483647" : "",
                            value);
     *(int *)argument->target = (int)number;
     return true;
