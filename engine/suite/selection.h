@@ -41,10 +41,6 @@ struct test_choice {
 
 /* Whether the test runs, selected or as a dependency. */
 bool choice_runs(const struct test_choice *choice);
-bool action_runs(enum test_action action, bool skip_slow, bool run_extra_slow);
-/* The first of the test's groups whose action does not run, or GROUP_COUNT if all do. */
-enum test_group test_dropped_by(const struct test_list *list, int test, bool skip_slow,
-                                bool run_extra_slow);
 bool test_matches(const struct test_list *list, int test, const char *pattern);
 
 /* Decides about every test: `choices` has test_count elements. Fails on a model, group or pattern
