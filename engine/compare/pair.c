@@ -324,13 +324,12 @@ static bool look_at_done(struct pair *pair, bool may_give_up, struct pair_event 
 {
     struct executor *executor = pair->test->executor;
     const struct instruction *done = &pair->test->program->instructions[event->instruction];
-    bool can = may_give_up && executor_can_repeat(executor, event->instruction);
-    const struct interrupt *interrupt = can ? pair->interrupt : NULL;
+    const struct interrupt *interrupt = may_give_up ? pair->interrupt : NULL;
     if (compare_outputs(pair, done, interrupt, event, status) &&
         pair_find_not_finite(pair, done, interrupt, event, status) &&
         apply_grafts(pair, interrupt, event, status))
         return true;
-    if (can && status->code == STATUS_CANCELLED) {
+    if (may_give_up && status->code == STATUS_CANCELLED) {
         executor_take_back(executor);
         pair_forget_results(pair, event->instruction);
     }

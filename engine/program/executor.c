@@ -118,13 +118,6 @@ static bool leaves_inputs(const struct op_call *call)
     return !op_is_collective(call->op);
 }
 
-bool executor_can_repeat(const struct executor *executor, int index)
-{
-    struct op_call call;
-    executor_call(executor, index, &call);
-    return leaves_inputs(&call);
-}
-
 /* Elements that nobody minds waiting for: some milliseconds of the slowest kind. */
 enum { PIECE = 1 << 20 };
 
@@ -174,7 +167,7 @@ static bool wants_pieces(const struct executor *executor, const struct op_call *
 void executor_take_back(struct executor *executor)
 {
     executor->next--;
-    executor->torn = true;
+    executor->torn = executor->ran = true;
 }
 
 static void add_operands(const struct program *program, const char *what, const int *values,
@@ -209,6 +202,12 @@ static bool fail_instruction(const struct executor *executor, struct status *sta
     return false;
 }
 
+static void pass(struct executor *executor)
+{
+    executor->next++;
+    executor->torn = executor->ran = false;
+}
+
 bool executor_run_one(struct executor *executor, struct status *status)
 {
     const struct program *program = executor->program;
@@ -216,6 +215,10 @@ bool executor_run_one(struct executor *executor, struct status *status)
         return status_fail(status, STATUS_INTERNAL,
                            executor->hollow ? "the states are not complete"
                                             : "the program has ended");
+    if (executor->ran) {
+        pass(executor);
+        return true;
+    }
     struct op_call call;
     executor_call(executor, executor->next, &call);
     if (executor->interrupt && leaves_inputs(&call))
@@ -233,8 +236,7 @@ bool executor_run_one(struct executor *executor, struct status *status)
     }
     if (!ok)
         return fail_instruction(executor, status);
-    executor->next++;
-    executor->torn = false;
+    pass(executor);
     return true;
 }
 
@@ -242,7 +244,7 @@ void executor_rewind(struct executor *executor)
 {
     executor->next = 0;
     executor->done = 0;
-    executor->torn = false;
+    executor->torn = executor->ran = false;
 }
 
 bool executor_write(struct executor *executor, int value, const void *data, struct status *status)
@@ -259,7 +261,7 @@ bool executor_read(struct executor *executor, int value, void *data, struct stat
                            value_bytes(&executor->program->values[value]), status);
 }
 
-enum { PIECE_BYTES = 4 << 20 };
+enum { PIECE_BYTES = 1 << 20 };
 
 /* The length of the piece at `at`; 0 at the end, or to give up. */
 static size_t piece_at(const struct executor *executor, size_t at, size_t bytes)

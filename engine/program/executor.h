@@ -15,6 +15,7 @@ struct executor {
     const struct interrupt *interrupt; /* borrowed; NULL: instructions run to their end */
     bool torn; /* the next instruction was begun and given up: its outputs' memory holds anything */
     int64_t done; /* elements of it that are done already: it goes on from there (in place only) */
+    bool ran;     /* the next instruction has run, and only has to be passed */
     bool hollow;  /* somebody is writing the states anew and has not come to the end: nothing is
                      held, no instruction may run */
 };
@@ -33,10 +34,8 @@ void executor_free(struct executor *executor);
  * treat each element by itself (sums, updates of parameters): they go on where they were, and until
  * then neither their inputs nor their outputs are held. */
 bool executor_run_one(struct executor *executor, struct status *status);
-/* Whether instruction `index` can run again after it ran: it does not write over its inputs. */
-bool executor_can_repeat(const struct executor *executor, int index);
-/* Moves back by the instruction that just ran, as if it had been given up. It must be one that can
- * repeat. */
+/* Moves back by the instruction that just ran, as if it had been given up: what follows from it was
+ * not done. When it is its turn again, it is only passed. */
 void executor_take_back(struct executor *executor);
 /* Back to the first instruction (inputs and states as they are). */
 void executor_rewind(struct executor *executor);

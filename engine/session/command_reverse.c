@@ -75,7 +75,8 @@ static bool find_last_stop(struct debugger *debugger, int64_t start, int64_t end
     struct pair_event event;
     bool arrived;
     *found = -1;
-    if (!motion_go_to(debugger, start, &arrived, status))
+    if (!motion_go_to_step(debugger, (int)(start / debugger_program(debugger)->instruction_count),
+                           &arrived, status))
         return false;
     pair->watch_not_finite = debugger->stop_on_not_finite;
     while (arrived && debugger_position(debugger) < end) {

@@ -22,9 +22,9 @@ static bool can_move(struct debugger *debugger, struct status *status)
     return true;
 }
 
-static bool to_beginning(struct debugger *debugger, struct status *status)
+static bool to_beginning(struct debugger *debugger, bool *arrived, struct status *status)
 {
-    bool arrived;
+    *arrived = true;
     int lost = ranks_lost(debugger);
     if (lost >= 0) {
         say(debugger, "Rank %d is lost: the ranks are started again.\n", lost);
@@ -32,19 +32,21 @@ static bool to_beginning(struct debugger *debugger, struct status *status)
     }
     if (debugger->state == RUN_FAILED)
         debugger->state = RUN_STOPPED;
-    return motion_go_to(debugger, 0, &arrived, status);
+    return motion_go_to(debugger, 0, arrived, status);
 }
 
 bool command_run_program(struct debugger *debugger, const char *arguments, struct status *status)
 {
-    if (!no_arguments(arguments, "run", status) || !to_beginning(debugger, status))
+    bool arrived; /* else the motion is interrupted before it begins, and says so */
+    if (!no_arguments(arguments, "run", status) || !to_beginning(debugger, &arrived, status))
         return false;
     return motion_run(debugger, &(struct motion){.goal = -1, .fresh = true}, status);
 }
 
 bool command_start(struct debugger *debugger, const char *arguments, struct status *status)
 {
-    if (!no_arguments(arguments, "start", status) || !to_beginning(debugger, status))
+    bool arrived; /* as for run */
+    if (!no_arguments(arguments, "start", status) || !to_beginning(debugger, &arrived, status))
         return false;
     return motion_run(debugger, &(struct motion){.goal = 0}, status);
 }
@@ -55,10 +57,13 @@ bool command_kill(struct debugger *debugger, const char *arguments, struct statu
         return false;
     if (debugger_position(debugger) == 0)
         return status_fail(status, STATUS_INVALID, "the run has not begun");
-    if (!to_beginning(debugger, status))
+    bool arrived;
+    if (!to_beginning(debugger, &arrived, status))
         return false;
     debugger->last_value = -1;
-    debugger_set_state(debugger, RUN_STOPPED, "killed");
+    debugger_set_state(debugger, RUN_STOPPED, arrived ? "killed" : "interrupted");
+    if (!arrived)
+        return true;
     say(debugger, "The run was killed; 'run' or 'start' begins it again.\n");
     return true;
 }

@@ -400,19 +400,10 @@ static bool go_back(struct debugger *debugger, int step, bool *arrived, struct s
     return true;
 }
 
-static bool travel(struct debugger *debugger, int64_t position, bool *arrived,
+/* Forward. */
+static bool run_to(struct debugger *debugger, int64_t position, bool *arrived,
                    struct status *status)
 {
-    struct pair *pair = debugger->target->pair;
-    int count = debugger_program(debugger)->instruction_count;
-    bool back = position < debugger_position(debugger);
-    int step = (int)(position / count);
-    *arrived = true;
-    debugger->must_wait = false;
-    if (step >= pair->test->steps) /* the end of the run */
-        step--;
-    if (back && !go_back(debugger, step, arrived, status))
-        return false;
     struct pair_event event;
     while (*arrived && debugger_position(debugger) < position) {
         bool interrupted = false;
@@ -422,11 +413,48 @@ static bool travel(struct debugger *debugger, int64_t position, bool *arrived,
         if (!debugger_publish_sometimes(debugger, status))
             return fail_run(debugger, status);
     }
-    if (!*arrived && !debugger->must_wait)
-        say(debugger, "Interrupted on the way.\n");
-    if (back)
-        forget(debugger);
     return true;
+}
+
+/* Back to the beginning of `step`, and forward from there. */
+static bool travel_from(struct debugger *debugger, int step, int64_t position, bool *arrived,
+                        struct status *status)
+{
+    if (!go_back(debugger, step, arrived, status) || !run_to(debugger, position, arrived, status))
+        return false;
+    forget(debugger);
+    return true;
+}
+
+/* Where a step ends and the next begins there is what the first computed. A way that was left may
+ * have ended there without it. */
+static bool travel(struct debugger *debugger, int64_t position, bool *arrived,
+                   struct status *status)
+{
+    const struct run *run = debugger->target->pair->test;
+    int count = debugger_program(debugger)->instruction_count;
+    int64_t here = debugger_position(debugger);
+    bool empty = here == position && run_next(run) == 0 && (here > 0 || run->executor->hollow);
+    *arrived = true;
+    debugger->must_wait = false;
+    bool ok = position < here || empty
+                  ? travel_from(debugger, position > 0 ? (int)((position - 1) / count) : 0,
+                                position, arrived, status)
+                  : run_to(debugger, position, arrived, status);
+    if (ok && !*arrived && !debugger->must_wait)
+        say(debugger, "Interrupted on the way.\n");
+    return ok;
+}
+
+bool motion_go_to_step(struct debugger *debugger, int step, bool *arrived, struct status *status)
+{
+    bool before = debugger->passing;
+    int64_t position = (int64_t)step * debugger_program(debugger)->instruction_count;
+    debugger->passing = true;
+    *arrived = true;
+    bool ok = travel_from(debugger, step, position, arrived, status);
+    debugger->passing = before;
+    return ok;
 }
 
 bool motion_go_to(struct debugger *debugger, int64_t position, bool *arrived, struct status *status)

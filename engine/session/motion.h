@@ -33,9 +33,13 @@ void stops_after(struct debugger *debugger, const struct pair_event *event, stru
 void stops_before(struct debugger *debugger, struct stops *stops);
 
 /* Goes to a position, forward or back, without stopping at breakpoints. Sets *arrived to false when
- * an interrupt stopped it on the way. */
+ * an interrupt stopped it on the way. Between two steps, what the first of them computed is there,
+ * as when the run comes from it. */
 bool motion_go_to(struct debugger *debugger, int64_t position, bool *arrived,
                   struct status *status);
+/* Goes back to where the step begins; nothing of the one before is there. For what goes on from
+ * there. */
+bool motion_go_to_step(struct debugger *debugger, int step, bool *arrived, struct status *status);
 
 /* One instruction and its comparisons, noted in the record. *interrupted when the user did not want
  * to wait for them: then nothing has moved. */

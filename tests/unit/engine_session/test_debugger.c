@@ -192,6 +192,44 @@ static void test_reverse_is_bit_identical(void **state)
     }
 }
 
+/* Where a step ends and the next one begins there is always the same, whatever the way there was.
+ */
+static void test_border_of_steps(void **state)
+{
+    static const char *const ways[][3] = {
+        {"start", "goto 2:0", NULL},
+        {"start", "tbreak 2:0", "continue"},
+        {"goto 2:1", "reverse-stepi", NULL},
+        {"goto 2:9", "goto 2:0", NULL},
+        {"goto end", "goto 2:0", NULL},
+        {"goto 2:0", "check 1:4", NULL},
+        {"tbreak 2:0", "goto 2:20", "reverse-continue"},
+    };
+    (void)state;
+    for (int keep = 0; keep < 2; keep++) {
+        struct bench bench;
+        uint64_t first = 0;
+        int held, at_first = 0;
+        bench_open(&bench);
+        bench.debugger->keep_limit = keep ? -1 : 0;
+        bench_do(&bench, "file llama/df2");
+        for (int way = 0; way < ARRAY_LENGTH(ways); way++) {
+            for (int i = 0; i < 3 && ways[way][i]; i++)
+                bench_do(&bench, ways[way][i]);
+            assert_int_equal(position(&bench), debugger_program(bench.debugger)->instruction_count);
+            uint64_t hash = bench_hash(&bench, &held);
+            if (way > 0 && (hash != first || held != at_first))
+                fail_msg("%s, %s: %d values, not %d", ways[way][0], ways[way][1], held, at_first);
+            first = hash;
+            at_first = held;
+            bench_do(&bench, "delete");
+        }
+        if (keep)
+            must_contain(bench_do(&bench, "diff gradient decoder.0.norm_1.weight"), "bit-equal");
+        bench_close(&bench);
+    }
+}
+
 static void test_reverse_continue(void **state)
 {
     (void)state;
@@ -520,6 +558,7 @@ int main(void)
                                        cmocka_unit_test(test_two_stops),
                                        cmocka_unit_test(test_stop_of_another_breakpoint),
                                        cmocka_unit_test(test_reverse_is_bit_identical),
+                                       cmocka_unit_test(test_border_of_steps),
                                        cmocka_unit_test(test_reverse_continue),
                                        cmocka_unit_test(test_divergence),
                                        cmocka_unit_test(test_graft),

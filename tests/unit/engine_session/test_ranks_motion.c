@@ -171,12 +171,11 @@ static void test_going_back_gives_the_same_bits_on_all_ranks(void **state)
     (void)state;
     struct random random = random_start("back");
     char line[64];
-    for (int i = 0; i < 2; i++) {
+    for (int i = 0; i < 4; i++) {
         struct bench bench;
-        open_ranks(&bench, files[i]);
+        open_ranks(&bench, files[i % 2]);
         int64_t count = debugger_program(bench.debugger)->instruction_count;
-        int64_t place = random_integer(&random, 1, 2 * count - 1);
-        place += place == count; /* there, what is held is of the step that it came from, or none */
+        int64_t place = i < 2 ? random_integer(&random, 1, 2 * count - 1) : count;
         snprintf(line, sizeof(line), "goto %d:%d", (int)(place / count) + 1, (int)(place % count));
         bench_do(&bench, line);
         assert_int_equal(debugger_position(bench.debugger), place);
@@ -185,7 +184,7 @@ static void test_going_back_gives_the_same_bits_on_all_ranks(void **state)
         assert_int_not_equal(hash_all(&bench), hash);
         bench_do(&bench, line);
         if (hash_all(&bench) != hash)
-            fail_msg("%s %s: other bits", files[i], line);
+            fail_msg("%s %s: other bits", files[i % 2], line);
         bench_close(&bench);
     }
 }
