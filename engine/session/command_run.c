@@ -120,10 +120,14 @@ bool command_finish(struct debugger *debugger, const char *arguments, struct sta
 bool command_until(struct debugger *debugger, const char *arguments, struct status *status)
 {
     struct breakpoint until;
-    if (!can_move(debugger, status) ||
-        !breakpoint_parse(debugger_program(debugger), arguments, &until, status))
+    if (!can_move(debugger, status))
         return false;
-    bool ok = motion_run(debugger, &(struct motion){.goal = -1, .until = &until}, status);
+    int elsewhere = -1; /* the rank whose program has the place, if the selected one's has not */
+    if (!breakpoint_parse(debugger_program(debugger), arguments, &until, status) &&
+        (elsewhere = ranks_parse_elsewhere(debugger, arguments, &until, status)) < 0)
+        return false;
+    struct motion motion = {.goal = -1, .until = &until, .elsewhere = elsewhere >= 0};
+    bool ok = motion_run(debugger, &motion, status);
     breakpoint_release(&until);
     return ok;
 }

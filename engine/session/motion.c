@@ -100,7 +100,7 @@ static void check_until(struct debugger *debugger, const struct motion *motion,
     int step, next;
     struct pair *pair = debugger->target->pair;
     debugger_place(debugger, &step, &next);
-    if (!motion->until)
+    if (!motion->until || motion->elsewhere)
         return;
     if (breakpoint_stops_after(motion->until, pair, event, &stops->value))
         stops->until = true;
@@ -327,7 +327,7 @@ bool motion_run(struct debugger *debugger, const struct motion *motion, struct s
     debugger_set_state(debugger, RUN_RUNNING, "");
     debugger_emit(debugger, EVENT_RUNNING, NULL);
     debugger->target->pair->watch_not_finite = debugger->stop_on_not_finite;
-    ranks_bind(debugger);
+    ranks_bind(debugger, motion->elsewhere ? motion->until : NULL);
     defer_results(debugger, motion);
     if (motion->fresh)
         stops_before(debugger, &stops);
@@ -346,10 +346,12 @@ bool motion_run(struct debugger *debugger, const struct motion *motion, struct s
             break;
         stops_after(debugger, &event, &stops);
         stops_before(debugger, &stops);
-        if (debugger->rank != rank)
+        if (debugger->rank != rank) {
             stops.switched = true;
-        else
+            stops.until = motion->elsewhere && ranks_until(debugger, &event, &stops.value);
+        } else {
             check_until(debugger, motion, &event, &stops);
+        }
     }
     if (!settle_results(debugger, status))
         return fail_run(debugger, status);

@@ -9,6 +9,8 @@ struct motion {
     int64_t goal;             /* position to stop at, -1 = none */
     bool fresh;               /* breakpoints at the start count: nothing stopped here before */
     struct breakpoint *until; /* stops like a breakpoint; borrowed, NULL = none */
+    bool elsewhere; /* only other ranks have the place of `until`: the first that comes there stops
+                       all, and is selected */
 };
 
 /* Runs forward, emits EVENT_RUNNING and EVENT_STOPPED, and says where and why it stopped. A stop of

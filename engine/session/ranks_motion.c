@@ -117,7 +117,9 @@ void ranks_select(struct debugger *debugger, int rank)
     debugger->last_value = debugger->list_first = debugger->list_next = -1;
 }
 
-void ranks_bind(struct debugger *debugger)
+enum { UNTIL = 0 }; /* the number of a breakpoint that is in no list: those count from 1 */
+
+void ranks_bind(struct debugger *debugger, const struct breakpoint *until)
 {
     for (int rank = 0; rank < ranks_count(debugger) && team_of(debugger); rank++) {
         struct breakpoints *bound = &debugger->seats[rank].breakpoints;
@@ -125,15 +127,36 @@ void ranks_bind(struct debugger *debugger)
         for (int i = 0; i < debugger->breakpoints.count; i++)
             breakpoints_copy(bound, &debugger->breakpoints.list[i],
                              run_of(debugger, rank)->program);
+        if (until)
+            breakpoints_copy(bound, until, run_of(debugger, rank)->program);
         team_of(debugger)->pairs[rank]->watch_not_finite = debugger->stop_on_not_finite;
     }
+}
+
+/* Whether a rank stops for a breakpoint, after what it did or before what it comes to. */
+static bool stops_for(const struct breakpoint *bound, struct pair *pair,
+                      const struct pair_event *event, int *value)
+{
+    const struct run *run = pair->test;
+    return breakpoint_stops_after(bound, pair, event, value) ||
+           (run_next(run) < run->program->instruction_count &&
+            breakpoint_stops_before(bound, pair, run->step, run_next(run)));
+}
+
+bool ranks_until(const struct debugger *debugger, const struct pair_event *event, int *value)
+{
+    const struct breakpoints *bound = &debugger->seats[debugger->rank].breakpoints;
+    for (int i = 0; i < bound->count; i++)
+        if (bound->list[i].number == UNTIL &&
+            stops_for(&bound->list[i], debugger->target->pair, event, value))
+            return true;
+    return false;
 }
 
 /* Whether what another rank did, or comes to, stops all. */
 static bool stops_all(struct debugger *debugger, int rank, const struct pair_event *event)
 {
     struct pair *pair = team_of(debugger)->pairs[rank];
-    const struct run *run = pair->test;
     const struct breakpoints *bound = &debugger->seats[rank].breakpoints;
     int value;
     if (debugger->passing)
@@ -143,9 +166,7 @@ static bool stops_all(struct debugger *debugger, int rank, const struct pair_eve
     if (debugger->stop_on_not_finite && event->not_finite >= 0)
         return true;
     for (int i = 0; i < bound->count; i++)
-        if (breakpoint_stops_after(&bound->list[i], pair, event, &value) ||
-            (run_next(run) < run->program->instruction_count &&
-             breakpoint_stops_before(&bound->list[i], pair, run->step, run_next(run))))
+        if (stops_for(&bound->list[i], pair, event, &value))
             return true;
     return false;
 }

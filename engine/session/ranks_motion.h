@@ -21,8 +21,11 @@ int ranks_count(const struct debugger *debugger); /* 1 without a team */
 
 /* Makes another rank the one that commands are about. */
 void ranks_select(struct debugger *debugger, int rank);
-/* Breakpoints are bound anew to the programs of all ranks: before a run moves. */
-void ranks_bind(struct debugger *debugger);
+/* Breakpoints, and one that is in no list (NULL: none), are bound anew to the programs of all
+ * ranks: before a run moves. */
+void ranks_bind(struct debugger *debugger, const struct breakpoint *until);
+/* Whether that one is what made the selected rank stop, and for which value. */
+bool ranks_until(const struct debugger *debugger, const struct pair_event *event, int *value);
 
 /* One instruction of the selected rank, with its comparisons, noted in the record. When a
  * breakpoint or a divergence stops another rank first, that one is selected and the event is its.
@@ -38,6 +41,11 @@ bool ranks_go_to_step(struct debugger *debugger, int step, struct status *status
 int ranks_with_place(const struct debugger *debugger, const char *text);
 /* After the selected rank's program was found not to have it: says in *status who has. False. */
 bool ranks_say_where(const struct debugger *debugger, const char *text, struct status *status);
+/* After the selected rank's program was found not to have the place of "PLACE [if CONDITION]":
+ * reads it against that of the first rank that has it, and gives that rank; -1, with *status as it
+ * was, when none has. */
+int ranks_parse_elsewhere(const struct debugger *debugger, const char *text,
+                          struct breakpoint *breakpoint, struct status *status);
 /* The program of a rank; of the selected one for -1. */
 const struct program *ranks_program(const struct debugger *debugger, int rank);
 

@@ -28,6 +28,22 @@ bool ranks_say_where(const struct debugger *debugger, const char *text, struct s
     return false;
 }
 
+int ranks_parse_elsewhere(const struct debugger *debugger, const char *text,
+                          struct breakpoint *breakpoint, struct status *status)
+{
+    const struct team *team = debugger->target->team;
+    for (int rank = 0; status->code == STATUS_NOT_FOUND && team && rank < team->world->size;
+         rank++) {
+        struct status ignored = STATUS_NONE;
+        if (rank == debugger->rank ||
+            !breakpoint_parse(ranks_program(debugger, rank), text, breakpoint, &ignored))
+            continue;
+        *status = STATUS_NONE;
+        return rank;
+    }
+    return -1;
+}
+
 const struct program *ranks_program(const struct debugger *debugger, int rank)
 {
     return rank < 0 ? debugger_program(debugger)

@@ -131,7 +131,7 @@ static void test_pipeline_ranks_have_their_own_programs(void **state)
     assert_true(has_layer(run_of(&bench, 1)->program, "decoder.0"));
     assert_false(has_layer(run_of(&bench, 1)->program, "head"));
     must_contain(bench_do(&bench, "info program"), "head");
-    must_contain(bench_fail(&bench, "until decoder.0"), "decoder.0");
+    must_contain(bench_fail(&bench, "list decoder.0"), "decoder.0");
     bench_do(&bench, "rank 1");
     assert_null(strstr(bench_do(&bench, "info program"), "head"));
     bench_do(&bench, "until decoder.0");
@@ -162,6 +162,31 @@ static void test_breakpoints_where_only_another_rank_comes(void **state)
     must_contain(bench_do(&bench, "continue"), "1, decoder.0 if mb == 1");
     assert_int_equal(bench.debugger->rank, 1);
     must_contain(bench_do(&bench, "continue"), "Run finished: no divergence");
+    bench_close(&bench);
+}
+
+/* So can it be gone to: whoever comes there first stops all. */
+static void test_until_where_only_another_rank_comes(void **state)
+{
+    (void)state;
+    struct bench bench;
+    open_ranks(&bench, "file llama/pp2s2_bf4");
+    must_contain(bench_do(&bench, "until decoder.0 if mb == 1"), "[Switching to rank 1]");
+    assert_string_equal(bench.reason, "place reached");
+    const struct run *run = run_of(&bench, 1);
+    assert_string_equal(run->program->instructions[run_next(run)].origin.layer, "decoder.0");
+    assert_int_equal(run->program->instructions[run_next(run)].origin.micro_batch, 1);
+    bench_do(&bench, "rank 0");
+    must_contain(bench_do(&bench, "until fw decoder.0.output mb=2/4"),
+                 "fw decoder.0.output mb=2/4");
+    assert_int_equal(bench.debugger->rank, 1);
+    assert_string_equal(bench.reason, "place reached");
+    assert_true(executor_holds(run->executor, bench.debugger->last_value));
+    bench_do(&bench, "rank 0");
+    must_contain(bench_fail(&bench, "until decoder.7"), "no layer, phase or tensor");
+    /* nothing of it is left */
+    must_contain(bench_do(&bench, "continue"), "Run finished: no divergence");
+    assert_int_equal(bench.debugger->rank, 0);
     bench_close(&bench);
 }
 
@@ -416,6 +441,7 @@ int main(void)
         cmocka_unit_test(test_breakpoint_of_another_rank),
         cmocka_unit_test(test_pipeline_ranks_have_their_own_programs),
         cmocka_unit_test(test_breakpoints_where_only_another_rank_comes),
+        cmocka_unit_test(test_until_where_only_another_rank_comes),
         cmocka_unit_test(test_going_back_gives_the_same_bits_on_all_ranks),
         cmocka_unit_test(test_desynchronised_ranks),
         cmocka_unit_test(test_desynchronised_without_reference),
