@@ -10,8 +10,9 @@ struct check {
     bool supported;             /* collectives have no float64 reference */
     int output;                 /* the output with the largest introduced error (test value id) */
     struct metrics introduced;  /* float64 of the actual inputs against what was computed */
-    double introduced_relative; /* rms of that difference over the rms of the float64 result */
-    double expected_relative;   /* what rounding explains, generously */
+    double introduced_relative; /* rms of that difference over the rms of the float64 result; of
+                                   integers the part that is different */
+    double expected_relative;   /* what rounding explains, generously; 0 of integers */
     bool wrong;                 /* introduced_relative is more than rounding explains */
 };
 

@@ -52,8 +52,8 @@ bool reference_optimizer_factors(const struct op_call *call, struct status *stat
     double multiplier = 1 / scaler[LOSS_SCALE];
     double norm = multiplier * sqrt(*row_of(&call->inputs[0], 0));
     bool skip = parameters->dynamic && !isfinite(norm);
-    if (parameters->factor > 0)
-        multiplier *= fmin(1, parameters->factor / (norm + 1e-6));
+    if (parameters->factor > 0 && !(parameters->factor / (norm + 1e-6) >= 1)) /* NaN gets through */
+        multiplier *= parameters->factor / (norm + 1e-6);
     advance_scaler(scaler, parameters->dynamic, skip, parameters->window);
     *row_of(factors, MULTIPLIER) = multiplier;
     *row_of(factors, SKIP) = skip;
