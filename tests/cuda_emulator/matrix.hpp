@@ -1,6 +1,7 @@
-// nvcuda::wmma on the host: products of 16 x 16 x 16 by the lanes of a warp together. Which lane
-// has which elements of a fragment is no kernel's business, so here it is another order than on any
-// GPU. Found out: lanes that do not take part, and matrices that are not aligned as CUDA demands.
+// The matrix units on the host. First nvcuda::wmma: products of 16 x 16 x 16 by the lanes of a warp
+// together. Which lane has which elements of a fragment is no kernel's business, so here it is
+// another order than on any GPU. Found out: lanes that do not take part, and matrices that are not
+// aligned as CUDA demands.
 #ifndef TESTS_CUDA_EMULATOR_MATRIX_HPP
 #define TESTS_CUDA_EMULATOR_MATRIX_HPP
 
@@ -166,5 +167,71 @@ void mma_sync(fragment<accumulator, SIDE, SIDE, SIDE, float> &to,
 }
 } // namespace wmma
 } // namespace nvcuda
+
+// The instructions themselves, whose fragments lie in registers as NVIDIA's description of PTX has
+// it
+// ("Matrix Fragments for mma.m16n8k16", "ldmatrix").
+namespace emulator
+{
+/* mma.sync.aligned.m16n8k16.row.col.f32: sums [16, 8] += a [16, 16] times b [16, 8]. */
+struct fragments {
+    float *sums;
+    const unsigned *a, *b;
+};
+
+template <typename T> float half_of(const unsigned *words, int i)
+{
+    T number;
+    number.bits = (uint16_t)(words[i / 2] >> (i % 2 * 16));
+    return nvcuda::wmma::widen(number);
+}
+
+/* Element (row, k) of a is number i of the lane's eight, and so on. */
+template <typename T> void multiply_fragments(const uint64_t *lanes)
+{
+    float a[16][16], b[16][8];
+    for (int lane = 0; lane < 32; lane++) {
+        const fragments *its = (const fragments *)(uintptr_t)lanes[lane];
+        int group = lane / 4, two = lane % 4 * 2;
+        for (int i = 0; i < 8; i++)
+            a[group + i / 2 % 2 * 8][two + i % 2 + i / 4 * 8] = half_of<T>(its->a, i);
+        for (int i = 0; i < 4; i++)
+            b[two + i % 2 + i / 2 * 8][group] = half_of<T>(its->b, i);
+    }
+    for (int lane = 0; lane < 32; lane++) {
+        const fragments *its = (const fragments *)(uintptr_t)lanes[lane];
+        for (int i = 0; i < 4; i++)
+            for (int k = 0; k < 16; k++)
+                its->sums[i] += a[lane / 4 + i / 2 * 8][k] * b[k][lane % 4 * 2 + i % 2];
+    }
+}
+
+template <typename T> void multiply(float sums[4], const unsigned a[4], const unsigned b[2])
+{
+    fragments mine = {sums, a, b};
+    const uint64_t *lanes = exchange(0xffffffffu, (uint64_t)(uintptr_t)&mine);
+    if (lane() == 0)
+        multiply_fragments<T>(lanes);
+    exchange(0xffffffffu, 0);
+}
+
+/* ldmatrix.sync.aligned.m8n8.x4.shared.b16, with .trans if `across`: lane 8 q + r names row r of
+ * matrix q. */
+inline void read_matrices(unsigned to[4], const void *row, bool across)
+{
+    const uint64_t *rows = exchange(0xffffffffu, (uint64_t)(uintptr_t)row);
+    int first = across ? lane() % 4 * 2 : lane() / 4, column = across ? lane() / 4 : lane() % 4 * 2;
+    if ((uintptr_t)row % 16 != 0)
+        complain("a row of a matrix that is not aligned");
+    if ((const char *)row < shared_memory() ||
+        (const char *)row + 16 > shared_memory() + (227 << 10))
+        complain("a row of a matrix that is not in shared memory");
+    for (int q = 0; q < 4; q++) {
+        const uint16_t *one = (const uint16_t *)(uintptr_t)rows[8 * q + first];
+        const uint16_t *other = (const uint16_t *)(uintptr_t)rows[8 * q + first + across];
+        to[q] = one[column] | (unsigned)other[column + !across] << 16;
+    }
+}
+} // namespace emulator
 
 #endif

@@ -102,6 +102,8 @@ CUDA_RUN(attention)
         return false;
     it.o = operand_of(&call->outputs[0]);
     it.lse = operand_of(&call->outputs[1]);
+    if (attention_by_units(it))
+        return attention_units_run(context, it, status);
     struct launch where;
     where.grid = dim3((unsigned)divide_up(it.tokens, TILE), (unsigned)it.heads);
     where.block = dim3(ATTENTION_THREADS);

@@ -62,10 +62,10 @@ __device__ inline uint4 bits_load(const struct operand &from, int64_t row, int64
     return bits;
 }
 
-/* Whether one of two bf16 numbers is infinite or no number. */
-__device__ inline bool is_odd(unsigned two)
+/* Whether one of two 16-bit numbers is infinite or no number: its exponent is all ones. */
+__device__ inline bool is_odd(unsigned two, unsigned exponent = 0x7f80u)
 {
-    return (two & 0x7f80u) == 0x7f80u || (two & 0x7f800000u) == 0x7f800000u;
+    return (two & exponent) == exponent || (two >> 16 & exponent) == exponent;
 }
 
 /* Rows first.. of columns column..; rows from `end` on as zeros. Whether this thread met a bf16
@@ -192,17 +192,17 @@ __device__ inline struct sight sight_of(const struct attention &it, int64_t toke
     return sight;
 }
 
-/* The same within the tile of keys that begins at `first`: low <= j <= high. */
+/* The same within the tile of `count` keys that begins at `first`: low <= j <= high. */
 struct view {
     int low, high;
 };
 
-__device__ inline struct view view_of(const struct sight &sight, int64_t first)
+__device__ inline struct view view_of(const struct sight &sight, int64_t first, int count)
 {
     int64_t low = sight.low - first, high = sight.high - first;
     struct view view;
-    view.low = (int)(low < 0 ? 0 : low > TILE ? (int64_t)TILE : low);
-    view.high = (int)(high < -1 ? -1 : high >= TILE ? (int64_t)TILE - 1 : high);
+    view.low = (int)(low < 0 ? 0 : low > count ? (int64_t)count : low);
+    view.high = (int)(high < -1 ? -1 : high >= count ? (int64_t)count - 1 : high);
     return view;
 }
 
@@ -210,7 +210,7 @@ __device__ inline struct view view_of(const struct sight &sight, int64_t first)
 __device__ inline unsigned seen_of(const struct attention &it, const struct sight &sight,
                                    int64_t first, int part)
 {
-    struct view view = view_of(sight, first);
+    struct view view = view_of(sight, first, TILE);
     unsigned seen = 0;
 #pragma unroll
     for (int i = 0; i < MINE; i++) {
@@ -279,6 +279,22 @@ static inline bool attention_setup(struct cuda_context *context, const struct op
                            LARGEST_HEAD);
     return true;
 }
+
+/* Whether the call is one for the kernels that keep scores in registers (attention_units.cuh): it
+ * depends on the call alone, so that a GPU of another size gives the same bits. With fewer tokens
+ * their blocks would be half empty. */
+enum { UNITS_LEAST = 64, UNITS_HEAD = 128 };
+
+static inline bool attention_by_units(const struct attention &it)
+{
+    return it.dtype != DTYPE_F32 && it.tokens >= UNITS_LEAST && it.size <= UNITS_HEAD;
+}
+
+/* They expect all operands of the call to be set; the gradient also `delta`. */
+bool attention_units_run(struct cuda_context *context, const struct attention &it,
+                         struct status *status);
+bool attention_units_gradient_run(struct cuda_context *context, const struct attention &it,
+                                  struct status *status);
 
 /* A kernel for the smallest size of head, a power of two, that the call fits in, and its type. */
 #define ATTENTION_LAUNCH_FOR(kernel, SIZE, T, where, it)                                           \

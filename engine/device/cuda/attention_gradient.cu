@@ -87,7 +87,7 @@ __device__ inline void queries_load(const struct queries &to, const struct atten
     int64_t at = first + row;
     if (row >= TILE)
         return;
-    struct view view = view_of(sight, first_key);
+    struct view view = view_of(sight, first_key, TILE);
     to.lses[row] = at < it.tokens ? operand_load(it.lse, at, head) : 0.0f;
     to.deltas[row] = at < it.tokens ? it.delta[at * it.heads + head] : 0.0f;
     to.lows[row] = view.low;
@@ -191,8 +191,11 @@ CUDA_RUN(attention_gradient)
     query.shared = attention_shared(it, 4, 1, 2);
     key.grid = dim3((unsigned)divide_up(it.keys, TILE), (unsigned)it.groups);
     key.shared = attention_shared(it, 4, 2, 6);
-    if (it.tokens && !(LAUNCH(delta_kernel, delta, it, (float *)call->workspace) &&
-                       ATTENTION_LAUNCH(query_gradient_kernel, query, it)))
+    if (it.tokens && !LAUNCH(delta_kernel, delta, it, (float *)call->workspace))
+        return false;
+    if (attention_by_units(it))
+        return attention_units_gradient_run(context, it, status);
+    if (it.tokens && !ATTENTION_LAUNCH(query_gradient_kernel, query, it))
         return false;
     return it.keys == 0 || ATTENTION_LAUNCH(key_gradient_kernel, key, it);
 }

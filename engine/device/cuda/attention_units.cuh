@@ -1,0 +1,349 @@
+/* What the kernels of attention and its gradient share that keep all scores in registers, for
+ * 16-bit operands, heads of up to 128 and calls of UNITS_LEAST tokens or more. As in
+ * FlashAttention-2 (Dao, arXiv:2307.08691): a block of 128 threads has 64 rows (queries, or keys in
+ * the gradient of the keys), each warp 16 of them; tiles of the others go through shared memory.
+ * The matrix units' sums of two tiles of scores beside each other are just what they take as a
+ * factor, so what becomes of scores never leaves the registers of the threads that summed them.
+ *
+ * A thread has two rows of its warp, g = lane / 4 and g + 8, and of each eight columns two
+ * neighbours: 2 t and 2 t + 1, t = lane % 4. Four numbers are [row g: two, row g + 8: two]. */
+#ifndef ENGINE_DEVICE_CUDA_ATTENTION_UNITS_CUH
+#define ENGINE_DEVICE_CUDA_ATTENTION_UNITS_CUH
+
+#include "engine/device/cuda/attention.cuh"
+
+enum {
+    BLOCK_ROWS = 64,
+    WARP_ROWS = 16,
+    BF16_PIECES = 3, /* 8 bits each: all of a float32 number */
+    F16_PIECES = 2,  /* 11 bits each, of a number that was scaled */
+};
+
+/* Rows first.. of columns column.. into shared memory; rows from `end` on, and columns that fill
+ * the last 16, as zeros. Whether this thread met a number that is not finite. */
+template <int ROWS, typename T>
+__device__ inline bool rows_load(T *to, const struct operand &from, int64_t first, int64_t end,
+                                 int64_t column, int size)
+{
+    const unsigned exponent = std::is_same<T, __half>::value ? 0x7c00u : 0x7f80u;
+    int stride = tile_stride<T>(size), pieces = (stride - 8) / 8;
+    bool odd = false;
+    for (int i = (int)threadIdx.x; i < ROWS * pieces; i += ATTENTION_THREADS) {
+        int row = i / pieces, at = i % pieces * 8;
+        uint4 bits = {0, 0, 0, 0};
+        if (first + row < end && at < size)
+            bits = bits_load(from, first + row, column + at, size - at);
+        *(uint4 *)(void *)&to[row * stride + at] = bits;
+        odd = odd || is_odd(bits.x, exponent) || is_odd(bits.y, exponent) ||
+              is_odd(bits.z, exponent) || is_odd(bits.w, exponent);
+    }
+    return odd;
+}
+
+/* scores = rows . others: of the 16 rows at `rows` with those at `others`. */
+template <int HEAD, int OTHERS, typename T>
+__device__ inline void unit_scores(float (&scores)[OTHERS / 8][4], const T *rows, const T *others,
+                                   int size)
+{
+    int stride = tile_stride<T>(size);
+    unsigned a[4], b[4];
+#pragma unroll
+    for (int i = 0; i < OTHERS / 8; i++)
+        scores[i][0] = scores[i][1] = scores[i][2] = scores[i][3] = 0;
+#pragma unroll
+    for (int at = 0; at < HEAD; at += UNIT) {
+        if (at >= size)
+            continue;
+        read_a(a, rows + at, stride);
+#pragma unroll
+        for (int i = 0; i < OTHERS / UNIT; i++) {
+            read_b(b, others + i * UNIT * stride + at, stride);
+            unit_multiply(scores[2 * i], a, b, rows);
+            unit_multiply(scores[2 * i + 1], a, b + 2, rows);
+        }
+    }
+}
+
+/* Two numbers in pieces, each what is left, cut off after the eight bits that bf16 has. */
+__device__ inline void cut_two(float first, float second, unsigned words[BF16_PIECES])
+{
+    float left[2] = {first, second};
+    unsigned bits[2];
+#pragma unroll
+    for (int i = 0; i < BF16_PIECES; i++) {
+#pragma unroll
+        for (int k = 0; k < 2; k++) {
+            bits[k] = __float_as_uint(left[k]) & 0xffff0000u;
+            if (left[k] != left[k])
+                bits[k] |= 0x400000u; /* a NaN whose bits are all among those cut off */
+            left[k] = isfinite(left[k]) ? left[k] - __uint_as_float(bits[k]) : 0.0f;
+        }
+        words[i] = bits[0] >> 16 | bits[1];
+    }
+}
+
+/* The same for fp16, rounded. */
+__device__ inline void split_two(float first, float second, unsigned words[F16_PIECES])
+{
+    float left[2] = {first, second};
+#pragma unroll
+    for (int i = 0; i < F16_PIECES; i++) {
+        uint16_t bits[2];
+#pragma unroll
+        for (int k = 0; k < 2; k++) {
+            bits[k] = half_round(left[k]);
+            left[k] = isfinite(left[k]) ? left[k] - half_widen(bits[k]) : 0.0f;
+        }
+        words[i] = bits[0] | (unsigned)bits[1] << 16;
+    }
+}
+
+/* 16 x 16 weights as a factor, by pieces; what `halves` is to be scaled by for each row. */
+__device__ inline void weights_cut(unsigned (&words)[BF16_PIECES][4], const float left[4],
+                                   const float right[4])
+{
+    unsigned pieces[BF16_PIECES];
+#pragma unroll
+    for (int i = 0; i < 4; i++) {
+        const float *from = i < 2 ? left : right;
+        cut_two(from[i % 2 * 2], from[i % 2 * 2 + 1], pieces);
+#pragma unroll
+        for (int piece = 0; piece < BF16_PIECES; piece++)
+            words[piece][i] = pieces[piece];
+    }
+}
+
+__device__ inline void weights_split(unsigned (&words)[F16_PIECES][4], const float left[4],
+                                     const float right[4], const float factors[2])
+{
+    unsigned pieces[F16_PIECES];
+#pragma unroll
+    for (int i = 0; i < 4; i++) {
+        const float *from = i < 2 ? left : right;
+        split_two(from[i % 2 * 2] * factors[i % 2], from[i % 2 * 2 + 1] * factors[i % 2], pieces);
+#pragma unroll
+        for (int piece = 0; piece < F16_PIECES; piece++)
+            words[piece][i] = pieces[piece];
+    }
+}
+
+/* The power of two that brings the larger numbers of a row to 2^14 to 2^15, and its inverse. fp16
+ * numbers reach from 2^-24 to 2^16: pieces then lose no more than float32 sums do. */
+__device__ inline void scale_of(float largest, float *factor, float *inverse)
+{
+    unsigned exponent = __float_as_uint(largest) >> 23;
+    exponent = exponent < 15u ? 15u : exponent > 254u ? 254u : exponent;
+    *factor = __uint_as_float((268u - exponent) << 23);
+    *inverse = __uint_as_float((exponent - 14u) << 23);
+}
+
+/* sums += weights rows. For bf16 weights are cut in pieces, which add up to them exactly. */
+template <int HEAD, int DEPTH>
+__device__ inline void unit_sums(float (&sums)[HEAD / 8][4], const float (&weights)[DEPTH / 8][4],
+                                 const __nv_bfloat16 *rows, int size)
+{
+    int stride = tile_stride<__nv_bfloat16>(size);
+    unsigned a[BF16_PIECES][4], b[4];
+#pragma unroll
+    for (int k = 0; k < DEPTH / UNIT; k++) {
+        weights_cut(a, weights[2 * k], weights[2 * k + 1]);
+#pragma unroll
+        for (int i = 0; i < HEAD / UNIT; i++) {
+            if (i * UNIT >= size)
+                continue;
+            read_b_across(b, rows + k * UNIT * stride + i * UNIT, stride);
+#pragma unroll
+            for (int piece = BF16_PIECES - 1; piece >= 0; piece--) {
+                unit_multiply(sums[2 * i], a[piece], b, rows);
+                unit_multiply(sums[2 * i + 1], a[piece], b + 2, rows);
+            }
+        }
+    }
+}
+
+/* For fp16 the weights of a row are scaled by a power of two of their own, and cut in two: 22 bits,
+ * and what is lost of small ones is below 2^-39 of the row's largest. */
+template <int HEAD, int DEPTH>
+__device__ inline void unit_sums(float (&sums)[HEAD / 8][4], const float (&weights)[DEPTH / 8][4],
+                                 const __half *rows, int size)
+{
+    int stride = tile_stride<__half>(size);
+    unsigned a[DEPTH / UNIT][F16_PIECES][4], b[4];
+    float largest[2] = {0, 0}, factors[2], inverses[2];
+#pragma unroll
+    for (int i = 0; i < DEPTH / 8; i++)
+#pragma unroll
+        for (int k = 0; k < 4; k++)
+            largest[k / 2] = fmaxf(largest[k / 2], fabsf(weights[i][k]));
+#pragma unroll
+    for (int k = 0; k < 2; k++)
+        scale_of(row_maximum(largest[k]), &factors[k], &inverses[k]);
+#pragma unroll
+    for (int k = 0; k < DEPTH / UNIT; k++)
+        weights_split(a[k], weights[2 * k], weights[2 * k + 1], factors);
+#pragma unroll
+    for (int i = 0; i < HEAD / UNIT; i++) {
+        float here[2][4] = {{0, 0, 0, 0}, {0, 0, 0, 0}};
+        if (i * UNIT >= size)
+            continue;
+#pragma unroll
+        for (int k = 0; k < DEPTH / UNIT; k++) {
+            read_b_across(b, rows + k * UNIT * stride + i * UNIT, stride);
+#pragma unroll
+            for (int piece = F16_PIECES - 1; piece >= 0; piece--) {
+                unit_multiply(here[0], a[k][piece], b, rows);
+                unit_multiply(here[1], a[k][piece], b + 2, rows);
+            }
+        }
+#pragma unroll
+        for (int k = 0; k < 8; k++)
+            sums[2 * i + k / 4][k % 4] += here[k / 4][k % 4] * inverses[k % 4 / 2];
+    }
+}
+
+/* sums += weight row, for the two columns from `column` on; what has no weight is not looked at. */
+template <typename T> __device__ inline void add_two(float *sums, float weight, const T *row)
+{
+    unsigned bits = *(const unsigned *)(const void *)row;
+    if (weight != 0) {
+        sums[0] += weight * bits_widen((uint16_t)bits, row);
+        sums[1] += weight * bits_widen((uint16_t)(bits >> 16), row);
+    }
+}
+
+/* The same without the units, for rows that are not all finite: 0 times infinity must not get into
+ * the sums. Rare, so it may be slow. */
+template <int HEAD, int DEPTH, typename T>
+__device__ inline void plain_sums(float (&sums)[HEAD / 8][4], const float (&weights)[DEPTH / 8][4],
+                                  const T *rows, int size)
+{
+    int stride = tile_stride<T>(size), lane = (int)threadIdx.x % WARP, mine = lane % 4 * 2;
+#pragma unroll
+    for (int k = 0; k < DEPTH / 4; k++) {
+#pragma unroll 1
+        for (int t = 0; t < 4; t++) {
+            const T *row = rows + (k / 2 * 8 + t * 2 + k % 2) * stride + mine;
+            float first = __shfl_sync(0xffffffffu, weights[k / 2][k % 2], lane / 4 * 4 + t);
+            float second = __shfl_sync(0xffffffffu, weights[k / 2][2 + k % 2], lane / 4 * 4 + t);
+#pragma unroll
+            for (int i = 0; i < HEAD / 8; i++) {
+                if (i * 8 >= size)
+                    continue;
+                add_two(&sums[i][0], first, row + i * 8);
+                add_two(&sums[i][2], second, row + i * 8);
+            }
+        }
+    }
+}
+
+template <int HEAD, int DEPTH, typename T>
+__device__ inline void add_sums(float (&sums)[HEAD / 8][4], const float (&weights)[DEPTH / 8][4],
+                                const T *rows, const int32_t *flags, int size)
+{
+    if (flags[0] || flags[1] || flags[2] || flags[3])
+        plain_sums<HEAD, DEPTH>(sums, weights, rows, size);
+    else
+        unit_sums<HEAD, DEPTH>(sums, weights, rows, size);
+}
+
+/* Whether any thread of the block met numbers that are not finite: a number for each warp. */
+__device__ inline void note_any(int32_t *flags, bool odd)
+{
+    int any = __any_sync(0xffffffffu, odd);
+    if (threadIdx.x % WARP == 0)
+        flags[threadIdx.x / WARP] = any;
+}
+
+/* The thread's two columns from `column` on of a row, where the row and they are there. */
+__device__ inline void two_store(const struct operand &to, int64_t row, int64_t column, int count,
+                                 float first, float second)
+{
+    char *at = operand_at(to, row, column);
+    if (count >= 2 && to.size == 2 && ((uintptr_t)at & 3u) == 0) {
+        unsigned low = to.dtype == DTYPE_BF16 ? bf16_round(first) : half_round(first);
+        unsigned high = to.dtype == DTYPE_BF16 ? bf16_round(second) : half_round(second);
+        *(unsigned *)(void *)at = low | high << 16;
+        return;
+    }
+    if (count >= 1)
+        put_float(at, to.dtype, first);
+    if (count >= 2)
+        put_float(at + to.size, to.dtype, second);
+}
+
+/* The sums of the thread's rows, row and row + 8 of `end`, times a factor for each. */
+template <int HEAD>
+__device__ inline void sums_store(const struct operand &to, const float (&sums)[HEAD / 8][4],
+                                  int64_t row, int64_t end, int64_t column, int size,
+                                  const float factors[2])
+{
+    int mine = (int)threadIdx.x % 4 * 2;
+#pragma unroll
+    for (int i = 0; i < HEAD / 8; i++)
+#pragma unroll
+        for (int k = 0; k < 2; k++)
+            if (row + 8 * k < end)
+                two_store(to, row + 8 * k, column + i * 8 + mine, size - i * 8 - mine,
+                          sums[i][2 * k] * factors[k], sums[i][2 * k + 1] * factors[k]);
+}
+
+/* What two queries see of the `KEYS` keys from `first` on, four bits for eight keys, as the thread
+ * has their scores. */
+template <int KEYS>
+__device__ inline unsigned seen_by(const struct attention &it, const struct sight sights[2],
+                                   int64_t first)
+{
+    static_assert(KEYS <= 64, "a bit for each score");
+    struct view views[2] = {view_of(sights[0], first, KEYS), view_of(sights[1], first, KEYS)};
+    unsigned seen = 0;
+    int mine = (int)threadIdx.x % 4 * 2;
+#pragma unroll
+    for (int i = 0; i < KEYS / 2; i++) {
+        int j = i / 4 * 8 + mine + i % 2, k = i % 4 / 2;
+        bool sees = j >= views[k].low && j <= views[k].high &&
+                    (it.causal || it.starts[first + j] == sights[k].document);
+        seen |= (unsigned)sees << i;
+    }
+    return seen;
+}
+
+/* The first key that any query of the block sees, and the end of them; as each thread's answer.
+ * `lows` has room for a number for each warp. */
+__device__ inline int64_t first_seen(const struct attention &it, const struct sight sights[2],
+                                     int64_t token, int32_t *lows)
+{
+    int32_t low = INT32_MAX;
+    for (int k = 0; k < 2; k++)
+        if (token + 8 * k < it.tokens && sights[k].low < low)
+            low = (int32_t)sights[k].low;
+    for (int bits = WARP / 2; bits > 0; bits /= 2)
+        low = min(low, __shfl_xor_sync(0xffffffffu, low, bits));
+    if (threadIdx.x % WARP == 0)
+        lows[threadIdx.x / WARP] = low;
+    __syncthreads();
+    return min(min(lows[0], lows[1]), min(lows[2], lows[3]));
+}
+
+__device__ inline int64_t end_seen(const struct attention &it, int64_t first_token)
+{
+    int64_t last = first_token + BLOCK_ROWS < it.tokens ? first_token + BLOCK_ROWS : it.tokens;
+    return it.causal ? it.first_row + last : it.keys;
+}
+
+/* Bytes of tiles of `rows` rows in all, and `words` numbers. */
+static inline size_t units_shared(const struct attention &it, int rows, int words)
+{
+    return (size_t)(rows * tile_stride<__half>(it.size)) * sizeof(__half) +
+           (size_t)words * sizeof(float);
+}
+
+#define UNITS_LAUNCH_FOR(kernel, SIZE, T, where, it)                                               \
+    LAUNCH_AS(#kernel "<" #SIZE ", " #T ">", (kernel<SIZE, T>), where, it)
+#define UNITS_LAUNCH(kernel, where, it)                                                            \
+    ((it).dtype == DTYPE_BF16                                                                      \
+         ? ((it).size <= 64 ? UNITS_LAUNCH_FOR(kernel, 64, __nv_bfloat16, where, it)               \
+                            : UNITS_LAUNCH_FOR(kernel, 128, __nv_bfloat16, where, it))             \
+         : ((it).size <= 64 ? UNITS_LAUNCH_FOR(kernel, 64, __half, where, it)                      \
+                            : UNITS_LAUNCH_FOR(kernel, 128, __half, where, it)))
+
+#endif
