@@ -202,12 +202,27 @@ static int count_parts(const struct trace_step *step, const struct split *split,
     return found;
 }
 
+/* Whether the parts of `whole` in that step are not its rows but add up to it, as losses do: each
+ * has its shape. Their sum is recorded under the name of the whole; traces of versions that did
+ * not do so lack it. */
+static bool parts_are_summands(const struct trace_step *step, const struct split *split,
+                               const struct trace_tensor *whole)
+{
+    char *name = part_name(whole->name, 0, split->micro_sequences);
+    struct trace_tensor part;
+    bool alike = split->micro_sequences > 1 && trace_find(step, name, &part) &&
+                 shape_equal(part.shape, whole->shape);
+    free(name);
+    return alike;
+}
+
 /* A whole tensor of which the reference has all micro-sequences. */
 static bool compare_with_parts(const struct step_pair *pair, const struct trace_tensor *test)
 {
     int count = pair->reference_split.micro_sequences;
     if (count == 0 || !parts_are_rows(&pair->reference_split, test->name) ||
-        count_parts(pair->reference, &pair->reference_split, test->name) < count)
+        count_parts(pair->reference, &pair->reference_split, test->name) < count ||
+        parts_are_summands(pair->reference, &pair->reference_split, test))
         return false;
     for (int i = 0; i < count; i++) {
         char *name = part_name(test->name, i, count);
@@ -232,13 +247,14 @@ static void compare_extra(const struct step_pair *pair, const struct trace_tenso
 
 /* Whether a tensor that only the reference has is compared all the same: all its parts are in the
  * test, or it is a part of what is there. */
-static bool is_compared_elsewhere(const struct step_pair *pair, const char *name)
+static bool is_compared_elsewhere(const struct step_pair *pair, const struct trace_tensor *tensor)
 {
     int parts = pair->test_split.micro_sequences, index, count;
+    const char *name = tensor->name;
     char *whole = NULL;
     if (parts > 0 && parts_are_rows(&pair->test_split, name) &&
         count_parts(pair->test, &pair->test_split, name) == parts)
-        return true;
+        return !parts_are_summands(pair->test, &pair->test_split, tensor);
     bool compared = part_of_name(name, &index, &count, &whole) &&
                     parts_are_rows(&pair->reference_split, whole) &&
                     trace_position(pair->test, whole) >= 0 &&
@@ -251,15 +267,15 @@ static void add_missing_one(const struct step_pair *pair, int position)
 {
     const char *name = trace_name(pair->reference, position);
     struct trace_tensor tensor;
-    if (trace_position(pair->test, name) >= 0 || limits_of(pair, name)->ignore ||
-        is_compared_elsewhere(pair, name))
+    if (trace_position(pair->test, name) >= 0 || limits_of(pair, name)->ignore)
         return;
-    if (split_explains(&pair->reference_split, &pair->test_split, name)) {
-        pair->log->parts_alone++;
-        return;
-    }
     trace_at(pair->reference, position, &tensor);
-    add_unmatched(pair, &tensor, NULL, FAILURE_MISSING);
+    if (is_compared_elsewhere(pair, &tensor))
+        return;
+    if (split_explains(&pair->reference_split, &pair->test_split, name))
+        pair->log->parts_alone++;
+    else
+        add_unmatched(pair, &tensor, NULL, FAILURE_MISSING);
 }
 
 /* Notes what the reference has before position `end` and the test has not. */

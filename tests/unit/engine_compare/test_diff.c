@@ -528,8 +528,8 @@ static void test_parts_of_samples(void **state)
     diff_free(diff);
 }
 
-/* What only a split run has says nothing; a part that is not there, and one of another shape, do.
- */
+/* What only a split run has says nothing; a part that is not there, one of another shape, and a sum
+ * that only one side has, do. */
 static void test_parts_that_are_missing(void **state)
 {
     struct place *place = *state;
@@ -549,13 +549,19 @@ static void test_parts_that_are_missing(void **state)
     add(place, REFERENCE, "fw decoder.0.other", DTYPE_F32, whole, 1, -1);
     add(place, TEST, "fw decoder.0.other ms=1/2", DTYPE_F32, shape_of2(7, 4), 1, -1);
     finish_step(place, BOTH, "train_2");
+    add(place, TEST, "fw head.sum", DTYPE_F32, shape_of1(1), 1, -1);
+    add(place, REFERENCE, "fw head.sum ms=0/2", DTYPE_F32, shape_of1(1), 1, -1);
+    add(place, REFERENCE, "fw head.sum ms=1/2", DTYPE_F32, shape_of1(1), 1, -1);
+    finish_step(place, BOTH, "train_3");
     struct diff *diff = diff_of(place);
     assert_int_equal(diff->log.compared, 1);
     assert_int_equal(diff->log.parts_alone, 6);
-    assert_int_equal(diff->log.failed, 3);
+    assert_int_equal(diff->log.failed, 5);
     for (int i = 0; i < diff->log.count; i++) {
         const struct tensor_result *result = &diff->log.results[i];
-        int failures = strstr(result->name, "half")    ? FAILURE_MISSING
+        int failures = strstr(result->name, "half") || strstr(result->name, "loss")
+                           ? FAILURE_MISSING
+                       : strstr(result->name, "sum")   ? FAILURE_EXTRA
                        : strstr(result->name, "other") ? FAILURE_SHAPE
                                                        : 0;
         assert_int_equal(result->verdict.failures, failures);
