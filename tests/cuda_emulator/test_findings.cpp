@@ -209,6 +209,46 @@ static void forbidden_calls()
     cudaStreamDestroy(stream);
 }
 
+/* The instructions: a product of whole numbers, its second factor stored either way. */
+static void product_of_fragments(void *)
+{
+    uint16_t *left = (uint16_t *)(void *)emulator::shared_memory(), *right = left + 16 * 24;
+    int lane = (int)threadIdx.x, group = lane / 4, two = lane % 4 * 2;
+    for (int i = lane; i < 256; i += 32) {
+        left[i / 16 * 24 + i % 16] =
+            (uint16_t)(__float_as_uint((float)(i / 16 - 2 * (i % 16))) >> 16);
+        right[i / 16 * 24 + i % 16] = (uint16_t)(__float_as_uint((float)(3 * i / 16 + i)) >> 16);
+    }
+    __syncthreads();
+    for (int across = 0; across < 2; across++) {
+        unsigned a[4], b[4];
+        float sums[2][4] = {{1, 1, 1, 1}, {1, 1, 1, 1}};
+        int row = across ? lane % 16 : lane / 16 * 8 + lane % 8;
+        int column = across ? lane / 16 * 8 : lane / 8 % 2 * 8;
+        emulator::read_matrices(a, left + lane % 16 * 24 + lane / 16 * 8, false);
+        emulator::read_matrices(b, right + row * 24 + column, across);
+        emulator::multiply<__nv_bfloat16>(sums[0], a, b);
+        emulator::multiply<__nv_bfloat16>(sums[1], a, b + 2);
+        for (int i = 0; i < 8; i++) {
+            int r = group + i % 4 / 2 * 8, c = i / 4 * 8 + two + i % 2;
+            float sum = 1;
+            for (int k = 0; k < 16; k++) {
+                __nv_bfloat16 x = {left[r * 24 + k]},
+                              y = {across ? right[k * 24 + c] : right[c * 24 + k]};
+                sum += nvcuda::wmma::widen(x) * nvcuda::wmma::widen(y);
+            }
+            if (sums[i / 4][i % 4] != sum)
+                emulator::complain("a wrong product");
+        }
+    }
+}
+
+static void misaligned_row(void *)
+{
+    unsigned to[4];
+    emulator::read_matrices(to, emulator::shared_memory() + 8, false);
+}
+
 int main()
 {
     expect("sum", nullptr, sum_of_block);
@@ -225,6 +265,8 @@ int main()
     expect("divergent product", "never reach a warp operation", divergent_product);
     expect("misaligned matrix", "not aligned", misaligned_matrix, 32, 4096);
     expect("product", nullptr, product_of_matrices, 32, 4096);
+    expect("fragments", nullptr, product_of_fragments, 32, 4096);
+    expect("misaligned row", "not aligned", misaligned_row, 32, 4096);
     captured_arguments();
     forbidden_calls();
     if (!failures)

@@ -98,7 +98,7 @@ __device__ inline void split_two(float first, float second, unsigned words[F16_P
     }
 }
 
-/* 16 x 16 weights as a factor, by pieces; what `halves` is to be scaled by for each row. */
+/* 16 x 16 weights, of two tiles of scores beside each other, as a factor in pieces. */
 __device__ inline void weights_cut(unsigned (&words)[BF16_PIECES][4], const float left[4],
                                    const float right[4])
 {
@@ -113,6 +113,7 @@ __device__ inline void weights_cut(unsigned (&words)[BF16_PIECES][4], const floa
     }
 }
 
+/* The same for fp16, each row times a factor. */
 __device__ inline void weights_split(unsigned (&words)[F16_PIECES][4], const float left[4],
                                      const float right[4], const float factors[2])
 {
@@ -297,6 +298,10 @@ __device__ inline unsigned seen_by(const struct attention &it, const struct sigh
     struct view views[2] = {view_of(sights[0], first, KEYS), view_of(sights[1], first, KEYS)};
     unsigned seen = 0;
     int mine = (int)threadIdx.x % 4 * 2;
+    /* Most tiles of a long sequence are seen as a whole. */
+    if (it.causal && views[0].low + views[1].low == 0 &&
+        min(views[0].high, views[1].high) == KEYS - 1)
+        return 0xffffffffu >> (32 - KEYS / 2);
 #pragma unroll
     for (int i = 0; i < KEYS / 2; i++) {
         int j = i / 4 * 8 + mine + i % 2, k = i % 4 / 2;
