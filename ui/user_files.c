@@ -1,9 +1,9 @@
 #include "ui/user_files.h"
 
+#include "engine/base/file.h"
 #include "engine/base/memory.h"
 
 #include <errno.h>
-#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
@@ -47,29 +47,7 @@ bool user_make_folders(const char *path, struct status *status)
 
 bool user_read_file(const char *path, char **text, struct status *status)
 {
-    FILE *file = fopen(path, "re");
-    if (!file)
-        return status_fail(status, errno == ENOENT ? STATUS_NOT_FOUND : STATUS_IO, "%s: %s", path,
-                           strerror(errno));
-    struct stat information;
-    bool done = false;
-    char *content = NULL;
-    if (fstat(fileno(file), &information) != 0 || !S_ISREG(information.st_mode)) {
-        status_fail(status, STATUS_IO, "%s: not a regular file", path);
-    } else if (information.st_size > FILE_LIMIT) {
-        status_fail(status, STATUS_INVALID, "%s: more than 16 MiB", path);
-    } else {
-        content = memory_zeroed((size_t)information.st_size + 1, 1);
-        size_t length = fread(content, 1, (size_t)information.st_size, file);
-        content[length] = '\0';
-        done = !ferror(file) || status_fail(status, STATUS_IO, "%s: %s", path, strerror(errno));
-    }
-    fclose(file);
-    if (done)
-        *text = content;
-    else
-        free(content);
-    return done;
+    return file_read(path, FILE_LIMIT, text, NULL, status);
 }
 
 static bool is_blank(char byte)

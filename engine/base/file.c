@@ -7,6 +7,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/mman.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -14,6 +15,110 @@ static bool fail(const char *path, struct status *status)
 {
     return status_fail(status, STATUS_IO, "%s: %s", path, strerror(errno));
 }
+
+/* ---- reading ---- */
+
+static int open_to_read(const char *path, struct stat *facts, struct status *status)
+{
+    int fd = open(path, O_RDONLY | O_CLOEXEC);
+    if (fd < 0) {
+        status_fail(status, errno == ENOENT ? STATUS_NOT_FOUND : STATUS_IO, "%s: %s", path,
+                    strerror(errno));
+    } else if (fstat(fd, facts) != 0 || S_ISDIR(facts->st_mode)) {
+        status_fail(status, STATUS_IO, "%s: not a regular file", path);
+        close(fd);
+        fd = -1;
+    }
+    return fd;
+}
+
+/* Reads on until the end, or until there are `capacity` bytes. */
+static bool read_up_to(int fd, char *bytes, size_t capacity, size_t *count)
+{
+    ssize_t taken = 1;
+    while (*count < capacity && taken != 0) {
+        taken = read(fd, bytes + *count, capacity - *count);
+        if (taken < 0 && errno != EINTR)
+            return false;
+        *count += taken > 0 ? (size_t)taken : 0;
+    }
+    return true;
+}
+
+/* `expected` bytes, or as many as come: a pipe does not say how many. Even on failure the caller
+ * frees *bytes. */
+static bool read_growing(int fd, size_t expected, size_t limit, char **bytes, size_t *count)
+{
+    size_t capacity = expected;
+    *count = 0;
+    do {
+        capacity = capacity < limit ? capacity + 1 : limit + 1; /* so that the end is seen */
+        char *moved = realloc(*bytes, capacity + 1);
+        if (!moved)
+            return false;
+        *bytes = moved;
+        if (!read_up_to(fd, *bytes, capacity, count))
+            return false;
+        capacity *= 2;
+    } while (*count == capacity / 2 && *count <= limit);
+    (*bytes)[*count] = '\0';
+    return true;
+}
+
+bool file_read(const char *path, size_t limit, char **text, size_t *length, struct status *status)
+{
+    struct stat facts;
+    int fd = open_to_read(path, &facts, status);
+    if (fd < 0)
+        return false;
+    char *bytes = NULL;
+    size_t count = 0;
+    bool good = read_growing(fd, (size_t)facts.st_size, limit, &bytes, &count);
+    if (!good)
+        status_fail(status, errno == ENOMEM ? STATUS_MEMORY : STATUS_IO, "%s: %s", path,
+                    strerror(errno));
+    else if (count > limit)
+        good = status_fail(status, STATUS_INVALID, "%s: more than %zu bytes", path, limit);
+    close(fd);
+    if (!good) {
+        free(bytes);
+        return false;
+    }
+    *text = bytes;
+    if (length)
+        *length = count;
+    return true;
+}
+
+bool file_map(const char *path, void **map, size_t *size, struct status *status)
+{
+    struct stat facts;
+    int fd = open_to_read(path, &facts, status);
+    if (fd < 0)
+        return false;
+    bool regular = S_ISREG(facts.st_mode);
+    size_t bytes = (size_t)facts.st_size;
+    void *mapped = NULL;
+    if (regular && bytes > 0)
+        mapped = mmap(NULL, bytes, PROT_READ, MAP_PRIVATE, fd, 0);
+    int error = errno;
+    close(fd);
+    if (!regular)
+        return status_fail(status, STATUS_IO, "%s: not a regular file", path);
+    if (mapped == MAP_FAILED)
+        return status_fail(status, STATUS_IO, "%s: cannot map: %s", path, strerror(error));
+    *map = mapped;
+    *size = bytes;
+    return true;
+}
+
+void file_unmap(void *map, size_t size)
+{
+    if (map)
+        munmap(map, size);
+}
+
+/* ---- writing ---- */
 
 static bool write_all(int fd, const char *bytes, size_t length)
 {

@@ -1,13 +1,11 @@
 #include "engine/tensor/safetensors_internal.h"
 
+#include "engine/base/file.h"
 #include "engine/base/memory.h"
 
-#include <errno.h>
-#include <fcntl.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
-#include <sys/stat.h>
 #include <unistd.h>
 
 static const char *string_at(struct string_array strings, size_t position)
@@ -280,33 +278,11 @@ struct safetensors *safetensors_parse(const void *bytes, size_t size, const char
     return NULL;
 }
 
-/* Maps a regular file; *map is NULL for an empty one. */
-static bool map_file(const char *path, void **map, size_t *size, struct status *status)
-{
-    struct stat facts;
-    int descriptor = open(path, O_RDONLY | O_CLOEXEC);
-    if (descriptor < 0)
-        return status_fail(status, errno == ENOENT ? STATUS_NOT_FOUND : STATUS_IO, "%s: %s", path,
-                           strerror(errno));
-    bool regular = fstat(descriptor, &facts) == 0 && S_ISREG(facts.st_mode);
-    *size = regular ? (size_t)facts.st_size : 0;
-    *map = *size ? mmap(NULL, *size, PROT_READ, MAP_PRIVATE, descriptor, 0) : NULL;
-    int error = errno;
-    close(descriptor);
-    if (!regular)
-        return status_fail(status, STATUS_IO, "%s: not a regular file", path);
-    if (*map == MAP_FAILED) {
-        *map = NULL;
-        return status_fail(status, STATUS_IO, "%s: cannot map: %s", path, strerror(error));
-    }
-    return true;
-}
-
 struct safetensors *safetensors_open(const char *path, struct status *status)
 {
     struct safetensors *file = memory_zeroed(1, sizeof *file);
     file->path = memory_string(path);
-    if (map_file(path, &file->map, &file->map_size, status) &&
+    if (file_map(path, &file->map, &file->map_size, status) &&
         parse_into(file, file->map ? file->map : "", file->map_size, status))
         return file;
     safetensors_close(file);
@@ -328,8 +304,7 @@ void safetensors_close(struct safetensors *file)
     free(file->entries);
     free(file->metadata);
     free(file->path);
-    if (file->map)
-        munmap(file->map, file->map_size);
+    file_unmap(file->map, file->map_size);
     free(file);
 }
 

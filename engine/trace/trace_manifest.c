@@ -1,11 +1,10 @@
 #include "engine/trace/trace_internal.h"
 
+#include "engine/base/file.h"
 #include "engine/base/memory.h"
 
 #include <ctype.h>
-#include <errno.h>
 #include <jansson.h>
-#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -18,31 +17,6 @@ bool trace_step_name_is_valid(const char *name)
         if (!isalnum((unsigned char)*letter) && !strchr("_-.", *letter))
             return false;
     return true;
-}
-
-/* A whole small file as a string, or NULL with errno set. */
-static char *read_text(const char *path)
-{
-    enum { LIMIT = 64 << 20 };
-    FILE *file = fopen(path, "rb");
-    if (!file)
-        return NULL;
-    char *text = NULL;
-    size_t length = 0, capacity = 4096;
-    do {
-        capacity *= 2;
-        text = memory_resize(text, capacity + 1, 1);
-        length += fread(text + length, 1, capacity - length, file);
-    } while (length == capacity && capacity < LIMIT);
-    int error = ferror(file) ? errno : length == capacity ? EFBIG : 0;
-    fclose(file);
-    text[length] = '\0';
-    if (error) {
-        free(text);
-        errno = error;
-        return NULL;
-    }
-    return text;
 }
 
 static bool check_manifest(const char *path, const json_t *root, struct status *status)
@@ -60,13 +34,16 @@ static bool check_manifest(const char *path, const json_t *root, struct status *
 
 bool trace_manifest_read(const char *directory, char **text, json_t **root, struct status *status)
 {
+    enum { LIMIT = 64 << 20 };
     char *path = memory_format("%s/manifest.json", directory);
+    struct status failure = STATUS_NONE;
     bool done = true;
     *root = NULL;
-    *text = read_text(path);
-    if (!*text && errno != ENOENT) {
-        done = status_fail(status, STATUS_IO, "%s: %s", path, strerror(errno));
-    } else if (*text) {
+    *text = NULL;
+    if (!file_read(path, LIMIT, text, NULL, &failure)) {
+        if (failure.code != STATUS_NOT_FOUND)
+            done = status_fail(status, failure.code, "%s", failure.text);
+    } else {
         json_error_t error;
         *root = json_loads(*text, JSON_REJECT_DUPLICATES, &error);
         done = *root ? check_manifest(path, *root, status)

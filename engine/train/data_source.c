@@ -1,10 +1,10 @@
 #include "engine/train/data_source.h"
 
+#include "engine/base/file.h"
 #include "engine/base/memory.h"
 
 #include <stdlib.h>
 #include <string.h>
-#include <sys/mman.h>
 
 bool token_source_add(struct token_source *source, int64_t *capacity, size_t offset, int64_t length,
                       struct status *status)
@@ -46,7 +46,6 @@ void token_source_free(struct token_source *source)
     free(source->documents);
     free(source->masked);
     free(source->owned);
-    if (source->map)
-        munmap(source->map, source->map_size);
+    file_unmap(source->map, source->map_size);
     *source = (struct token_source){0};
 }

@@ -3,12 +3,11 @@
  * as little about language and as much about the computation. */
 #include "engine/train/data_source.h"
 
+#include "engine/base/file.h"
 #include "engine/base/memory.h"
 #include "engine/base/names.h"
 #include "engine/train/counter.h"
 
-#include <errno.h>
-#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -18,39 +17,6 @@ extern const char train_text[]; /* configs/data/text.txt, built in */
 static int64_t border_token(int64_t vocabulary)
 {
     return vocabulary > 336 ? 336 : vocabulary - 1;
-}
-
-/* Reads the whole file; *length without the final zero. */
-static char *read_file(const char *path, size_t *length, struct status *status)
-{
-    FILE *file = fopen(path, "rb");
-    char *text = NULL;
-    size_t capacity = 1 << 16;
-    *length = 0;
-    if (!file) {
-        status_fail(status, errno == ENOENT ? STATUS_NOT_FOUND : STATUS_IO, "%s: %s", path,
-                    strerror(errno));
-        return NULL;
-    }
-    for (bool more = true; more;) {
-        capacity *= 2;
-        char *moved = realloc(text, capacity);
-        if (!moved) {
-            status_fail(status, STATUS_MEMORY, "%s: no memory for %zu bytes", path, capacity);
-            break;
-        }
-        text = moved;
-        *length += fread(text + *length, 1, capacity - *length, file);
-        more = *length == capacity;
-    }
-    bool failed = ferror(file) || *length == capacity;
-    if (ferror(file))
-        status_fail(status, STATUS_IO, "%s: %s", path, strerror(errno));
-    fclose(file);
-    if (!failed)
-        return text;
-    free(text);
-    return NULL;
 }
 
 /* The length of the line at `text`, with its end. */
@@ -147,9 +113,10 @@ bool text_source_open(struct token_source *source, const struct config *config,
     source->path = memory_string(*path ? path : "built-in text");
     if (!*path)
         return tokenize(source, config, train_text, strlen(train_text), status);
-    size_t size;
-    char *text = read_file(path, &size, status);
-    bool done = text && tokenize(source, config, text, size, status);
+    size_t size = 0;
+    char *text = NULL;
+    bool done = file_read(path, SIZE_MAX / 4, &text, &size, status) &&
+                tokenize(source, config, text, size, status);
     free(text);
     return done;
 }

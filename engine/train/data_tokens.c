@@ -2,16 +2,12 @@
  * .npy. https://github.com/NVIDIA/Megatron-LM megatron/core/datasets/indexed_dataset.py */
 #include "engine/train/data_source.h"
 
+#include "engine/base/file.h"
 #include "engine/base/memory.h"
 #include "engine/base/text.h"
 
-#include <errno.h>
-#include <fcntl.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/mman.h>
-#include <sys/stat.h>
-#include <unistd.h>
 
 static uint64_t read_number(const unsigned char *bytes, int width)
 {
@@ -103,26 +99,11 @@ bool megatron_index_parse(struct token_source *source, const unsigned char *byte
     return true;
 }
 
-/* Maps a regular file that is not empty. */
-static bool map_file(const char *path, void **map, size_t *size, struct status *status)
+static bool map_tokens(const char *path, void **map, size_t *size, struct status *status)
 {
-    struct stat facts;
-    int descriptor = open(path, O_RDONLY | O_CLOEXEC);
-    if (descriptor < 0)
-        return status_fail(status, errno == ENOENT ? STATUS_NOT_FOUND : STATUS_IO, "%s: %s", path,
-                           strerror(errno));
-    bool usable = fstat(descriptor, &facts) == 0 && S_ISREG(facts.st_mode) && facts.st_size > 0;
-    void *mapped = usable ? mmap(NULL, (size_t)facts.st_size, PROT_READ, MAP_PRIVATE, descriptor, 0)
-                          : MAP_FAILED;
-    int error = errno;
-    close(descriptor);
-    if (!usable)
-        return status_fail(status, STATUS_INVALID, "%s: empty, or not a regular file", path);
-    if (mapped == MAP_FAILED)
-        return status_fail(status, STATUS_IO, "%s: cannot map: %s", path, strerror(error));
-    *map = mapped;
-    *size = (size_t)facts.st_size;
-    return true;
+    if (!file_map(path, map, size, status))
+        return false;
+    return *size > 0 || status_fail(status, STATUS_INVALID, "%s: the file is empty", path);
 }
 
 /* PREFIX, PREFIX.bin and PREFIX.idx all name the pair. */
@@ -136,11 +117,10 @@ static bool open_pair(struct token_source *source, const char *path, struct stat
     void *index = NULL;
     size_t index_size = 0;
     source->path = memory_string(index_path);
-    bool done = map_file(index_path, &index, &index_size, status) &&
-                map_file(data_path, &source->map, &source->map_size, status) &&
+    bool done = map_tokens(index_path, &index, &index_size, status) &&
+                map_tokens(data_path, &source->map, &source->map_size, status) &&
                 megatron_index_parse(source, index, index_size, source->map_size, status);
-    if (index)
-        munmap(index, index_size);
+    file_unmap(index, index_size);
     source->tokens = source->map;
     free(source->path);
     source->path = data_path; /* from here on, it is the tokens that can be wrong */
@@ -158,6 +138,6 @@ bool tokens_source_open(struct token_source *source, const struct config *config
     if (!text_ends_with(path, ".npy"))
         return open_pair(source, path, status);
     source->path = memory_string(path);
-    return map_file(path, &source->map, &source->map_size, status) &&
+    return map_tokens(path, &source->map, &source->map_size, status) &&
            npy_parse(source, source->map, source->map_size, status);
 }

@@ -1,7 +1,9 @@
-/* Files are written whole, under their own name, or not at all. */
+/* Files are written whole, under their own name, or not at all; what is read is all that there is.
+ */
 #include "engine/base/file.h"
 
 #include "engine/base/memory.h"
+#include "tests/unit/random.h"
 
 #include <dirent.h>
 #include <setjmp.h>
@@ -103,12 +105,79 @@ static void failures_name_the_file_and_leave_nothing(void **state)
     assert_int_equal(files_here(), before);
 }
 
+/* Whatever its size is beside the limit, a file that is read or mapped is all there. */
+static void all_is_read_or_nothing(void **state)
+{
+    struct random random = random_start("file");
+    (void)state;
+    for (int round = 0; round < 50; round++) {
+        size_t limit = (size_t)random_integer(&random, 0, 9000);
+        size_t size = round % 2 ? limit + (size_t)random_integer(&random, 0, 2)
+                                : (size_t)random_integer(&random, 0, 9000);
+        char *bytes = memory_zeroed(size, 1), *text = NULL;
+        struct status status = STATUS_NONE;
+        size_t length = 1, mapped = 1;
+        void *map = NULL;
+        for (size_t i = 0; i < size; i++)
+            bytes[i] = (char)random_bits(&random);
+        assert_true(file_write("some", bytes, size, FILE_REPLACE, &status));
+        assert_true(file_map("some", &map, &mapped, &status));
+        assert_int_equal(mapped, size);
+        assert_true(size > 0 ? memcmp(map, bytes, size) == 0 : !map);
+        file_unmap(map, mapped);
+        if (size <= limit) {
+            assert_true(file_read("some", limit, &text, &length, &status));
+            assert_int_equal(length, size);
+            assert_memory_equal(text, bytes, size);
+            assert_int_equal(text[size], 0);
+        } else {
+            assert_false(file_read("some", limit, &text, &length, &status));
+            assert_int_equal(status.code, STATUS_INVALID);
+            assert_null(text);
+        }
+        free(text);
+        free(bytes);
+    }
+}
+
+/* A pipe has no size: it is read until its end, but not mapped. */
+static void what_has_no_size_is_read_to_its_end(void **state)
+{
+    enum { BYTES = 40000 }; /* what a pipe holds is more */
+    char bytes[BYTES], path[64], *text = NULL;
+    struct random random = random_start("pipe");
+    struct status status = STATUS_NONE;
+    int ends[2];
+    size_t length = 0;
+    void *map = NULL;
+    (void)state;
+    for (int i = 0; i < BYTES; i++)
+        bytes[i] = (char)random_bits(&random);
+    assert_int_equal(pipe(ends), 0);
+    assert_int_equal(write(ends[1], bytes, BYTES), BYTES);
+    close(ends[1]);
+    snprintf(path, sizeof(path), "/proc/self/fd/%d", ends[0]);
+    assert_true(file_read(path, BYTES, &text, &length, &status));
+    assert_int_equal(length, BYTES);
+    assert_memory_equal(text, bytes, BYTES);
+    assert_false(file_map(path, &map, &length, &status));
+    assert_non_null(strstr(status.text, "not a regular file"));
+    assert_false(file_read(".", BYTES, &text, &length, &status));
+    assert_int_equal(status.code, STATUS_IO);
+    assert_false(file_map("nowhere", &map, &length, &status));
+    assert_int_equal(status.code, STATUS_NOT_FOUND);
+    free(text);
+    close(ends[0]);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(a_file_is_kept_unless_told_otherwise),
         cmocka_unit_test(permissions_and_links_stay),
         cmocka_unit_test(failures_name_the_file_and_leave_nothing),
+        cmocka_unit_test(all_is_read_or_nothing),
+        cmocka_unit_test(what_has_no_size_is_read_to_its_end),
     };
     return cmocka_run_group_tests_name("file", tests, make_folder, remove_folder);
 }
