@@ -86,12 +86,24 @@ static bool write_page(const struct app_options *app, const struct diff_options 
     return good;
 }
 
+/* Whatever is compared of it may be equal, and yet not all that the run did. */
+static void warn_of_unfinished(const struct trace *trace)
+{
+    if (trace->unfinished)
+        app_complain(0, "%s: its run did not come to its end: the last step recorded is %s",
+                     trace->directory, trace->steps[trace->step_count - 1].name);
+}
+
 static int compare(const struct app_options *app, const struct diff_options *options)
 {
     struct status status = STATUS_NONE;
     struct tolerances *tolerances = load_tolerances(app, options, &status);
     struct trace *reference = tolerances ? trace_open(options->traces.words[0], &status) : NULL;
     struct trace *test = reference ? trace_open(options->traces.words[1], &status) : NULL;
+    if (test) {
+        warn_of_unfinished(reference);
+        warn_of_unfinished(test);
+    }
     struct diff *diff = test ? diff_traces(reference, test, tolerances, &status) : NULL;
     int code = diff ? print_diff(app, options, diff) : app_complain(EXIT_USAGE, "%s", status.text);
     if (diff && options->html &&

@@ -237,7 +237,7 @@ static bool train(const struct config *config, struct device *device, struct com
     struct run *run = run_create(config, device, comm, &run_options, status);
     struct recorder *recorder = NULL;
     struct recorder_options what = {options->trace, options->full_tensors, options->log_points,
-                                    options->fault};
+                                    options->fault, NULL};
     bool ok = run != NULL;
     if (ok && record && options->trace)
         ok = (recorder = recorder_create(run, &what, status)) != NULL;

@@ -310,7 +310,7 @@ static bool begin_recording(struct ranks_of_run *ranks, struct training *trainin
 {
     const struct command_options *options = ranks->options;
     struct recorder_options what = {options->trace, options->full_tensors, options->log_points,
-                                    options->fault};
+                                    options->fault, device_name(ranks->device)};
     training->recorder = recorder_create(training->team->world->ranks[0].run, &what, status);
     return training->recorder && record_parameters(training, status);
 }

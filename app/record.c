@@ -20,7 +20,8 @@ struct recorder *recorder_create(const struct run *run, const struct recorder_op
                      : memory_string(run->config->name);
     struct trace_description what = {.run = name,
                                      .config_text = run->config->resolved,
-                                     .device = device_name(run->device),
+                                     .device = options->device ? options->device
+                                                               : device_name(run->device),
                                      .software = "lockstep " LOCKSTEP_VERSION,
                                      .config_hash = run->config->hash,
                                      .program_hash = program_hash(run->program),

@@ -7,9 +7,10 @@
 
 struct recorder_options {
     const char *directory;
-    bool full_tensors; /* whole tensors, not samples */
-    bool log_points;   /* only the tensors of the model tests' logs, not every named value */
-    const char *fault; /* for the manifest; NULL = none */
+    bool full_tensors;  /* whole tensors, not samples */
+    bool log_points;    /* only the tensors of the model tests' logs, not every named value */
+    const char *fault;  /* for the manifest; NULL = none */
+    const char *device; /* the same; NULL = that of the run */
 };
 
 struct recorder;

@@ -82,7 +82,8 @@ static void say_loaded(struct debugger *debugger)
         say(debugger, "%d ranks, rank 0 with ", target->team->world->size);
     say(debugger, "%s instructions in %d steps, ", instructions, run->steps);
     if (target->trace)
-        say(debugger, "reference: trace %s.", target->reference_name);
+        say(debugger, "reference: trace %s%s.", target->reference_name,
+            target->trace->unfinished ? ", whose run did not come to its end" : "");
     else if (!target->reference)
         say(debugger, "without a reference.");
     else if (strcmp(target->test->name, target->reference->name) == 0)

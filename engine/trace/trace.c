@@ -192,6 +192,7 @@ static bool open_steps(struct trace *trace, struct status *status)
     json_t *root;
     if (!trace_manifest_read(trace->directory, &trace->manifest, &root, status))
         return false;
+    trace->unfinished = json_is_false(json_object_get(root, "finished"));
     bool done = root ? open_listed_steps(trace, root, status) : open_found_steps(trace, status);
     json_decref(root);
     if (!trace->manifest)

@@ -36,7 +36,8 @@ struct trace_step {
 
 struct trace {
     char *directory;
-    char *manifest; /* the JSON text */
+    char *manifest;  /* the JSON text */
+    bool unfinished; /* its run did not come to its end, or goes on: steps may be missing */
     struct trace_step *steps;
     int step_count;
 };

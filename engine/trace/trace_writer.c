@@ -279,6 +279,7 @@ bool trace_finish(struct trace_writer *writer, struct status *status)
     bool done = writer->count == 0 ||
                 status_fail(status, STATUS_INTERNAL, "%s: %d tensors of an unfinished step",
                             writer->directory, writer->count);
+    json_object_set_new(writer->manifest, "finished", json_true());
     done = done && write_manifest(writer, status);
     trace_abandon(writer);
     return done;
@@ -400,6 +401,7 @@ static json_t *describe_run(const struct trace_description *what)
     json_object_set_new(root, "device", text_or_null(what->device));
     json_object_set_new(root, "software", text_or_null(what->software));
     json_object_set_new(root, "full_tensors", json_boolean(what->full_tensors));
+    json_object_set_new(root, "finished", json_false());
     json_object_set_new(root, "steps", json_array());
     return root;
 }

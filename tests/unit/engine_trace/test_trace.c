@@ -156,6 +156,7 @@ static void round_trip(bool full)
     if (!trace)
         fail_msg("%s", status.text);
     assert_int_equal(trace->step_count, 2);
+    assert_false(trace->unfinished);
     assert_non_null(strstr(trace->manifest, "\"config_hash\": \"ffffffffffffffff\""));
     assert_null(trace_find_step(trace, "train_2"));
     const struct trace_step *step = trace_find_step(trace, "train_1");
@@ -185,6 +186,83 @@ static void round_trips(void **state)
     (void)state;
     for (int i = 0; i < 4; i++)
         round_trip(i % 2);
+}
+
+/* Cuts along random dimensions of some of the tensor's pieces; `count` parts of it. */
+static int cut_randomly(const struct tensor *tensor, struct mosaic_part parts[8])
+{
+    int rows = 1 << rand() % 3, columns = tensor->shape.rank > 1 ? 1 << rand() % 2 : 1;
+    int blocks = 1 + rand() % 2, count = 0;
+    for (int i = 0; i < rows * columns; i++) {
+        struct shard shard = shard_whole(tensor->shape);
+        assert_true(shard_cut(&shard, 0, blocks, rows, i / columns));
+        assert_true(shard_cut(&shard, 1, 1, columns, i % columns));
+        struct shape own = shard_local_shape(&shard);
+        int64_t stride = shape_columns(own) + rand() % 3;
+        void *data = memory_zeroed((size_t)(own.dims[0] * stride), dtype_size(tensor->dtype));
+        parts[count] = (struct mosaic_part){{data, tensor->dtype, own, stride}, shard};
+        shard_copy_out(&shard, tensor, &parts[count++].tensor);
+    }
+    return count;
+}
+
+static void make_rare(struct tensor *tensor)
+{
+    static const double rare[] = {NAN, INFINITY, -INFINITY, 0};
+    int64_t count = shape_elements(tensor->shape);
+    for (int i = rand() % 4; dtype_is_float(tensor->dtype) && i > 0; i--)
+        tensor_store(tensor, rand() % count, rare[rand() % 4]);
+}
+
+static void assert_same_file(const char *one, const char *other)
+{
+    char *command = memory_format("cmp '%s' '%s'", one, other);
+    assert_int_equal(system(command), 0);
+    free(command);
+}
+
+/* A tensor that is read from its parts leaves the bytes of the whole one: samples and statistics,
+ * of every type, with numbers that are not finite, however it was cut. */
+static void parts_have_the_bytes_of_the_whole(void **state)
+{
+    static const enum dtype dtypes[] = {DTYPE_F32, DTYPE_F32, DTYPE_BF16, DTYPE_F16, DTYPE_F64};
+    struct status status = STATUS_NONE;
+    char *folders[] = {inside("cut"), inside("whole")};
+    char *files[] = {inside("cut/train_1.safetensors"), inside("whole/train_1.safetensors")};
+    (void)state;
+    for (int round = 0; round < 60; round++) {
+        struct trace_description what = {.full_tensors = round % 4 == 0};
+        struct trace_writer *cut = trace_create(folders[0], &what, &status);
+        struct trace_writer *whole = trace_create(folders[1], &what, &status);
+        assert_true(cut && whole);
+        /* of more than one block, and of sizes that are no whole number of lanes */
+        struct shape shape = shape_of2(8 * (1 + rand() % 100), 2 * (1 + rand() % 100));
+        struct tensor tensor = random_tensor(shape, dtypes[rand() % 5], rand() % 3);
+        struct mosaic_part parts[8];
+        struct mosaic mosaic;
+        make_rare(&tensor);
+        int count = cut_randomly(&tensor, parts);
+        assert_true(mosaic_make(&mosaic, shape, parts, count));
+        assert_true(trace_add_parts(cut, "fw x", &mosaic, &status));
+        assert_true(trace_add(whole, "fw x", &tensor, &status));
+        assert_true(trace_finish_step(cut, "train_1", &status) && trace_finish(cut, &status));
+        assert_true(trace_finish_step(whole, "train_1", &status) && trace_finish(whole, &status));
+        assert_same_file(files[0], files[1]);
+        struct trace *trace = trace_open(folders[0], &status);
+        struct trace_tensor found;
+        assert_true(trace && trace_find(&trace->steps[0], "fw x", &found));
+        check_samples(&found, &tensor, what.full_tensors);
+        check_statistics(&found, &tensor);
+        trace_close(trace);
+        mosaic_free(&mosaic);
+        for (int i = 0; i < count; i++)
+            free(parts[i].tensor.data);
+        free(tensor.data);
+    }
+    for (int i = 0; i < 2; i++) {
+        free(folders[i]);
+        free(files[i]);
+    }
 }
 
 /* What the ten lines of docs/trace-format.md write, and what others may leave out. */
@@ -375,6 +453,7 @@ static void an_abandoned_trace_can_be_read(void **state)
     struct trace *trace = trace_open(folder, &status);
     assert_non_null(trace);
     assert_int_equal(trace->step_count, 1);
+    assert_true(trace->unfinished);
     struct trace_tensor found;
     assert_true(trace_find(&trace->steps[0], "a", &found));
     assert_true(isnan(found.deviation)); /* of one finite number */
@@ -403,9 +482,13 @@ int main(void)
     struct random random = random_start("trace");
     srand((unsigned)random_bits(&random));
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(follows_the_sampling_rule),      cmocka_unit_test(round_trips),
-        cmocka_unit_test(reads_foreign_traces),           cmocka_unit_test(names_what_is_wrong),
-        cmocka_unit_test(an_abandoned_trace_can_be_read), cmocka_unit_test(opens_many_tensors),
+        cmocka_unit_test(follows_the_sampling_rule),
+        cmocka_unit_test(round_trips),
+        cmocka_unit_test(parts_have_the_bytes_of_the_whole),
+        cmocka_unit_test(reads_foreign_traces),
+        cmocka_unit_test(names_what_is_wrong),
+        cmocka_unit_test(an_abandoned_trace_can_be_read),
+        cmocka_unit_test(opens_many_tensors),
     };
     return cmocka_run_group_tests(tests, make_directory, remove_directory);
 }
