@@ -2,6 +2,7 @@
 
 #include "engine/base/memory.h"
 #include "engine/base/text.h"
+#include "engine/compare/results.h"
 
 #include <inttypes.h>
 #include <stdlib.h>
@@ -62,13 +63,6 @@ static const char *color_of(enum outcome_kind kind)
     return kind == OUTCOME_PASSED ? GREEN : kind == OUTCOME_FAILED ? RED : YELLOW;
 }
 
-/* "0.31", "<0.01": never as if there were no difference at all. */
-static const char *share(double part, char buffer[32])
-{
-    snprintf(buffer, 32, part < 0.005 ? "<0.01" : "%.2f", part);
-    return buffer;
-}
-
 /* "(28 tensors, 6,291,460 elements, worst 12.4 of limit, peak 31 MiB)": of what is known. */
 static void add_measures(const struct outcome *outcome, struct text *line)
 {
@@ -99,7 +93,7 @@ static void add_note(const struct report *report, const struct outcome *outcome,
     if (outcome->kind != OUTCOME_PASSED) {
         text_format(line, "%s", outcome->reason ? outcome->reason : "");
     } else if (outcome->closest && outcome->worst > 0) {
-        text_format(line, "worst %s of limit  %s", share(outcome->worst, numbers[0]),
+        text_format(line, "worst %s of limit  %s", limit_share_text(outcome->worst, numbers[0]),
                     outcome->closest);
     } else if (outcome->tensors > 0) {
         text_add(line, "bit-equal");

@@ -185,12 +185,21 @@ static void add_extent(int64_t elements, int64_t whole, struct text *text)
                     text_thousands(whole, numbers[1]));
 }
 
+const char *limit_share_text(double part, char buffer[32])
+{
+    snprintf(buffer, 32, part < 0.005 ? "<0.01" : "%.2f", part);
+    return buffer;
+}
+
 static void add_group(const char *names, const struct group *group, struct text *text)
 {
     text_format(text, "  %s: %d of %d tensors within limits", names, group->tensors - group->failed,
                 group->tensors);
-    if (group->tensors > group->failed)
-        text_format(text, group->worst == 0 ? " (equal)" : " (worst %.2f)", group->worst);
+    char share[32];
+    if (group->tensors > group->failed && group->worst == 0)
+        text_add(text, " (equal)");
+    else if (group->tensors > group->failed)
+        text_format(text, " (worst %s)", limit_share_text(group->worst, share));
     text_add(text, ", ");
     add_extent(group->elements, group->whole, text);
     text_add(text, "\n");
@@ -266,7 +275,9 @@ static void add_summary(const struct comparison_log *log, const struct report_op
         text_add(text, "  nothing was compared\n");
     const struct tensor_result *closest = comparison_log_closest(log);
     if (closest && closest->verdict.worst > 0) {
-        text_format(text, "  closest to its limit: %.2f  ", closest->verdict.worst);
+        char share[32];
+        text_format(text, "  closest to its limit: %s  ",
+                    limit_share_text(closest->verdict.worst, share));
         add_safely(text, closest->name);
         text_add(text, "\n");
     }

@@ -93,6 +93,9 @@ struct report_options {
 /* The report for people. Lines end with newlines. Control characters in names come out as '?'. */
 void comparison_log_report(const struct comparison_log *log, const struct report_options *options,
                            struct text *text);
+/* A part of a limit, not 0: "0.31", "<0.01", never as if there were no difference at all. Returns
+ * `buffer`. */
+const char *limit_share_text(double part, char buffer[32]);
 /* Where element `index` of the metrics is in the whole tensor: "[17,203]". Returns `buffer`. */
 const char *tensor_result_place(const struct tensor_result *result, int64_t index,
                                 char buffer[120]);

@@ -418,6 +418,9 @@ static void test_log_summary(void **state)
         assert_int_equal(log.elements, 4 * (i + 1));
     }
     assert_true(comparison_log_closest(&log)->verdict.worst == 0.9);
+    char share[32];
+    assert_string_equal(limit_share_text(0.9, share), "0.90");
+    assert_string_equal(limit_share_text(1e-7, share), "<0.01");
     comparison_log_free(&log);
     struct tensor_result good = {.step = "train_1", .name = "fw x", .metrics = {.count = 4}};
     comparison_log_add(&log, &good);
