@@ -186,6 +186,7 @@ CUDA_WORKSPACE(load_balance);
 CUDA_RUN(load_balance_gradient);
 CUDA_WORKSPACE(load_balance_gradient);
 CUDA_RUN(route_rows);
+CUDA_WORKSPACE(route_rows);
 CUDA_RUN(gather_rows);
 CUDA_RUN(gather_rows_gradient);
 CUDA_WORKSPACE(gather_rows_gradient);

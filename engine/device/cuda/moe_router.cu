@@ -118,22 +118,96 @@ __device__ inline int32_t choice_at(const struct router &it, int64_t i)
     return index_within(it.fault, it.op, i / it.k, expert, 0, it.count) ? expert : -1;
 }
 
-/* A warp for each expert counts the choices of it. */
-__device__ inline int64_t count_choices(const struct router &it, int64_t expert)
-{
-    int lane = (int)(threadIdx.x % WARP);
-    int64_t count = 0;
-    for (int64_t first = 0; first < it.rows * it.k; first += WARP)
-        count += __popc(__ballot_sync(0xffffffffu, choice_at(it, first + lane) == expert));
-    return count;
-}
-
 __device__ inline int64_t my_warp()
 {
     return (int64_t)blockIdx.x * (blockDim.x / WARP) + threadIdx.x / WARP;
 }
 
+/* Choices are counted and put in order by chunks, a warp for each: which choices are in a chunk
+ * depends on their number alone. */
+enum { CHUNK = 8 * WARP };
+
+/* Of each chunk how many choices of each expert, int32 [chunks, experts] in workspace; then how
+ * many of them come before the chunk. */
+struct chunks {
+    int32_t *counts;
+    int64_t number;
+};
+
+static int64_t chunks_of(int64_t choices)
+{
+    return choices > 0 ? divide_up(choices, CHUNK) : 1;
+}
+
+/* The lanes whose expert is that of the first of `left`, by which they are reduced; its number to
+ * `expert`. Lanes of no expert (-1) are not among `left` at first. */
+__device__ inline unsigned next_group(unsigned *left, int32_t mine, int32_t *expert)
+{
+    *expert = __shfl_sync(0xffffffffu, mine, __ffs((int)*left) - 1);
+    unsigned group = __ballot_sync(0xffffffffu, mine == *expert);
+    *left &= ~group;
+    return group;
+}
+
+static __global__ void chunk_count_kernel(struct router it, struct chunks chunks)
+{
+    int32_t *counts = (int32_t *)(void *)shared_memory(), expert;
+    int lane = (int)threadIdx.x;
+    for (int64_t e = lane; e < it.count; e += WARP)
+        counts[e] = 0;
+    __syncwarp();
+    for (int64_t i = 0; i < CHUNK; i += WARP) {
+        int32_t mine = choice_at(it, (int64_t)blockIdx.x * CHUNK + i + lane);
+        unsigned left = __ballot_sync(0xffffffffu, mine >= 0);
+        while (left) {
+            unsigned group = next_group(&left, mine, &expert);
+            if (lane == 0)
+                counts[expert] += __popc(group);
+        }
+    }
+    __syncwarp();
+    for (int64_t e = lane; e < it.count; e += WARP)
+        chunks.counts[blockIdx.x * it.count + e] = counts[e];
+}
+
+/* Counts of chunks become what comes before them; the count of all for each expert. Several are
+ * read at a time, as each takes long to come. */
+__device__ inline int32_t scan_chunks(const struct router &it, const struct chunks &chunks,
+                                      int64_t expert)
+{
+    enum { AT_ONCE = 8 };
+    int32_t before = 0, here[AT_ONCE], *counts = chunks.counts + expert;
+    for (int64_t first = 0; first < chunks.number; first += AT_ONCE) {
+#pragma unroll
+        for (int i = 0; i < AT_ONCE; i++)
+            here[i] = first + i < chunks.number ? counts[(first + i) * it.count] : 0;
+#pragma unroll
+        for (int i = 0; i < AT_ONCE; i++) {
+            if (first + i < chunks.number)
+                counts[(first + i) * it.count] = before;
+            before += here[i];
+        }
+    }
+    return before;
+}
+
+static bool count_choices(struct cuda_context *context, const struct router &it,
+                          const struct chunks &chunks, struct status *status)
+{
+    enum { MOST_EXPERTS = 40000 }; /* a number for each fits the shared memory */
+    struct launch where;
+    if (it.count > MOST_EXPERTS)
+        return status_fail(status, STATUS_UNSUPPORTED,
+                           "%s: %lld experts; the cuda device takes at most %d",
+                           op_name((enum op)it.op), (long long)it.count, MOST_EXPERTS);
+    where.grid = dim3((unsigned)chunks.number);
+    where.block = dim3(WARP);
+    where.shared = (size_t)it.count * sizeof(int32_t);
+    return LAUNCH(chunk_count_kernel, where, it, chunks);
+}
+
 struct balance {
+    struct chunks chunks;
     double *fraction; /* [E]: share of the tokens that chose each expert */
     double *sums;     /* [blocks, E]: of the softmax over a block of rows; not in the gradient */
     struct cuda_blocks blocks;
@@ -145,6 +219,10 @@ static size_t carve(const struct op_call *call, void *base, struct balance *bala
     int64_t experts = cuda_columns(&call->inputs[0]);
     balance->blocks = cuda_blocks(cuda_rows(&call->inputs[0]));
     int64_t blocks = call->op == OP_LOAD_BALANCE ? balance->blocks.count : 0;
+    balance->chunks.number =
+        chunks_of(cuda_rows(&call->inputs[0]) * cuda_columns(&call->inputs[1]));
+    balance->chunks.counts =
+        (int32_t *)workspace_take(&memory, balance->chunks.number * experts, sizeof(int32_t));
     balance->fraction = (double *)workspace_take(&memory, experts, sizeof(double));
     balance->sums = (double *)workspace_take(&memory, blocks * experts, sizeof(double));
     return memory.used;
@@ -152,12 +230,16 @@ static size_t carve(const struct op_call *call, void *base, struct balance *bala
 
 static __global__ void fraction_kernel(struct router it, struct balance balance)
 {
-    for (int64_t expert = my_warp(); expert < it.count;
-         expert += (int64_t)gridDim.x * (blockDim.x / WARP)) {
-        int64_t count = count_choices(it, expert);
-        if (threadIdx.x % WARP == 0)
-            balance.fraction[expert] = (double)count / (double)it.rows;
-    }
+    int64_t step = (int64_t)gridDim.x * blockDim.x;
+    for (int64_t e = (int64_t)blockIdx.x * blockDim.x + threadIdx.x; e < it.count; e += step)
+        balance.fraction[e] = (double)scan_chunks(it, balance.chunks, e) / (double)it.rows;
+}
+
+static bool find_fractions(struct cuda_context *context, const struct router &it,
+                           const struct balance &balance, struct status *status)
+{
+    return count_choices(context, it, balance.chunks, status) &&
+           LAUNCH(fraction_kernel, launch_threads(it.count), it, balance);
 }
 
 /* Maximum and sum of exp(logit - maximum) of a row, for all lanes of a warp. */
@@ -248,7 +330,7 @@ CUDA_RUN(load_balance)
     rows.block = total.block = dim3(ROUTER_THREADS);
     rows.shared = (size_t)(ROUTER_WARPS * it.count) * sizeof(double);
     total.shared = WARP * sizeof(double);
-    return LAUNCH(fraction_kernel, launch_warps(it.count), it, balance) &&
+    return find_fractions(context, it, balance, status) &&
            LAUNCH(balance_rows_kernel, rows, it, balance) &&
            LAUNCH(balance_total_kernel, total, it, balance, (float *)call->outputs[0].data);
 }
@@ -288,44 +370,53 @@ CUDA_RUN(load_balance_gradient)
     carve(call, call->workspace, &balance);
     if (it.rows == 0)
         return true;
-    return LAUNCH(fraction_kernel, launch_warps(it.count), it, balance) &&
+    return find_fractions(context, it, balance, status) &&
            LAUNCH(balance_gradient_kernel, launch_warps(it.rows), it, balance,
                   (const double *)call->inputs[2].data, call->parameters.factor);
 }
 
-static __global__ void route_count_kernel(struct router it, int32_t *ends)
-{
-    for (int64_t expert = my_warp(); expert < it.count;
-         expert += (int64_t)gridDim.x * ROUTER_WARPS) {
-        int64_t count = count_choices(it, expert);
-        if (threadIdx.x % WARP == 0)
-            ends[expert] = (int32_t)count;
-    }
-}
-
-/* Counts become ends: one thread, the experts are few. */
-static __global__ void route_ends_kernel(struct router it, int32_t *ends)
+/* One block: thread by thread the experts' chunks, then one thread the experts, which are few. */
+static __global__ void route_ends_kernel(struct router it, struct chunks chunks, int32_t *ends)
 {
     int32_t end = 0;
-    for (int64_t expert = 0; threadIdx.x == 0 && expert < it.count; expert++)
-        ends[expert] = end += ends[expert];
+    for (int64_t e = threadIdx.x; e < it.count; e += blockDim.x)
+        ends[e] = scan_chunks(it, chunks, e);
+    __syncthreads();
+    for (int64_t e = 0; threadIdx.x == 0 && e < it.count; e++)
+        ends[e] = end += ends[e];
 }
 
-/* A warp for each expert writes its choices in their order. */
-static __global__ void route_rows_kernel(struct router it, const int32_t *ends, int32_t *rows)
+/* A warp for each chunk writes its choices, those of each expert in their order. */
+static __global__ void route_rows_kernel(struct router it, struct chunks chunks,
+                                         const int32_t *ends, int32_t *rows)
 {
-    int lane = (int)(threadIdx.x % WARP);
-    for (int64_t expert = my_warp(); expert < it.count;
-         expert += (int64_t)gridDim.x * ROUTER_WARPS) {
-        int64_t at = expert > 0 ? ends[expert - 1] : 0;
-        for (int64_t first = 0; first < it.rows * it.k; first += WARP) {
-            bool mine = choice_at(it, first + lane) == expert;
-            unsigned all = __ballot_sync(0xffffffffu, mine);
-            if (mine)
-                rows[at + __popc(all & ((1u << lane) - 1u))] = (int32_t)(first + lane);
-            at += __popc(all);
+    int32_t *next = (int32_t *)(void *)shared_memory(), expert;
+    int lane = (int)threadIdx.x;
+    for (int64_t e = lane; e < it.count; e += WARP)
+        next[e] = chunks.counts[blockIdx.x * it.count + e] + (e > 0 ? ends[e - 1] : 0);
+    __syncwarp();
+    for (int64_t i = 0; i < CHUNK; i += WARP) {
+        int64_t choice = (int64_t)blockIdx.x * CHUNK + i + lane;
+        int32_t mine = choice_at(it, choice);
+        unsigned left = __ballot_sync(0xffffffffu, mine >= 0);
+        while (left) {
+            unsigned group = next_group(&left, mine, &expert);
+            if (mine == expert)
+                rows[next[expert] + __popc(group & ((1u << lane) - 1u))] = (int32_t)choice;
+            __syncwarp();
+            if (lane == 0)
+                next[expert] += __popc(group);
+            __syncwarp();
         }
     }
+}
+
+CUDA_WORKSPACE(route_rows)
+{
+    (void)context;
+    return (size_t)(chunks_of(shape_elements(call->inputs[0].shape)) *
+                    cuda_rows(&call->outputs[1])) *
+           sizeof(int32_t);
 }
 
 CUDA_RUN(route_rows)
@@ -338,8 +429,12 @@ CUDA_RUN(route_rows)
     it.count = cuda_rows(&call->outputs[1]);
     it.fault = context->fault;
     it.op = (int)call->op;
-    struct launch one = launch_threads(1);
-    return LAUNCH(route_count_kernel, launch_warps(it.count), it, ends) &&
-           LAUNCH(route_ends_kernel, one, it, ends) &&
-           LAUNCH(route_rows_kernel, launch_warps(it.count), it, ends, rows);
+    struct chunks chunks = {(int32_t *)call->workspace, chunks_of(it.rows * it.k)};
+    struct launch one = launch_threads(1), each;
+    each.grid = dim3((unsigned)chunks.number);
+    each.block = dim3(WARP);
+    each.shared = (size_t)it.count * sizeof(int32_t);
+    return count_choices(context, it, chunks, status) &&
+           LAUNCH(route_ends_kernel, one, it, chunks, ends) &&
+           LAUNCH(route_rows_kernel, each, it, chunks, ends, rows);
 }

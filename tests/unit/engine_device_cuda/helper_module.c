@@ -1,10 +1,15 @@
 #include "helper_module.h"
 
+#include "engine/base/memory.h"
 #include "engine/device/module.h"
 
+#include <setjmp.h>
+#include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+
+#include <cmocka.h>
 
 bool module_is_emulated(void)
 {
@@ -26,4 +31,49 @@ const struct device_ops *module_table(void)
     if (!ops)
         printf("no CUDA device to test: %s\n", status.text);
     return ops;
+}
+
+static size_t bytes_of(const struct tensor *tensor)
+{
+    return (size_t)shape_elements(tensor->shape) * dtype_size(tensor->dtype);
+}
+
+static bool put_operands(struct device *device, const struct op_call *call, struct op_call *there,
+                         struct status *status)
+{
+    bool ok = true;
+    *there = *call;
+    for (int k = 0; ok && k < call->input_count; k++)
+        ok = device_allocate(device, MEMORY_INPUTS, bytes_of(&call->inputs[k]),
+                             &there->inputs[k].data, status) &&
+             device_upload(device, there->inputs[k].data, call->inputs[k].data,
+                           bytes_of(&call->inputs[k]), status);
+    for (int k = 0; ok && k < call->output_count; k++)
+        ok = device_allocate(device, MEMORY_INPUTS, bytes_of(&call->outputs[k]),
+                             &there->outputs[k].data, status);
+    return ok;
+}
+
+void module_run(struct device *device, const struct op_call *call,
+                struct tensor results[OP_MAX_OUTPUTS])
+{
+    struct status status = STATUS_NONE;
+    struct op_call there;
+    bool ok = put_operands(device, call, &there, &status);
+    size_t workspace = ok ? device_workspace(device, &there) : 0;
+    ok = ok && device_allocate(device, MEMORY_WORKSPACE, workspace, &there.workspace, &status) &&
+         device_run(device, &there, &status);
+    for (int k = 0; ok && k < call->output_count; k++) {
+        results[k] = call->outputs[k];
+        results[k].data = memory_zeroed(bytes_of(&results[k]), 1);
+        ok = device_download(device, results[k].data, there.outputs[k].data, bytes_of(&results[k]),
+                             &status);
+    }
+    if (!ok)
+        fail_msg("%s", status.text);
+    for (int k = 0; k < call->input_count; k++)
+        device_release(device, MEMORY_INPUTS, there.inputs[k].data, bytes_of(&call->inputs[k]));
+    for (int k = 0; k < call->output_count; k++)
+        device_release(device, MEMORY_INPUTS, there.outputs[k].data, bytes_of(&call->outputs[k]));
+    device_release(device, MEMORY_WORKSPACE, there.workspace, workspace);
 }

@@ -11,4 +11,9 @@ void module_choose(void);
 /* Its table; NULL, after saying so, if this build has none: without a C++ compiler. */
 const struct device_ops *module_table(void);
 
+/* Runs a call whose operands are in host memory, those of outputs not set, on a device that has
+ * memory of its own. Fails the test if it fails. The memory of what it gives is the caller's. */
+void module_run(struct device *device, const struct op_call *call,
+                struct tensor results[OP_MAX_OUTPUTS]);
+
 #endif

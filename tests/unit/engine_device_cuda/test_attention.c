@@ -102,11 +102,6 @@ static void make_gradient(struct subject *it)
     it->call.outputs[1] = tensor_of(NULL, DTYPE_F32, forward[1].shape);
 }
 
-static size_t bytes_of(const struct tensor *tensor)
-{
-    return (size_t)shape_elements(tensor->shape) * dtype_size(tensor->dtype);
-}
-
 /* All 16-bit inputs of the poisoned document become infinities and NaN. */
 static void poison(const struct subject *it)
 {
@@ -118,37 +113,6 @@ static void poison(const struct subject *it)
         for (int64_t i = it->poisoned_from * columns; i < it->poisoned_to * columns; i++)
             tensor_store(tensor, i, i % 3 == 0 ? NAN : i % 3 == 1 ? INFINITY : -INFINITY);
     }
-}
-
-static void run(struct device *device, const struct op_call *call, struct tensor *got)
-{
-    struct status status = STATUS_NONE;
-    struct op_call there = *call;
-    bool ok = true;
-    for (int k = 0; ok && k < call->input_count; k++)
-        ok = device_allocate(device, MEMORY_INPUTS, bytes_of(&call->inputs[k]),
-                             &there.inputs[k].data, &status) &&
-             device_upload(device, there.inputs[k].data, call->inputs[k].data,
-                           bytes_of(&call->inputs[k]), &status);
-    for (int k = 0; ok && k < call->output_count; k++)
-        ok = device_allocate(device, MEMORY_INPUTS, bytes_of(&call->outputs[k]),
-                             &there.outputs[k].data, &status);
-    size_t workspace = device_workspace(device, &there);
-    ok = ok && device_allocate(device, MEMORY_WORKSPACE, workspace, &there.workspace, &status) &&
-         device_run(device, &there, &status);
-    for (int k = 0; ok && k < call->output_count; k++) {
-        got[k] = call->outputs[k];
-        got[k].data = memory_zeroed(bytes_of(&got[k]), 1);
-        ok =
-            device_download(device, got[k].data, there.outputs[k].data, bytes_of(&got[k]), &status);
-    }
-    if (!ok)
-        fail_msg("%s", status.text);
-    for (int k = 0; k < call->input_count; k++)
-        device_release(device, MEMORY_INPUTS, there.inputs[k].data, bytes_of(&call->inputs[k]));
-    for (int k = 0; k < call->output_count; k++)
-        device_release(device, MEMORY_INPUTS, there.outputs[k].data, bytes_of(&call->outputs[k]));
-    device_release(device, MEMORY_WORKSPACE, there.workspace, workspace);
 }
 
 /* Float32 sums of exact products: bf16 weights would be wrong by 2^-9. */
@@ -184,7 +148,7 @@ static void check(struct device *device, bool gradient, struct random *random)
     for (int poisoned = 0; poisoned < 2; poisoned++) {
         if (poisoned)
             poison(&it);
-        run(device, &it.call, got);
+        module_run(device, &it.call, got);
         for (int k = 0; k < it.call.output_count; k++) {
             compare(&it, &wanted[k], &got[k], poisoned);
             free(got[k].data);
