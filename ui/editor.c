@@ -1,6 +1,7 @@
 #include "ui/editor.h"
 
 #include "engine/base/memory.h"
+#include "engine/base/unicode.h"
 #include "ui/text_width.h"
 
 #include <stdlib.h>
@@ -109,21 +110,6 @@ static void go_in_history(struct editor *editor, int direction)
     free(line);
 }
 
-/* Bytes that all matches begin with, whole characters only. */
-static size_t common_length(char *const *matches, int count)
-{
-    size_t length = strlen(matches[0]);
-    for (int i = 1; i < count; i++) {
-        size_t same = 0;
-        while (same < length && matches[i][same] == matches[0][same])
-            same++;
-        length = same;
-    }
-    while (length > 0 && ((unsigned char)matches[0][length] & 0xc0) == 0x80)
-        length--;
-    return length;
-}
-
 static void complete(struct editor *editor)
 {
     char **matches = NULL;
@@ -135,7 +121,7 @@ static void complete(struct editor *editor)
     int count = editor->complete(editor->context, editor->line.data, start, end, &matches);
     if (count <= 0)
         return;
-    size_t length = common_length(matches, count);
+    size_t length = unicode_common_start((const char *const *)matches, count);
     bool longer = length > end - start;
     if (longer || count == 1) {
         erase_range(editor, start, end, false);

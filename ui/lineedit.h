@@ -1,6 +1,6 @@
-/* The line that commands are typed into. The only file that includes readline, which is optional:
- * it is GPL-3+, so a build with it must be given on under those terms. Without it
- * (LOCKSTEP_READLINE off) a small editor of our own (ui/editor.h) does the same with fewer keys.
+/* The line that commands are typed into, with readline (ui/lineedit.c). That is optional: it is
+ * GPL-3+, so a build with it must be given on under those terms. Without it (LOCKSTEP_READLINE off)
+ * a small editor of our own (ui/editor.h) does the same with fewer keys.
  *
  * Never waits: the caller polls. Two modes:
  *  - plain prompt: on a terminal, below whatever was printed before; from a pipe or a file, lines

@@ -89,13 +89,15 @@ static int ask_for_matches(void *context, const char *line, size_t start, size_t
     return edit->options.complete(edit->options.context, line, start, end, matches);
 }
 
-void backend_start(struct lineedit *edit)
+bool backend_start(struct lineedit *edit, struct status *status)
 {
+    (void)status;
     edit->editor.history = &edit->history;
     edit->editor.complete = ask_for_matches;
     edit->editor.matches = print_matches;
     edit->editor.context = edit;
     editor_start(&edit->editor);
+    return true;
 }
 
 void backend_end(struct lineedit *edit)

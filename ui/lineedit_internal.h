@@ -1,6 +1,5 @@
-/* Between ui/lineedit.c and the part of it that edits: readline (in ui/lineedit.c, the only file
- * that may include it) or, in a build without it, ui/lineedit_fallback.c. Nobody else includes
- * this. */
+/* Between ui/lineedit_lines.c and what edits: readline (ui/lineedit.c, the only file that may
+ * include it) or, in a build without it, ui/lineedit_fallback.c. Nobody else includes this. */
 #ifndef UI_LINEEDIT_INTERNAL_H
 #define UI_LINEEDIT_INTERNAL_H
 
@@ -35,7 +34,7 @@ struct lineedit {
 
 /* The backend. It sets edit->done or edit->ended when a line or the input is complete, having
  * closed its prompt by itself. */
-void backend_start(struct lineedit *edit);
+bool backend_start(struct lineedit *edit, struct status *status); /* false: there is one already */
 void backend_end(struct lineedit *edit);
 void backend_open_prompt(struct lineedit *edit);
 void backend_close_prompt(struct lineedit *edit);

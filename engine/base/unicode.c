@@ -1,6 +1,7 @@
 #include "engine/base/unicode.h"
 
 #include <stdio.h>
+#include <string.h>
 
 /* Smallest character that needs this many bytes: anything below is an overlong form. */
 static const int32_t smallest[5] = {0, 0, 0x80, 0x800, 0x10000};
@@ -82,4 +83,18 @@ void unicode_add_printable(struct text *out, const char *bytes, size_t length)
         at += taken;
     }
     text_add_part(out, bytes + from, length - from);
+}
+
+size_t unicode_common_start(const char *const *texts, int count)
+{
+    size_t length = strlen(texts[0]);
+    for (int i = 1; i < count; i++) {
+        size_t same = 0;
+        while (same < length && texts[i][same] == texts[0][same])
+            same++;
+        length = same;
+    }
+    while (length > 0 && ((unsigned char)texts[0][length] & 0xc0) == 0x80)
+        length--; /* not inside a character */
+    return length;
 }

@@ -23,6 +23,9 @@ bool unicode_is_treacherous(int32_t character);
  * that is no UTF-8: "\xff". Plain ASCII. Returns the length. */
 int unicode_escape(char buffer[UNICODE_ESCAPE_BYTES], int32_t character, unsigned char byte);
 
+/* How many bytes the texts (at least one) begin with alike, whole characters only. */
+size_t unicode_common_start(const char *const *texts, int count);
+
 /* Appends the bytes as text that only prints and is valid UTF-8: tabs stay, control characters (C0,
  * DEL, C1), treacherous characters and bytes that are no UTF-8 are escaped. */
 void unicode_add_printable(struct text *out, const char *bytes, size_t length);
