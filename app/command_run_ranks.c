@@ -91,7 +91,11 @@ static struct team *create_team(struct ranks_of_run *ranks, struct status *statu
                               ? world_create_in_pool(ranks->pool, ranks->config, ranks->search,
                                                      ranks->device, &options, status)
                               : world_create(ranks->config, ranks->device, &options, status);
-    return world ? team_create(&team, world, status) : NULL;
+    struct team *created = world ? team_create(&team, world, status) : NULL;
+    if (!created || world_check_fault(world, ranks->options->fault, status))
+        return created;
+    team_free(created);
+    return NULL;
 }
 
 /* ---- a step ---- */
@@ -174,37 +178,79 @@ static bool is_whole(struct team *team, int tensor, struct pair_sides *view, str
     return false;
 }
 
-static bool record(struct training *training, int tensor, struct status *status)
+/* Tensors that are recorded together: all threads work on them at a time. What has to be fetched
+ * from elsewhere is not to be much at a time. */
+enum { BATCH = 256, FETCHED = 64 << 20 };
+struct batch {
+    struct training *training;
+    struct team_parts parts[BATCH];
+    struct trace_item items[BATCH];
+    int count;
+    size_t copied;
+};
+
+static bool batch_record(struct batch *batch, bool ok, struct status *status)
 {
-    struct team *team = training->team;
-    struct team_parts parts;
+    ok = ok && recorder_add(batch->training->recorder, batch->items, batch->count, status);
+    for (int i = 0; i < batch->count; i++)
+        team_parts_free(&batch->parts[i]);
+    batch->count = 0;
+    batch->copied = 0;
+    return ok;
+}
+
+/* Nothing if the ranks do not have all of it. */
+static bool batch_add(struct batch *batch, int tensor, struct status *status)
+{
+    struct team *team = batch->training->team;
+    struct team_parts *parts = &batch->parts[batch->count];
     bool complete;
-    if (!team_view_parts(team, tensor, &parts, &complete, status))
+    if (!team_view_parts(team, tensor, parts, &complete, status))
         return false;
     if (!complete)
         return true;
-    bool ok = recorder_add(training->recorder, team->tensors[tensor].name, &parts.whole, status);
-    team_parts_free(&parts);
+    batch->items[batch->count++] = (struct trace_item){team->tensors[tensor].name, &parts->whole};
+    batch->copied += parts->copied;
+    return (batch->count < BATCH && batch->copied < FETCHED) || batch_record(batch, true, status);
+}
+
+static bool record_tensors(struct training *training, const int *tensors, int count,
+                           struct status *status)
+{
+    struct batch *batch = memory_zeroed(1, sizeof(*batch));
+    bool ok = true;
+    batch->training = training;
+    for (int i = 0; ok && i < count; i++)
+        ok = batch_add(batch, tensors[i], status);
+    ok = batch_record(batch, ok, status);
+    free(batch);
     return ok;
 }
 
 static bool record_parameters(struct training *training, struct status *status)
 {
-    for (int i = 0; i < training->team->tensor_count; i++)
-        if (strncmp(training->team->tensors[i].name, "param ", 6) == 0 &&
-            !record(training, i, status))
-            return false;
-    return recorder_finish_init(training->recorder, status);
+    const struct team *team = training->team;
+    int *tensors = memory_zeroed((size_t)team->tensor_count, sizeof(*tensors)), count = 0;
+    for (int i = 0; i < team->tensor_count; i++)
+        if (strncmp(team->tensors[i].name, "param ", 6) == 0)
+            tensors[count++] = i;
+    bool ok = record_tensors(training, tensors, count, status) &&
+              recorder_finish_init(training->recorder, status);
+    free(tensors);
+    return ok;
 }
 
 static bool record_step(struct training *training, struct status *status)
 {
-    struct team *team = training->team;
+    const struct team *team = training->team;
+    int *tensors = memory_zeroed((size_t)team->tensor_count, sizeof(*tensors)), count = 0;
     for (int i = 0; i < training->count; i++)
-        if (recorder_wants(training->recorder, team->tensors[training->order[i]].log_point) &&
-            !record(training, training->order[i], status))
-            return false;
-    return recorder_finish_step(training->recorder, team->world->ranks[0].run, status);
+        if (recorder_wants(training->recorder, team->tensors[training->order[i]].log_point))
+            tensors[count++] = training->order[i];
+    bool ok = record_tensors(training, tensors, count, status) &&
+              recorder_finish_step(training->recorder, team->world->ranks[0].run, status);
+    free(tensors);
+    return ok;
 }
 
 static bool has_only_numbers(const struct tensor *tensor)

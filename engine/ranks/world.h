@@ -46,6 +46,8 @@ struct world {
     const struct config *config; /* borrowed */
     int size;                    /* config->distributed.world_size */
     struct world_rank *ranks;    /* [size] */
+    int threads; /* for whoever computes beside the ranks: the cores that their processes leave free
+                    here, or one; 0: all */
     struct gatherings *gatherings;
     const struct world_ops *ops;
     void *context;
@@ -57,6 +59,11 @@ struct world {
 struct world *world_create(const struct config *config, struct device *device,
                            const struct run_options *options, struct status *status);
 void world_free(struct world *world);
+
+/* Fails if `fault` (NULL: none), which was to be put into the programs of a new world, changed none
+ * of them: no rank has such an instruction. The message is that of rank 0, whose program may then
+ * be half changed: free the world. */
+bool world_check_fault(const struct world *world, const char *fault, struct status *status);
 
 /* Lets a rank run up to, not including, instruction `limit` of its current step (at the end of a
  * step: of the next one, which it enters). Returns at once. */

@@ -145,17 +145,6 @@ static void set_run_options(const struct target *target, const struct target_req
     }
 }
 
-/* A fault that no rank has an instruction for: the message is that of the first rank. */
-static bool check_fault(const struct target *target, struct status *status)
-{
-    const struct world *world = target->team->world;
-    struct program *program = world->ranks[0].run->program;
-    for (int rank = 0; target->fault && rank < world->size; rank++)
-        if (faults_changed(world->ranks[rank].run->program, NULL, 0) > 0)
-            return true;
-    return !target->fault || faults_apply(program, target->fault, status);
-}
-
 /* Every rank keeps every value: what one of them computed long ago may be another one's input. */
 static bool create_team(struct target *target, const struct target_request *request,
                         struct status *status)
@@ -180,7 +169,7 @@ static bool create_team(struct target *target, const struct target_request *requ
                                                       request->device, &run_options, status)
                                : world_create(target->test, request->device, &run_options, status);
     target->team = world ? team_create(&options, world, status) : NULL;
-    if (!target->team || !check_fault(target, status))
+    if (!target->team || !world_check_fault(world, target->fault, status))
         return false;
     target->pair = target->team->pairs[0];
     return true;

@@ -229,7 +229,11 @@ static struct team *create_team(struct execution *execution, const struct compar
                                    .device = environment->device,
                                    .comm = environment->comm,
                                    .threads = environment->threads};
-    return team_create(&options, world, status);
+    struct team *team = team_create(&options, world, status);
+    if (!team || world_check_fault(world, execution_options(execution).change_context, status))
+        return team;
+    team_free(team);
+    return NULL;
 }
 
 /* ---- what is left of a test ---- */
