@@ -24,6 +24,13 @@ static bool create_reference(struct team *team, struct status *status)
     return team->reference || status_context(status, "%s", options->reference->name);
 }
 
+/* What was asked for, or fewer beside ranks that need the cores. */
+static int threads_of(const struct team *team)
+{
+    int asked = team->options.threads, left = team->world->threads;
+    return left > 0 && (asked == 0 || asked > left) ? left : asked;
+}
+
 static bool create_pairs(struct team *team, struct status *status)
 {
     const struct team_options *options = &team->options;
@@ -34,7 +41,7 @@ static bool create_pairs(struct team *team, struct status *status)
                                 .device = options->device,
                                 .comm = options->comm,
                                 .inner_values = options->inner_values,
-                                .threads = options->threads,
+                                .threads = threads_of(team),
                                 .shared_reference = team->reference};
     team->pairs = memory_zeroed((size_t)team->world->size, sizeof(struct pair *));
     for (int rank = 0; rank < team->world->size; rank++) {

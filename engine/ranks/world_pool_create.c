@@ -56,6 +56,17 @@ static int threads_of_a_rank(const struct rank_pool *pool, int ranks)
     return cores > ranks ? (int)cores / ranks : 1;
 }
 
+/* A thread beside ranks that keep all cores busy takes from them what it computes, and as much
+ * again while it spins for more to do. */
+static int threads_beside_ranks(const struct rank_pool *pool, const struct device *device,
+                                int ranks)
+{
+    long left = sysconf(_SC_NPROCESSORS_ONLN) - (long)ranks * threads_of_a_rank(pool, ranks);
+    if (!pool->shared || !device_host_memory(device))
+        return 0;
+    return left > 1 ? (int)left : 1;
+}
+
 static char **copy_words(const char *const *words, int count, bool paths)
 {
     char **copy = memory_zeroed((size_t)count, sizeof(*copy));
@@ -267,6 +278,7 @@ struct world *world_create_in_pool(struct rank_pool *pool, const struct config *
         .queue.news = memory_zeroed((size_t)world->size, sizeof(struct pool_news)),
         .queue.has = memory_zeroed((size_t)world->size, sizeof(bool)),
     };
+    world->threads = threads_beside_ranks(pool, device, world->size);
     pool->world = world;
     if (set_up(world, search, options, status))
         return world;
