@@ -63,10 +63,10 @@ bool recorder_wants(const struct recorder *recorder, bool log_point)
     return log_point || !recorder->log_points;
 }
 
-bool recorder_add(struct recorder *recorder, const char *name, const struct mosaic *tensor,
+bool recorder_add(struct recorder *recorder, const struct trace_item *items, int count,
                   struct status *status)
 {
-    return trace_add_parts(recorder->writer, name, tensor, status);
+    return trace_add_parts(recorder->writer, items, count, status);
 }
 
 static bool finish_gathering(struct recorder *recorder, struct status *status)

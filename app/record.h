@@ -22,10 +22,10 @@ struct recorder *recorder_create(const struct run *run, const struct recorder_op
 bool recorder_take_parameters(struct recorder *recorder, struct run *run, struct status *status);
 /* What the instruction that just ran has computed. */
 bool recorder_take(struct recorder *recorder, struct run *run, struct status *status);
-/* For those who put tensors together themselves: whether named values that are, or are not, log
- * points are recorded; one of them; the end of the parameters. */
+/* For those who find tensors themselves: whether named values that are, or are not, log points are
+ * recorded; some of them; the end of the parameters. */
 bool recorder_wants(const struct recorder *recorder, bool log_point);
-bool recorder_add(struct recorder *recorder, const char *name, const struct mosaic *tensor,
+bool recorder_add(struct recorder *recorder, const struct trace_item *items, int count,
                   struct status *status);
 bool recorder_finish_init(struct recorder *recorder, struct status *status);
 bool recorder_finish_step(struct recorder *recorder, struct run *run, struct status *status);

@@ -104,6 +104,7 @@ struct team_parts {
     struct mosaic whole;
     void **copies; /* [count] */
     int count;
+    size_t copied; /* bytes of them */
 };
 /* *complete tells whether the ranks have all of it; false: it could not be fetched. Free with
  * team_parts_free. */

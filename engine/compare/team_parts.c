@@ -13,8 +13,13 @@ static bool view_part(struct team *team, int rank, int number, struct team_parts
     const struct value *value = &run->program->values[number];
     *held = executor_holds(run->executor, number);
     part->shard = value->shard;
-    return !*held || executor_view(run->executor, number, &parts->copies[parts->count++],
-                                   &part->tensor, status);
+    if (!*held)
+        return true;
+    void **copy = &parts->copies[parts->count++];
+    if (!executor_view(run->executor, number, copy, &part->tensor, status))
+        return false;
+    parts->copied += *copy ? value_bytes(value) : 0;
+    return true;
 }
 
 bool team_view_parts(struct team *team, int index, struct team_parts *parts, bool *complete,

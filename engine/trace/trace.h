@@ -73,8 +73,13 @@ struct trace_writer *trace_create(const char *directory, const struct trace_desc
  * recorded before in this step replaces it: the last one counts, and the trace says how often. */
 bool trace_add(struct trace_writer *writer, const char *name, const struct tensor *tensor,
                struct status *status);
-/* The same of a tensor that is read where its parts lie: the same bytes as of the whole one. */
-bool trace_add_parts(struct trace_writer *writer, const char *name, const struct mosaic *tensor,
+/* The same of tensors that are read where their parts lie, one after the other: the same bytes as
+ * of whole ones. By all threads, which are woken once. */
+struct trace_item {
+    const char *name;
+    const struct mosaic *tensor;
+};
+bool trace_add_parts(struct trace_writer *writer, const struct trace_item *items, int count,
                      struct status *status);
 /* As trace_add() without statistics, which need a pass over the whole tensor: for the many inner
  * values, whose recording must not slow the run down. (A trace of whole tensors has them all the

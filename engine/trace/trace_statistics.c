@@ -173,7 +173,7 @@ struct trace_statistics trace_statistics_of(const struct mosaic *tensor)
     int64_t count = shape_elements(tensor->shape), blocks = (count + BLOCK - 1) / BLOCK;
     double first = first_finite(tensor, count);
     struct sums *parts = memory_zeroed((size_t)blocks, sizeof(*parts));
-#pragma omp parallel for if (blocks > 64)
+#pragma omp parallel for if (blocks > 8)
     for (int64_t block = 0; block < blocks; block++) {
         int64_t start = block * BLOCK, size = count - start < BLOCK ? count - start : BLOCK;
         parts[block] = gather(tensor, start, size, first);

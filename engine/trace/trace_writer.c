@@ -103,20 +103,17 @@ static void copy_samples(char *to, const struct mosaic *tensor, int64_t count, i
     }
 }
 
-static bool take_samples(const struct trace_writer *writer, const char *name,
-                         const struct mosaic *tensor, struct record *record, struct status *status)
+/* What goes into the file; without data if there is no memory for it. */
+static struct tensor take_samples(const struct trace_writer *writer, const struct mosaic *tensor)
 {
     int64_t step = writer->full_tensors ? 1 : trace_sampling_step(tensor->shape);
     int64_t count =
         writer->full_tensors ? shape_elements(tensor->shape) : trace_sample_count(tensor->shape);
     struct shape shape = writer->full_tensors ? tensor->shape : shape_of1(count);
     void *data = memory_try((size_t)count, dtype_size(tensor->dtype));
-    if (!data)
-        return status_fail(status, STATUS_MEMORY, "no memory to record %lld elements of \"%s\"",
-                           (long long)count, name);
-    copy_samples(data, tensor, count, step);
-    record->data = tensor_of(data, tensor->dtype, shape);
-    return true;
+    if (data)
+        copy_samples(data, tensor, count, step);
+    return tensor_of(data, tensor->dtype, shape);
 }
 
 static void free_record(struct record *record)
@@ -156,23 +153,61 @@ void trace_put_samples(struct trace_writer *writer, const char *name, const stru
     put(writer, name, tensor->shape, tensor_of(samples, tensor->dtype, shape), statistics);
 }
 
-static bool add(struct trace_writer *writer, const char *name, const struct mosaic *tensor,
-                bool statistics, struct status *status)
+/* What is taken of one tensor. */
+struct taken {
+    struct tensor data;
+    struct trace_statistics statistics;
+};
+
+/* Any thread. Statistics first: samples are far apart, and cheaper where the tensor was just read.
+ */
+static struct taken take(const struct trace_writer *writer, const struct mosaic *tensor,
+                         bool statistics)
 {
-    struct record record = {0};
-    struct trace_statistics found;
-    if (statistics) /* first: samples are far apart, and cheaper where the tensor was just read */
-        found = trace_statistics_of(tensor);
-    if (!take_samples(writer, name, tensor, &record, status))
-        return false;
-    put(writer, name, tensor->shape, record.data, statistics ? &found : NULL);
+    struct taken taken;
+    if (statistics)
+        taken.statistics = trace_statistics_of(tensor);
+    taken.data = take_samples(writer, tensor);
+    return taken;
+}
+
+static bool keep(struct trace_writer *writer, const struct trace_item *item, struct taken *taken,
+                 bool statistics, struct status *status)
+{
+    if (!taken->data.data)
+        return status_fail(status, STATUS_MEMORY, "no memory to record %lld elements of \"%s\"",
+                           (long long)shape_elements(taken->data.shape), item->name);
+    put(writer, item->name, item->tensor->shape, taken->data,
+        statistics ? &taken->statistics : NULL);
     return true;
 }
 
-bool trace_add_parts(struct trace_writer *writer, const char *name, const struct mosaic *tensor,
+/* All threads work on a tensor of so many elements; smaller ones are shared out among them. */
+static bool is_large(const struct mosaic *tensor)
+{
+    enum { LARGE = 4 << 20 };
+    return shape_elements(tensor->shape) >= LARGE;
+}
+
+bool trace_add_parts(struct trace_writer *writer, const struct trace_item *items, int count,
                      struct status *status)
 {
-    return add(writer, name, tensor, true, status);
+    struct taken *taken = memory_zeroed((size_t)count, sizeof(*taken));
+    int i;
+#pragma omp parallel for schedule(dynamic) if (count > 1)
+    for (i = 0; i < count; i++)
+        if (!is_large(items[i].tensor))
+            taken[i] = take(writer, items[i].tensor, true);
+    for (i = 0; i < count; i++)
+        if (is_large(items[i].tensor))
+            taken[i] = take(writer, items[i].tensor, true);
+    for (i = 0; i < count && keep(writer, &items[i], &taken[i], true, status); i++)
+        ;
+    bool ok = i == count;
+    for (; i < count; i++)
+        free(taken[i].data.data);
+    free(taken);
+    return ok;
 }
 
 static bool add_tensor(struct trace_writer *writer, const char *name, const struct tensor *tensor,
@@ -181,7 +216,8 @@ static bool add_tensor(struct trace_writer *writer, const char *name, const stru
     struct mosaic whole;
     if (!mosaic_make(&whole, tensor->shape, &(struct mosaic_part){.tensor = *tensor}, 1))
         return status_fail(status, STATUS_INTERNAL, "\"%s\" has a shape of its own", name);
-    bool ok = add(writer, name, &whole, statistics, status);
+    struct taken taken = take(writer, &whole, statistics);
+    bool ok = keep(writer, &(struct trace_item){name, &whole}, &taken, statistics, status);
     mosaic_free(&whole);
     return ok;
 }

@@ -243,7 +243,9 @@ static void parts_have_the_bytes_of_the_whole(void **state)
         make_rare(&tensor);
         int count = cut_randomly(&tensor, parts);
         assert_true(mosaic_make(&mosaic, shape, parts, count));
-        assert_true(trace_add_parts(cut, "fw x", &mosaic, &status));
+        const struct trace_item items[] = {{"fw w", &mosaic}, {"fw x", &mosaic}};
+        assert_true(trace_add_parts(cut, items, 2, &status));
+        assert_true(trace_add(whole, "fw w", &tensor, &status));
         assert_true(trace_add(whole, "fw x", &tensor, &status));
         assert_true(trace_finish_step(cut, "train_1", &status) && trace_finish(cut, &status));
         assert_true(trace_finish_step(whole, "train_1", &status) && trace_finish(whole, &status));
