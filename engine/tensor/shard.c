@@ -1,7 +1,10 @@
 #include "engine/tensor/shard.h"
 
+#include "engine/base/memory.h"
+
 #include <inttypes.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 
 struct shard shard_whole(struct shape shape)
@@ -125,30 +128,62 @@ static char *element(const struct tensor *tensor, int64_t row, int64_t column)
            (size_t)(row * tensor->row_stride + column) * dtype_size(tensor->dtype);
 }
 
-/* One row: its pieces along dimension 1; dimensions behind that are never cut. */
-static void copy_row(const struct shard *shard, const struct tensor *global, int64_t global_row,
-                     const struct tensor *local, int64_t row, bool out)
+/* Neighbours of a part that are neighbours in the whole, too; in elements of a row, or rows. */
+struct stretch {
+    int64_t there, here, count;
+};
+
+/* All of them along a dimension, of which each index has `width` elements. Free *list. */
+static int list_stretches(const struct shard *shard, int dimension, int64_t width,
+                          struct stretch **list)
 {
     struct shape shape = shard_local_shape(shard);
-    int64_t count = shape.rank > 1 ? shape.dims[1] : 1;
-    int64_t width = shape_columns(shape) / count;
-    int64_t run;
-    for (int64_t c = 0; c < count; c += run) {
-        run = shape.rank > 1 ? shard_run_length(shard, 1, c) : 1;
-        int64_t there = shape.rank > 1 ? shard_global_index(shard, 1, c) : 0;
-        char *whole = element(global, global_row, there * width);
-        char *part = element(local, row, c * width);
-        size_t bytes = (size_t)(run * width) * dtype_size(local->dtype);
+    bool there_is = dimension < shape.rank;
+    int64_t length = there_is ? shape.dims[dimension] : 1, run;
+    int count = 0, capacity = 0;
+    *list = NULL;
+    for (int64_t i = 0; i < length; i += run) {
+        run = there_is ? shard_run_length(shard, dimension, i) : 1;
+        int64_t there = there_is ? shard_global_index(shard, dimension, i) : 0;
+        struct stretch one = {there * width, i * width, run * width};
+        ARRAY_PUSH(*list, count, capacity, one);
+    }
+    return count;
+}
+
+static void copy_block(const struct tensor *global, const struct tensor *local,
+                       const struct stretch *rows, const struct stretch *columns, bool out)
+{
+    size_t size = dtype_size(local->dtype), bytes = (size_t)columns->count * size;
+    char *whole = element(global, rows->there, columns->there);
+    char *part = element(local, rows->here, columns->here);
+    int64_t count = rows->count;
+    if (columns->count == global->row_stride && columns->count == local->row_stride) {
+        bytes *= (size_t)count;
+        count = 1;
+    }
+    for (int64_t row = 0; row < count; row++) {
         memcpy(out ? part : whole, out ? whole : part, bytes);
+        whole += (size_t)global->row_stride * size;
+        part += (size_t)local->row_stride * size;
     }
 }
 
+/* Dimensions behind the second are never cut. */
 static void copy(const struct shard *shard, const struct tensor *global, const struct tensor *local,
                  bool out)
 {
-    int64_t rows = shard_local_shape(shard).dims[0];
-    for (int64_t row = 0; row < rows; row++)
-        copy_row(shard, global, shard_global_index(shard, 0, row), local, row, out);
+    struct shape shape = shard_local_shape(shard);
+    int64_t second = shape.rank > 1 ? shape.dims[1] : 1;
+    int64_t width = second > 0 ? shape_columns(shape) / second : 0;
+    struct stretch *rows, *columns;
+    int row_count = list_stretches(shard, 0, 1, &rows);
+    int column_count = list_stretches(shard, 1, width, &columns);
+    for (int r = 0; r < row_count; r++)
+        for (int c = 0; c < column_count; c++)
+            copy_block(global, local, &rows[r], &columns[c], out);
+    free(rows);
+    free(columns);
 }
 
 void shard_copy_out(const struct shard *shard, const struct tensor *global, struct tensor *local)
