@@ -77,6 +77,7 @@ struct screen_layout {
     int pane_count;
 };
 
+/* Where everything is on a screen of that size. Pure. */
 struct screen_layout layout_compute(const struct layout_request *request);
 
 /* Name of a view as commands and the key map call it: "tests", "program", ... Static storage. */

@@ -65,6 +65,8 @@ void table_measure(struct sheet_table *table, double number);
 void table_flag(struct sheet_table *table, bool flag);
 void table_unknown(struct sheet_table *table);
 
+/* One thing that is said of the whole; a text that is NULL and a measure that is NaN are unknown.
+ * Texts are copied. */
 void sheet_fact(struct sheet *sheet, const char *name, const char *text);
 void sheet_fact_integer(struct sheet *sheet, const char *name, int64_t integer);
 void sheet_fact_measure(struct sheet *sheet, const char *name, double number);
