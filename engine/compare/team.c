@@ -186,3 +186,16 @@ bool team_go_to_step(struct team *team, int step, struct status *status)
         return false;
     return begin_step(team, step, status);
 }
+
+const struct value *team_value(const struct team *team, int rank, int value)
+{
+    return &team->pairs[rank]->test->program->values[value];
+}
+
+int team_first_rank(const struct team_tensor *tensor)
+{
+    int rank = 0;
+    while (tensor->values[rank] < 0)
+        rank++;
+    return rank;
+}

@@ -111,6 +111,9 @@ struct team_parts {
 bool team_view_parts(struct team *team, int tensor, struct team_parts *parts, bool *complete,
                      struct status *status);
 void team_parts_free(struct team_parts *parts);
+/* A value of a rank's program; and the first rank that holds a part of a tensor. */
+const struct value *team_value(const struct team *team, int rank, int value);
+int team_first_rank(const struct team_tensor *tensor);
 /* The tensor of that name, or -1. */
 int team_find(const struct team *team, const char *name);
 /* The tensor that a rank's value is (a part of), or -1. */

@@ -10,11 +10,6 @@
 #include <string.h>
 #include <xxhash.h>
 
-static const struct value *value_of(const struct team *team, int rank, int value)
-{
-    return &team->pairs[rank]->test->program->values[value];
-}
-
 static bool is_listed(const struct value *value)
 {
     if (!value->name[0] || !dtype_is_float(value->dtype))
@@ -42,11 +37,11 @@ static struct team_tensor *add_tensor(struct team *team, const struct value *val
 
 static void find_owner(const struct team *team, struct team_tensor *tensor, int rank)
 {
-    const struct value *mine = value_of(team, rank, tensor->values[rank]);
+    const struct value *mine = team_value(team, rank, tensor->values[rank]);
     for (int other = 0; other < rank; other++) {
         if (tensor->values[other] < 0)
             continue;
-        const struct value *theirs = value_of(team, other, tensor->values[other]);
+        const struct value *theirs = team_value(team, other, tensor->values[other]);
         if (shape_equal(mine->shape, theirs->shape) && shard_equal(&mine->shard, &theirs->shard)) {
             tensor->same_as[rank] = other;
             return;
@@ -109,7 +104,7 @@ int team_find(const struct team *team, const char *name)
 
 int team_tensor_of(const struct team *team, int rank, int value)
 {
-    const struct value *of = value_of(team, rank, value);
+    const struct value *of = team_value(team, rank, value);
     int tensor = of->name[0] ? names_find(&team->by_name, of->name) : -1;
     return tensor >= 0 && team->tensors[tensor].values[rank] == value ? tensor : -1;
 }
@@ -146,7 +141,7 @@ static void merge(struct metrics *whole, const struct metrics *part, int64_t ind
 static void add_part(struct team *team, struct team_tensor *tensor, int rank,
                      const struct pair_result *result)
 {
-    const struct value *value = value_of(team, rank, tensor->values[rank]);
+    const struct value *value = team_value(team, rank, tensor->values[rank]);
     if (tensor->parts_arrived == 1)
         tensor->metrics = (struct metrics){.max_index = -1, .cosine = 1};
     double largest = tensor->metrics.count > 0 ? tensor->metrics.max_difference : -1;
@@ -177,7 +172,7 @@ static bool hash_value(struct team *team, struct team_tensor *tensor, int rank,
     int value = tensor->values[rank];
     if (!executor_view(executor, value, &buffer, &view, status))
         return status_context(status, "rank %d", rank);
-    tensor->hashes[rank] = XXH3_64bits(view.data, value_bytes(value_of(team, rank, value)));
+    tensor->hashes[rank] = XXH3_64bits(view.data, value_bytes(team_value(team, rank, value)));
     free(buffer);
     return true;
 }
@@ -273,7 +268,7 @@ int team_locate(const struct team *team, int tensor, int64_t global_index, int64
     for (int rank = 0; rank < team->world->size; rank++) {
         if (of->values[rank] < 0)
             continue;
-        const struct value *value = value_of(team, rank, of->values[rank]);
+        const struct value *value = team_value(team, rank, of->values[rank]);
         *local_index = value->shard.global.rank > 0 ? shard_local_flat(&value->shard, global_index)
                                                     : global_index;
         if (*local_index >= 0)

@@ -9,25 +9,12 @@
 #include <stdlib.h>
 #include <string.h>
 
-static const struct value *value_of(const struct team *team, int rank, int value)
-{
-    return &team->pairs[rank]->test->program->values[value];
-}
-
-static int first_rank(const struct team_tensor *tensor)
-{
-    int rank = 0;
-    while (tensor->values[rank] < 0)
-        rank++;
-    return rank;
-}
-
 /* Copies one rank's part into the whole; false when it is not at hand any more, or not yet. */
 static bool put_part(struct team *team, const struct team_tensor *tensor, int rank,
                      struct tensor *whole)
 {
     struct executor *executor = team->pairs[rank]->test->executor;
-    const struct value *value = value_of(team, rank, tensor->values[rank]);
+    const struct value *value = team_value(team, rank, tensor->values[rank]);
     struct status ignored = STATUS_NONE;
     struct tensor view;
     void *buffer = NULL;
@@ -58,7 +45,7 @@ static bool view_one(struct team *team, const struct team_tensor *tensor, int ra
                      struct pair_sides *sides)
 {
     struct executor *executor = team->pairs[rank]->test->executor;
-    const struct value *value = value_of(team, rank, tensor->values[rank]);
+    const struct value *value = team_value(team, rank, tensor->values[rank]);
     struct status ignored = STATUS_NONE;
     return tensor->parts == 1 && shard_is_whole(&value->shard) &&
            shape_equal(value->shape, tensor->global) && executor_holds(executor, value->id) &&
@@ -84,8 +71,8 @@ bool team_view(struct team *team, int index, struct pair_sides *sides, int *miss
                struct status *status)
 {
     const struct team_tensor *tensor = &team->tensors[index];
-    int first = first_rank(tensor);
-    const struct value *value = value_of(team, first, tensor->values[first]);
+    int first = team_first_rank(tensor);
+    const struct value *value = team_value(team, first, tensor->values[first]);
     *sides = (struct pair_sides){.scale = pair_scale_of(team->pairs[first], value->id)};
     *missing = 0;
     if (!view_one(team, tensor, first, sides)) {
@@ -110,7 +97,7 @@ static int find_worst(struct team *team, const struct team_tensor *tensor,
     struct pair_sides sides;
     struct status ignored = STATUS_NONE;
     int rank = tensor->worst_rank, count = 0;
-    const struct value *value = value_of(team, rank, tensor->values[rank]);
+    const struct value *value = team_value(team, rank, tensor->values[rank]);
     if (pair_view(team->pairs[rank], value->id, &sides, &ignored)) {
         if (sides.has_reference)
             count =
@@ -129,9 +116,9 @@ static int find_worst(struct team *team, const struct team_tensor *tensor,
 void team_log(struct team *team, int index, const char *step, struct comparison_log *log)
 {
     const struct team_tensor *tensor = &team->tensors[index];
-    int first = first_rank(tensor);
+    int first = team_first_rank(tensor);
     const struct pair *pair = team->pairs[first];
-    const struct value *value = value_of(team, first, tensor->values[first]);
+    const struct value *value = team_value(team, first, tensor->values[first]);
     int other = pair->reference_program ? pair->reference_value[value->id] : -1;
     struct worst_element elements[WORST_ELEMENTS];
     struct tensor_result result = {.step = step,
@@ -163,7 +150,7 @@ static int64_t covered(const struct team *team, const struct team_tensor *tensor
     int64_t elements = 0;
     for (int rank = 0; rank < team->world->size; rank++)
         if (tensor->values[rank] >= 0 && tensor->same_as[rank] == rank)
-            elements += shape_elements(value_of(team, rank, tensor->values[rank])->shape);
+            elements += shape_elements(team_value(team, rank, tensor->values[rank])->shape);
     return elements;
 }
 
@@ -186,7 +173,7 @@ static bool matches_any_rank(const struct team *team, int reference)
 
 static bool has_reference(const struct team *team, const struct team_tensor *tensor)
 {
-    int first = first_rank(tensor);
+    int first = team_first_rank(tensor);
     return team->pairs[first]->reference_value[tensor->values[first]] >= 0;
 }
 
@@ -199,9 +186,9 @@ int team_unmatched(const struct team *team,
         return 0;
     for (int i = 0; i < team->tensor_count; i++) {
         const struct team_tensor *tensor = &team->tensors[i];
-        int first = first_rank(tensor);
+        int first = team_first_rank(tensor);
         if (!tensor->log_point || is_ignored(team, tensor->name) ||
-            pair_is_split(team->pairs[first], value_of(team, first, tensor->values[first])))
+            pair_is_split(team->pairs[first], team_value(team, first, tensor->values[first])))
             continue;
         bool partly = covered(team, tensor) < shape_elements(tensor->global);
         if (partly || !has_reference(team, tensor)) {

@@ -345,3 +345,15 @@ bool world_report(const struct world *world, int step, struct step_report *repor
     }
     return true;
 }
+
+int world_common_point(const struct world *world, int step)
+{
+    for (int rank = 0; rank < world->size; rank++) {
+        int before = run_point_before(world->ranks[rank].run, step);
+        if (before < step) {
+            step = before;
+            rank = -1;
+        }
+    }
+    return step;
+}

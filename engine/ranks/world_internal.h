@@ -24,6 +24,9 @@ struct world_ops {
 /* A world without ranks' runs yet, whose ranks[] have the size of the configuration's world. */
 struct world *world_start(const struct config *config, const struct world_ops *ops, void *context);
 
+/* The last step at or before `step` whose beginning all ranks can restore. */
+int world_common_point(const struct world *world, int step);
+
 /* An implementation says whenever the state of a rank, or where it stands, has changed: so nobody
  * has to look at all ranks to know whether a collective is complete. */
 void world_note(struct world *world, int rank);

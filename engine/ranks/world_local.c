@@ -384,19 +384,6 @@ static void forget_messages(struct local_rank *rank)
     }
 }
 
-/* The last step at or before `step` whose beginning all ranks can restore. */
-static int common_point(const struct world *world, int step)
-{
-    for (int rank = 0; rank < world->size; rank++) {
-        int before = run_point_before(world->ranks[rank].run, step);
-        if (before < step) {
-            step = before;
-            rank = -1;
-        }
-    }
-    return step;
-}
-
 /* Runs all ranks to the end of their step. */
 static bool finish_step(struct world *world, struct status *status)
 {
@@ -420,7 +407,7 @@ static bool finish_step(struct world *world, struct status *status)
 static bool local_go_to_step(struct world *world, int step, struct status *status)
 {
     struct local *local = world->context;
-    int from = common_point(world, step);
+    int from = world_common_point(world, step);
     for (int rank = 0; rank < world->size; rank++) {
         forget_messages(&local->ranks[rank]);
         world->ranks[rank].state = RANK_STOPPED;

@@ -81,19 +81,6 @@ bool world_pool_stop(struct world *world, struct status *status)
     return wait_for_ranks(world, is_idle, status);
 }
 
-/* The last step at or before `step` whose beginning all ranks can restore. */
-static int common_point(const struct world *world, int step)
-{
-    for (int rank = 0; rank < world->size; rank++) {
-        int before = run_point_before(world->ranks[rank].run, step);
-        if (before < step) {
-            step = before;
-            rank = -1;
-        }
-    }
-    return step;
-}
-
 /* Runs all ranks to the end of their step. */
 static bool finish_step(struct world *world, struct status *status)
 {
@@ -147,7 +134,7 @@ bool world_pool_go_to_step(struct world *world, int step, struct status *status)
         if (world->ranks[rank].state == RANK_LOST)
             return status_fail(status, STATUS_INVALID, "rank %d was lost: %s", rank,
                                world->ranks[rank].reason);
-    int from = common_point(world, step);
+    int from = world_common_point(world, step);
     if (!world_pool_stop(world, status) || !restore(world, from, status))
         return false;
     for (; from < step; from++)

@@ -1,6 +1,7 @@
 #include "engine/session/follow.h"
 
 #include "engine/base/memory.h"
+#include "engine/session/places.h"
 
 #include <inttypes.h>
 #include <math.h>
@@ -8,22 +9,14 @@
 #include <stdlib.h>
 #include <string.h>
 
-/* Where the micro-batch of a canonical name begins; its end if there is none. */
-static size_t name_length(const char *name)
-{
-    const char *batch = strstr(name, " mb=");
-    if (!batch)
-        batch = strstr(name, " ms=");
-    return batch ? (size_t)(batch - name) : strlen(name);
-}
-
 /* The same tensor of any micro-batch or micro-sequence. A value without a name is itself only. */
 static bool belongs(const struct program *program, const struct follow *follow, int value)
 {
     const char *a = program->values[follow->value].name, *b = program->values[value].name;
     if (value == follow->value)
         return true;
-    return a[0] && b[0] && name_length(a) == name_length(b) && strncmp(a, b, name_length(a)) == 0;
+    return a[0] && b[0] && tensor_name_length(a) == tensor_name_length(b) &&
+           strncmp(a, b, tensor_name_length(a)) == 0;
 }
 
 /* The flat index of the place in a value; -1 if it is outside (a shorter micro-sequence). */
@@ -183,7 +176,7 @@ static char *follow_name(const struct program *program, int value, const int64_t
     struct text text = {0};
     int rank = program->values[value].shape.rank;
     program_value_text(program, value, name, sizeof(name));
-    text_add_part(&text, name, name_length(name));
+    text_add_part(&text, name, tensor_name_length(name));
     for (int d = 0; d < rank; d++)
         text_format(&text, "%s%" PRId64, d ? "," : "[", place[d]);
     text_add(&text, rank > 0 ? "]" : "");
@@ -256,7 +249,7 @@ static double follow_difference(const struct follow_row *row)
 const char *follow_batch(const struct program *program, int value, char *buffer, int size)
 {
     const char *name = program->values[value].name;
-    const char *batch = name + name_length(name);
+    const char *batch = name + tensor_name_length(name);
     snprintf(buffer, (size_t)size, "%s", batch + (*batch == ' '));
     return buffer;
 }

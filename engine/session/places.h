@@ -46,6 +46,8 @@ int place_find(const struct program *program, const struct place *place, int fro
 /* The value that `text` names. Of several micro-batches' values of one name it is the one that was
  * written last before instruction `next`, else the first. -1 with suggestions on failure. */
 int tensor_find(const struct program *program, const char *text, int next, struct status *status);
+/* How long a canonical name is without micro-batch and micro-sequence. */
+size_t tensor_name_length(const char *name);
 
 /* The layer and part of an instruction, as users name it: "decoder.1.mlp.layer_2". Returns
  * `buffer`. */

@@ -15,20 +15,6 @@ enum { LAST_LINES = 20 };
 
 /* ---- tensors ---- */
 
-static int first_rank(const struct team_tensor *tensor)
-{
-    int rank = 0;
-    while (tensor->values[rank] < 0)
-        rank++;
-    return rank;
-}
-
-static const struct value *value_of(const struct team *team, const struct team_tensor *tensor,
-                                    int rank)
-{
-    return &team->pairs[rank]->test->program->values[tensor->values[rank]];
-}
-
 /* Programs of ranks differ: the order of tensors is that of the reference's program, and where that
  * has none of the name, the share of the rank's own program. */
 struct ordered {
@@ -39,7 +25,7 @@ struct ordered {
 static double share_of(const struct team *team, int index)
 {
     const struct team_tensor *tensor = &team->tensors[index];
-    int rank = first_rank(tensor);
+    int rank = team_first_rank(tensor);
     const struct pair *pair = team->pairs[rank];
     const struct program *program = pair->reference_program;
     int value = program ? pair->reference_value[tensor->values[rank]] : -1;
@@ -123,7 +109,8 @@ static bool add_row(struct page *page, const struct debugger *debugger, int step
     const struct team *team = debugger->target->team;
     const struct team_tensor *tensor = &team->tensors[index];
     const struct record_entry *entry = record_at(&debugger->whole, step, index);
-    const struct value *value = value_of(team, tensor, first_rank(tensor));
+    const struct value *value =
+        team_value(team, team_first_rank(tensor), tensor->values[team_first_rank(tensor)]);
     char number[32];
     struct page_row row = {.name = (char *)(uintptr_t)tensor->name,
                            .position = value->producer,
@@ -165,7 +152,7 @@ void report_ranks_rows(struct page *page, const struct debugger *debugger, int *
 static char *producer_text(const struct team *team, const struct team_tensor *tensor, int rank)
 {
     const struct program *program = team->pairs[rank]->test->program;
-    int producer = value_of(team, tensor, rank)->producer;
+    int producer = team_value(team, rank, tensor->values[rank])->producer;
     char text[600];
     return producer < 0
                ? NULL
@@ -189,7 +176,7 @@ static bool look_into_part(struct page *page, const struct team *team, int row,
                            const struct team_tensor *tensor)
 {
     int rank = page->rows[row].worst_rank - 1;
-    const struct value *value = value_of(team, tensor, rank);
+    const struct value *value = team_value(team, rank, tensor->values[rank]);
     struct pair_sides sides = {0};
     struct status status = STATUS_NONE;
     bool good = pair_view(team->pairs[rank], value->id, &sides, &status) && is_whole(&sides, 0);
@@ -207,7 +194,7 @@ bool report_ranks_look_into(struct page *page, struct debugger *debugger, int ro
 {
     struct team *team = debugger->target->team;
     const struct team_tensor *tensor = &team->tensors[index];
-    int missing = 0, rank = tensor->worst_rank >= 0 ? tensor->worst_rank : first_rank(tensor);
+    int missing = 0, rank = tensor->worst_rank >= 0 ? tensor->worst_rank : team_first_rank(tensor);
     struct pair_sides sides = {0};
     struct status status = STATUS_NONE;
     if (page->rows[row].missing > 0)
@@ -231,7 +218,7 @@ static bool bring(struct debugger *debugger, const struct team_tensor *tensor, i
         return true;
     ranks_select(debugger, rank);
     int64_t position = (int64_t)step * debugger_program(debugger)->instruction_count +
-                       value_of(team, tensor, rank)->producer + 1;
+                       team_value(team, rank, tensor->values[rank])->producer + 1;
     return motion_go_to(debugger, position, arrived, status);
 }
 

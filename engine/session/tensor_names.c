@@ -13,7 +13,7 @@ enum { MAX_SUGGESTIONS = 8 };
 /* How well a name fits, best first. */
 enum fit { FIT_NONE = 0, FIT_PART, FIT_END, FIT_PATH, FIT_NAME };
 
-static size_t length_without_batch(const char *name)
+size_t tensor_name_length(const char *name)
 {
     const char *batch = strstr(name, " mb=");
     if (!batch)
@@ -27,7 +27,7 @@ static enum fit fit_of(const struct value *value, const char *text, bool exact_b
     if (!value->name[0])
         return FIT_NONE;
     size_t length = strlen(text);
-    size_t name_length = exact_batch ? strlen(value->name) : length_without_batch(value->name);
+    size_t name_length = exact_batch ? strlen(value->name) : tensor_name_length(value->name);
     if (name_length == length && strncmp(value->name, text, length) == 0)
         return FIT_NAME;
     if (strcmp(value->path, text) == 0)
@@ -103,7 +103,7 @@ static int fail_ambiguous(const struct program *program, const char *text, enum 
         const struct value *value = &program->values[v];
         if (fit_of(value, text, exact) != fit)
             continue;
-        char *name = memory_string_part(value->name, (size_t)length_without_batch(value->name));
+        char *name = memory_string_part(value->name, tensor_name_length(value->name));
         if (names_set(&seen, name, v) && seen.count <= MAX_SUGGESTIONS)
             text_format(&list, "\n    %s", name);
         free(name);
