@@ -4,28 +4,21 @@
  * Prints a JSON object for each command, with the place of its longest stretch.
  * Usage: lockstep_bench_stretches MODEL/VARIANT LIMIT COMMANDS [KEY=VALUE...]
  * COMMANDS are separated by ';'. Stretches of more than LIMIT milliseconds are counted. */
+#include "bench/figures.h"
 #include "engine/base/memory.h"
 #include "engine/session/debugger.h"
 
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <time.h>
 
 struct meter {
     struct debugger *debugger;
-    double limit, last, longest, total; /* seconds of the processor */
+    double limit, last, longest; /* seconds of the processor */
     int64_t looks;
     int over;
     char place[300]; /* of the longest */
 };
-
-static double processor_time(void)
-{
-    struct timespec time;
-    clock_gettime(CLOCK_PROCESS_CPUTIME_ID, &time);
-    return (double)time.tv_sec + 1e-9 * (double)time.tv_nsec;
-}
 
 static void note_place(struct meter *meter)
 {
@@ -43,14 +36,14 @@ static void note_place(struct meter *meter)
 static bool look(void *context)
 {
     struct meter *meter = context;
-    double now = processor_time(), seconds = now - meter->last;
+    double now = processor_now(), seconds = now - meter->last;
     meter->looks++;
     meter->over += seconds > meter->limit;
     if (seconds > meter->longest) {
         meter->longest = seconds;
         note_place(meter);
     }
-    meter->last = processor_time();
+    meter->last = processor_now();
     return false;
 }
 
@@ -77,14 +70,14 @@ static void loaded(void *context, struct words *words)
 static bool measure(struct meter *meter, const char *command)
 {
     struct status status = STATUS_NONE;
-    double start = processor_time();
+    double start = processor_now();
     meter->longest = meter->looks = meter->over = 0;
     meter->last = start;
     bool ok = debugger_execute(meter->debugger, command, &status);
     look(meter);
     printf("{\"command\": \"%s\", \"seconds\": %.2f, \"looks\": %lld, \"longest_ms\": %.2f, "
            "\"over\": %d, \"place\": \"%s\"}\n",
-           command, processor_time() - start, (long long)meter->looks, 1e3 * meter->longest,
+           command, processor_now() - start, (long long)meter->looks, 1e3 * meter->longest,
            meter->over, meter->place);
     fflush(stdout);
     if (!ok)

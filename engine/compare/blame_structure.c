@@ -71,11 +71,13 @@ static struct shape shape_there(const struct pair *pair, int value, int other)
     return shape;
 }
 
-/* Positions in a micro-sequence count from its first row. */
-static int64_t first_row_of(const struct pair *pair, int value, int other, enum op op)
+/* Positions in a micro-sequence count from its first row; of attention that is a row of the
+ * queries, whatever came of them. */
+static int64_t first_row_of(const struct pair *pair, const struct instruction *a,
+                            const struct instruction *b)
 {
-    bool counts = op == OP_ROTARY || op == OP_ATTENTION || op == OP_ATTENTION_GRADIENT;
-    int64_t row = counts ? part_of_whole(pair, value, other) : 0;
+    bool counts = a->op == OP_ROTARY || a->op == OP_ATTENTION || a->op == OP_ATTENTION_GRADIENT;
+    int64_t row = counts ? part_of_whole(pair, a->outputs[0], b->outputs[0]) : 0;
     return row > 0 ? row : 0;
 }
 
@@ -93,8 +95,10 @@ static bool assembles(const struct pair *pair, int value, int other)
     if (!a || !b || a->op == b->op)
         return false;
     bool parts = a->op == OP_WRITE_ROWS || a->op == OP_ACCUMULATE;
-    bool losses = a->op == OP_ADD && a->origin.micro_sequence < 0; /* of all micro-sequences */
-    return ((parts || losses) && a->origin.micro_sequences > 1) ||
+    /* losses of all micro-sequences, or gradients that came to one from those after it */
+    bool sums =
+        a->op == OP_ADD && (a->origin.micro_sequence < 0 || pair->reference_value[value] < 0);
+    return ((parts || sums) && a->origin.micro_sequences > 1) ||
            ((parts || a->op == OP_ADD) && has_chunks(pair));
 }
 
@@ -122,6 +126,16 @@ static bool only_prepares(const struct pair *pair, int value, int other)
     const struct value *there = &pair->reference->program->values[other];
     return input->kind != VALUE_COMPUTED && input->kind == there->kind &&
            pair->test_value[other] < 0;
+}
+
+/* Whether it is the rows of one micro-sequence, of what the test adds up for all of them and the
+ * reference has at once. */
+static bool takes_rows(const struct pair *pair, int value, int other)
+{
+    const struct instruction *in = structure_producer(pair->test->program, value);
+    return in && in->op == OP_SLICE_ROWS && in->origin.micro_sequences > 1 &&
+           pair->reference_value[in->inputs[0]] < 0 &&
+           part_of_whole(pair, value, other) == in->parameters.first_row;
 }
 
 /* The summand of the reference's sum `other` that fits: `term` itself, or where that is -1, one
@@ -185,7 +199,7 @@ static bool same_instruction(const struct pair *pair, int value, int other)
     const struct instruction *a = structure_producer(pair->test->program, value);
     const struct instruction *b = structure_producer(pair->reference->program, other);
     if (!a || !b || a->op != b->op || a->input_count != b->input_count ||
-        !same_parameters(&a->parameters, &b->parameters, first_row_of(pair, value, other, a->op)) ||
+        !same_parameters(&a->parameters, &b->parameters, first_row_of(pair, a, b)) ||
         (a->parameters.dynamic != b->parameters.dynamic && same_precision(pair)))
         return false;
     const struct value *x = &pair->test->program->values[value];
@@ -214,7 +228,7 @@ int structure_operand(const struct pair *pair, const struct structure_node *node
         return structure_producer(pair->reference->program, node->other)->inputs[i];
     if (adds_in_other_order(pair, node->value, node->other))
         return operand_of_sum(pair, node, i);
-    if (only_prepares(pair, node->value, node->other))
+    if (only_prepares(pair, node->value, node->other) || takes_rows(pair, node->value, node->other))
         return node->other;
     if (!assembles(pair, node->value, node->other))
         return -1;
@@ -231,7 +245,8 @@ bool structure_differs(const struct pair *pair, const struct structure_node *nod
            !same_instruction(pair, node->value, node->other) &&
            !assembles(pair, node->value, node->other) &&
            !adds_in_other_order(pair, node->value, node->other) &&
-           !only_prepares(pair, node->value, node->other);
+           !only_prepares(pair, node->value, node->other) &&
+           !takes_rows(pair, node->value, node->other);
 }
 
 bool structure_elsewhere(const struct pair *pair, int value)

@@ -46,10 +46,18 @@ struct blame {
     int guilty;         /* index of the link that introduced the error, -1 if none stands out */
     struct check check; /* of the guilty instruction: is the kernel wrong, or the program? */
     bool different;     /* the reference computes the same name by another instruction */
+    bool sure;          /* not numbers alone accuse it: it is wrong, or not the reference's */
     int counterpart;    /* that instruction of the reference, -1 if there is none */
+    /* Where the two sides compute in different precisions: index of the link whose result was the
+     * first beyond its limits, by rounding, as far as can be told: the reference computes all that
+     * lies behind it in the same way, and float64 agrees. Then nobody is guilty. -1: not so. */
+    int rounding;
+    int elsewhere; /* then: an instruction that the reference does not have like that, of which the
+                      value does not depend, or -1; `counterpart` is the reference's */
 };
 
-/* Walks from `value`, which diverged in the current step, back along the worst inputs, into
+/* Walks from `value`, which should have diverged in the current step (else only an instruction that
+ * is wrong without doubt is guilty), back along the worst inputs, into
  * earlier steps if the error comes from a state, to the instruction whose inputs are within limits
  * and whose output is not. Returns to where the pair was, unless it is
  * interrupted. */

@@ -244,10 +244,49 @@ static void say_errors(struct debugger *debugger, const struct blame_link *link)
             error_text(link->input_error, text));
 }
 
+static const char *precision_of(const struct config *config)
+{
+    static const char *const names[] = {"fp32", "bf16", "fp16"};
+    return names[config->distributed.compute_dtype];
+}
+
+/* Nobody is guilty: the precision is. */
+static void say_rounding(struct debugger *debugger, const struct blame *blame)
+{
+    const struct pair *pair = debugger->target->pair;
+    const struct program *program = pair->test->program;
+    const struct blame_link *link = &blame->links[blame->rounding];
+    char name[256];
+    if (blame->elsewhere >= 0) {
+        say(debugger, "The programs differ, but not where it comes from:\n");
+        say_instruction(debugger, "test", program, blame->elsewhere);
+        if (blame->counterpart >= 0)
+            say_instruction(debugger, "reference", pair->reference->program, blame->counterpart);
+    }
+    say(debugger,
+        "No instruction behind it is to blame: none is found to be another one in the reference, "
+        "or to\nbe computed wrong. What is left is rounding: %s here, %s in the reference.\n",
+        precision_of(pair->options.test), precision_of(pair->options.reference));
+    say(debugger, "Instruction %d (%s, step %d) is the first that it took beyond the limits: %s\n",
+        link->instruction, op_name(program->instructions[link->instruction].op), link->step + 1,
+        program_value_text(program, link->value, name, sizeof(name)));
+    say_errors(debugger, link);
+    say(debugger, "    float64 of the same inputs differs from what was computed by %.1e <= %.1e\n",
+        blame->check.introduced_relative, blame->check.expected_relative);
+    if (blame->elsewhere >= 0)
+        say(debugger, "next: list %d, continue\n", blame->elsewhere);
+    else
+        say(debugger, "next: continue, or --against a run of the same precision\n");
+}
+
 static void say_blame(struct debugger *debugger, const struct blame *blame)
 {
     const struct program *program = debugger_program(debugger);
     char name[256], text[128];
+    if (blame->rounding >= 0) {
+        say_rounding(debugger, blame);
+        return;
+    }
     if (blame->guilty < 0) {
         say(debugger, "No instruction stands out: everything behind it is within limits.\n");
         return;
@@ -284,10 +323,11 @@ static void say_chain(struct debugger *debugger, const struct blame *blame)
 {
     for (int i = 0; i < blame->count && i < MAX_FRAMES; i++) {
         const struct blame_link *link = &blame->links[i];
-        const char *verdict = i == blame->guilty   ? "introduced"
-                              : link->diverged     ? "inherited"
-                              : isnan(link->error) ? "not compared"
-                                                   : "within";
+        const char *verdict = i == blame->guilty     ? "introduced"
+                              : i == blame->rounding ? "rounding"
+                              : link->diverged       ? "inherited"
+                              : isnan(link->error)   ? "not compared"
+                                                     : "within";
         say_frame(debugger, i, link->instruction, link->value, verdict, link->error);
     }
 }

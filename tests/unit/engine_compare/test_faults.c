@@ -54,12 +54,15 @@ struct bench {
 
 struct way {
     int64_t keep_limit;
-    bool log_points;       /* compare these only */
-    const char *may_miss;  /* a fault that stays within the limits that way */
-    const char *reference; /* MODEL/VARIANT of the reference, NULL: that of the test */
-    const char *test;      /* MODEL/VARIANT of the test, when there is a reference */
-    const char *not_for;   /* a fault that needs another run */
-    const char *faults;    /* then also those that are tried on this run; NULL: as `test` */
+    bool log_points;        /* compare these only */
+    const char *may_miss;   /* a fault that stays within the limits that way */
+    const char *reference;  /* MODEL/VARIANT of the reference, NULL: that of the test */
+    const char *test;       /* MODEL/VARIANT of the test, when there is a reference */
+    const char *not_for;    /* a fault that needs another run */
+    const char *faults;     /* then also those that are tried on this run; NULL: as `test` */
+    const char *tolerances; /* NULL: layer_match */
+    bool rounds; /* in another precision than the reference: what stays within the limits is no
+                    miss, and where rounding leaves them first, the fault must be found elsewhere */
 };
 
 static void bench_open(struct bench *bench, const char *name, const char *fault, uint64_t seed,
@@ -68,7 +71,8 @@ static void bench_open(struct bench *bench, const char *name, const char *fault,
     struct status status = STATUS_NONE;
     bench->config = load(name, seed);
     bench->reference = load(way.reference ? way.reference : name, seed);
-    bench->tolerances = tolerances_load(NULL, "layer_match", "cpu", &status);
+    bench->tolerances =
+        tolerances_load(NULL, way.tolerances ? way.tolerances : "layer_match", "cpu", &status);
     bench->device = device_open("cpu", &(struct device_options){.threads = 1}, &status);
     bench->comm = comm_self();
     struct pair_options options = {.test = bench->config,
@@ -141,7 +145,7 @@ static int try_fault(const struct fault_ready *fault, uint64_t seed, struct way 
     struct bench bench;
     struct status status = STATUS_NONE;
     bench_open(&bench, way.reference ? way.test : fault->run, fault->name, seed, way);
-    struct blame blame = {.guilty = -1};
+    struct blame blame = {.guilty = -1, .rounding = -1};
     int value = run_to_failure(bench.pair);
     int step = bench.pair->test->step, next = run_next(bench.pair->test);
     if (value >= 0 && !blame_walk(bench.pair, value, &blame, &status))
@@ -149,6 +153,9 @@ static int try_fault(const struct fault_ready *fault, uint64_t seed, struct way 
     bool right = blame.guilty >= 0 &&
                  carries_fault(bench.pair->test->program, blame.links[blame.guilty].instruction);
     right |= value < 0 && way.may_miss && strcmp(fault->name, way.may_miss) == 0;
+    right |= value < 0 && way.rounds;
+    if (way.rounds && blame.rounding >= 0 && blame.elsewhere >= 0)
+        right = blame.guilty < 0 && carries_fault(bench.pair->test->program, blame.elsewhere);
     if (!right)
         report(fault, bench.pair, value, &blame);
     assert_int_equal(bench.pair->test->step, step);
@@ -260,6 +267,18 @@ static void test_faults_are_found_in_16_bits(void **state)
                                                         .not_for = "activation-rounded"});
 }
 
+/* With the limits of the precision, which rounding may leave before the fault does. */
+static void test_faults_are_told_from_rounding(void **state)
+{
+    (void)state;
+    try_all("faults, bf16 against fp32", (struct way){.keep_limit = INT64_C(1) << 30,
+                                                      .reference = "llama/simple",
+                                                      .test = "llama/bf16",
+                                                      .tolerances = "bf16",
+                                                      .not_for = "activation-rounded",
+                                                      .rounds = true});
+}
+
 /* Orders, chunks and precisions are no faults of a program: whatever numbers say. */
 static void test_clean_programs_are_not_blamed(void **state)
 {
@@ -267,7 +286,8 @@ static void test_clean_programs_are_not_blamed(void **state)
         {"llama/bf2_df2", "llama/df4"}, {"llama/ce4", "llama/simple"},
         {"llama/bf16", "llama/simple"}, {"mixtral/fp16", "mixtral/simple"},
         {"gpt_2/bf16", "gpt_2/simple"}, {"mtp_llama/ce4", "mtp_llama/simple"},
-        {"qwen_2/df4", "qwen_2/bf4"},
+        {"qwen_2/df4", "qwen_2/bf4"},   {"llama/ms4", "llama/simple"},
+        {"gpt_2/ms4", "gpt_2/simple"},  {"mixtral/ms4", "mixtral/simple"},
     };
     struct random random = random_start("clean programs");
     (void)state;
@@ -284,6 +304,7 @@ static void test_clean_programs_are_not_blamed(void **state)
             int value = program->instructions[instruction].outputs[0];
             if (!blame_walk(bench.pair, value, &blame, &status))
                 fail_msg("%s", status.text);
+            assert_int_equal(blame.elsewhere, -1);
             if (blame.different) {
                 char text[300];
                 program_instruction_text(program, blame.links[blame.guilty].instruction, text,
@@ -334,6 +355,7 @@ int main(void)
         cmocka_unit_test(test_faults_are_found_in_another_order),
         cmocka_unit_test(test_faults_are_found_in_chunks),
         cmocka_unit_test(test_faults_are_found_in_16_bits),
+        cmocka_unit_test(test_faults_are_told_from_rounding),
         cmocka_unit_test(test_clean_programs_are_not_blamed),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
