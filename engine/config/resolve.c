@@ -197,7 +197,10 @@ struct node *resolve_model(const struct config_search *search, struct tree_pool 
 
 static void check_variant(const struct node *node, const char *name, struct problems *problems)
 {
+    int before = problems->count;
     check_document(node, &schema_variant, "the variant", false, problems);
+    if (problems->count == before)
+        check_ranges(node, problems); /* of compare_factor, which models have as well */
     const struct node_entry *overrides = node_entry_find(node, "overrides");
     if (overrides)
         check_part(overrides->value, &schema_overrides, "overrides", problems);

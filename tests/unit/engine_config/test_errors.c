@@ -302,6 +302,8 @@ static void test_variants(void **state)
         {"group: basik\n",
          "1:8: group is 'basik'; expected basic or distributed (did you mean 'basic'?)"},
         {"group: basic\nranks: 0\n", "2:8: ranks is 0; expected 1 to 65536"},
+        {"group: basic\ncompare_factor: -1\n",
+         "2:17: compare_factor is -1; expected more than 0 and at most 1000000000"},
         {"group: basic\nranks: 2\n",
          "2:8: ranks is 2; expected 1 in group basic (several: group distributed)"},
         {"group: basic\nname: odd\n", "2:7: name is 'odd'; expected 'v', as the file is called"},
