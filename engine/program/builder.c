@@ -1,6 +1,7 @@
 #include "engine/program/builder.h"
 
 #include "engine/base/memory.h"
+#include "engine/base/text.h"
 #include "engine/program/rules.h"
 
 #include <stdarg.h>
@@ -281,8 +282,16 @@ static void infer_layouts(struct builder *builder, const struct instruction *ins
         call.output_shapes[i] = outputs[i].shape;
         call.expected[i] = outputs[i].layout;
     }
-    if (!layout_infer(&call, layouts, &status))
-        builder_error(builder, "%s", status.text);
+    if (layout_infer(&call, layouts, &status))
+        return;
+    struct text names = {0};
+    for (int i = 0; i < call.input_count; i++)
+        if (values[instruction->inputs[i]].name[0])
+            text_format(&names, "%soperand %d is %s", names.length ? ", " : " (", i,
+                        values[instruction->inputs[i]].name);
+    builder_error(builder, "%s%s%s", status.text, names.length ? names.data : "",
+                  names.length ? ")" : "");
+    text_free(&names);
 }
 
 int builder_emit(struct builder *builder, enum op op, const struct op_parameters *parameters,

@@ -1,20 +1,25 @@
 /* What holds for the outputs of every kind. */
 #include "engine/program/layout_internal.h"
 
-/* A group knows a value once: as a cut, or as a summand. */
-static bool check_groups(const struct layout_inference *it, const struct layout *out)
+static bool see(unsigned *seen, enum comm_group group)
 {
-    unsigned seen = out->partial;
-    for (int i = 0; i < out->cut_count; i++) {
-        unsigned group = layout_covers(out->cuts[i].group);
-        char text[160];
-        if (seen & group)
-            return status_fail(it->status, STATUS_INTERNAL,
-                               "%s: the result would be %s: one group twice", op_name(it->call->op),
-                               layout_text(out, text));
-        seen |= group;
-    }
-    return true;
+    bool again = *seen & layout_overlap(group);
+    *seen |= 1u << group;
+    return !again;
+}
+
+/* A group knows a value once: as a cut, or as a summand. So do those that it consists of. */
+static bool check_groups(const struct layout_inference *it, int output)
+{
+    const struct layout *out = &it->out[output];
+    unsigned seen = 0;
+    bool once = true;
+    for (int group = 0; group < COMM_GROUP_COUNT; group++)
+        if (out->partial >> group & 1)
+            once = see(&seen, (enum comm_group)group) && once;
+    for (int i = 0; i < out->cut_count; i++)
+        once = see(&seen, out->cuts[i].group) && once;
+    return once || layout_refuse_result(it, output, "one group twice");
 }
 
 static bool check_output(const struct layout_inference *it, int output)
@@ -25,7 +30,7 @@ static bool check_output(const struct layout_inference *it, int output)
         return status_fail(
             it->status, STATUS_INTERNAL, "%s: result %d is %s, but what it belongs to is %s",
             op_name(it->call->op), output, layout_text(out, first), layout_text(expected, second));
-    return check_groups(it, out);
+    return check_groups(it, output);
 }
 
 bool layout_infer(const struct layout_call *call, struct layout outputs[OP_MAX_OUTPUTS],

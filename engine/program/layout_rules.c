@@ -9,6 +9,14 @@ static bool infer_expected(struct layout_inference *it)
     return true;
 }
 
+/* Summands of nothing but 0 are 0 each. */
+static bool infer_fill(struct layout_inference *it)
+{
+    infer_expected(it);
+    return !it->out[0].partial || it->call->parameters->value == 0 ||
+           layout_refuse_result(it, 0, "each rank would add the number");
+}
+
 /* Linear in the only operand. */
 static bool infer_linear(struct layout_inference *it)
 {
@@ -30,6 +38,11 @@ static bool infer_sum(struct layout_inference *it)
         return layout_refuse(it, 0, 1, "they are not cut in the same way");
     return inputs[0].partial == inputs[1].partial ||
            layout_refuse(it, 0, 1, "they are summands over different groups");
+}
+
+static bool same_cuts(struct layout_inference *it, int a, int b)
+{
+    return layout_same_side(it, a, 0, b, 0) && layout_same_side(it, a, 1, b, 1);
 }
 
 /* (gradient, forward operand) elementwise: linear in the gradient. */
@@ -57,7 +70,10 @@ static bool infer_embedding_gradient(struct layout_inference *it)
     if (it->call->expected[0])
         it->out[0] = *it->call->expected[0];
     it->out[0].partial = layout_side_groups(&rows) | it->call->inputs[1].partial;
-    return layout_same_side(it, 0, 0, 1, 0) && layout_whole(it, 1, 1);
+    for (int i = 0; i < it->out[0].cut_count; i++)
+        if (it->out[0].cuts[i].dimension == 1 || it->out[0].cuts[i].parts > 1)
+            return layout_refuse_result(it, 0, "what a rank has is not one piece of the rows");
+    return layout_complete(it, 0) && layout_same_side(it, 0, 0, 1, 0) && layout_whole(it, 1, 1);
 }
 
 static bool infer_add_bias(struct layout_inference *it)
@@ -112,14 +128,30 @@ static bool infer_norm_gradient(struct layout_inference *it)
     it->out[0] = it->call->inputs[1];
     it->out[0].partial = partial;
     it->out[1] = it->out[2] = (struct layout){.partial = partial | layout_side_groups(&rows)};
-    return layout_all_complete(it, 1, it->call->input_count - 1) && layout_whole(it, 1, 1) &&
-           layout_same_side(it, 0, 0, 1, 0) && layout_same_side(it, 0, 1, 1, 1);
+    bool ok = layout_all_complete(it, 1, it->call->input_count - 1) && layout_whole(it, 1, 1) &&
+              layout_whole(it, 2, 0) && layout_same_side(it, 0, 0, 1, 0) &&
+              layout_same_side(it, 0, 1, 1, 1);
+    for (int i = 3; ok && i < it->call->input_count; i++)
+        ok = layout_same_side(it, 1, 0, i, 0);
+    return ok;
+}
+
+/* No cut goes through a head. */
+static bool heads_are_whole(struct layout_inference *it, int input)
+{
+    struct layout_side columns = layout_side(&it->call->inputs[input], 1);
+    int64_t width = shape_columns(it->call->input_shapes[input]);
+    for (int i = 0; i < columns.count; i++)
+        width /= columns.cuts[i].parts;
+    return columns.count == 0 || width % it->call->parameters->head_size == 0 ||
+           layout_refuse(it, input, -1, "its columns are cut inside of a head");
 }
 
 static bool infer_rotary(struct layout_inference *it)
 {
     it->out[0] = it->call->inputs[0];
-    return layout_whole(it, 1, 0) && layout_whole(it, 1, 1);
+    return layout_in_one_piece(it, 0, 0) && heads_are_whole(it, 0) && layout_complete(it, 1) &&
+           layout_whole(it, 1, 0) && layout_whole(it, 1, 1);
 }
 
 /* Queries may be cut by rows and by heads; keys and values are whole, or cut by heads like the
@@ -140,8 +172,9 @@ static bool heads_fit(struct layout_inference *it, int q, int kv)
 static bool infer_attention(struct layout_inference *it)
 {
     it->out[0] = it->out[1] = it->call->inputs[0];
-    return layout_all_complete(it, 0, 2) && layout_whole(it, 1, 0) && layout_whole(it, 2, 0) &&
-           heads_fit(it, 0, 1);
+    return layout_all_complete(it, 0, 2) && layout_in_one_piece(it, 0, 0) &&
+           heads_are_whole(it, 0) && heads_are_whole(it, 1) && layout_whole(it, 1, 0) &&
+           layout_whole(it, 2, 0) && heads_fit(it, 0, 1);
 }
 
 static bool infer_attention_gradient(struct layout_inference *it)
@@ -153,8 +186,10 @@ static bool infer_attention_gradient(struct layout_inference *it)
     it->out[1].partial = layout_side_groups(&rows);
     if (layout_side(kv, 1).count == 0)
         it->out[1].partial |= layout_side_groups(&heads);
-    return layout_all_complete(it, 0, 5) && layout_same_side(it, 0, 0, 1, 0) &&
-           layout_same_side(it, 0, 1, 1, 1) && layout_whole(it, 2, 0) && heads_fit(it, 1, 2);
+    return layout_all_complete(it, 0, 5) && layout_in_one_piece(it, 1, 0) &&
+           heads_are_whole(it, 1) && heads_are_whole(it, 2) && same_cuts(it, 1, 0) &&
+           same_cuts(it, 1, 4) && same_cuts(it, 1, 5) && layout_whole(it, 2, 0) &&
+           layout_whole(it, 3, 0) && heads_fit(it, 1, 2);
 }
 
 /* Gate and up are two parts of the columns. */
@@ -214,7 +249,8 @@ static bool infer_cross_entropy_part(struct layout_inference *it)
     struct layout_side columns = layout_side(logits, 1);
     it->out[0] = part_sums(logits, false);
     it->out[1] = layout_rows_like(logits, layout_side_groups(&columns));
-    return layout_all_complete(it, 0, 1) && layout_same_side(it, 0, 0, 1, 0);
+    return layout_all_complete(it, 0, 1) && layout_in_one_piece(it, 0, 1) &&
+           layout_same_side(it, 0, 0, 1, 0);
 }
 
 static bool infer_cross_entropy_parallel(struct layout_inference *it)
@@ -235,7 +271,8 @@ static bool infer_cross_entropy_gradient(struct layout_inference *it)
     it->out[0] = it->call->inputs[0];
     return layout_all_complete(it, 0, 4) && layout_same_side(it, 0, 0, 1, 0) &&
            layout_same_side(it, 0, 0, 3, 0) &&
-           (it->call->parameters->window > 0 || layout_whole(it, 0, 1));
+           (it->call->parameters->window > 0 ? layout_in_one_piece(it, 0, 1)
+                                             : layout_whole(it, 0, 1));
 }
 
 /* Ranks add up what they alone have; the total is one of the world's summands. */
@@ -248,12 +285,13 @@ static bool infer_sum_squares(struct layout_inference *it)
 static bool infer_factors(struct layout_inference *it)
 {
     it->out[0] = it->out[1] = it->out[2] = (struct layout){0};
-    return layout_all_complete(it, 0, 2);
+    return layout_all_complete(it, 0, 2) && layout_whole(it, 0, 0) && layout_whole(it, 1, 0) &&
+           layout_whole(it, 2, 0);
 }
 
 static bool infer_adamw(struct layout_inference *it)
 {
-    bool ok = layout_all_complete(it, 0, 4);
+    bool ok = layout_all_complete(it, 0, 4) && layout_whole(it, 4, 0);
     for (int i = 0; i < 3; i++)
         it->out[i] = it->call->inputs[0];
     for (int i = 1; ok && i < 4; i++)
@@ -267,6 +305,8 @@ static bool infer_reduction(struct layout_inference *it)
     it->out[0] = it->call->inputs[0];
     if (!(it->out[0].partial >> group & 1))
         return layout_refuse(it, 0, -1, "it is not a summand over that group");
+    if (it->call->parameters->average)
+        return layout_refuse(it, 0, -1, "the average of summands is not their sum");
     it->out[0].partial &= ~layout_covers(group);
     if (group == COMM_DATA || group == COMM_WORLD)
         it->out[0].batch = false;
@@ -293,13 +333,24 @@ static bool infer_all_gather(struct layout_inference *it)
     return true;
 }
 
+/* All members have what one of them has: so what they have must be the same already. */
+static bool infer_broadcast(struct layout_inference *it)
+{
+    enum comm_group group = (enum comm_group)it->call->parameters->group;
+    const struct layout *x = &it->call->inputs[0];
+    it->out[0] = *x;
+    if (layout_groups(x) & layout_overlap(group))
+        return layout_refuse(it, 0, -1, "ranks of that group have other parts of it");
+    return true;
+}
+
 static bool infer_send(struct layout_inference *it)
 {
     return layout_complete(it, 0);
 }
 
 static layout_rule *const rules[OP_COUNT] = {
-    [OP_FILL] = infer_expected,
+    [OP_FILL] = infer_fill,
     [OP_COPY] = infer_linear,
     [OP_SCALE] = infer_linear,
     [OP_ADD] = infer_sum,
@@ -332,7 +383,7 @@ static layout_rule *const rules[OP_COUNT] = {
     [OP_ALL_REDUCE] = infer_reduction,
     [OP_ALL_GATHER] = infer_all_gather,
     [OP_REDUCE_SCATTER] = infer_reduction,
-    [OP_BROADCAST] = infer_linear,
+    [OP_BROADCAST] = infer_broadcast,
     [OP_SEND] = infer_send,
     [OP_RECEIVE] = infer_expected,
 };

@@ -12,6 +12,13 @@ bool layout_refuse(const struct layout_inference *it, int a, int b, const char *
                        op_name(call->op), a, first, b, layout_text(&call->inputs[b], second), why);
 }
 
+bool layout_refuse_result(const struct layout_inference *it, int output, const char *why)
+{
+    char text[160];
+    return status_fail(it->status, STATUS_INTERNAL, "%s: result %d would be %s: %s",
+                       op_name(it->call->op), output, layout_text(&it->out[output], text), why);
+}
+
 struct layout_side layout_side(const struct layout *layout, int dimension)
 {
     struct layout_side side = {0};
@@ -82,6 +89,34 @@ bool layout_whole(const struct layout_inference *it, int input, int dimension)
            layout_refuse(it, input, -1,
                          dimension ? "its columns are cut, but all of a row are needed"
                                    : "its rows are cut, but all of them are needed");
+}
+
+/* Pairs of groups; the world has all. */
+unsigned layout_overlap(enum comm_group group)
+{
+    static const unsigned datas = 1u << COMM_DATA | 1u << COMM_SEQUENCE_DATA,
+                          pipelines = 1u << COMM_PIPELINE | 1u << COMM_TIED;
+    unsigned own = 1u << group, world = 1u << COMM_WORLD;
+    if (group == COMM_WORLD)
+        return ~0u;
+    return own | world | (datas & own ? datas : 0) | (pipelines & own ? pipelines : 0);
+}
+
+unsigned layout_groups(const struct layout *layout)
+{
+    unsigned groups = layout->partial;
+    for (int i = 0; i < layout->cut_count; i++)
+        groups |= 1u << layout->cuts[i].group;
+    return groups;
+}
+
+bool layout_in_one_piece(const struct layout_inference *it, int input, int dimension)
+{
+    struct layout_side side = layout_side(&it->call->inputs[input], dimension);
+    for (int i = 0; i < side.count; i++)
+        if (side.cuts[i].parts > 1)
+            return layout_refuse(it, input, -1, "what a rank has is not in one piece");
+    return true;
 }
 
 struct layout layout_rows_like(const struct layout *of, unsigned partial)

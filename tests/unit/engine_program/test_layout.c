@@ -177,8 +177,7 @@ static void test_wrong_cuts_are_refused(void **state)
     emit_linear(builder, narrow, matrix(builder, 8, 16, none), -1, false, NULL);
     refused(builder, "matmul: operand 0 is columns / tensor, operand 1 is whole: they are not cut");
     emit_linear(builder, rows, matrix(builder, 8, 32, cut(0, 1, COMM_TENSOR)), -1, false, NULL);
-    refused(builder,
-            "matmul: the result would be rows / tensor, columns / tensor: one group twice");
+    refused(builder, "matmul: result 0 would be rows / tensor, columns / tensor: one group twice");
     emit_linear(builder, narrow, matrix(builder, 8, 16, cut(1, 2, COMM_TENSOR)), -1, false, NULL);
     refused(builder, "operand 1 is columns of 2 parts / tensor");
     emit_rms_norm(builder, narrow, vector(builder, 16, none), 1e-5, NULL);
@@ -198,6 +197,11 @@ static void test_wrong_cuts_are_refused(void **state)
     layout_cut(&both, &seat, 0, 1, COMM_TENSOR);
     emit_all_gather(builder, matrix(builder, 4, 32, both), COMM_SEQUENCE_DATA, NULL);
     refused(builder, "its rows were not cut last over that group");
+    /* what has a name is named */
+    int sum = emit_linear(builder, rows, matrix(builder, 16, 32, none), -1, false, "sum");
+    emit_add(builder, whole, sum, NULL);
+    refused(builder, "they are not cut in the same way (operand 0 is input x, operand 1 is fw "
+                     "decoder.0.sum)");
 }
 
 /* Heads go with their keys; rows of keys are all needed. */
