@@ -178,24 +178,32 @@ static bool is_whole(struct team *team, int tensor, struct pair_sides *view, str
     return false;
 }
 
-/* Tensors that are recorded together: all threads work on them at a time. What has to be fetched
- * from elsewhere is not to be much at a time. */
+/* Tensors of a step on their way into the trace. All threads work on some of them at a time; what
+ * has to be fetched from elsewhere is not to be much at a time, unless all of it goes there. */
 enum { BATCH = 256, FETCHED = 64 << 20 };
 struct batch {
     struct training *training;
-    struct team_parts parts[BATCH];
-    struct trace_item items[BATCH];
-    int count;
-    size_t copied;
+    struct team_parts *parts; /* of all */
+    struct trace_item *items;
+    int recorded, count;
+    size_t copied; /* bytes of those that are not recorded yet */
 };
 
-static bool batch_record(struct batch *batch, bool ok, struct status *status)
+static void batch_drop(struct batch *batch, int first)
 {
-    ok = ok && recorder_add(batch->training->recorder, batch->items, batch->count, status);
-    for (int i = 0; i < batch->count; i++)
+    for (int i = first; i < batch->count; i++)
         team_parts_free(&batch->parts[i]);
-    batch->count = 0;
+}
+
+static bool batch_record(struct batch *batch, struct status *status)
+{
+    int first = batch->recorded;
+    batch->recorded = batch->count;
     batch->copied = 0;
+    bool ok =
+        recorder_add(batch->training->recorder, batch->items + first, batch->count - first, status);
+    if (!recorder_keeps_tensors(batch->training->recorder))
+        batch_drop(batch, first);
     return ok;
 }
 
@@ -211,20 +219,36 @@ static bool batch_add(struct batch *batch, int tensor, struct status *status)
         return true;
     batch->items[batch->count++] = (struct trace_item){team->tensors[tensor].name, &parts->whole};
     batch->copied += parts->copied;
-    return (batch->count < BATCH && batch->copied < FETCHED) || batch_record(batch, true, status);
+    bool much = batch->count - batch->recorded >= BATCH || batch->copied >= FETCHED;
+    return !much || batch_record(batch, status);
 }
 
+/* `finish` ends the step; until then parts stay where they are. */
 static bool record_tensors(struct training *training, const int *tensors, int count,
+                           bool (*finish)(struct training *training, struct status *status),
                            struct status *status)
 {
-    struct batch *batch = memory_zeroed(1, sizeof(*batch));
+    struct batch batch = {.training = training,
+                          .parts = memory_zeroed((size_t)count, sizeof(*batch.parts)),
+                          .items = memory_zeroed((size_t)count, sizeof(*batch.items))};
     bool ok = true;
-    batch->training = training;
     for (int i = 0; ok && i < count; i++)
-        ok = batch_add(batch, tensors[i], status);
-    ok = batch_record(batch, ok, status);
-    free(batch);
+        ok = batch_add(&batch, tensors[i], status);
+    ok = ok && batch_record(&batch, status) && finish(training, status);
+    batch_drop(&batch, 0); /* those that went already are empty */
+    free(batch.parts);
+    free(batch.items);
     return ok;
+}
+
+static bool finish_init(struct training *training, struct status *status)
+{
+    return recorder_finish_init(training->recorder, status);
+}
+
+static bool finish_step(struct training *training, struct status *status)
+{
+    return recorder_finish_step(training->recorder, training->team->world->ranks[0].run, status);
 }
 
 static bool record_parameters(struct training *training, struct status *status)
@@ -234,8 +258,7 @@ static bool record_parameters(struct training *training, struct status *status)
     for (int i = 0; i < team->tensor_count; i++)
         if (strncmp(team->tensors[i].name, "param ", 6) == 0)
             tensors[count++] = i;
-    bool ok = record_tensors(training, tensors, count, status) &&
-              recorder_finish_init(training->recorder, status);
+    bool ok = record_tensors(training, tensors, count, finish_init, status);
     free(tensors);
     return ok;
 }
@@ -247,8 +270,7 @@ static bool record_step(struct training *training, struct status *status)
     for (int i = 0; i < training->count; i++)
         if (recorder_wants(training->recorder, team->tensors[training->order[i]].log_point))
             tensors[count++] = training->order[i];
-    bool ok = record_tensors(training, tensors, count, status) &&
-              recorder_finish_step(training->recorder, team->world->ranks[0].run, status);
+    bool ok = record_tensors(training, tensors, count, finish_step, status);
     free(tensors);
     return ok;
 }

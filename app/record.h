@@ -27,6 +27,8 @@ bool recorder_take(struct recorder *recorder, struct run *run, struct status *st
 bool recorder_wants(const struct recorder *recorder, bool log_point);
 bool recorder_add(struct recorder *recorder, const struct trace_item *items, int count,
                   struct status *status);
+/* Whether these are whole tensors: then they must stay until their step is finished. */
+bool recorder_keeps_tensors(const struct recorder *recorder);
 bool recorder_finish_init(struct recorder *recorder, struct status *status);
 bool recorder_finish_step(struct recorder *recorder, struct run *run, struct status *status);
 /* Completes the trace, or leaves nothing half-written if not `ok`. NULL is fine. Returns `ok` and

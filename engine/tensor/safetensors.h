@@ -5,7 +5,7 @@
 #define ENGINE_TENSOR_SAFETENSORS_H
 
 #include "engine/base/status.h"
-#include "engine/tensor/tensor.h"
+#include "engine/tensor/mosaic.h"
 
 struct safetensors_entry {
     char *name;
@@ -49,6 +49,12 @@ bool safetensors_can_write(const char *path, struct status *status);
 bool safetensors_write(const char *path, const char *const *names, const struct tensor *tensors,
                        int count, const char *const *metadata, int metadata_count,
                        struct status *status);
+/* The same, where the data of tensor i are those of sources[i], unless that is NULL: such a tensor
+ * is read where its parts lie. */
+bool safetensors_write_parts(const char *path, const char *const *names,
+                             const struct tensor *tensors, const struct mosaic *const *sources,
+                             int count, const char *const *metadata, int metadata_count,
+                             struct status *status);
 /* Parses a header for the fuzzer and the reader: `bytes` is the whole file, which must outlive the
  * result. Same rules as open. */
 struct safetensors *safetensors_parse(const void *bytes, size_t size, const char *path,

@@ -90,6 +90,7 @@ static bool add_tensor(struct text *header, const char *name, const struct tenso
 struct content {
     const char *const *names;
     const struct tensor *tensors;
+    const struct mosaic *const *sources; /* or NULL */
     int count;
     const char *const *metadata;
     int metadata_count;
@@ -145,6 +146,18 @@ static bool check_content(const char *path, const struct content *content, struc
                        content->count);
 }
 
+static bool write_source(FILE *file, const struct mosaic *source)
+{
+    int64_t count = shape_elements(source->shape), run;
+    size_t size = dtype_size(source->dtype);
+    for (int64_t i = 0; i < count; i += run) {
+        const void *from = mosaic_run(source, i, &run);
+        if (fwrite(from, size, (size_t)run, file) != (size_t)run)
+            return false;
+    }
+    return true;
+}
+
 static bool write_all(FILE *file, const struct text *header, const struct content *content)
 {
     unsigned char length[8];
@@ -154,9 +167,12 @@ static bool write_all(FILE *file, const struct text *header, const struct conten
         fwrite(header->data, 1, header->length, file) != header->length)
         return false;
     for (int i = 0; i < content->count; i++) {
-        const struct tensor *tensor = &content->tensors[content->order[2 * i + 1]];
+        int position = content->order[2 * i + 1];
+        const struct tensor *tensor = &content->tensors[position];
+        const struct mosaic *source = content->sources ? content->sources[position] : NULL;
         size_t bytes = tensor_bytes(tensor);
-        if (bytes && fwrite(tensor->data, 1, bytes, file) != bytes)
+        if (source ? !write_source(file, source)
+                   : bytes && fwrite(tensor->data, 1, bytes, file) != bytes)
             return false;
     }
     return true;
@@ -223,7 +239,16 @@ bool safetensors_write(const char *path, const char *const *names, const struct 
                        int count, const char *const *metadata, int metadata_count,
                        struct status *status)
 {
-    struct content content = {names, tensors, count, metadata, metadata_count, NULL};
+    return safetensors_write_parts(path, names, tensors, NULL, count, metadata, metadata_count,
+                                   status);
+}
+
+bool safetensors_write_parts(const char *path, const char *const *names,
+                             const struct tensor *tensors, const struct mosaic *const *sources,
+                             int count, const char *const *metadata, int metadata_count,
+                             struct status *status)
+{
+    struct content content = {names, tensors, sources, count, metadata, metadata_count, NULL};
     if (!check_content(path, &content, status))
         return false;
     int *order = file_order(tensors, count);

@@ -74,7 +74,8 @@ struct trace_writer *trace_create(const char *directory, const struct trace_desc
 bool trace_add(struct trace_writer *writer, const char *name, const struct tensor *tensor,
                struct status *status);
 /* The same of tensors that are read where their parts lie, one after the other: the same bytes as
- * of whole ones. By all threads, which are woken once. */
+ * of whole ones. By all threads, which are woken once. A trace of whole tensors does not copy them
+ * but reads them when the step is finished: until then they must stay as they are. */
 struct trace_item {
     const char *name;
     const struct mosaic *tensor;

@@ -17,7 +17,8 @@
 #include <unistd.h>
 
 struct record {
-    struct tensor data; /* contiguous, owned: what goes into the file */
+    struct tensor data;          /* contiguous, owned: what goes into the file */
+    const struct mosaic *source; /* borrowed: what does instead, then `data` has none; or NULL */
     char *metadata;
     int times; /* recorded in this step, under this name */
 };
@@ -123,15 +124,15 @@ static void free_record(struct record *record)
     *record = (struct record){0};
 }
 
-/* `data` is what goes into the file, of a tensor of that shape. */
+/* What goes into the file, of a tensor of that shape. */
 static void put(struct trace_writer *writer, const char *name, struct shape shape,
-                struct tensor data, const struct trace_statistics *statistics)
+                struct record record, const struct trace_statistics *statistics)
 {
-    struct record record = {.data = data};
     int64_t step = writer->full_tensors ? 0 : trace_sampling_step(shape);
     int position = names_find(&writer->names, name);
     record.times = position >= 0 ? writer->records[position].times + 1 : 1;
-    record.metadata = describe(shape, data.dtype, step, writer->order++, record.times, statistics);
+    record.metadata =
+        describe(shape, record.data.dtype, step, writer->order++, record.times, statistics);
     if (position >= 0) {
         free_record(&writer->records[position]);
         writer->records[position] = record;
@@ -150,12 +151,14 @@ void trace_put_samples(struct trace_writer *writer, const char *name, const stru
                        void *samples, const struct trace_statistics *statistics)
 {
     struct shape shape = shape_of1(trace_sample_count(tensor->shape));
-    put(writer, name, tensor->shape, tensor_of(samples, tensor->dtype, shape), statistics);
+    struct record record = {.data = tensor_of(samples, tensor->dtype, shape)};
+    put(writer, name, tensor->shape, record, statistics);
 }
 
 /* What is taken of one tensor. */
 struct taken {
-    struct tensor data;
+    struct record record;
+    bool has_statistics;
     struct trace_statistics statistics;
 };
 
@@ -164,21 +167,32 @@ struct taken {
 static struct taken take(const struct trace_writer *writer, const struct mosaic *tensor,
                          bool statistics)
 {
-    struct taken taken;
+    struct taken taken = {.has_statistics = statistics};
     if (statistics)
         taken.statistics = trace_statistics_of(tensor);
-    taken.data = take_samples(writer, tensor);
+    taken.record.data = take_samples(writer, tensor);
     return taken;
 }
 
-static bool keep(struct trace_writer *writer, const struct trace_item *item, struct taken *taken,
-                 bool statistics, struct status *status)
+/* As take(), of one that stays until the step is finished. */
+static struct taken take_staying(const struct trace_writer *writer, const struct mosaic *tensor)
 {
-    if (!taken->data.data)
+    if (!writer->full_tensors)
+        return take(writer, tensor, true);
+    return (struct taken){
+        .record = {.data = tensor_of(NULL, tensor->dtype, tensor->shape), .source = tensor},
+        .has_statistics = true,
+        .statistics = trace_statistics_of(tensor)};
+}
+
+static bool keep(struct trace_writer *writer, const struct trace_item *item,
+                 const struct taken *taken, struct status *status)
+{
+    if (!taken->record.data.data && !taken->record.source)
         return status_fail(status, STATUS_MEMORY, "no memory to record %lld elements of \"%s\"",
-                           (long long)shape_elements(taken->data.shape), item->name);
-    put(writer, item->name, item->tensor->shape, taken->data,
-        statistics ? &taken->statistics : NULL);
+                           (long long)shape_elements(taken->record.data.shape), item->name);
+    put(writer, item->name, item->tensor->shape, taken->record,
+        taken->has_statistics ? &taken->statistics : NULL);
     return true;
 }
 
@@ -197,15 +211,15 @@ bool trace_add_parts(struct trace_writer *writer, const struct trace_item *items
 #pragma omp parallel for schedule(dynamic) if (count > 1)
     for (i = 0; i < count; i++)
         if (!is_large(items[i].tensor))
-            taken[i] = take(writer, items[i].tensor, true);
+            taken[i] = take_staying(writer, items[i].tensor);
     for (i = 0; i < count; i++)
         if (is_large(items[i].tensor))
-            taken[i] = take(writer, items[i].tensor, true);
-    for (i = 0; i < count && keep(writer, &items[i], &taken[i], true, status); i++)
+            taken[i] = take_staying(writer, items[i].tensor);
+    for (i = 0; i < count && keep(writer, &items[i], &taken[i], status); i++)
         ;
     bool ok = i == count;
     for (; i < count; i++)
-        free(taken[i].data.data);
+        free(taken[i].record.data.data);
     free(taken);
     return ok;
 }
@@ -217,7 +231,7 @@ static bool add_tensor(struct trace_writer *writer, const char *name, const stru
     if (!mosaic_make(&whole, tensor->shape, &(struct mosaic_part){.tensor = *tensor}, 1))
         return status_fail(status, STATUS_INTERNAL, "\"%s\" has a shape of its own", name);
     struct taken taken = take(writer, &whole, statistics);
-    bool ok = keep(writer, &(struct trace_item){name, &whole}, &taken, statistics, status);
+    bool ok = keep(writer, &(struct trace_item){name, &whole}, &taken, status);
     mosaic_free(&whole);
     return ok;
 }
@@ -263,14 +277,17 @@ static bool write_step(const struct trace_writer *writer, const char *path, stru
 {
     size_t count = (size_t)writer->count;
     struct tensor *tensors = memory_zeroed(count, sizeof *tensors);
+    const struct mosaic **sources = memory_zeroed(count, sizeof *sources);
     const char **metadata = memory_zeroed(count, 2 * sizeof *metadata);
     for (size_t i = 0; i < count; i++) {
         tensors[i] = writer->records[i].data;
+        sources[i] = writer->records[i].source;
         metadata[2 * i] = writer->names.names[i];
         metadata[2 * i + 1] = writer->records[i].metadata;
     }
-    bool done = safetensors_write(path, (const char *const *)writer->names.names, tensors,
-                                  writer->count, metadata, writer->count, status);
+    bool done = safetensors_write_parts(path, (const char *const *)writer->names.names, tensors,
+                                        sources, writer->count, metadata, writer->count, status);
+    free(sources);
     free(metadata);
     free(tensors);
     return done;
