@@ -24,9 +24,9 @@ static struct tolerances *load_tolerances(const struct app_options *app,
     const char *device = strcmp(app->device, "cuda") == 0 ? "cuda" : "cpu";
     char *end = NULL;
     double factor = options->factor ? strtod(options->factor, &end) : 1;
-    if (options->factor && (*end || end == options->factor || !(factor > 0))) {
-        status_fail(status, STATUS_INVALID, "--factor takes a number above 0, not \"%s\"",
-                    options->factor);
+    if (options->factor && (*end || end == options->factor || !(factor > 0 && factor <= 1e9))) {
+        status_fail(status, STATUS_INVALID,
+                    "--factor takes a number above 0, at most 1e9, not \"%s\"", options->factor);
         return NULL;
     }
     struct tolerances *tolerances =
