@@ -49,38 +49,16 @@ bool command_is(const char *line, const char *word, const char **rest)
 
 /* ---- the session ---- */
 
-/* Commands that move the run, with their short forms: what they say goes to the log. */
+/* Commands that move the run, however they are shortened: what they say goes to the log. */
 static bool moves_run(const char *line)
 {
-    static const char *const words[] = {"run",
-                                        "r",
-                                        "start",
-                                        "restart",
-                                        "continue",
-                                        "c",
-                                        "step",
-                                        "s",
-                                        "next",
-                                        "n",
-                                        "stepi",
-                                        "si",
-                                        "finish",
-                                        "fin",
-                                        "until",
-                                        "u",
-                                        "goto",
-                                        "file",
-                                        "rank",
-                                        "reverse-step",
-                                        "reverse-stepi",
-                                        "reverse-next",
-                                        "reverse-continue",
-                                        "rs",
-                                        "rsi",
-                                        "rn",
-                                        "rc"};
-    for (int i = 0; i < ARRAY_LENGTH(words); i++)
-        if (command_is(line, words[i], NULL))
+    static const char *const movers[] = {
+        "run",          "start",         "continue",     "step",  "next",
+        "stepi",        "finish",        "goto",         "until", "file",
+        "reverse-step", "reverse-stepi", "reverse-next", "rank",  "reverse-continue"};
+    const char *name = session_command_name(line);
+    for (int i = 0; name && i < ARRAY_LENGTH(movers); i++)
+        if (strcmp(name, movers[i]) == 0)
             return true;
     return false;
 }

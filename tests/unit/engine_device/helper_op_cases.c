@@ -85,7 +85,7 @@ static void uniform(struct op_case *it, struct tensor *tensor, double low, doubl
         tensor_store(tensor, i, between(it, low, high));
 }
 
-static struct tensor *normal_input(struct op_case *it, enum dtype dtype, struct shape shape)
+struct tensor *op_case_normal_input(struct op_case *it, enum dtype dtype, struct shape shape)
 {
     struct tensor *tensor = op_case_input(it, dtype, shape);
     op_case_normal(it, tensor, 1);
@@ -135,29 +135,29 @@ static void make_elementwise(struct op_case *it)
     case OP_SLICE_ROWS:
     case OP_WRITE_ROWS:
         parameters->first_row = any(it, 0, rows - part);
-        normal_input(it, DTYPE_COUNT, shape);
+        op_case_normal_input(it, DTYPE_COUNT, shape);
         if (it->call.op == OP_SLICE_ROWS)
             shape = part_shape;
         else
-            normal_input(it, DTYPE_COUNT, part_shape);
+            op_case_normal_input(it, DTYPE_COUNT, part_shape);
         break;
     case OP_ACCUMULATE:
-        normal_input(it, DTYPE_F32, shape);
-        normal_input(it, DTYPE_COUNT, shape);
+        op_case_normal_input(it, DTYPE_F32, shape);
+        op_case_normal_input(it, DTYPE_COUNT, shape);
         op_case_output(it, DTYPE_F32, shape);
         return;
     case OP_ADD_BIAS:
-        normal_input(it, DTYPE_COUNT, shape = shape_of2(rows, columns));
-        normal_input(it, DTYPE_COUNT, shape_of1(columns));
+        op_case_normal_input(it, DTYPE_COUNT, shape = shape_of2(rows, columns));
+        op_case_normal_input(it, DTYPE_COUNT, shape_of1(columns));
         break;
     case OP_BIAS_GRADIENT:
-        normal_input(it, DTYPE_COUNT, shape_of2(rows, columns));
+        op_case_normal_input(it, DTYPE_COUNT, shape_of2(rows, columns));
         shape = shape_of1(columns);
         break;
     default: /* COPY, SCALE, ADD */
-        normal_input(it, DTYPE_COUNT, shape);
+        op_case_normal_input(it, DTYPE_COUNT, shape);
         if (it->call.op == OP_ADD)
-            normal_input(it, DTYPE_COUNT, shape);
+            op_case_normal_input(it, DTYPE_COUNT, shape);
     }
     op_case_output(it, DTYPE_COUNT, shape);
 }
@@ -171,7 +171,7 @@ static void make_embedding(struct op_case *it)
     struct tensor *indices = op_case_input(it, DTYPE_I32, shape_of1(tokens));
     for (int64_t t = 0; t < tokens; t++)
         tensor_store(indices, t, (double)any(it, first - 2, first + rows + 1));
-    normal_input(it, DTYPE_COUNT, shape_of2(forward ? rows : tokens, columns));
+    op_case_normal_input(it, DTYPE_COUNT, shape_of2(forward ? rows : tokens, columns));
     op_case_output(it, DTYPE_COUNT, shape_of2(forward ? tokens : rows, columns));
 }
 
@@ -181,10 +181,10 @@ static void make_matmul(struct op_case *it)
     bool ta = any(it, 0, 1), tb = any(it, 0, 1);
     it->call.parameters.transpose_a = ta;
     it->call.parameters.transpose_b = tb;
-    normal_input(it, DTYPE_COUNT, ta ? shape_of2(k, m) : shape_of2(m, k));
-    normal_input(it, DTYPE_COUNT, tb ? shape_of2(n, k) : shape_of2(k, n));
+    op_case_normal_input(it, DTYPE_COUNT, ta ? shape_of2(k, m) : shape_of2(m, k));
+    op_case_normal_input(it, DTYPE_COUNT, tb ? shape_of2(n, k) : shape_of2(k, n));
     if (any(it, 0, 2) == 0)
-        normal_input(it, DTYPE_COUNT, shape_of1(n));
+        op_case_normal_input(it, DTYPE_COUNT, shape_of1(n));
     op_case_output(it, DTYPE_COUNT, shape_of2(m, n));
 }
 
@@ -210,12 +210,12 @@ static void make_norm(struct op_case *it)
     struct tensor results[OP_MAX_OUTPUTS], bias = {0};
     it->call.parameters.epsilon = any(it, 0, 1) ? 1e-5 : 0.1;
     if (gradient)
-        normal_input(it, DTYPE_COUNT, shape);
+        op_case_normal_input(it, DTYPE_COUNT, shape);
     struct tensor x = *norm_input(it, shape);
-    struct tensor w = *normal_input(it, DTYPE_COUNT, shape_of1(columns));
+    struct tensor w = *op_case_normal_input(it, DTYPE_COUNT, shape_of1(columns));
     if (!gradient) {
         if (layer)
-            normal_input(it, DTYPE_COUNT, shape_of1(columns));
+            op_case_normal_input(it, DTYPE_COUNT, shape_of1(columns));
         op_case_output(it, DTYPE_COUNT, shape);
         for (int i = 0; i < (layer ? 2 : 1); i++)
             op_case_output(it, DTYPE_F32, per_row);
@@ -244,7 +244,7 @@ static void make_rotary(struct op_case *it)
     struct shape shape = shape_of2(rows, parameters->heads * parameters->head_size + rest);
     int64_t positions = parameters->first_row + rows + any(it, 0, 5);
     int half = parameters->head_size / 2;
-    normal_input(it, DTYPE_COUNT, shape);
+    op_case_normal_input(it, DTYPE_COUNT, shape);
     struct tensor *table =
         op_case_input(it, DTYPE_F32, shape_of2(positions, parameters->head_size));
     for (int64_t i = 0; i < positions * half; i++) {
@@ -278,9 +278,9 @@ static void make_attention(struct op_case *it)
     struct shape lse_shape = shape_of2(tokens, by->heads);
     struct tensor results[OP_MAX_OUTPUTS];
     if (gradient)
-        normal_input(it, DTYPE_COUNT, q_shape);
-    struct tensor *q = normal_input(it, DTYPE_COUNT, q_shape);
-    normal_input(it, DTYPE_COUNT, kv_shape);
+        op_case_normal_input(it, DTYPE_COUNT, q_shape);
+    struct tensor *q = op_case_normal_input(it, DTYPE_COUNT, q_shape);
+    op_case_normal_input(it, DTYPE_COUNT, kv_shape);
     struct tensor *starts = op_case_input(it, DTYPE_I32, shape_of1(keys));
     int64_t length = any(it, 1, 60), start = 0;
     for (int64_t j = 0; j < keys; j++) {
@@ -310,7 +310,7 @@ static void make_activation(struct op_case *it)
     struct shape out = shape_of2(rows, columns);
     it->call.parameters.activation = (enum activation)any(it, 0, ACTIVATION_COUNT - 1);
     if (gradient)
-        normal_input(it, DTYPE_COUNT, out);
+        op_case_normal_input(it, DTYPE_COUNT, out);
     op_case_normal(it, op_case_input(it, DTYPE_COUNT, in), any(it, 0, 3) ? 1 : 4);
     op_case_output(it, DTYPE_COUNT, gradient ? in : out);
 }
@@ -366,8 +366,8 @@ static void make_cross_entropy(struct op_case *it)
         return;
     }
     if (it->call.op == OP_CROSS_ENTROPY_PARALLEL) {
-        normal_input(it, DTYPE_F32, shape_of2(any(it, 1, 4), tokens));
-        normal_input(it, DTYPE_F32, per_row);
+        op_case_normal_input(it, DTYPE_F32, shape_of2(any(it, 1, 4), tokens));
+        op_case_normal_input(it, DTYPE_F32, per_row);
     }
     op_case_output(it, DTYPE_F32, shape_of1(1));
     op_case_output(it, DTYPE_F32, per_row);
@@ -380,7 +380,7 @@ static void make_optimizer(struct op_case *it)
     parameters->beta2 = any(it, 0, 1) ? 0.999 : between(it, 0, 0.99);
     if (it->call.op == OP_SUM_SQUARES) {
         scalar_input(it, DTYPE_F64, any(it, 0, 1) ? 0 : between(it, 0, 50));
-        normal_input(it, DTYPE_COUNT, shape_of2(op_case_size(it), op_case_size(it)));
+        op_case_normal_input(it, DTYPE_COUNT, shape_of2(op_case_size(it), op_case_size(it)));
         op_case_output(it, DTYPE_F64, shape_of1(1));
         return;
     }
@@ -409,9 +409,9 @@ static void make_optimizer(struct op_case *it)
     parameters->factor = any(it, 0, 1) ? 1 : between(it, 0.1, 2);
     parameters->epsilon = 1e-8;
     parameters->decay = any(it, 0, 1) ? 0 : 0.1;
-    normal_input(it, DTYPE_F32, shape);
-    struct tensor *gradient = normal_input(it, DTYPE_F32, shape);
-    normal_input(it, DTYPE_F32, shape);
+    op_case_normal_input(it, DTYPE_F32, shape);
+    struct tensor *gradient = op_case_normal_input(it, DTYPE_F32, shape);
+    op_case_normal_input(it, DTYPE_F32, shape);
     uniform(it, op_case_input(it, DTYPE_F32, shape), 0, 1);
     if (skip)
         tensor_store(gradient, any(it, 0, shape_elements(shape) - 1), NAN);

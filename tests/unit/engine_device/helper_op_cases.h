@@ -57,7 +57,9 @@ struct tensor *op_case_input(struct op_case *it, enum dtype dtype, struct shape 
 struct tensor *op_case_output(struct op_case *it, enum dtype dtype, struct shape shape);
 /* A size: 1 in one case of six, else small, odd or some dozens. */
 int64_t op_case_size(struct op_case *it);
+/* Fills it with normal numbers times `scale`; and an input of such numbers. */
 void op_case_normal(struct op_case *it, struct tensor *tensor, double scale);
+struct tensor *op_case_normal_input(struct op_case *it, enum dtype dtype, struct shape shape);
 /* Runs `op` with the first `input_count` of `inputs` on the reference, for inputs that are results
  * of another operation. */
 void op_case_reference(const struct op_case *it, enum op op, const struct tensor *inputs,

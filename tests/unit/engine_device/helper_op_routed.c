@@ -8,13 +8,6 @@ static int64_t any(struct op_case *it, int64_t low, int64_t high)
     return random_integer(it->random, low, high);
 }
 
-static struct tensor *normal_input(struct op_case *it, enum dtype dtype, struct shape shape)
-{
-    struct tensor *tensor = op_case_input(it, dtype, shape);
-    op_case_normal(it, tensor, 1);
-    return tensor;
-}
-
 /* k different experts for each token; only some of all experts, so that others have no rows. */
 static void fill_choices(struct op_case *it, struct tensor *chosen, int64_t experts)
 {
@@ -41,7 +34,7 @@ static void route(struct op_case *it, int64_t tokens, int64_t experts, int64_t k
 /* Logits of which many are equal: values on a coarse grid, exact in every type. */
 static struct tensor *logits_with_ties(struct op_case *it, struct shape shape)
 {
-    struct tensor *logits = normal_input(it, DTYPE_COUNT, shape);
+    struct tensor *logits = op_case_normal_input(it, DTYPE_COUNT, shape);
     if (any(it, 0, 1))
         for (int64_t i = 0; i < shape_elements(shape); i++)
             tensor_store(logits, i, 0.5 * (double)any(it, -4, 4));
@@ -62,7 +55,7 @@ static void make_router(struct op_case *it, enum op op)
         op_case_output(it, DTYPE_F32, chosen);
         return;
     case OP_TOP_K_GRADIENT:
-        normal_input(it, DTYPE_F32, chosen);
+        op_case_normal_input(it, DTYPE_F32, chosen);
         fill_choices(it, op_case_input(it, DTYPE_I32, chosen), experts);
         scores = op_case_input(it, DTYPE_F32, chosen);
         for (int64_t i = 0; i < tokens * k; i++)
@@ -71,7 +64,7 @@ static void make_router(struct op_case *it, enum op op)
         return;
     case OP_LOAD_BALANCE:
     case OP_LOAD_BALANCE_GRADIENT:
-        normal_input(it, DTYPE_COUNT, shape);
+        op_case_normal_input(it, DTYPE_COUNT, shape);
         fill_choices(it, op_case_input(it, DTYPE_I32, chosen), experts);
         if (op == OP_LOAD_BALANCE) {
             op_case_output(it, DTYPE_F32, shape_of1(1));
@@ -97,11 +90,11 @@ static void make_moved_rows(struct op_case *it, enum op op)
     route(it, tokens, k + any(it, 0, 6), k, routed);
     free(routed[1].data);
     if (op == OP_GATHER_ROWS || op == OP_COMBINE_ROWS_GRADIENT)
-        normal_input(it, DTYPE_COUNT, few);
+        op_case_normal_input(it, DTYPE_COUNT, few);
     if (op != OP_GATHER_ROWS)
-        normal_input(it, DTYPE_COUNT, many);
+        op_case_normal_input(it, DTYPE_COUNT, many);
     if (op == OP_COMBINE_ROWS || op == OP_COMBINE_ROWS_GRADIENT)
-        normal_input(it, DTYPE_F32, scores);
+        op_case_normal_input(it, DTYPE_F32, scores);
     op_case_take(op_case_input(it, DTYPE_I32, shape_of1(tokens * k)), &routed[0]);
     bool from_few = op == OP_GATHER_ROWS || op == OP_COMBINE_ROWS_GRADIENT;
     op_case_output(it, DTYPE_COUNT, from_few ? many : few);
@@ -118,14 +111,15 @@ static void make_grouped(struct op_case *it, enum op op)
     route(it, rows / k, experts, k, routed);
     free(routed[0].data);
     if (op == OP_GROUPED_MATMUL_GRADIENT) {
-        normal_input(it, DTYPE_COUNT, shape_of2(rows, m));
-        normal_input(it, DTYPE_COUNT, shape_of2(rows, inner));
+        op_case_normal_input(it, DTYPE_COUNT, shape_of2(rows, m));
+        op_case_normal_input(it, DTYPE_COUNT, shape_of2(rows, inner));
         op_case_output(it, DTYPE_COUNT, shape_of2(experts * m, inner));
     } else {
         it->call.parameters.transpose_b = transpose;
-        normal_input(it, DTYPE_COUNT, shape_of2(rows, inner));
-        normal_input(it, DTYPE_COUNT,
-                     transpose ? shape_of2(experts * m, inner) : shape_of2(experts * inner, m));
+        op_case_normal_input(it, DTYPE_COUNT, shape_of2(rows, inner));
+        op_case_normal_input(it, DTYPE_COUNT,
+                             transpose ? shape_of2(experts * m, inner)
+                                       : shape_of2(experts * inner, m));
         op_case_output(it, DTYPE_COUNT, shape_of2(rows, m));
     }
     op_case_take(op_case_input(it, DTYPE_I32, shape_of1(experts)), &routed[1]);

@@ -17,13 +17,6 @@ static struct op_case start_case(enum op op, enum dtype dtype, struct random *ra
     return (struct op_case){.call = {.op = op}, .dtype = dtype, .random = random};
 }
 
-static struct tensor *normal(struct op_case *it, enum dtype dtype, struct shape shape)
-{
-    struct tensor *tensor = op_case_input(it, dtype, shape);
-    op_case_normal(it, tensor, 1);
-    return tensor;
-}
-
 static void indices(struct op_case *it, int64_t count, int64_t low, int64_t high)
 {
     struct tensor *tensor = op_case_input(it, DTYPE_I32, shape_of1(count));
@@ -129,9 +122,9 @@ static struct op_case attention_case(const struct attention_shape *shape, enum o
                                                 .scale = 0.2};
     bool gradient = op == OP_ATTENTION_GRADIENT;
     if (gradient)
-        normal(&it, DTYPE_COUNT, q_shape);
-    struct tensor *q = normal(&it, DTYPE_COUNT, q_shape);
-    normal(&it, DTYPE_COUNT, kv_shape);
+        op_case_normal_input(&it, DTYPE_COUNT, q_shape);
+    struct tensor *q = op_case_normal_input(&it, DTYPE_COUNT, q_shape);
+    op_case_normal_input(&it, DTYPE_COUNT, kv_shape);
     documents(&it, shape->keys, shape->document);
     if (gradient) {
         op_case_reference(&it, OP_ATTENTION, q, 3, (const struct shape[]){q_shape, lse_shape}, 2,
@@ -169,9 +162,9 @@ static void test_norm_gradients(void **state)
         struct shape shape = shape_of2(rows, columns), vector = shape_of1(columns);
         struct op_case it = start_case(layer ? OP_LAYER_NORM_GRADIENT : OP_RMS_NORM_GRADIENT,
                                        layer ? DTYPE_F32 : DTYPE_F16, &random);
-        normal(&it, DTYPE_COUNT, shape);
-        normal(&it, DTYPE_COUNT, shape);
-        normal(&it, DTYPE_COUNT, vector);
+        op_case_normal_input(&it, DTYPE_COUNT, shape);
+        op_case_normal_input(&it, DTYPE_COUNT, shape);
+        op_case_normal_input(&it, DTYPE_COUNT, vector);
         for (int i = 0; i <= layer; i++) { /* any statistics will do: they are inputs */
             struct tensor *statistics = op_case_input(&it, DTYPE_F32, shape_of1(rows));
             for (int64_t t = 0; t < rows; t++)
@@ -189,13 +182,13 @@ static void test_long_rows(void **state)
     (void)state;
     struct random random = random_start("long rows");
     struct op_case gated = start_case(OP_GATED_ACTIVATION_GRADIENT, DTYPE_BF16, &random);
-    normal(&gated, DTYPE_COUNT, shape_of2(9, 5003));
-    normal(&gated, DTYPE_COUNT, shape_of2(9, 10006));
+    op_case_normal_input(&gated, DTYPE_COUNT, shape_of2(9, 5003));
+    op_case_normal_input(&gated, DTYPE_COUNT, shape_of2(9, 10006));
     op_case_output(&gated, DTYPE_COUNT, shape_of2(9, 10006));
     check(&gated);
     struct op_case loss = start_case(OP_CROSS_ENTROPY, DTYPE_F16, &random);
     loss.call.parameters.factor = 3; /* so that the maximum moves from piece to piece */
-    normal(&loss, DTYPE_COUNT, shape_of2(40, 9001));
+    op_case_normal_input(&loss, DTYPE_COUNT, shape_of2(40, 9001));
     indices(&loss, 40, -1, 9000);
     tensor_store(op_case_input(&loss, DTYPE_F64, shape_of1(1)), 0, 40);
     op_case_output(&loss, DTYPE_F32, shape_of1(1));
@@ -203,16 +196,16 @@ static void test_long_rows(void **state)
     check(&loss);
     struct op_case words = start_case(OP_EMBEDDING_GRADIENT, DTYPE_BF16, &random);
     indices(&words, 700, -3, 33);
-    normal(&words, DTYPE_COUNT, shape_of2(700, 2500));
+    op_case_normal_input(&words, DTYPE_COUNT, shape_of2(700, 2500));
     op_case_output(&words, DTYPE_COUNT, shape_of2(30, 2500));
     check(&words);
     struct op_case bias = start_case(OP_BIAS_GRADIENT, DTYPE_BF16, &random);
-    normal(&bias, DTYPE_COUNT, shape_of2(1000, 2100));
+    op_case_normal_input(&bias, DTYPE_COUNT, shape_of2(1000, 2100));
     op_case_output(&bias, DTYPE_F32, shape_of1(2100));
     check(&bias);
     struct op_case squares = start_case(OP_SUM_SQUARES, DTYPE_F32, &random);
     tensor_store(op_case_input(&squares, DTYPE_F64, shape_of1(1)), 0, 7);
-    normal(&squares, DTYPE_F32, shape_of2(513, 301));
+    op_case_normal_input(&squares, DTYPE_F32, shape_of2(513, 301));
     op_case_output(&squares, DTYPE_F64, shape_of1(1));
     check(&squares);
 }
@@ -229,10 +222,11 @@ static void test_products(void **state)
         struct op_case it = start_case(OP_MATMUL, dtypes[i], &random);
         it.call.parameters.transpose_a = transpose_a;
         it.call.parameters.transpose_b = transpose_b;
-        normal(&it, DTYPE_COUNT, transpose_a ? shape_of2(depth, rows) : shape_of2(rows, depth));
-        normal(&it, DTYPE_COUNT,
-               transpose_b ? shape_of2(columns, depth) : shape_of2(depth, columns));
-        normal(&it, DTYPE_COUNT, shape_of1(columns));
+        op_case_normal_input(&it, DTYPE_COUNT,
+                             transpose_a ? shape_of2(depth, rows) : shape_of2(rows, depth));
+        op_case_normal_input(&it, DTYPE_COUNT,
+                             transpose_b ? shape_of2(columns, depth) : shape_of2(depth, columns));
+        op_case_normal_input(&it, DTYPE_COUNT, shape_of1(columns));
         op_case_output(&it, i == 1 ? DTYPE_F32 : DTYPE_COUNT, shape_of2(rows, columns));
         check(&it);
     }
@@ -255,8 +249,8 @@ static void test_parts_of_products(void **state)
         struct op_case it = start_case(OP_MATMUL, dtypes[i % 4], &random);
         it.call.parameters.transpose_b = true;
         int64_t depth = random_integer(&random, 1, large ? 40 : 1500);
-        struct tensor *a = normal(&it, DTYPE_COUNT, shape_of2(rows, depth));
-        struct tensor *b = normal(&it, DTYPE_COUNT, shape_of2(columns, depth));
+        struct tensor *a = op_case_normal_input(&it, DTYPE_COUNT, shape_of2(rows, depth));
+        struct tensor *b = op_case_normal_input(&it, DTYPE_COUNT, shape_of2(columns, depth));
         op_case_output(&it, DTYPE_F32, shape_of2(rows, columns));
         unsigned char *whole[OP_MAX_OUTPUTS], *part[OP_MAX_OUTPUTS];
         run_with(&it, 2, whole);

@@ -28,16 +28,9 @@ static const char *const tiny[] = {"base_model.embeddings.vocab_size=64",
                                    "base_model.decoder.block.mixer.head_size=16",
                                    "base_model.decoder.block.mlp.intermediate_size=48",
                                    "data.micro_batch_size=64",
-                                   "data.type=random"};
-static const char *const endless[] = {"base_model.embeddings.vocab_size=64",
-                                      "base_model.hidden_size=32",
-                                      "base_model.decoder.block.mixer.heads=2",
-                                      "base_model.decoder.block.mixer.head_groups=2",
-                                      "base_model.decoder.block.mixer.head_size=16",
-                                      "base_model.decoder.block.mlp.intermediate_size=48",
-                                      "data.micro_batch_size=64",
-                                      "data.type=random",
-                                      "training.train_iters=100000"};
+                                   "data.type=random",
+                                   "training.train_iters=100000"};
+enum { TINY = 8, ENDLESS = 9 }; /* how many of them make a tiny run, and one without an end */
 
 static int run_screens(const struct ui_options *options)
 {
@@ -55,7 +48,7 @@ static int run_screens(const struct ui_options *options)
 static int faulty_run(void *context)
 {
     (void)context;
-    struct ui_options options = {.search = {.overrides = tiny, .override_count = 8},
+    struct ui_options options = {.search = {.overrides = tiny, .override_count = TINY},
                                  .device = "cpu",
                                  .threads = 1,
                                  .run = "llama/bf4",
@@ -66,7 +59,7 @@ static int faulty_run(void *context)
 static int long_run(void *context)
 {
     (void)context;
-    struct ui_options options = {.search = {.overrides = endless, .override_count = 9},
+    struct ui_options options = {.search = {.overrides = tiny, .override_count = ENDLESS},
                                  .device = "cpu",
                                  .threads = 1,
                                  .run = "llama/df2"};
@@ -77,7 +70,7 @@ static int list_of_tests(void *context)
 {
     (void)context;
     struct ui_options options = {
-        .search = {.overrides = tiny, .override_count = 8}, .device = "cpu", .threads = 1};
+        .search = {.overrides = tiny, .override_count = TINY}, .device = "cpu", .threads = 1};
     return run_screens(&options);
 }
 
