@@ -1,26 +1,23 @@
 #include "bench/figures.h"
 
+#include "engine/base/clock.h"
+
 #include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <time.h>
 #include <unistd.h>
 
-static double read_clock(clockid_t clock)
-{
-    struct timespec time;
-    clock_gettime(clock, &time);
-    return (double)time.tv_sec + (double)time.tv_nsec * 1e-9;
-}
-
 double now(void)
 {
-    return read_clock(CLOCK_MONOTONIC);
+    return clock_seconds();
 }
 
 double processor_now(void)
 {
-    return read_clock(CLOCK_PROCESS_CPUTIME_ID);
+    struct timespec time;
+    clock_gettime(CLOCK_PROCESS_CPUTIME_ID, &time);
+    return (double)time.tv_sec + (double)time.tv_nsec * 1e-9;
 }
 
 double processor_of(pid_t process)

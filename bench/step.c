@@ -114,7 +114,10 @@ static bool run_bench(const struct config *config, struct device *device, const 
     if (ok)
         report(&bench, device, create);
     trace_gatherer_free(bench.gatherer);
-    ok = (!writer || trace_finish(writer, status)) && ok;
+    if (ok)
+        ok = trace_finish(writer, status);
+    else if (writer)
+        trace_abandon(writer);
     free(bench.seconds);
     free(bench.queued);
     run_free(bench.run);

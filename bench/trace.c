@@ -35,7 +35,11 @@ static bool write_trace(const char *folder, int tensors, int steps, struct statu
         }
         ok = ok && trace_finish_step(writer, name, status);
     }
-    return writer ? trace_finish(writer, status) && ok : false;
+    if (ok)
+        return trace_finish(writer, status);
+    if (writer)
+        trace_abandon(writer);
+    return false;
 }
 
 /* What one opening took. */

@@ -244,7 +244,6 @@ static bool compare_outputs(struct pair *pair, const struct instruction *done,
         if (result->verdict.failures && event->failed < 0)
             event->failed = value;
     }
-    release_held(pair, done);
     return true;
 }
 
@@ -327,8 +326,10 @@ static bool look_at_done(struct pair *pair, bool may_give_up, struct pair_event 
     const struct interrupt *interrupt = may_give_up ? pair->interrupt : NULL;
     if (compare_outputs(pair, done, interrupt, event, status) &&
         pair_find_not_finite(pair, done, interrupt, event, status) &&
-        apply_grafts(pair, interrupt, event, status))
+        apply_grafts(pair, interrupt, event, status)) {
+        release_held(pair, done);
         return true;
+    }
     if (may_give_up && status->code == STATUS_CANCELLED) {
         executor_take_back(executor);
         pair_forget_results(pair, event->instruction);

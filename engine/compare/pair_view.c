@@ -46,7 +46,9 @@ static bool view_trace(struct pair *pair, int value, struct pair_sides *sides,
 
 static const char *reference_name(const struct pair *pair)
 {
-    return pair->reference ? pair->reference->config->name : pair->options.recording->config->name;
+    return pair->reference           ? pair->reference->config->name
+           : pair->options.recording ? pair->options.recording->config->name
+                                     : "the trace";
 }
 
 /* Where the reference's tensor is: held, recorded, or still in the memory of its run. */
@@ -116,6 +118,12 @@ static bool view_whole_trace(struct pair *pair, int value, struct pair_sides *si
     return true;
 }
 
+static bool fail_unnamed(const struct pair *pair, int value, struct status *status)
+{
+    return status_fail(status, STATUS_NOT_FOUND, "%%%d has no name by which %s could have it too",
+                       value, reference_name(pair));
+}
+
 bool pair_view_whole_reference(struct pair *pair, int value, struct pair_sides *sides,
                                struct status *status)
 {
@@ -123,12 +131,10 @@ bool pair_view_whole_reference(struct pair *pair, int value, struct pair_sides *
     const struct value *of = &pair->test->program->values[value];
     if (!pair->reference_program && pair->options.trace && of->name[0])
         return view_whole_trace(pair, value, sides, status);
-    if (!pair->reference_program)
+    if (!pair->reference_program && !pair->options.trace)
         return status_fail(status, STATUS_NOT_FOUND, "the run stands alone");
-    if (other < 0 && !of->name[0])
-        return status_fail(status, STATUS_NOT_FOUND,
-                           "%%%d has no name by which %s could have it too", value,
-                           reference_name(pair));
+    if (!of->name[0] && other < 0)
+        return fail_unnamed(pair, value, status);
     if (other < 0)
         return status_fail(status, STATUS_NOT_FOUND, "%s has no counterpart in %s", of->name,
                            reference_name(pair));
@@ -173,8 +179,9 @@ bool pair_view(struct pair *pair, int value, struct pair_sides *sides, struct st
     struct status reason = STATUS_NONE;
     if (pair->reference_program)
         sides->has_reference = view_reference(pair, value, sides, &reason);
-    else if (pair->options.trace && of->name[0])
-        sides->has_reference = view_trace(pair, value, sides, &reason);
+    else if (pair->options.trace)
+        sides->has_reference = of->name[0] ? view_trace(pair, value, sides, &reason)
+                                           : fail_unnamed(pair, value, &reason);
     if (!sides->has_reference)
         snprintf(sides->reason, sizeof(sides->reason), "%.199s",
                  reason.code != STATUS_OK ? reason.text : "the run stands alone");

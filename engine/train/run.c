@@ -46,7 +46,7 @@ static bool keep_point(struct run *run, int step, struct status *status)
     thin_points(run);
     if (step % run->point_distance)
         return true;
-    *point = states_save(run, status);
+    *point = states_save(run, step, status);
     return *point != NULL;
 }
 

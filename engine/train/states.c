@@ -53,13 +53,13 @@ static bool copy_states(struct run *run, const struct saved_point *point, bool s
     return true;
 }
 
-struct saved_point *states_save(struct run *run, struct status *status)
+struct saved_point *states_save(struct run *run, int step, struct status *status)
 {
     struct saved_point *point = memory_zeroed(1, sizeof(*point));
     point->size = states_bytes(run->program);
     point->bytes = memory_map(point->size);
     if (!point->bytes)
-        status_fail(status, STATUS_MEMORY, "no memory to keep the state of step %d", run->step + 1);
+        status_fail(status, STATUS_MEMORY, "no memory to keep the state of step %d", step + 1);
     if (point->bytes && copy_states(run, point, true, status))
         return point;
     states_discard(point);

@@ -13,8 +13,9 @@
  * scaler's start. */
 bool states_initialize(struct run *run, const char *file, struct status *status);
 size_t states_bytes(const struct program *program);
-/* A copy of all states; NULL on failure. states_discard(NULL) is fine. */
-struct saved_point *states_save(struct run *run, struct status *status);
+/* A copy of all states, which are those at the beginning of `step`; NULL on failure.
+ * states_discard(NULL) is fine. */
+struct saved_point *states_save(struct run *run, int step, struct status *status);
 bool states_restore(struct run *run, const struct saved_point *point, struct status *status);
 void states_discard(struct saved_point *point);
 bool states_write_parameters(struct run *run, const char *path, struct status *status);
