@@ -248,9 +248,14 @@ bool launch_start(struct launch *launch, const struct launch_options *options,
 
 bool launch_has_ended(struct launch *launch)
 {
-    if (!launch->ended && launch->pid > 0 &&
-        waitpid(launch->pid, &launch->wait_status, WNOHANG) != 0)
-        launch->ended = true;
+    siginfo_t how = {0};
+    if (launch->ended || launch->pid <= 0)
+        return launch->ended;
+    /* it stays to be waited for: so its number, and that of its group, are nobody else's */
+    int result = waitid(P_PID, (id_t)launch->pid, &how, WEXITED | WNOHANG | WNOWAIT);
+    launch->ended = result != 0 || how.si_pid == launch->pid;
+    if (result == 0 && launch->ended)
+        launch->wait_status = how.si_code == CLD_EXITED ? how.si_status << 8 : how.si_status;
     return launch->ended;
 }
 
@@ -264,13 +269,14 @@ static bool wait_for_end(struct launch *launch, int milliseconds)
 
 void launch_stop(struct launch *launch, int milliseconds)
 {
-    if (launch->pid > 0 && !wait_for_end(launch, milliseconds)) {
-        kill(launch->pid, SIGTERM);
-        if (!wait_for_end(launch, launch->patience)) {
-            kill(-launch->pid, SIGKILL);
-            while (!launch_has_ended(launch))
-                wait_for_end(launch, 100);
+    if (launch->pid > 0) {
+        if (!wait_for_end(launch, milliseconds)) {
+            kill(launch->pid, SIGTERM);
+            wait_for_end(launch, launch->patience);
         }
+        kill(-launch->pid, SIGKILL); /* what it has started and left, too */
+        while (waitpid(launch->pid, NULL, 0) < 0 && errno == EINTR)
+            continue;
     }
     if (launch->descriptor >= 0)
         close(launch->descriptor);

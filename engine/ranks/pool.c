@@ -117,6 +117,7 @@ static void reset_processes(struct rank_pool *pool)
                                                       .log = -1};
         open_log(pool, rank);
     }
+    pool->launched = 0;
     pool->launcher_tail_length = 0;
     pool->launcher_tail[0] = '\0';
 }
@@ -173,7 +174,11 @@ static bool is_there(const struct rank_pool *pool, int rank)
 /* Whether a rank could not start. */
 static bool has_failed(struct rank_pool *pool, struct status *status)
 {
-    char how[160];
+    char how[160], words[500];
+    if (pool->launched > 0 && pool->launched != pool->options.size)
+        return !status_fail(status, STATUS_INVALID,
+                            "the launcher has started %d process%s for %d ranks", pool->launched,
+                            pool->launched == 1 ? "" : "es", pool->options.size);
     for (int rank = 0; rank < pool->options.size; rank++)
         if (pool->processes[rank].has_failed || pool_has_lost(pool, rank))
             return !pool_fail_cause(pool, rank, "while it started", status);
@@ -181,10 +186,10 @@ static bool has_failed(struct rank_pool *pool, struct status *status)
         return false;
     for (int i = 0; i < 8; i++)
         pool_pump(pool, 0);
+    pool_last_words(pool->launcher_tail, pool->launcher_tail_length, words, sizeof(words));
     return !status_fail(status, STATUS_IO, "the launcher %s before all ranks had come%s%s",
                         launch_status_text(pool->launch.wait_status, how, sizeof(how)),
-                        pool->launcher_tail_length ? ": " : "",
-                        pool_last_words(pool->launcher_tail, &pool->launcher_tail_length));
+                        words[0] ? ": " : "", words);
 }
 
 /* Whom the others wait for: one that was stopped, or has not connected; else the first. */

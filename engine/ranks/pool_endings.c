@@ -2,6 +2,8 @@
 #include "engine/ranks/pool_internal.h"
 
 #include "engine/base/clock.h"
+#include "engine/base/text.h"
+#include "engine/base/unicode.h"
 
 #include <limits.h>
 #include <signal.h>
@@ -14,7 +16,6 @@ enum {
     LAUNCHER_MILLISECONDS = 1000, /* for a launcher that took its processes along */
     ABORT_MILLISECONDS = 100,     /* the same, where that is a guess */
     DRAIN_ROUNDS = 64,
-    MOST_WORDS = 600,
     LEAST_WORDS = 40 /* fewer characters of room are not worth it */
 };
 
@@ -199,11 +200,32 @@ void pool_stopped_text(const struct rank_pool *pool, int rank, char *buffer, int
                  strsignal(number));
 }
 
-const char *pool_last_words(char *tail, size_t *length)
+/* Lines of what was printed, as text that only prints. */
+static void add_lines(struct text *shown, const char *bytes, size_t length)
 {
-    while (*length > 0 && tail[*length - 1] == '\n')
-        tail[--*length] = '\0';
-    return tail + (*length > MOST_WORDS ? *length - MOST_WORDS : 0);
+    const char *end = bytes + length;
+    for (const char *stop; (stop = memchr(bytes, '\n', (size_t)(end - bytes))); bytes = stop + 1) {
+        unicode_add_printable(shown, bytes, (size_t)(stop - bytes));
+        text_add(shown, "\n");
+    }
+    unicode_add_printable(shown, bytes, (size_t)(end - bytes));
+}
+
+void pool_last_words(const char *tail, size_t length, char *words, size_t size)
+{
+    struct text shown = {0};
+    while (length > 0 && tail[length - 1] == '\n')
+        length--;
+    add_lines(&shown, tail, length);
+    size_t room = size - 1, first = shown.length > room ? shown.length - room : 0;
+    const char *line = first > 0 ? memchr(shown.data + first, '\n', shown.length - first) : NULL;
+    if (line &&
+        (size_t)(line - shown.data) - first < room / 4) /* whole lines, if that costs little */
+        first = (size_t)(line - shown.data) + 1;
+    while (first < shown.length && (shown.data[first] & 0xc0) == 0x80) /* a whole character */
+        first++;
+    snprintf(words, size, "%s", shown.length ? shown.data + first : "");
+    text_free(&shown);
 }
 
 void pool_add_last_words(const struct rank_pool *pool, int rank, char *text, size_t size)
@@ -215,14 +237,8 @@ void pool_add_last_words(const struct rank_pool *pool, int rank, char *text, siz
     const char *tail = early ? pool->launcher_tail : process->tail;
     size_t length = early ? pool->launcher_tail_length : process->tail_length;
     size_t used = strlen(text);
-    while (length > 0 && tail[length - 1] == '\n')
-        length--;
     if (length == 0 || size < used + LEAST_WORDS)
         return;
-    size_t room = size - used - sizeof(by_launcher), first = length > room ? length - room : 0;
-    const char *line = first > 0 ? memchr(tail + first, '\n', length - first) : NULL;
-    if (line && (size_t)(line - tail) - first < room / 4) /* whole lines, if that costs little */
-        first = (size_t)(line - tail) + 1;
-    snprintf(text + used, size - used, "%s%.*s", early ? by_launcher : by_rank,
-             (int)(length - first), tail + first);
+    used += (size_t)snprintf(text + used, size - used, "%s", early ? by_launcher : by_rank);
+    pool_last_words(tail, length, text + used, size - used);
 }

@@ -323,9 +323,13 @@ static void take_hello(struct rank_pool *pool, int fd)
         pool->pending = pending;
         return;
     }
-    if (result != CHANNEL_FRAME || frame.kind != FRAME_HELLO ||
-        !hello_read(frame.body, frame.length, &hello) || !same_token(hello.token, pool->token) ||
-        hello.rank >= pool->options.size || is_taken(&pool->processes[hello.rank], hello.role))
+    bool known = result == CHANNEL_FRAME && frame.kind == FRAME_HELLO &&
+                 hello_read(frame.body, frame.length, &hello) &&
+                 same_token(hello.token, pool->token);
+    if (known)
+        pool->launched = hello.launched;
+    if (!known || hello.rank >= pool->options.size ||
+        is_taken(&pool->processes[hello.rank], hello.role))
         refuse(pending);
     else
         admit(pool, &hello, pending);

@@ -48,6 +48,7 @@ struct rank_pool {
     struct job_folder folder, memory_folder;
     struct listener listener;
     struct launch launch;
+    int launched; /* processes that the launcher says it has started; 0: it does not say */
     struct board board;
     struct pool_process *processes; /* [options.size] */
     int ends;                       /* how many have ended */
@@ -102,8 +103,9 @@ const char *pool_ending_text(struct rank_pool *pool, int rank, char *buffer, int
 void pool_stopped_text(const struct rank_pool *pool, int rank, char *buffer, int size);
 /* Appends "; it printed: ..." to a text: as much of the end as there is room for. */
 void pool_add_last_words(const struct rank_pool *pool, int rank, char *text, size_t size);
-/* The end of what a launcher printed, without line ends, which are cut off. */
-const char *pool_last_words(char *tail, size_t *length);
+/* The end of what was printed, as far as there is room, as text that only prints: what a launcher or a
+ * rank prints may be anything. Without the line ends that come last. */
+void pool_last_words(const char *tail, size_t length, char *words, size_t size);
 /* Keeps the last POOL_TAIL bytes of what has come. */
 void pool_keep_tail(char *tail, size_t *length, const char *bytes, size_t count);
 

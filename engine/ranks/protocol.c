@@ -63,6 +63,7 @@ void hello_write(struct text *body, const struct hello *hello)
     put_text(body, hello->token);
     put_int(body, (int)hello->role);
     put_int(body, hello->rank);
+    put_int(body, hello->launched);
     put(body, (uint64_t)hello->pid, 8);
     put_text(body, hello->host);
 }
@@ -291,6 +292,7 @@ bool hello_read(const void *body, size_t length, struct hello *hello)
     get_buffer(&reader, hello->token, sizeof(hello->token));
     hello->role = (enum hello_role)get_int(&reader, 0, ROLE_COUNT - 1);
     hello->rank = get_int(&reader, 0, MESH_MAX_RANKS - 1);
+    hello->launched = get_int(&reader, 0, INT32_MAX);
     hello->pid = (int64_t)get(&reader, 8);
     get_buffer(&reader, hello->host, sizeof(hello->host));
     return reader_ends(&reader) && hello->pid > 0 && hello->pid <= INT32_MAX;

@@ -48,6 +48,7 @@ struct hello {
     char token[PROTOCOL_TOKEN + 1];
     enum hello_role role;
     int rank;
+    int launched; /* how many processes its launcher has started, as far as it says so; else 0 */
     int64_t pid;
     char host[65];
 };

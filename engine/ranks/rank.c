@@ -265,19 +265,31 @@ void rank_handle(struct rank_process *rank, const struct frame *frame)
 
 /* ---- beginning ---- */
 
-/* The number that the launcher gave to this process; -1: none did. */
-static int launched_as(void)
+static int number_of(const char *name, int most)
 {
-    static const char *const names[] = {LAUNCH_RANK, "OMPI_COMM_WORLD_RANK", "PMIX_RANK",
-                                        "PMI_RANK", "SLURM_PROCID"};
-    for (int i = 0; i < ARRAY_LENGTH(names); i++) {
-        const char *text = getenv(names[i]);
-        char *end;
-        long number = text ? strtol(text, &end, 10) : -1;
-        if (text && *text && !*end && number >= 0 && number < MESH_MAX_RANKS)
-            return (int)number;
+    const char *text = name ? getenv(name) : NULL;
+    char *end;
+    long number = text ? strtol(text, &end, 10) : -1;
+    return text && *text && !*end && number >= 0 && number <= most ? (int)number : -1;
+}
+
+/* The number that the launcher gave to this process, -1: none did; and how many it says there are.
+ */
+static void find_launched(struct hello *hello)
+{
+    static const struct {
+        const char *rank, *size; /* of the same launcher: others may stand around it */
+    } names[] = {{LAUNCH_RANK, NULL},
+                 {"OMPI_COMM_WORLD_RANK", "OMPI_COMM_WORLD_SIZE"},
+                 {"PMIX_RANK", NULL},
+                 {"PMI_RANK", "PMI_SIZE"},
+                 {"SLURM_PROCID", "SLURM_STEP_NUM_TASKS"}};
+    hello->rank = -1;
+    for (int i = 0; i < ARRAY_LENGTH(names) && hello->rank < 0; i++) {
+        hello->rank = number_of(names[i].rank, MESH_MAX_RANKS - 1);
+        int size = number_of(names[i].size, INT32_MAX);
+        hello->launched = hello->rank >= 0 && size > 0 ? size : 0;
     }
-    return -1;
 }
 
 static int connect_as(struct rank_process *rank, const char *address, enum hello_role role,
@@ -344,7 +356,8 @@ static bool begin(struct rank_process *rank, const char *address, struct status 
 
 bool rank_serve(struct status *status)
 {
-    struct rank_process rank = {.hello = {.rank = launched_as()}};
+    struct rank_process rank = {0};
+    find_launched(&rank.hello);
     const char *address = getenv(LAUNCH_ADDRESS), *token = getenv(LAUNCH_TOKEN);
     if (!address || !token || rank.hello.rank < 0)
         return status_fail(status, STATUS_INVALID,
