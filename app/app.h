@@ -44,5 +44,8 @@ bool app_wants_color(const struct app_options *options, void *stream);
 
 /* "lockstep: MESSAGE" to stderr; returns `code`. */
 int app_complain(int code, const char *format, ...) __attribute__((format(printf, 2, 3)));
+/* A message's lines with what is no text shown as escapes: words that it quotes may come from a
+ * file that is no script, and would act on the terminal. To be freed. */
+char *app_printable(const char *text);
 
 #endif

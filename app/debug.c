@@ -54,6 +54,14 @@ static void show(struct prompt *prompt, FILE *stream, const char *prefix, const 
         lineedit_show(prompt->edit);
 }
 
+static void show_error(struct prompt *prompt, const char *text)
+{
+    char *shown = app_printable(text ? text : "");
+    show(prompt, prompt->interactive ? stdout : stderr,
+         prompt->interactive ? "" : "lockstep: ", shown);
+    free(shown);
+}
+
 /* A command ended: in a script a failure ends everything, at the prompt it is told and forgotten.
  */
 static void end_command(struct prompt *prompt, bool ok)
@@ -79,8 +87,7 @@ static void handle_event(struct prompt *prompt, const struct session_event *even
         show(prompt, stdout, "", event->text);
         break;
     case EVENT_ERROR:
-        show(prompt, prompt->interactive ? stdout : stderr,
-             prompt->interactive ? "" : "lockstep: ", event->text);
+        show_error(prompt, event->text);
         break;
     case EVENT_QUIT:
         prompt->quit = true;

@@ -4,6 +4,8 @@
 
 #include "engine/base/memory.h"
 #include "engine/base/names.h"
+#include "engine/base/text.h"
+#include "engine/base/unicode.h"
 #include "engine/device/device.h"
 
 #include <errno.h>
@@ -63,6 +65,18 @@ static bool has_place(const char *message)
     return length > 0;
 }
 
+char *app_printable(const char *text)
+{
+    struct text out = {0};
+    for (const char *line = text; line;) {
+        const char *end = strchr(line, '\n');
+        unicode_add_printable(&out, line, end ? (size_t)(end - line) : strlen(line));
+        text_add(&out, end ? "\n" : "");
+        line = end ? end + 1 : NULL;
+    }
+    return text_take(&out);
+}
+
 int app_complain(int code, const char *format, ...)
 {
     char message[4096];
@@ -71,7 +85,9 @@ int app_complain(int code, const char *format, ...)
     vsnprintf(message, sizeof(message), format, arguments);
     va_end(arguments);
     fflush(stdout);
-    fprintf(stderr, "%s%s\n", has_place(message) ? "" : "lockstep: ", message);
+    char *shown = app_printable(message);
+    fprintf(stderr, "%s%s\n", has_place(message) ? "" : "lockstep: ", shown);
+    free(shown);
     return code;
 }
 
