@@ -165,6 +165,11 @@ static bool view(struct debugger *debugger, int value, struct pair_sides *sides,
         return view_whole(debugger, value, sides, status);
     const struct value *of = &program->values[value];
     char name[256], now[256];
+    if (pair->test->executor->hollow)
+        return status_fail(
+            status, STATUS_NOT_FOUND,
+            "the way back was left before its states were restored: 'goto %d:0' does",
+            pair->test->step + 1);
     program_value_text(program, value, name, sizeof(name));
     for (int v = 0; v < program->value_count; v++)
         if (program->values[v].state == value && executor_holds(pair->test->executor, v))

@@ -256,6 +256,62 @@ static void test_long_updates_are_interrupted(void **state)
     bench_close(&quiet);
 }
 
+/* Of at most so many bytes, which are copied without a look. */
+static int pieces_of_states(const struct program *program)
+{
+    const size_t piece = 1 << 20;
+    int pieces = 0;
+    for (int v = 0; v < program->value_count; v++)
+        if (program->values[v].kind == VALUE_STATE)
+            pieces += (int)((value_bytes(&program->values[v]) + piece - 1) / piece);
+    return pieces;
+}
+
+/* A way back is left while states are written: nothing is at hand until they are, and then all is
+ * as it was. So it is where a step ends, while its states are copied. */
+static void test_ways_back_are_left_between_states(void **state)
+{
+    static const struct pairing layouts[] = {
+        {"llama/simple", "llama/simple", (int64_t)1 << 40, 0, 9000},
+        {"llama/bf16", "llama/simple", 0, 1, 9000}, /* initialised anew */
+    };
+    struct random random = random_start("ways back");
+    (void)state;
+    for (int i = 0; i < ARRAY_LENGTH(layouts); i++) {
+        struct bench bench, quiet;
+        struct countdown countdown = {.left = INT32_MAX};
+        struct status status = STATUS_NONE;
+        uint64_t seed = random_bits(&random);
+        bench_open(&bench, &layouts[i], seed);
+        bench_open(&quiet, &layouts[i], seed);
+        struct run *run = bench.pair->test;
+        countdown.interrupt = (struct interrupt){asked, &countdown.left};
+        bench.pair->interrupt = &countdown.interrupt;
+        int count = run->program->instruction_count, looks = 0;
+        assert_true(pair_go_to(quiet.pair, 0, 7, &status));
+        for (int again = 0; again < 3; again++) {
+            assert_true(pair_go_to(bench.pair, 0, count, &status));
+            atomic_store(&countdown.left,
+                         looks ? (int)random_integer(&random, 2, looks) : INT32_MAX);
+            bool came = pair_go_to(bench.pair, 0, 0, &status);
+            assert_true(came == (looks == 0));
+            looks = came ? INT32_MAX - countdown.left : looks;
+            for (int v = 0; !came && run->executor->hollow && v < run->program->value_count; v++)
+                assert_false(executor_holds(run->executor, v));
+            assert_true(came || run->executor->hollow || bench.pair->reference->executor->hollow);
+            atomic_store(&countdown.left, INT32_MAX);
+            status = STATUS_NONE;
+            assert_true(pair_go_to(bench.pair, 0, 7, &status));
+            assert_true(same_values(run, quiet.pair->test) > 7);
+            assert_int_equal(run_next(run), 7);
+        }
+        print_message("%s: %d looks on the way back\n", layouts[i].test, looks);
+        assert_true(looks >= pieces_of_states(run->program));
+        bench_close(&bench);
+        bench_close(&quiet);
+    }
+}
+
 /* A check and the walk of blame end soon, too; afterwards they give what they would have given. */
 static void test_checks_can_be_interrupted(void **state)
 {
@@ -300,6 +356,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_interrupts_change_nothing),
         cmocka_unit_test(test_long_updates_are_interrupted),
+        cmocka_unit_test(test_ways_back_are_left_between_states),
         cmocka_unit_test(test_checks_can_be_interrupted),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -469,6 +469,45 @@ static void test_interrupt_of_journeys(void **state)
     bench_close(&bench);
 }
 
+/* Whatever looks at all elements of a tensor looks whether it is to stop, too, and so does loading:
+ * the run that was there stays. */
+static void test_interrupt_of_looking(void **state)
+{
+    static const char *const commands[] = {
+        "stats gradient head.output_weights", "hist gradient head.output_weights",
+        "diff gradient head.output_weights", "check fw decoder.0.output", "file llama/bf4"};
+    (void)state;
+    struct random random = random_start("looking");
+    struct bench bench;
+    int held, again;
+    open_run(&bench, "file llama/df2");
+    bench_do(&bench, "goto update");
+    uint64_t hash = bench_hash(&bench, &held);
+    for (int i = 0; i < 3 * ARRAY_LENGTH(commands); i++) {
+        const char *command = commands[i % ARRAY_LENGTH(commands)];
+        bool loads = strncmp(command, "file", 4) == 0;
+        bench.cancel_after = loads ? (int)random_integer(&random, 1, 60) : 1;
+        must_contain(bench_fail(&bench, command), "interrupted");
+        bench.cancel_after = -1;
+        if (bench_hash(&bench, &again) != hash || again != held)
+            fail_msg("%s: %d values, not %d", command, again, held);
+        if (!loads)
+            bench_do(&bench, command);
+    }
+    bench_do(&bench, "file llama/bf4");
+    must_contain(bench_do(&bench, "run"), "Run finished: no divergence");
+    /* nor is the way back waited for, and what is not there is not shown */
+    bench.cancel_after = (int)random_integer(&random, 1, 20);
+    must_contain(bench_do(&bench, "start"), "Interrupted.");
+    bench.cancel_after = -1;
+    assert_string_equal(bench.reason, "interrupted");
+    must_contain(bench_fail(&bench, "print param head.output_weights"), "'goto 1:0' does");
+    bench_do(&bench, "goto 1:0");
+    must_contain(bench_do(&bench, "diff param head.output_weights"), "bit-equal");
+    must_contain(bench_do(&bench, "continue"), "Run finished: no divergence");
+    bench_close(&bench);
+}
+
 /* The reference has another order of micro-batches: it may have to run most of its step before the
  * test's next instruction can be compared. That can be interrupted anywhere, and goes on. */
 static void test_interrupt_of_the_reference(void **state)
@@ -567,6 +606,7 @@ int main(void)
                                        cmocka_unit_test(test_saved_points),
                                        cmocka_unit_test(test_interrupt),
                                        cmocka_unit_test(test_interrupt_of_journeys),
+                                       cmocka_unit_test(test_interrupt_of_looking),
                                        cmocka_unit_test(test_blame_suggests_what_works),
                                        cmocka_unit_test(test_interrupt_of_the_reference),
                                        cmocka_unit_test(test_other_references),
