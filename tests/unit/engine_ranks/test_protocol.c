@@ -210,12 +210,14 @@ static void test_strangers(void **state)
         channel_close(&channel);
         close(sockets[1]);
     }
-    struct hello hello = {.role = ROLE_CONTROL, .rank = 1, .pid = 7, .host = "here"}, back;
+    struct hello hello = {.role = ROLE_CONTROL, .rank = 1, .launched = 3, .pid = 7, .host = "here"},
+                 back;
     struct text body = {0};
     memset(hello.token, 'a', PROTOCOL_TOKEN);
     hello_write(&body, &hello);
     assert_true(hello_read(body.data, body.length, &back));
     assert_string_equal(back.token, hello.token);
+    assert_int_equal(back.launched, 3);
     assert_true(back.rank == 1 && back.pid == 7 && strcmp(back.host, "here") == 0);
     body.data[4]++; /* another version */
     assert_false(hello_read(body.data, body.length, &back));
