@@ -117,7 +117,7 @@ static void reset_processes(struct rank_pool *pool)
                                                       .log = -1};
         open_log(pool, rank);
     }
-    pool->launched = 0;
+    pool->launched = pool->refused = 0;
     pool->launcher_tail_length = 0;
     pool->launcher_tail[0] = '\0';
 }
@@ -187,8 +187,10 @@ static bool has_failed(struct rank_pool *pool, struct status *status)
     for (int i = 0; i < 8; i++)
         pool_pump(pool, 0);
     pool_last_words(pool->launcher_tail, pool->launcher_tail_length, words, sizeof(words));
-    return !status_fail(status, STATUS_IO, "the launcher %s before all ranks had come%s%s",
+    return !status_fail(status, STATUS_IO, "the launcher %s before all ranks had come%s%s%s",
                         launch_status_text(pool->launch.wait_status, how, sizeof(how)),
+                        pool->refused ? "; who came without the token of this launch was refused"
+                                      : "",
                         words[0] ? ": " : "", words);
 }
 

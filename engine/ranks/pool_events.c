@@ -328,6 +328,8 @@ static void take_hello(struct rank_pool *pool, int fd)
                  same_token(hello.token, pool->token);
     if (known)
         pool->launched = hello.launched;
+    else
+        pool->refused++;
     if (!known || hello.rank >= pool->options.size ||
         is_taken(&pool->processes[hello.rank], hello.role))
         refuse(pending);

@@ -48,6 +48,7 @@ struct rank_pool {
     struct job_folder folder, memory_folder;
     struct listener listener;
     struct launch launch;
+    int refused;  /* connections that came without the token of this launch */
     int launched; /* processes that the launcher says it has started; 0: it does not say */
     struct board board;
     struct pool_process *processes; /* [options.size] */
