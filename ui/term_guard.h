@@ -28,9 +28,6 @@ struct term_guard *term_guard_begin(int tty, bool events, struct status *status)
  */
 void term_guard_set_restore(struct term_guard *guard, const char *bytes, size_t length);
 
-/* Whether the terminal is ours at the moment: false while suspended. */
-void term_guard_arm(struct term_guard *guard, bool armed);
-
 /* Leads standard output and error, those that are terminals, away from the screen: see
  * ui/term_capture.h, whose pieces and descriptor these are. */
 bool term_guard_capture(struct term_guard *guard, struct status *status);

@@ -7,7 +7,8 @@
 #include <stdlib.h>
 #include <string.h>
 
-const char *rank_state_name(enum rank_state state)
+/* "starting", ... static */
+static const char *rank_state_name(enum rank_state state)
 {
     static const char *const names[] = {"starting", "stopped", "running",
                                         "waiting",  "failed",  "lost"};

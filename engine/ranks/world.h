@@ -16,7 +16,6 @@ enum rank_state {
     RANK_FAILED,       /* an instruction failed; the text says why; its memory can be read */
     RANK_LOST,         /* its process died, was killed, or does not answer */
 };
-const char *rank_state_name(enum rank_state state); /* "starting", ... static */
 
 struct world_rank {
     struct run *run; /* program, placement of values, memory, reports. In a pool the engine's twin

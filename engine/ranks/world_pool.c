@@ -266,7 +266,9 @@ static void mark_torn(struct world *world, int index)
     run->executor->torn = !at_end(run);
 }
 
-void world_pool_lose(struct world *world, int index, const char *what)
+/* The rank counts as lost: its process "was killed by ...". The reason also has where it stood and
+ * what it printed last. */
+static void world_pool_lose(struct world *world, int index, const char *what)
 {
     struct world_rank *rank = &world->ranks[index];
     struct rank_pool *pool = world_pool_context(world)->pool;

@@ -56,9 +56,6 @@ void world_pool_settle(struct world *world, int index);
 void world_pool_touch(struct world *world, int rank);
 /* Forgets what ranks have done: twins were set back. */
 void world_pool_forget_news(struct world *world);
-/* The rank counts as lost: its process "was killed by ...". The reason also has where it stood and
- * what it printed last. */
-void world_pool_lose(struct world *world, int index, const char *what);
 /* Process or connection of a rank is gone: the same for it, or for the cause of that (see
  * pool_find_cause), if that is a rank of this world that was not told of. Returns which. */
 int world_pool_lose_cause(struct world *world, int index);
@@ -66,8 +63,8 @@ int world_pool_lose_cause(struct world *world, int index);
 void world_pool_lose_silent(struct world *world, int index);
 /* Whether a rank should be moving on by itself. One that waits for others does not count. */
 bool world_pool_should_move(const struct world *world, int index);
-/* The event of a rank that computes for too long, hangs, or was stopped; false: there is none, or it
- * is not time to look again. */
+/* The event of a rank that computes for too long, hangs, or was stopped; false: there is none, or
+ * it is not time to look again. */
 bool world_pool_take_stuck(struct world *world, struct world_event *event);
 /* Whom to blame when the ranks of `overdue` do not move; -1: nobody. */
 int world_pool_culprit(const struct world *world, const bool *overdue);

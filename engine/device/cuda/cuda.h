@@ -102,11 +102,6 @@ struct cuda_product {
     bool by_depth; /* the groups divide the depth: C is [groups * rows, columns] */
     enum op op;    /* for messages */
 };
-/* By the library (cublasLt); STATUS_UNSUPPORTED if it has no way to do it. */
-bool cuda_matmul_plan(struct cuda_context *context, const struct matrix_product *product,
-                      size_t *workspace);
-bool cuda_matmul_run(struct cuda_context *context, const struct matrix_product *product,
-                     void *workspace, struct status *status);
 struct matmul_plans *cuda_matmul_open(struct cuda_context *context, struct status *status);
 void cuda_matmul_close(struct matmul_plans *plans);
 /* By a kernel of ours that takes every mixture of types, any alignment, and groups. */

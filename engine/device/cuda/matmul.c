@@ -218,8 +218,9 @@ static struct matmul_plan *plan_of(struct cuda_context *context, const struct ma
     return &plans->plans[plans->count - 1];
 }
 
-bool cuda_matmul_plan(struct cuda_context *context, const struct matrix_product *product,
-                      size_t *workspace)
+/* By the library (cublasLt); STATUS_UNSUPPORTED if it has no way to do it. */
+static bool cuda_matmul_plan(struct cuda_context *context, const struct matrix_product *product,
+                             size_t *workspace)
 {
     struct matmul_key key;
     *workspace = 0;
@@ -246,8 +247,8 @@ static cublasStatus_t queue(struct cuda_context *context, struct matmul_plan *pl
     return error;
 }
 
-bool cuda_matmul_run(struct cuda_context *context, const struct matrix_product *product,
-                     void *workspace, struct status *status)
+static bool cuda_matmul_run(struct cuda_context *context, const struct matrix_product *product,
+                            void *workspace, struct status *status)
 {
     struct matmul_key key;
     struct matmul_plan *plan = key_of(product, false, &key) ? plan_of(context, &key) : NULL;
