@@ -1,5 +1,5 @@
-/* Time since any beginning, which never goes back (CLOCK_MONOTONIC): the same for all processes of a
- * machine. Any thread; signal handlers, too. */
+/* Time since any beginning, which never goes back (CLOCK_MONOTONIC): the same for all processes of
+ * a machine. Any thread; signal handlers, too. */
 #ifndef ENGINE_BASE_CLOCK_H
 #define ENGINE_BASE_CLOCK_H
 
