@@ -111,7 +111,7 @@ static bool cuda_run(void *memory, const struct op_call *call, struct status *st
                            "%s with these element types is not supported on the cuda device",
                            (unsigned)call->op < OP_COUNT ? op_name(call->op) : "operation");
     context->calls[context->queued++ % CUDA_CALLS] = call->op;
-    if (!cuda_graphs_run(context, call, status))
+    if (!cuda_graphs_run(context, &(struct cuda_work){.call = *call}, status))
         return false;
     return context->blocking ? cuda_synchronize(context, status) : true;
 }
@@ -213,23 +213,24 @@ static bool cuda_compare(void *memory, const struct tensor *reference, const str
         return status_fail(status, STATUS_UNSUPPORTED,
                            "the cuda device does not compare %s with %s times %g",
                            dtype_name(reference->dtype), dtype_name(test->dtype), scale);
-    void *scratch = cuda_graphs_flush(memory, status) ? scratch_of(memory, status) : NULL;
-    return scratch && cuda_compare_run(memory, reference, test, scale, scratch, sums, status);
+    struct cuda_work work = {.kind = CUDA_COMPARISON, .to = sums, .scale = scale};
+    work.call.input_count = 2;
+    work.call.inputs[0] = *reference;
+    work.call.inputs[1] = *test;
+    return scratch_of(memory, status) && cuda_graphs_run(memory, &work, status);
 }
 
 static bool cuda_sample(void *memory, const struct tensor *from, int64_t step, int64_t count,
                         void *samples, struct device_statistics *statistics, struct status *status)
 {
-    if (!cuda_graphs_flush(memory, status) ||
-        !cuda_sample_run(memory, from, step, count, samples, status))
-        return false;
-    if (!statistics)
-        return true;
-    if (!cuda_small_float(from->dtype))
+    struct cuda_work work = {
+        .kind = CUDA_SAMPLE, .to = samples, .step = step, .count = count, .statistics = statistics};
+    work.call.input_count = 1;
+    work.call.inputs[0] = *from;
+    if (statistics && !cuda_small_float(from->dtype))
         return status_fail(status, STATUS_UNSUPPORTED, "no statistics of %s on the cuda device",
                            dtype_name(from->dtype));
-    void *scratch = scratch_of(memory, status);
-    return scratch && cuda_statistics_run(memory, from, scratch, statistics, status);
+    return (!statistics || scratch_of(memory, status)) && cuda_graphs_run(memory, &work, status);
 }
 
 struct cuda_blocks cuda_blocks(int64_t rows)

@@ -6,7 +6,7 @@
 #include <stdlib.h>
 
 struct segment {
-    struct op_call *calls;
+    struct cuda_work *works;
     int count;
     cudaGraphExec_t graph; /* NULL: not captured, so far or, if `refused`, for good */
     bool refused;
@@ -15,8 +15,8 @@ struct segment {
 
 struct cuda_graphs {
     struct segment segments[CUDA_SEGMENTS];
-    struct segment *followed; /* whose first `length` calls are held back; NULL: calls run */
-    struct op_call *calls;    /* else the `length` calls since the last end of a segment */
+    struct segment *followed; /* whose first `length` works are held back; NULL: they run */
+    struct cuda_work *works;  /* else the `length` ones since the last end of a segment */
     int length;
     int64_t time; /* counts uses */
 };
@@ -27,7 +27,7 @@ struct cuda_graphs *cuda_graphs_open(const struct cuda_context *context)
     if (context->blocking || (value && strcmp(value, "0") == 0))
         return NULL;
     struct cuda_graphs *graphs = memory_zeroed(1, sizeof(*graphs));
-    graphs->calls = memory_zeroed(CUDA_SEGMENT_CALLS, sizeof(*graphs->calls));
+    graphs->works = memory_zeroed(CUDA_SEGMENT_CALLS, sizeof(*graphs->works));
     return graphs;
 }
 
@@ -35,7 +35,7 @@ static void forget(struct segment *segment)
 {
     if (segment->graph)
         cudaGraphExecDestroy(segment->graph);
-    free(segment->calls);
+    free(segment->works);
     *segment = (struct segment){0};
 }
 
@@ -45,7 +45,7 @@ void cuda_graphs_close(struct cuda_graphs *graphs)
         return;
     for (int i = 0; i < CUDA_SEGMENTS; i++)
         forget(&graphs->segments[i]);
-    free(graphs->calls);
+    free(graphs->works);
     free(graphs);
 }
 
@@ -69,11 +69,32 @@ static bool equal_calls(const struct op_call *a, const struct op_call *b)
            memcmp(&a->parameters, &b->parameters, sizeof(a->parameters)) == 0;
 }
 
-static bool run_calls(struct cuda_context *context, const struct op_call *calls, int count,
+static bool equal_works(const struct cuda_work *a, const struct cuda_work *b)
+{
+    return a->kind == b->kind && equal_calls(&a->call, &b->call) && a->to == b->to &&
+           a->step == b->step && a->count == b->count && a->statistics == b->statistics &&
+           memcmp(&a->scale, &b->scale, sizeof(a->scale)) == 0;
+}
+
+static bool run_work(struct cuda_context *context, const struct cuda_work *work,
+                     struct status *status)
+{
+    const struct tensor *in = work->call.inputs;
+    if (work->kind == CUDA_COMPARISON)
+        return cuda_compare_run(context, &in[0], &in[1], work->scale, context->scratch, work->to,
+                                status);
+    if (work->kind == CUDA_CALL)
+        return cuda_operations[work->call.op].run(context, &work->call, status);
+    return cuda_sample_run(context, in, work->step, work->count, work->to, status) &&
+           (!work->statistics ||
+            cuda_statistics_run(context, in, context->scratch, work->statistics, status));
+}
+
+static bool run_works(struct cuda_context *context, const struct cuda_work *works, int count,
                       struct status *status)
 {
     for (int i = 0; i < count; i++)
-        if (!cuda_operations[calls[i].op].run(context, &calls[i], status))
+        if (!run_work(context, &works[i], status))
             return false;
     return true;
 }
@@ -85,7 +106,7 @@ static bool capture(struct cuda_context *context, struct segment *segment)
     if (cudaStreamBeginCapture(context->stream, cudaStreamCaptureModeThreadLocal) != cudaSuccess)
         return false;
     context->capturing = true;
-    bool ok = run_calls(context, segment->calls, segment->count, NULL);
+    bool ok = run_works(context, segment->works, segment->count, NULL);
     context->capturing = false;
     ok = cudaStreamEndCapture(context->stream, &graph) == cudaSuccess && ok &&
          cudaGraphInstantiateWithFlags(&segment->graph, graph, 0) == cudaSuccess;
@@ -104,7 +125,7 @@ static bool launch(struct cuda_context *context, struct segment *segment, struct
         cudaGetLastError(); /* what else is wrong with the GPU is met again */
     }
     if (!segment->graph)
-        return run_calls(context, segment->calls, segment->count, status);
+        return run_works(context, segment->works, segment->count, status);
     cudaError_t error = cudaGraphLaunch(segment->graph, context->stream);
     return error == cudaSuccess ||
            cuda_fail(context, (int)error, "launching captured operations", status);
@@ -112,13 +133,13 @@ static bool launch(struct cuda_context *context, struct segment *segment, struct
 
 /* The one that was used last of those that begin so: with a stop in the middle of a step, the one
  * that ends there. */
-static struct segment *find(struct cuda_graphs *graphs, const struct op_call *first)
+static struct segment *find(struct cuda_graphs *graphs, const struct cuda_work *first)
 {
     struct segment *found = NULL;
     for (int i = 0; i < CUDA_SEGMENTS; i++) {
         struct segment *segment = &graphs->segments[i];
         if (segment->used && (!found || segment->used > found->used) &&
-            equal_calls(&segment->calls[0], first))
+            equal_works(&segment->works[0], first))
             found = segment;
     }
     return found;
@@ -131,7 +152,7 @@ static bool is_known(struct cuda_graphs *graphs)
         int same = 0;
         if (!segment->used || segment->count != graphs->length)
             continue;
-        while (same < segment->count && equal_calls(&segment->calls[same], &graphs->calls[same]))
+        while (same < segment->count && equal_works(&segment->works[same], &graphs->works[same]))
             same++;
         if (same == segment->count) {
             segment->used = ++graphs->time;
@@ -153,8 +174,8 @@ static void remember(struct cuda_context *context, struct cuda_graphs *graphs)
     if (oldest->graph)
         cudaStreamSynchronize(context->stream); /* it may be running */
     forget(oldest);
-    oldest->calls = memory_zeroed((size_t)graphs->length, sizeof(*graphs->calls));
-    memcpy(oldest->calls, graphs->calls, (size_t)graphs->length * sizeof(*graphs->calls));
+    oldest->works = memory_zeroed((size_t)graphs->length, sizeof(*graphs->works));
+    memcpy(oldest->works, graphs->works, (size_t)graphs->length * sizeof(*graphs->works));
     oldest->count = graphs->length;
     oldest->used = ++graphs->time;
 }
@@ -167,8 +188,8 @@ static bool let_go(struct cuda_context *context, struct status *status)
     graphs->followed = NULL;
     if (!segment)
         return true;
-    memcpy(graphs->calls, segment->calls, (size_t)graphs->length * sizeof(*graphs->calls));
-    bool ok = run_calls(context, graphs->calls, graphs->length, status);
+    memcpy(graphs->works, segment->works, (size_t)graphs->length * sizeof(*graphs->works));
+    bool ok = run_works(context, graphs->works, graphs->length, status);
     if (!ok)
         graphs->length = 0;
     return ok;
@@ -191,34 +212,35 @@ bool cuda_graphs_flush(struct cuda_context *context, struct status *status)
     return ok;
 }
 
-static bool is_next(const struct cuda_graphs *graphs, const struct op_call *call)
+static bool is_next(const struct cuda_graphs *graphs, const struct cuda_work *work)
 {
-    return equal_calls(&graphs->followed->calls[graphs->length], call);
+    return equal_works(&graphs->followed->works[graphs->length], work);
 }
 
-static bool run_now(struct cuda_context *context, const struct op_call *call, struct status *status)
+static bool run_now(struct cuda_context *context, const struct cuda_work *work,
+                    struct status *status)
 {
     struct cuda_graphs *graphs = context->graphs;
-    if (!cuda_operations[call->op].run(context, call, status))
+    if (!run_work(context, work, status))
         return false;
-    graphs->calls[graphs->length] = *call;
-    graphs->calls[graphs->length++].interrupt = NULL;
+    graphs->works[graphs->length] = *work;
+    graphs->works[graphs->length++].call.interrupt = NULL;
     return graphs->length < CUDA_SEGMENT_CALLS || cuda_graphs_flush(context, status);
 }
 
-bool cuda_graphs_run(struct cuda_context *context, const struct op_call *call,
+bool cuda_graphs_run(struct cuda_context *context, const struct cuda_work *work,
                      struct status *status)
 {
     struct cuda_graphs *graphs = context->graphs;
     if (!graphs)
-        return cuda_operations[call->op].run(context, call, status);
+        return run_work(context, work, status);
     if (graphs->length == 0)
-        graphs->followed = find(graphs, call);
-    else if (graphs->followed && !is_next(graphs, call) && !let_go(context, status))
+        graphs->followed = find(graphs, work);
+    else if (graphs->followed && !is_next(graphs, work) && !let_go(context, status))
         return false;
     struct segment *segment = graphs->followed;
     if (!segment)
-        return run_now(context, call, status);
+        return run_now(context, work, status);
     if (++graphs->length < segment->count)
         return true;
     graphs->followed = NULL;

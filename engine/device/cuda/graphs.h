@@ -2,7 +2,7 @@
  * the GPU by one launch, which costs the host less than a call of its own for each kernel.
  *
  * What is captured is not declared by anybody. Calls are divided into segments: one ends where the
- * host looks at the GPU (a copy, a wait, a comparison; so a stop is exact), or after
+ * host looks at the GPU (a copy, a wait; so a stop is exact), or after
  * CUDA_SEGMENT_CALLS. A segment's calls run one by one the first time. When the first of them comes
  * again, it and those that follow are held back as long as they are the same, operands, addresses
  * and parameters; with the last one all are launched. If another call comes, or the host looks,
@@ -24,9 +24,20 @@ struct cuda_graphs *cuda_graphs_open(const struct cuda_context *context);
 /* Nothing that was held back runs any more. */
 void cuda_graphs_close(struct cuda_graphs *graphs);
 
-/* Runs a call that the device supports, or holds it back. A failure may be one of an earlier call,
+/* What is put on the stream: a call of an operation, or one of the device's own kernels. All but
+ * `call` is 0 with the former. */
+struct cuda_work {
+    enum { CUDA_CALL = 0, CUDA_SAMPLE, CUDA_COMPARISON } kind;
+    struct op_call call;                  /* of the others only inputs: from; reference and test */
+    void *to;                             /* samples; sums */
+    int64_t step, count;                  /* of samples */
+    struct device_statistics *statistics; /* may be NULL */
+    double scale;                         /* of a comparison */
+};
+
+/* Runs what the device supports, or holds it back. A failure may be one of an earlier call,
  * as everywhere with a GPU; one that is found on the host is always of this call. */
-bool cuda_graphs_run(struct cuda_context *context, const struct op_call *call,
+bool cuda_graphs_run(struct cuda_context *context, const struct cuda_work *work,
                      struct status *status);
 
 #endif
