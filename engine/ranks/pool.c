@@ -322,6 +322,11 @@ struct rank_pool *rank_pool_create(const struct rank_pool_options *options, stru
                     MESH_MAX_RANKS);
         return NULL;
     }
+    const char *launcher = options->launch.launcher;
+    if (launcher && launcher[strspn(launcher, " ")] == '\0') {
+        status_fail(status, STATUS_INVALID, "--launcher names no program");
+        return NULL;
+    }
     char *program = options->program ? memory_string(options->program) : own_program(status);
     if (!program)
         return NULL;
