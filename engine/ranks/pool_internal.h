@@ -104,8 +104,8 @@ const char *pool_ending_text(struct rank_pool *pool, int rank, char *buffer, int
 void pool_stopped_text(const struct rank_pool *pool, int rank, char *buffer, int size);
 /* Appends "; it printed: ..." to a text: as much of the end as there is room for. */
 void pool_add_last_words(const struct rank_pool *pool, int rank, char *text, size_t size);
-/* The end of what was printed, as far as there is room, as text that only prints: what a launcher or a
- * rank prints may be anything. Without the line ends that come last. */
+/* The end of what was printed, as far as there is room, as text that only prints: what a launcher
+ * or a rank prints may be anything. Without the line ends that come last. */
 void pool_last_words(const char *tail, size_t length, char *words, size_t size);
 /* Keeps the last POOL_TAIL bytes of what has come. */
 void pool_keep_tail(char *tail, size_t *length, const char *bytes, size_t count);

@@ -16,17 +16,17 @@ struct target {
     struct variant_config *variant; /* of the test */
     struct trace *trace;
     struct tolerances *tolerances; /* NULL: there is no reference */
-    struct interrupt interrupt; /* of the pair */
-    struct team *team;          /* several ranks: owns all pairs; NULL with one */
-    struct pair *pair;          /* of the selected rank */
+    struct interrupt interrupt;    /* of the pair */
+    struct team *team;             /* several ranks: owns all pairs; NULL with one */
+    struct pair *pair;             /* of the selected rank */
     uint64_t identity; /* of the program and what it is a run of, for pictures; 0: not known yet */
 };
 
 struct target_request {
     const struct config_search *search;
     const char *run;     /* MODEL, MODEL/VARIANT, or a test's name MODEL/GROUP/VARIANT */
-    const char *against; /* VARIANT, MODEL/VARIANT, a trace's folder, or "none"; NULL: as the variant
-                            says, else the run itself without the fault */
+    const char *against; /* VARIANT, MODEL/VARIANT, a trace's folder, or "none"; NULL: as the
+                            variant says, else the run itself without the fault */
     const char *fault;   /* NULL: none */
     struct device *device;
     struct comm *comm;
