@@ -63,7 +63,7 @@ bool reference_activation(const struct op_call *call, struct status *status)
 {
     (void)status;
     const struct tensor *x = &call->inputs[0], *out = &call->outputs[0];
-    for (int64_t i = 0; i < rows_of(x); i++)
+    for (int64_t i = 0; i < rows_of(x) && !interrupt_asked(call->interrupt); i++)
         for (int64_t j = 0; j < columns_of(x); j++)
             row_of(out, i)[j] = value(call->parameters.activation, row_of(x, i)[j]);
     return true;
@@ -73,7 +73,7 @@ bool reference_activation_gradient(const struct op_call *call, struct status *st
 {
     (void)status;
     const struct tensor *dy = &call->inputs[0], *x = &call->inputs[1], *dx = &call->outputs[0];
-    for (int64_t i = 0; i < rows_of(x); i++)
+    for (int64_t i = 0; i < rows_of(x) && !interrupt_asked(call->interrupt); i++)
         for (int64_t j = 0; j < columns_of(x); j++)
             row_of(dx, i)[j] =
                 row_of(dy, i)[j] * slope(call->parameters.activation, row_of(x, i)[j]);
@@ -84,7 +84,7 @@ bool reference_gated_activation(const struct op_call *call, struct status *statu
 {
     (void)status;
     int64_t columns = columns_of(&call->outputs[0]);
-    for (int64_t i = 0; i < rows_of(&call->outputs[0]); i++) {
+    for (int64_t i = 0; i < rows_of(&call->outputs[0]) && !interrupt_asked(call->interrupt); i++) {
         const double *gate = row_of(&call->inputs[0], i), *up = gate + columns;
         double *out = row_of(&call->outputs[0], i);
         for (int64_t j = 0; j < columns; j++)
@@ -98,7 +98,7 @@ bool reference_gated_activation_gradient(const struct op_call *call, struct stat
     (void)status;
     int64_t columns = columns_of(&call->inputs[0]);
     enum activation activation = call->parameters.activation;
-    for (int64_t i = 0; i < rows_of(&call->inputs[0]); i++) {
+    for (int64_t i = 0; i < rows_of(&call->inputs[0]) && !interrupt_asked(call->interrupt); i++) {
         const double *dy = row_of(&call->inputs[0], i);
         const double *gate = row_of(&call->inputs[1], i), *up = gate + columns;
         double *dgate = row_of(&call->outputs[0], i), *dup = dgate + columns;

@@ -33,7 +33,7 @@ bool reference_cross_entropy(const struct op_call *call, struct status *status)
         return false;
     double factor = call->parameters.factor, count = *row_of(&call->inputs[2], 0), loss = 0;
     int64_t columns = columns_of(&call->inputs[0]);
-    for (int64_t t = 0; t < rows_of(&call->inputs[0]); t++) {
+    for (int64_t t = 0; t < rows_of(&call->inputs[0]) && !interrupt_asked(call->interrupt); t++) {
         const double *logits = row_of(&call->inputs[0], t);
         int32_t label = *indices_of(&call->inputs[1], t);
         double lse = log_sum_exp(logits, columns, 1, factor);
@@ -51,7 +51,7 @@ bool reference_cross_entropy_part(const struct op_call *call, struct status *sta
         return false;
     double factor = call->parameters.factor;
     int64_t columns = columns_of(&call->inputs[0]);
-    for (int64_t t = 0; t < rows_of(&call->inputs[0]); t++) {
+    for (int64_t t = 0; t < rows_of(&call->inputs[0]) && !interrupt_asked(call->interrupt); t++) {
         const double *logits = row_of(&call->inputs[0], t);
         int64_t label = *indices_of(&call->inputs[1], t) - call->parameters.first_row;
         bool here = *indices_of(&call->inputs[1], t) >= 0 && label >= 0 && label < columns;
@@ -86,7 +86,7 @@ bool reference_cross_entropy_gradient(const struct op_call *call, struct status 
     double scale = count == 0 ? 0 : *row_of(&call->inputs[4], 0) * factor / count;
     int64_t columns = columns_of(&call->inputs[0]);
     reference_zero(&call->outputs[0]);
-    for (int64_t t = 0; t < rows_of(&call->inputs[0]); t++) {
+    for (int64_t t = 0; t < rows_of(&call->inputs[0]) && !interrupt_asked(call->interrupt); t++) {
         const double *logits = row_of(&call->inputs[0], t);
         double *out = row_of(&call->outputs[0], t), lse = *row_of(&call->inputs[3], t);
         int32_t label = *indices_of(&call->inputs[1], t);

@@ -70,7 +70,7 @@ bool reference_write_rows(const struct op_call *call, struct status *status)
 bool reference_scale(const struct op_call *call, struct status *status)
 {
     (void)status;
-    for (int64_t i = 0; i < rows_of(&call->outputs[0]); i++) {
+    for (int64_t i = 0; i < rows_of(&call->outputs[0]) && !interrupt_asked(call->interrupt); i++) {
         const double *in = row_of(&call->inputs[0], i);
         double *out = row_of(&call->outputs[0], i);
         for (int64_t j = 0; j < columns_of(&call->outputs[0]); j++)
@@ -82,7 +82,7 @@ bool reference_scale(const struct op_call *call, struct status *status)
 bool reference_add(const struct op_call *call, struct status *status)
 {
     (void)status;
-    for (int64_t i = 0; i < rows_of(&call->outputs[0]); i++) {
+    for (int64_t i = 0; i < rows_of(&call->outputs[0]) && !interrupt_asked(call->interrupt); i++) {
         const double *a = row_of(&call->inputs[0], i), *b = row_of(&call->inputs[1], i);
         double *out = row_of(&call->outputs[0], i);
         for (int64_t j = 0; j < columns_of(&call->outputs[0]); j++)
@@ -100,7 +100,7 @@ bool reference_add_bias(const struct op_call *call, struct status *status)
 {
     (void)status;
     const struct tensor *bias = &call->inputs[1];
-    for (int64_t i = 0; i < rows_of(&call->outputs[0]); i++) {
+    for (int64_t i = 0; i < rows_of(&call->outputs[0]) && !interrupt_asked(call->interrupt); i++) {
         const double *x = row_of(&call->inputs[0], i);
         double *out = row_of(&call->outputs[0], i);
         for (int64_t j = 0; j < columns_of(&call->outputs[0]); j++)
@@ -114,7 +114,7 @@ bool reference_bias_gradient(const struct op_call *call, struct status *status)
     (void)status;
     const struct tensor *dy = &call->inputs[0], *out = &call->outputs[0];
     reference_zero(out);
-    for (int64_t i = 0; i < rows_of(dy); i++)
+    for (int64_t i = 0; i < rows_of(dy) && !interrupt_asked(call->interrupt); i++)
         for (int64_t j = 0; j < columns_of(dy); j++)
             *row_of(out, j) += row_of(dy, i)[j];
     return true;

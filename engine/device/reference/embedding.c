@@ -17,7 +17,7 @@ bool reference_embedding(const struct op_call *call, struct status *status)
     const struct tensor *weight = &call->inputs[1], *out = &call->outputs[0];
     size_t bytes = (size_t)columns_of(weight) * sizeof(double);
     reference_zero(out);
-    for (int64_t t = 0; t < rows_of(out); t++) {
+    for (int64_t t = 0; t < rows_of(out) && !interrupt_asked(call->interrupt); t++) {
         int64_t row = weight_row(call, t, rows_of(weight));
         if (row >= 0)
             memcpy(row_of(out, t), row_of(weight, row), bytes);
@@ -30,7 +30,7 @@ bool reference_embedding_gradient(const struct op_call *call, struct status *sta
     (void)status;
     const struct tensor *dy = &call->inputs[1], *out = &call->outputs[0];
     reference_zero(out);
-    for (int64_t t = 0; t < rows_of(dy); t++) {
+    for (int64_t t = 0; t < rows_of(dy) && !interrupt_asked(call->interrupt); t++) {
         int64_t row = weight_row(call, t, rows_of(out));
         for (int64_t j = 0; row >= 0 && j < columns_of(dy); j++)
             row_of(out, row)[j] += row_of(dy, t)[j];

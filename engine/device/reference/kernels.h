@@ -48,9 +48,9 @@ void reference_multiply(const struct interrupt *interrupt, double *y, int64_t y_
                         int64_t rows, int64_t inner, int64_t columns);
 
 /* A contiguous [columns,rows] copy of from[rows,columns]; the caller frees it. NULL and a failed
- * status for want of memory. */
-double *reference_transpose(const double *from, int64_t stride, int64_t rows, int64_t columns,
-                            struct status *status);
+ * status for want of memory; unfinished when an interrupt asks for it. */
+double *reference_transpose(const struct interrupt *interrupt, const double *from, int64_t stride,
+                            int64_t rows, int64_t columns, struct status *status);
 
 /* X(function, kind) */
 #define REFERENCE_KERNELS(X)                                                                       \

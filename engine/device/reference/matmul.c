@@ -54,8 +54,8 @@ void reference_multiply(const struct interrupt *interrupt, double *y, int64_t y_
     }
 }
 
-double *reference_transpose(const double *from, int64_t stride, int64_t rows, int64_t columns,
-                            struct status *status)
+double *reference_transpose(const struct interrupt *interrupt, const double *from, int64_t stride,
+                            int64_t rows, int64_t columns, struct status *status)
 {
     double *to = memory_try((size_t)(rows * columns), sizeof(double));
     if (!to) {
@@ -65,19 +65,19 @@ double *reference_transpose(const double *from, int64_t stride, int64_t rows, in
     }
     for (int64_t block = 0; block < columns; block += TRANSPOSE_BLOCK) {
         int64_t end = smaller(block + TRANSPOSE_BLOCK, columns);
-        for (int64_t i = 0; i < rows; i++)
+        for (int64_t i = 0; i < rows && !interrupt_asked(interrupt); i++)
             for (int64_t j = block; j < end; j++)
                 to[j * rows + i] = from[i * stride + j];
     }
     return to;
 }
 
-static void start_with_bias(const struct tensor *out, const struct tensor *bias)
+static void start_with_bias(const struct interrupt *interrupt, const struct tensor *out,
+                            const struct tensor *bias)
 {
-    reference_zero(out);
-    for (int64_t i = 0; bias && i < rows_of(out); i++)
+    for (int64_t i = 0; i < rows_of(out) && !interrupt_asked(interrupt); i++)
         for (int64_t j = 0; j < columns_of(out); j++)
-            row_of(out, i)[j] = *row_of(bias, j);
+            row_of(out, i)[j] = bias ? *row_of(bias, j) : 0;
 }
 
 bool reference_matmul(const struct op_call *call, struct status *status)
@@ -90,18 +90,20 @@ bool reference_matmul(const struct op_call *call, struct status *status)
     bool done = false;
     if (call->parameters.transpose_a) {
         inner = rows_of(a);
-        left = left_copy = reference_transpose(left, left_stride, inner, rows, status);
+        left = left_copy =
+            reference_transpose(call->interrupt, left, left_stride, inner, rows, status);
         left_stride = inner;
         if (!left)
             goto end;
     }
     if (call->parameters.transpose_b) {
-        right = right_copy = reference_transpose(right, right_stride, columns, inner, status);
+        right = right_copy =
+            reference_transpose(call->interrupt, right, right_stride, columns, inner, status);
         right_stride = columns;
         if (!right)
             goto end;
     }
-    start_with_bias(out, call->input_count > 2 ? &call->inputs[2] : NULL);
+    start_with_bias(call->interrupt, out, call->input_count > 2 ? &call->inputs[2] : NULL);
     reference_multiply(call->interrupt, out->data, out->row_stride, left, left_stride, right,
                        right_stride, rows, inner, columns);
     done = true;

@@ -86,8 +86,8 @@ bool reference_grouped_matmul(const struct op_call *call, struct status *status)
         if (count == 0)
             continue;
         if (call->parameters.transpose_b) {
-            right = copy =
-                reference_transpose(row_of(weight, e * columns), stride, columns, inner, status);
+            right = copy = reference_transpose(call->interrupt, row_of(weight, e * columns), stride,
+                                               columns, inner, status);
             stride = columns;
             if (!copy)
                 return false;
@@ -111,7 +111,8 @@ bool reference_grouped_matmul_gradient(const struct op_call *call, struct status
         int64_t first = first_of(ends, e), count = *indices_of(ends, e) - first;
         if (count == 0)
             continue;
-        double *left = reference_transpose(row_of(a, first), a->row_stride, count, rows, status);
+        double *left = reference_transpose(call->interrupt, row_of(a, first), a->row_stride, count,
+                                           rows, status);
         if (!left)
             return false;
         reference_multiply(call->interrupt, row_of(out, e * rows), out->row_stride, left, count,

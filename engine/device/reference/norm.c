@@ -8,7 +8,7 @@ bool reference_layer_norm(const struct op_call *call, struct status *status)
     (void)status;
     const struct tensor *w = &call->inputs[1], *b = &call->inputs[2];
     int64_t columns = columns_of(&call->inputs[0]);
-    for (int64_t i = 0; i < rows_of(&call->inputs[0]); i++) {
+    for (int64_t i = 0; i < rows_of(&call->inputs[0]) && !interrupt_asked(call->interrupt); i++) {
         const double *x = row_of(&call->inputs[0], i);
         double *y = row_of(&call->outputs[0], i), sum = 0, squares = 0;
         for (int64_t j = 0; j < columns; j++)
@@ -35,7 +35,7 @@ bool reference_layer_norm_gradient(const struct op_call *call, struct status *st
     int64_t columns = columns_of(&call->inputs[1]);
     reference_zero(dw);
     reference_zero(db);
-    for (int64_t i = 0; i < rows_of(&call->inputs[1]); i++) {
+    for (int64_t i = 0; i < rows_of(&call->inputs[1]) && !interrupt_asked(call->interrupt); i++) {
         const double *dy = row_of(&call->inputs[0], i), *x = row_of(&call->inputs[1], i);
         double mean = *row_of(&call->inputs[3], i), inverse = *row_of(&call->inputs[4], i);
         double *dx = row_of(&call->outputs[0], i), g_mean = 0, gn_mean = 0;
@@ -59,7 +59,7 @@ bool reference_rms_norm(const struct op_call *call, struct status *status)
     (void)status;
     const struct tensor *w = &call->inputs[1];
     int64_t columns = columns_of(&call->inputs[0]);
-    for (int64_t i = 0; i < rows_of(&call->inputs[0]); i++) {
+    for (int64_t i = 0; i < rows_of(&call->inputs[0]) && !interrupt_asked(call->interrupt); i++) {
         const double *x = row_of(&call->inputs[0], i);
         double *y = row_of(&call->outputs[0], i), squares = 0;
         for (int64_t j = 0; j < columns; j++)
@@ -79,7 +79,7 @@ bool reference_rms_norm_gradient(const struct op_call *call, struct status *stat
     const struct tensor *w = &call->inputs[2], *dw = &call->outputs[1];
     int64_t columns = columns_of(&call->inputs[1]);
     reference_zero(dw);
-    for (int64_t i = 0; i < rows_of(&call->inputs[1]); i++) {
+    for (int64_t i = 0; i < rows_of(&call->inputs[1]) && !interrupt_asked(call->interrupt); i++) {
         const double *dy = row_of(&call->inputs[0], i), *x = row_of(&call->inputs[1], i);
         double inverse = *row_of(&call->inputs[3], i);
         double *dx = row_of(&call->outputs[0], i), gn_mean = 0;

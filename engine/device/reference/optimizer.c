@@ -14,7 +14,7 @@ bool reference_sum_squares(const struct op_call *call, struct status *status)
     (void)status;
     const struct tensor *x = &call->inputs[1];
     double total = *row_of(&call->inputs[0], 0);
-    for (int64_t i = 0; i < rows_of(x); i++)
+    for (int64_t i = 0; i < rows_of(x) && !interrupt_asked(call->interrupt); i++)
         for (int64_t j = 0; j < columns_of(x); j++)
             total += row_of(x, i)[j] * row_of(x, i)[j];
     *row_of(&call->outputs[0], 0) = total;
@@ -94,7 +94,7 @@ bool reference_adamw(const struct op_call *call, struct status *status)
     double factors[5];
     for (int i = 0; i < 5; i++)
         factors[i] = *row_of(&call->inputs[4], i);
-    for (int64_t i = 0; i < rows_of(&call->outputs[0]); i++)
+    for (int64_t i = 0; i < rows_of(&call->outputs[0]) && !interrupt_asked(call->interrupt); i++)
         adamw_row(call, factors, i);
     return true;
 }

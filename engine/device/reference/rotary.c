@@ -11,7 +11,7 @@ bool reference_rotary(const struct op_call *call, struct status *status)
         return status_fail(status, STATUS_INVALID,
                            "rotary: positions %lld to %lld, the table has %lld", (long long)first,
                            (long long)(first + rows_of(x)), (long long)rows_of(table));
-    for (int64_t t = 0; t < rows_of(x); t++) {
+    for (int64_t t = 0; t < rows_of(x) && !interrupt_asked(call->interrupt); t++) {
         const double *in = row_of(x, t), *cosine = row_of(table, first + t), *sine = cosine + half;
         double *to = row_of(out, t);
         for (int64_t head = 0; head < parameters->heads; head++)
