@@ -268,13 +268,13 @@ void rank_output_append(struct rank_output *output, int rank, enum rank_stream s
     atomic_fetch_add(&output->version, 1);
 }
 
-void rank_output_finish(struct rank_output *output, int rank)
+void rank_output_finish(struct rank_output *output)
 {
     pthread_mutex_lock(&output->mutex);
-    for (int stream = 0; rank >= 0 && rank < output->rank_count && stream < RANK_STREAM_COUNT;
-         stream++)
-        if (output->ranks[rank].open[stream].began)
-            end_line(output, &output->ranks[rank], (enum rank_stream)stream);
+    for (int rank = 0; rank < output->rank_count; rank++)
+        for (int stream = 0; stream < RANK_STREAM_COUNT; stream++)
+            if (output->ranks[rank].open[stream].began)
+                end_line(output, &output->ranks[rank], (enum rank_stream)stream);
     pthread_mutex_unlock(&output->mutex);
     atomic_fetch_add(&output->version, 1);
 }

@@ -50,8 +50,8 @@ void rank_output_free(struct rank_output *output);
  * CLOCK_MONOTONIC of when they were read, of the machine the caller runs on. */
 void rank_output_append(struct rank_output *output, int rank, enum rank_stream stream,
                         const char *bytes, size_t length, int64_t nanoseconds);
-/* The rank will print no more: its unfinished lines become whole ones. */
-void rank_output_finish(struct rank_output *output, int rank);
+/* What ranks print from now on belongs to another run: unfinished lines become whole ones. */
+void rank_output_finish(struct rank_output *output);
 
 struct rank_output_counts {
     int ranks;

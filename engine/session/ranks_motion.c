@@ -79,6 +79,8 @@ bool ranks_processes(void *context, int ranks, struct rank_pool **pool, struct s
                                         .on_output = take_output,
                                         .output_context = debugger};
     *pool = NULL;
+    if (debugger->sink.output)
+        rank_output_finish(debugger->sink.output);
     if (launch->in_process)
         return true;
     give_way(debugger);

@@ -71,7 +71,7 @@ static void test_lines(void **state)
     append(output, 1, RANK_STDERR, "\ndos\r\n");
     assert_all(output, &filter, "1!100%|1!dos");
     assert_true(output_filter_ranks(&filter, "0,2-5", &status));
-    rank_output_finish(output, 0);
+    rank_output_finish(output);
     assert_all(output, &filter, "0:one|2!bad|2!|0:two|0:three");
     filter.streams = 1u << RANK_STDERR;
     assert_all(output, &filter, "2!bad|2!");

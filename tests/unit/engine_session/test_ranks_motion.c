@@ -432,9 +432,26 @@ static void test_report_has_the_ranks(void **state)
     }
 }
 
+/* What a rank left unfinished is no beginning of what the next run's rank prints. */
+static void test_another_run_ends_lines(void **state)
+{
+    struct bench bench;
+    struct rank_output_counts counts;
+    (void)state;
+    open_ranks(&bench, "file llama/stp2");
+    rank_output_append(bench.printed, 1, RANK_STDERR, "cut sho", 7, 1);
+    rank_output_count(bench.printed, 1, &counts);
+    assert_int_equal(counts.lines[RANK_STDERR], 0);
+    bench_do(&bench, "file llama/stp2");
+    rank_output_count(bench.printed, 1, &counts);
+    assert_int_equal(counts.lines[RANK_STDERR], 1);
+    bench_close(&bench);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_another_run_ends_lines),
         cmocka_unit_test(test_report_has_the_ranks),
         cmocka_unit_test(test_ranks_step_together),
         cmocka_unit_test(test_locked_rank_says_for_whom_it_waits),
