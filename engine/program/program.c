@@ -20,6 +20,31 @@ const char *phase_name(enum phase phase)
     return names[phase];
 }
 
+const char *origin_path(const struct origin *origin, char *buffer, int size)
+{
+    const char *layer = origin->layer ? origin->layer : "";
+    const char *part = origin->part ? origin->part : "";
+    snprintf(buffer, (size_t)size, "%s%s%s", layer, *layer && *part ? "." : "", part);
+    return buffer;
+}
+
+static void add_count(char *buffer, size_t size, const char *word, int index, int count)
+{
+    size_t length = strlen(buffer);
+    if (count > 1 && index >= 0) /* a step's last phases are in no micro-batch */
+        snprintf(buffer + length, size - length, ", %s %d/%d", word, index + 1, count);
+}
+
+const char *origin_visit(const struct origin *origin, char *buffer, int size)
+{
+    snprintf(buffer, (size_t)size, "%s", phase_name(origin->phase));
+    add_count(buffer, (size_t)size, "micro-batch", origin->micro_batch, origin->micro_batches);
+    add_count(buffer, (size_t)size, "micro-sequence", origin->micro_sequence,
+              origin->micro_sequences);
+    add_count(buffer, (size_t)size, "chunk", origin->chunk, origin->chunks);
+    return buffer;
+}
+
 struct program *program_create(void)
 {
     struct program *program = memory_zeroed(1, sizeof(*program));

@@ -51,6 +51,14 @@ struct origin {
     struct source source;                /* the configuration entry that asked for it */
 };
 
+/* The layer and part, as users name them: "decoder.1.mlp.layer_2", or "". Cut to `size` bytes.
+ * Returns `buffer`. */
+const char *origin_path(const struct origin *origin, char *buffer, int size);
+/* What tells visits of one layer in a step apart: "backward, micro-batch 2/4, micro-sequence 1/2,
+ * chunk 3/8", counted from 1, without what it is not in or of which there is one. Cut to `size`
+ * bytes. Returns `buffer`. */
+const char *origin_visit(const struct origin *origin, char *buffer, int size);
+
 enum value_kind {
     VALUE_COMPUTED = 0, /* written by an instruction, lives inside the step */
     VALUE_INPUT,        /* given by the host before each step (tokens, labels, counts) */

@@ -73,6 +73,7 @@ void pool_send(struct rank_pool *pool, int rank, enum frame_kind kind, const str
                const int *descriptors, int count);
 /* A new order: makes a rank look at its control page (sends it, where it has one of its own). */
 void pool_tell(struct rank_pool *pool, int rank);
+
 /* ---- pool_memory.c ---- */
 
 /* Reads or writes memory of a rank on another machine: struct memory_link; the context is a struct

@@ -178,12 +178,20 @@ bool world_go_to_step(struct world *world, int step, struct status *status)
     return world->ops->go_to_step(world, step, status);
 }
 
+bool world_run_at_end(const struct run *run)
+{
+    return run->executor->next >= run->program->instruction_count;
+}
+
+bool world_has_ended(const struct world *world, int rank)
+{
+    return world->ranks[rank].state == RANK_FAILED || world->ranks[rank].state == RANK_LOST;
+}
+
 const struct instruction *world_standing(const struct world *world, int rank)
 {
     const struct run *run = world->ranks[rank].run;
-    return run->executor->next < run->program->instruction_count
-               ? &run->program->instructions[run->executor->next]
-               : NULL;
+    return world_run_at_end(run) ? NULL : &run->program->instructions[run->executor->next];
 }
 
 /* The ranks that an instruction of `rank` brings together; their number. */
@@ -262,36 +270,26 @@ static int disagreeing(const struct world *world, int rank)
 static void place_text(const struct world *world, int rank, char *buffer, int size)
 {
     const struct instruction *standing = world_standing(world, rank);
-    char what[120] = "the end of the step";
+    char what[120] = "the end of the step", path[256];
     if (!standing) {
         snprintf(buffer, (size_t)size, "%s", what);
         return;
     }
-    const struct origin *origin = &standing->origin;
     snprintf(what, sizeof(what), "%s", op_name(standing->op));
     if (op_is_collective(standing->op)) {
         struct comm_descriptor descriptor = describe(world, rank);
         comm_descriptor_text(&descriptor, what, sizeof(what));
     }
-    snprintf(buffer, (size_t)size, "%s at %s%s%s", what, origin->layer,
-             origin->layer[0] && origin->part[0] ? "." : "", origin->part);
+    snprintf(buffer, (size_t)size, "%s at %s", what,
+             origin_path(&standing->origin, path, sizeof(path)));
 }
 
 /* " (backward, micro-batch 2/4)": what tells two visits of one layer apart. */
 static void visit_text(const struct world *world, int rank, char *buffer, size_t size)
 {
-    const struct origin *origin = &world_standing(world, rank)->origin;
-    int length = snprintf(buffer, size, " (%s", phase_name(origin->phase));
-    if (origin->micro_batches > 1)
-        length += snprintf(buffer + length, size - (size_t)length, ", micro-batch %d/%d",
-                           origin->micro_batch + 1, origin->micro_batches);
-    if (origin->micro_sequences > 1)
-        length += snprintf(buffer + length, size - (size_t)length, ", micro-sequence %d/%d",
-                           origin->micro_sequence + 1, origin->micro_sequences);
-    if (origin->chunks > 1)
-        length += snprintf(buffer + length, size - (size_t)length, ", chunk %d/%d",
-                           origin->chunk + 1, origin->chunks);
-    snprintf(buffer + length, size - (size_t)length, ")");
+    char visit[120];
+    origin_visit(&world_standing(world, rank)->origin, visit, sizeof(visit));
+    snprintf(buffer, size, " (%s)", visit);
 }
 
 const char *world_waiting_text(const struct world *world, int rank, char *buffer, int size)
@@ -317,7 +315,7 @@ const char *world_waiting_text(const struct world *world, int rank, char *buffer
     } else {
         place_text(world, first, theirs, sizeof(theirs));
         enum rank_state state = world->ranks[first].state;
-        bool alive = state != RANK_LOST && state != RANK_FAILED;
+        bool alive = !world_has_ended(world, first);
         char more[32] = "";
         if (count > 1)
             snprintf(more, sizeof(more), " and %d more", count - 1);

@@ -33,6 +33,10 @@ void world_note(struct world *world, int rank);
 /* Whether anywhere two ranks stand in different collectives of one group. */
 bool world_has_disagreement(const struct world *world);
 
+/* Whether a twin stands at the end of its step. */
+bool world_run_at_end(const struct run *run);
+/* Whether a rank failed or was lost: nothing more comes of it. */
+bool world_has_ended(const struct world *world, int rank);
 /* The instruction that a rank stands before, NULL at the end of a step. */
 const struct instruction *world_standing(const struct world *world, int rank);
 /* Whether that instruction waits for other ranks (a collective over more than one rank, or a

@@ -239,18 +239,13 @@ static const struct comm_ops comm_local = {.name = "in process",
                                            .rank = comm_local_rank,
                                            .run = comm_local_run};
 
-static bool at_end(const struct run *run)
-{
-    return run->executor->next >= run->program->instruction_count;
-}
-
 /* The state that follows from where a rank stands and how far it may go. */
 static void settle(struct world *world, int index)
 {
     struct world_rank *rank = &world->ranks[index];
     if (rank->state == RANK_FAILED)
         return;
-    bool may = !at_end(rank->run) && rank->run->executor->next < rank->allowed;
+    bool may = !world_run_at_end(rank->run) && rank->run->executor->next < rank->allowed;
     const struct local *local = world->context;
     bool waits = !local->ranks[index].meeting && world_is_meeting(world, index);
     enum rank_state state = !may ? RANK_STOPPED : waits ? RANK_WAITING : RANK_RUNNING;
@@ -265,7 +260,7 @@ static bool local_allow(struct world *world, int index, int limit, struct status
     struct world_rank *rank = &world->ranks[index];
     if (rank->state == RANK_FAILED)
         return status_fail(status, STATUS_INVALID, "rank %d failed: %s", index, rank->reason);
-    if (at_end(rank->run) && !run_prepare(rank->run, status))
+    if (world_run_at_end(rank->run) && !run_prepare(rank->run, status))
         return false;
     rank->allowed = limit;
     settle(world, index);
@@ -396,7 +391,7 @@ static bool finish_step(struct world *world, struct status *status)
             return status_fail(status, STATUS_INTERNAL, "rank %d failed: %s", event.rank,
                                world->ranks[event.rank].reason);
     for (int rank = 0; rank < world->size; rank++)
-        if (!at_end(world->ranks[rank].run)) {
+        if (!world_run_at_end(world->ranks[rank].run)) {
             char text[600];
             return status_fail(status, STATUS_INTERNAL, "%s",
                                world_waiting_text(world, rank, text, sizeof(text)));

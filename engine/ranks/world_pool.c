@@ -19,16 +19,6 @@ struct board_rank *world_pool_page(const struct world *world, int rank)
     return &world_pool_context(world)->pool->board.page->ranks[rank];
 }
 
-static bool at_end(const struct run *run)
-{
-    return run->executor->next >= run->program->instruction_count;
-}
-
-static bool has_ended(const struct world *world, int rank)
-{
-    return world->ranks[rank].state == RANK_FAILED || world->ranks[rank].state == RANK_LOST;
-}
-
 /* How many instructions of its present step the rank has run. */
 static int done_by(const struct world *world, int rank)
 {
@@ -61,10 +51,10 @@ void world_pool_begin_epoch(struct world *world, int rank)
 static bool pool_allow(struct world *world, int index, int limit, struct status *status)
 {
     struct world_rank *rank = &world->ranks[index];
-    if (has_ended(world, index))
+    if (world_has_ended(world, index))
         return status_fail(status, STATUS_INVALID, "rank %d %s: %s", index,
                            rank->state == RANK_LOST ? "was lost" : "failed", rank->reason);
-    bool next_step = at_end(rank->run);
+    bool next_step = world_run_at_end(rank->run);
     if (!run_prepare(rank->run, status))
         return false;
     if (next_step)
@@ -78,7 +68,7 @@ static bool pool_allow(struct world *world, int index, int limit, struct status 
 static void pool_hold(struct world *world, int index)
 {
     struct world_rank *rank = &world->ranks[index];
-    if (has_ended(world, index) || at_end(rank->run))
+    if (world_has_ended(world, index) || world_run_at_end(rank->run))
         return;
     /* nothing that has begun can be taken back: the rank looks before its next instruction */
     int next = done_by(world, index);
@@ -118,14 +108,14 @@ void world_pool_settle(struct world *world, int index)
 {
     struct world_rank *rank = &world->ranks[index];
     struct board_rank *page = world_pool_page(world, index);
-    if (has_ended(world, index)) {
+    if (world_has_ended(world, index)) {
         world_note(world, index);
         return;
     }
     enum board_state state = (enum board_state)atomic_load(&page->state);
     if (done_by(world, index) > rank->run->executor->next)
         state = BOARD_RUNNING; /* what was just read is of a later instruction */
-    bool may = !at_end(rank->run) && rank->run->executor->next < rank->allowed;
+    bool may = !world_run_at_end(rank->run) && rank->run->executor->next < rank->allowed;
     if (world_pool_context(world)->ranks[index].held_up)
         state = BOARD_WAITING;
     switch (state) {
@@ -143,8 +133,8 @@ void world_pool_settle(struct world *world, int index)
     world_note(world, index);
 }
 
-static void give(const struct world *world, int index, enum world_event_kind kind,
-                 struct world_event *event)
+void world_pool_give(const struct world *world, int index, enum world_event_kind kind,
+                     struct world_event *event)
 {
     const struct run *run = world->ranks[index].run;
     *event = (struct world_event){kind, index, run->step, run->executor->next};
@@ -157,7 +147,7 @@ static void count_one(struct world *world, int index, struct world_event *event)
     struct pool_rank_run *own = &world_pool_context(world)->ranks[index];
     struct status status = STATUS_NONE;
     uint64_t busy = atomic_load(&world_pool_page(world, index)->busy);
-    give(world, index, WORLD_DONE, event);
+    world_pool_give(world, index, WORLD_DONE, event);
     if (!run_complete(rank->run, (double)(busy - own->busy) * 1e-9, &status)) {
         event->kind = WORLD_FAILED;
         rank->state = RANK_FAILED;
@@ -203,7 +193,8 @@ static void look_at(struct world *world, int rank)
 {
     struct pool_queue *queue = &world_pool_context(world)->queue;
     const struct run *run = world->ranks[rank].run;
-    if (!queue->has[rank] && !has_ended(world, rank) && done_by(world, rank) > run->executor->next)
+    if (!queue->has[rank] && !world_has_ended(world, rank) &&
+        done_by(world, rank) > run->executor->next)
         push(queue, (struct pool_news){run->step, run->executor->next, rank});
     world_pool_settle(world, rank);
 }
@@ -247,7 +238,7 @@ static bool take_done(struct world *world, struct world_event *event)
     look_at_news(world);
     while (queue->count > 0) {
         int rank = pop(queue);
-        if (has_ended(world, rank) ||
+        if (world_has_ended(world, rank) ||
             done_by(world, rank) <= world->ranks[rank].run->executor->next)
             continue;
         count_one(world, rank, event);
@@ -263,7 +254,7 @@ static bool take_done(struct world *world, struct world_event *event)
 static void mark_torn(struct world *world, int index)
 {
     struct run *run = world->ranks[index].run;
-    run->executor->torn = !at_end(run);
+    run->executor->torn = !world_run_at_end(run);
 }
 
 /* The rank counts as lost: its process "was killed by ...". The reason also has where it stood and
@@ -273,7 +264,7 @@ static void world_pool_lose(struct world *world, int index, const char *what)
     struct world_rank *rank = &world->ranks[index];
     struct rank_pool *pool = world_pool_context(world)->pool;
     char place[160] = "the end of its step";
-    if (!at_end(rank->run))
+    if (!world_run_at_end(rank->run))
         program_instruction_text(rank->run->program, rank->run->executor->next, place,
                                  sizeof(place));
     snprintf(rank->reason, sizeof(rank->reason), "process %lld of rank %d %s, at %s",
@@ -289,7 +280,8 @@ static int find_cause(const struct world *world, int index)
 {
     struct rank_pool *pool = world_pool_context(world)->pool;
     int cause = pool_find_cause(pool, index);
-    bool known = cause < world->size && !has_ended(world, cause) && pool_has_lost(pool, cause);
+    bool known =
+        cause < world->size && !world_has_ended(world, cause) && pool_has_lost(pool, cause);
     return known ? cause : index;
 }
 
@@ -316,14 +308,14 @@ static bool take_lost(struct world *world, struct world_event *event)
     struct rank_pool *pool = world_pool_context(world)->pool;
     char text[160];
     for (int rank = 0; rank < world->size; rank++) {
-        if (has_ended(world, rank) || !pool_has_lost(pool, rank))
+        if (world_has_ended(world, rank) || !pool_has_lost(pool, rank))
             continue;
         int cause = find_cause(world, rank);
         pool_ending_text(pool, cause, text, sizeof(text));
         if (done_by(world, cause) > world->ranks[cause].run->executor->next)
             return take_done(world, event); /* what it did before comes first */
         world_pool_lose(world, cause, text);
-        give(world, cause, WORLD_LOST, event);
+        world_pool_give(world, cause, WORLD_LOST, event);
         return true;
     }
     return false;
@@ -334,7 +326,7 @@ static bool take_failed(struct world *world, struct world_event *event)
     struct pool_world *context = world_pool_context(world);
     for (int index = 0; index < world->size; index++) {
         struct pool_process *process = &context->pool->processes[index];
-        if (!process->has_failed || has_ended(world, index))
+        if (!process->has_failed || world_has_ended(world, index))
             continue;
         bool past = process->failure.epoch != context->ranks[index].epoch;
         if (!past && find_cause(world, index) != index)
@@ -348,7 +340,7 @@ static bool take_failed(struct world *world, struct world_event *event)
         rank->state = RANK_FAILED;
         world_note(world, index);
         mark_torn(world, index);
-        give(world, index, WORLD_FAILED, event);
+        world_pool_give(world, index, WORLD_FAILED, event);
         return true;
     }
     return false;
@@ -367,7 +359,7 @@ static bool take_mismatch(struct world *world, struct world_event *event)
         own->told_mismatch = differs;
         context->any_mismatch |= differs;
         if (news) {
-            give(world, rank, WORLD_MISMATCH, event);
+            world_pool_give(world, rank, WORLD_MISMATCH, event);
             return true;
         }
     }
@@ -390,7 +382,7 @@ static bool is_restless(const struct world *world, int rank)
     const struct run *run = world->ranks[rank].run;
     if (done_by(world, rank) > run->executor->next || pool_has_lost(pool, rank))
         return true; /* there is something to tell */
-    if (at_end(run))
+    if (world_run_at_end(run))
         return false;
     if (world_pool_context(world)->ranks[rank].held_up)
         return false;
@@ -409,7 +401,7 @@ static bool pool_is_quiet(const struct world *world)
         return false;
     for (int i = 0; i < world->size; i++) {
         int rank = (context->restless + i) % world->size;
-        if (!has_ended(world, rank) && is_restless(world, rank)) {
+        if (!world_has_ended(world, rank) && is_restless(world, rank)) {
             context->restless = rank;
             return false;
         }

@@ -56,6 +56,9 @@ void world_pool_settle(struct world *world, int index);
 void world_pool_touch(struct world *world, int rank);
 /* Forgets what ranks have done: twins were set back. */
 void world_pool_forget_news(struct world *world);
+/* Makes `event` tell of a rank, where its twin stands. */
+void world_pool_give(const struct world *world, int index, enum world_event_kind kind,
+                     struct world_event *event);
 /* Process or connection of a rank is gone: the same for it, or for the cause of that (see
  * pool_find_cause), if that is a rank of this world that was not told of. Returns which. */
 int world_pool_lose_cause(struct world *world, int index);

@@ -6,11 +6,6 @@
 
 #include <stdlib.h>
 
-static bool at_end(const struct run *run)
-{
-    return run->executor->next >= run->program->instruction_count;
-}
-
 static bool is_idle(const struct world *world, int rank)
 {
     uint32_t state = atomic_load(&world_pool_page(world, rank)->state);
@@ -92,7 +87,7 @@ static bool finish_step(struct world *world, struct status *status)
     for (bool ended = false; !ended;) {
         ended = true;
         for (int rank = 0; rank < world->size; rank++)
-            ended = ended && at_end(world->ranks[rank].run);
+            ended = ended && world_run_at_end(world->ranks[rank].run);
         if (ended)
             break;
         bool got = world_next(world, 0.5, &event);
@@ -141,7 +136,7 @@ bool world_pool_go_to_step(struct world *world, int step, struct status *status)
         if (!finish_step(world, status))
             return false;
     for (int index = 0; index < world->size; index++) {
-        bool next_step = at_end(world->ranks[index].run);
+        bool next_step = world_run_at_end(world->ranks[index].run);
         if (!run_prepare(world->ranks[index].run, status))
             return false;
         if (next_step)

@@ -10,21 +10,11 @@
 /* How long one is given that moves data with a rank that was lost: they may all have come. */
 #define HELD_UP_SECONDS 0.5
 
-static bool at_end(const struct run *run)
-{
-    return run->executor->next >= run->program->instruction_count;
-}
-
-static bool has_ended(const struct world *world, int rank)
-{
-    return world->ranks[rank].state == RANK_FAILED || world->ranks[rank].state == RANK_LOST;
-}
-
 bool world_pool_should_move(const struct world *world, int index)
 {
     const struct world_rank *rank = &world->ranks[index];
     enum board_state state = (enum board_state)atomic_load(&world_pool_page(world, index)->state);
-    if (at_end(rank->run))
+    if (world_run_at_end(rank->run))
         return false; /* whatever it still says */
     return state == BOARD_RUNNING || state == BOARD_MOVING ||
            (state == BOARD_IDLE && rank->run->executor->next < rank->allowed);
@@ -58,7 +48,7 @@ static bool is_overdue(struct world *world, int index, double time)
     bool moved = position != own->seen_position || state != own->seen_state;
     bool meets = world->ranks[index].state == RANK_WAITING && world_is_complete(world, index) &&
                  !world_disagrees(world, index);
-    if (moved || has_ended(world, index) || !(meets || world_pool_should_move(world, index)))
+    if (moved || world_has_ended(world, index) || !(meets || world_pool_should_move(world, index)))
         own->moved = time;
     own->seen_position = position;
     own->seen_state = state;
@@ -78,7 +68,7 @@ static int find_culprit(const struct world *world, const bool *overdue)
     int computes = -1, first = -1;
     for (int rank = world->size - 1; rank >= 0; rank--) {
         uint32_t state = atomic_load(&world_pool_page(world, rank)->state);
-        if (processes[rank].stopped_by && !has_ended(world, rank))
+        if (processes[rank].stopped_by && !world_has_ended(world, rank))
             return rank;
         first = overdue[rank] ? rank : first;
         computes = overdue[rank] && state == BOARD_RUNNING ? rank : computes;
@@ -112,7 +102,6 @@ bool world_pool_take_stuck(struct world *world, struct world_event *event)
     if (culprit < 0)
         return false;
     world_pool_lose_silent(world, culprit);
-    const struct run *run = world->ranks[culprit].run;
-    *event = (struct world_event){WORLD_LOST, culprit, run->step, run->executor->next};
+    world_pool_give(world, culprit, WORLD_LOST, event);
     return true;
 }

@@ -13,26 +13,12 @@ bool same_text(const char *a, const char *b)
     return strcmp(a ? a : "", b ? b : "") == 0;
 }
 
-const char *origin_path(const struct origin *origin, char *buffer, int size)
-{
-    const char *layer = origin->layer ? origin->layer : "";
-    const char *part = origin->part ? origin->part : "";
-    snprintf(buffer, (size_t)size, "%s%s%s", layer, *layer && *part ? "." : "", part);
-    return buffer;
-}
-
 const char *origin_text(const struct origin *origin, int step, char *buffer, int size)
 {
-    char path[256], batch[48] = "", sequence[48] = "";
+    char path[256], visit[120];
     origin_path(origin, path, sizeof(path));
-    if (origin->micro_batches > 1 && origin->micro_batch >= 0)
-        snprintf(batch, sizeof(batch), ", micro-batch %d/%d", origin->micro_batch + 1,
-                 origin->micro_batches);
-    if (origin->micro_sequences > 1 && origin->micro_sequence >= 0)
-        snprintf(sequence, sizeof(sequence), ", micro-sequence %d/%d", origin->micro_sequence + 1,
-                 origin->micro_sequences);
-    snprintf(buffer, (size_t)size, "step %d, %s%s%s%s%s", step + 1, phase_name(origin->phase),
-             batch, sequence, *path ? ", " : "", path);
+    snprintf(buffer, (size_t)size, "step %d, %s%s%s", step + 1,
+             origin_visit(origin, visit, sizeof(visit)), *path ? ", " : "", path);
     return buffer;
 }
 

@@ -49,9 +49,6 @@ int tensor_find(const struct program *program, const char *text, int next, struc
 /* How long a canonical name is without micro-batch and micro-sequence. */
 size_t tensor_name_length(const char *name);
 
-/* The layer and part of an instruction, as users name it: "decoder.1.mlp.layer_2". Returns
- * `buffer`. */
-const char *origin_path(const struct origin *origin, char *buffer, int size);
 /* "step 1, backward, micro-batch 2/4, decoder.1.mlp.layer_2". Returns `buffer`. */
 const char *origin_text(const struct origin *origin, int step, char *buffer, int size);
 bool same_text(const char *a, const char *b); /* strcmp that takes NULL as "" */
