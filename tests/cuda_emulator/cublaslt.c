@@ -303,8 +303,10 @@ cublasStatus_t cublasLtMatmul(cublasLtHandle_t handle, cublasLtMatmulDesc_t oper
         return CUBLAS_STATUS_INVALID_VALUE;
     if (cudaPeekAtLastError() != cudaSuccess)
         return CUBLAS_STATUS_EXECUTION_FAILED;
-    if (getenv("LOCKSTEP_EMULATED_REFUSAL")) /* of what its heuristic had found */
-        return CUBLAS_STATUS_NOT_SUPPORTED;
+    const char *refusal = getenv("LOCKSTEP_EMULATED_REFUSAL");
+    if (refusal) /* of what its heuristic had found */
+        return strcmp(refusal, "failure") == 0 ? CUBLAS_STATUS_EXECUTION_FAILED
+                                               : CUBLAS_STATUS_NOT_SUPPORTED;
     return put_on(stream, &(struct product){*operation, *a_layout, *b_layout, *d_layout, a, b, d,
                                             workspace, by.workspace, m, n, k});
 }

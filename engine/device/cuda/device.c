@@ -136,7 +136,7 @@ static bool cuda_allocate(void *memory, size_t bytes, void **address, struct sta
 static void cuda_release(void *context, void *memory, size_t bytes)
 {
     (void)bytes;
-    cuda_graphs_flush(context, NULL);
+    cuda_graphs_flush_untold(context);
     cudaFree(memory); /* waits until no queued call uses it */
 }
 

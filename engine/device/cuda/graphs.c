@@ -18,7 +18,8 @@ struct cuda_graphs {
     struct segment *followed; /* whose first `length` works are held back; NULL: they run */
     struct cuda_work *works;  /* else the `length` ones since the last end of a segment */
     int length;
-    int64_t time; /* counts uses */
+    int64_t time;         /* counts uses */
+    struct status untold; /* the first failure that nobody could be told */
 };
 
 struct cuda_graphs *cuda_graphs_open(const struct cuda_context *context)
@@ -90,12 +91,25 @@ static bool run_work(struct cuda_context *context, const struct cuda_work *work,
             cuda_statistics_run(context, in, context->scratch, work->statistics, status));
 }
 
-static bool run_works(struct cuda_context *context, const struct cuda_work *works, int count,
-                      struct status *status)
+static const char *name_of(const struct cuda_work *work)
 {
-    for (int i = 0; i < count; i++)
-        if (!run_work(context, &works[i], status))
-            return false;
+    return work->kind == CUDA_CALL     ? op_name(work->call.op)
+           : work->kind == CUDA_SAMPLE ? "samples"
+                                       : "a comparison";
+}
+
+/* All but those from `now` on were asked for by earlier calls of the caller, who would take what
+ * fails for what it asks for now. What has killed the GPU is none of them for certain. */
+static bool run_works(struct cuda_context *context, const struct cuda_work *works, int count,
+                      int now, struct status *status)
+{
+    for (int i = 0; i < count; i++) {
+        if (run_work(context, &works[i], status))
+            continue;
+        if (i < now && status && !context->lost)
+            status_context(status, "%s, asked for earlier", name_of(&works[i]));
+        return false;
+    }
     return true;
 }
 
@@ -106,7 +120,7 @@ static bool capture(struct cuda_context *context, struct segment *segment)
     if (cudaStreamBeginCapture(context->stream, cudaStreamCaptureModeThreadLocal) != cudaSuccess)
         return false;
     context->capturing = true;
-    bool ok = run_works(context, segment->works, segment->count, NULL);
+    bool ok = run_works(context, segment->works, segment->count, 0, NULL);
     context->capturing = false;
     ok = cudaStreamEndCapture(context->stream, &graph) == cudaSuccess && ok &&
          cudaGraphInstantiateWithFlags(&segment->graph, graph, 0) == cudaSuccess;
@@ -125,7 +139,7 @@ static bool launch(struct cuda_context *context, struct segment *segment, struct
         cudaGetLastError(); /* what else is wrong with the GPU is met again */
     }
     if (!segment->graph)
-        return run_works(context, segment->works, segment->count, status);
+        return run_works(context, segment->works, segment->count, segment->count - 1, status);
     cudaError_t error = cudaGraphLaunch(segment->graph, context->stream);
     return error == cudaSuccess ||
            cuda_fail(context, (int)error, "launching captured operations", status);
@@ -189,16 +203,30 @@ static bool let_go(struct cuda_context *context, struct status *status)
     if (!segment)
         return true;
     memcpy(graphs->works, segment->works, (size_t)graphs->length * sizeof(*graphs->works));
-    bool ok = run_works(context, graphs->works, graphs->length, status);
+    bool ok = run_works(context, graphs->works, graphs->length, graphs->length, status);
     if (!ok)
         graphs->length = 0;
     return ok;
 }
 
+/* True if nothing is left to tell. */
+static bool tell(struct cuda_graphs *graphs, struct status *status)
+{
+    if (graphs->untold.code == STATUS_OK)
+        return true;
+    status_fail(status, graphs->untold.code, "%s", graphs->untold.text);
+    graphs->untold = STATUS_NONE;
+    return false;
+}
+
 bool cuda_graphs_flush(struct cuda_context *context, struct status *status)
 {
     struct cuda_graphs *graphs = context->graphs;
-    if (!graphs || graphs->length == 0)
+    if (!graphs)
+        return true;
+    if (!tell(graphs, status))
+        return false;
+    if (graphs->length == 0)
         return true;
     if (context->lost) {
         graphs->followed = NULL;
@@ -210,6 +238,15 @@ bool cuda_graphs_flush(struct cuda_context *context, struct status *status)
         remember(context, graphs);
     graphs->length = 0;
     return ok;
+}
+
+void cuda_graphs_flush_untold(struct cuda_context *context)
+{
+    struct status status = STATUS_NONE;
+    struct cuda_graphs *graphs = context->graphs;
+    /* Until the first failure is told, nothing can have been held back after it. */
+    if (graphs && graphs->untold.code == STATUS_OK && !cuda_graphs_flush(context, &status))
+        graphs->untold = status;
 }
 
 static bool is_next(const struct cuda_graphs *graphs, const struct cuda_work *work)
@@ -234,6 +271,8 @@ bool cuda_graphs_run(struct cuda_context *context, const struct cuda_work *work,
     struct cuda_graphs *graphs = context->graphs;
     if (!graphs)
         return run_work(context, work, status);
+    if (!tell(graphs, status))
+        return false;
     if (graphs->length == 0)
         graphs->followed = find(graphs, work);
     else if (graphs->followed && !is_next(graphs, work) && !let_go(context, status))

@@ -35,9 +35,14 @@ struct cuda_work {
     double scale;                         /* of a comparison */
 };
 
-/* Runs what the device supports, or holds it back. A failure may be one of an earlier call,
- * as everywhere with a GPU; one that is found on the host is always of this call. */
+/* Runs what the device supports, or holds it back. A failure may be one of an earlier call, as
+ * everywhere with a GPU. One that is found on the host may be too: of a call that was held back and
+ * is run by this one, by cuda_graphs_flush(), or by a release before. The text then begins with
+ * that operation, and the calls after it do not run, as if the caller had been told at once. */
 bool cuda_graphs_run(struct cuda_context *context, const struct cuda_work *work,
                      struct status *status);
+
+/* cuda_graphs_flush() where nobody can be told: what fails is told by the next flush or run. */
+void cuda_graphs_flush_untold(struct cuda_context *context);
 
 #endif

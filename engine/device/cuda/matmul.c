@@ -202,13 +202,16 @@ static cublasStatus_t choose(struct matmul_plans *plans, struct matmul_plan *pla
     return found.state;
 }
 
-/* Found or made; a product that the library refuses is remembered too. */
+/* Found or made; a product that the library refuses is remembered too. None is made during a
+ * capture, where the library may refuse what it does elsewhere: NULL. */
 static struct matmul_plan *plan_of(struct cuda_context *context, const struct matmul_key *key)
 {
     struct matmul_plans *plans = context->plans;
     for (int i = 0; i < plans->count; i++)
         if (memcmp(&plans->plans[i].key, key, sizeof(*key)) == 0)
             return &plans->plans[i];
+    if (context->capturing)
+        return NULL;
     if (plans->count == PLANS_MOST)
         plans_clear(plans);
     struct matmul_plan plan = {.key = *key};
@@ -251,9 +254,13 @@ static bool cuda_matmul_run(struct cuda_context *context, const struct matrix_pr
                             void *workspace, struct status *status)
 {
     struct matmul_key key;
-    struct matmul_plan *plan = key_of(product, false, &key) ? plan_of(context, &key) : NULL;
-    cublasStatus_t error = plan && plan->usable ? queue(context, plan, product, workspace)
-                                                : CUBLAS_STATUS_NOT_SUPPORTED;
+    bool known = key_of(product, false, &key);
+    struct matmul_plan *plan = known ? plan_of(context, &key) : NULL;
+    bool usable = plan && plan->usable;
+    cublasStatus_t error =
+        usable ? queue(context, plan, product, workspace) : CUBLAS_STATUS_NOT_SUPPORTED;
+    if (context->capturing && (usable ? error != CUBLAS_STATUS_SUCCESS : known && !plan))
+        return status_fail(status, STATUS_INTERNAL, "matmul: not captured"); /* as cuda_fail() */
     if (error == CUBLAS_STATUS_NOT_SUPPORTED) {
         if (plan)
             plan->usable = false; /* it may only say so now */
