@@ -170,6 +170,11 @@ void executor_take_back(struct executor *executor)
     executor->torn = executor->ran = true;
 }
 
+bool executor_has_read(const struct executor *executor)
+{
+    return executor->ran || executor->done > 0;
+}
+
 static void add_operands(const struct program *program, const char *what, const int *values,
                          int count, struct text *text)
 {

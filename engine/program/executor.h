@@ -37,6 +37,9 @@ bool executor_run_one(struct executor *executor, struct status *status);
 /* Moves back by the instruction that just ran, as if it had been given up: what follows from it was
  * not done. When it is its turn again, it is only passed. */
 void executor_take_back(struct executor *executor);
+/* Whether the next instruction has read its inputs, or a part of them, for outputs that stay:
+ * whoever changes one of them now must go back to before it first. */
+bool executor_has_read(const struct executor *executor);
 /* Back to the first instruction (inputs and states as they are). */
 void executor_rewind(struct executor *executor);
 

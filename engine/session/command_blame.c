@@ -352,16 +352,20 @@ static bool walk(struct debugger *debugger, int value, struct status *status)
 }
 
 /* For work that goes elsewhere and returns to `home`: an interrupt leaves the run on the way. */
-static bool travel(struct debugger *debugger, int64_t place, int64_t home, struct status *status)
+static bool has_come(struct debugger *debugger, bool arrived, int64_t home, struct status *status)
 {
-    bool arrived;
-    if (!motion_go_to(debugger, place, &arrived, status))
-        return false;
     if (arrived)
         return true;
     status_fail(status, STATUS_CANCELLED, "interrupted");
     motion_after_failure(debugger, home, status);
     return false;
+}
+
+static bool travel(struct debugger *debugger, int64_t place, int64_t home, struct status *status)
+{
+    bool arrived;
+    return motion_go_to(debugger, place, &arrived, status) &&
+           has_come(debugger, arrived, home, status);
 }
 
 /* The first divergence of all lies in an earlier step: look at it there, and come back. */
@@ -434,6 +438,21 @@ static bool graft_ranks(struct debugger *debugger, int value, const char *name,
     return true;
 }
 
+/* To where the value was written. If the next instruction has read it already (an interrupt of its
+ * comparison leaves the run before it), that is somewhere else, too, even if the place is `here`.
+ */
+static bool travel_to_write(struct debugger *debugger, int64_t there, int64_t here,
+                            struct status *status)
+{
+    const struct run *run = debugger->target->pair->test;
+    bool arrived;
+    if (there == here && executor_has_read(run->executor) &&
+        (!motion_go_to_step(debugger, run->step, &arrived, status) ||
+         !has_come(debugger, arrived, here, status)))
+        return false;
+    return travel(debugger, there, here, status);
+}
+
 /* As if the tensor had been right when it was written: what was computed from it since is computed
  * again. */
 bool command_graft(struct debugger *debugger, const char *arguments, struct status *status)
@@ -453,7 +472,7 @@ bool command_graft(struct debugger *debugger, const char *arguments, struct stat
         return graft_ranks(debugger, value, name, status);
     int64_t here = debugger_position(debugger);
     int64_t there = (int64_t)pair->test->step * program->instruction_count + producer + 1;
-    if (there < here && !travel(debugger, there, here, status))
+    if (!travel_to_write(debugger, there, here, status))
         return false;
     bool ok = pair_graft(pair, value, status);
     if (ok)

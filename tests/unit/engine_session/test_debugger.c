@@ -8,6 +8,7 @@
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -332,6 +333,83 @@ static void test_graft_without_a_name(void **state)
     bench_close(&bench);
 }
 
+/* An input of the next instruction that the last one wrote and the reference has otherwise, or -1.
+ */
+static int just_written(const struct bench *bench)
+{
+    const struct pair *pair = bench->debugger->target->pair;
+    const struct program *program = pair->test->program;
+    int next = run_next(pair->test);
+    const struct instruction *in = &program->instructions[next];
+    for (int i = 0; next < program->instruction_count && i < in->input_count; i++) {
+        int value = in->inputs[i], other = pair->reference_value[value];
+        if (program->values[value].producer != next - 1 || other < 0 ||
+            !executor_holds(pair->reference->executor, other))
+            continue;
+        struct tensor here = executor_tensor(pair->test->executor, value);
+        struct tensor there = executor_tensor(pair->reference->executor, other);
+        if (memcmp(here.data, there.data, value_bytes(&program->values[value])) != 0)
+            return value;
+    }
+    return -1;
+}
+
+/* Goes on, interrupted everywhere, until the next instruction has run, was taken back, and reads
+ * what the one before it wrote; returns that. */
+static int find_taken_back(struct bench *bench)
+{
+    int64_t end = debugger_end(bench->debugger);
+    while (position(bench) < end) {
+        int64_t before = position(bench);
+        for (int after = 1; position(bench) == before; after++) {
+            bench->cancel_after = after;
+            bench_do(bench, "stepi");
+            bench->cancel_after = -1;
+            int value = just_written(bench);
+            if (bench->debugger->target->pair->test->executor->ran && value >= 0)
+                return value;
+        }
+    }
+    fail_msg("no instruction was taken back");
+    return -1;
+}
+
+/* An instruction whose comparison was interrupted is not computed again, unless what it reads is
+ * grafted: then it computes from that. */
+static void test_graft_after_interrupt(void **state)
+{
+    (void)state;
+    struct random random = random_start("graft after an interrupt");
+    struct bench bench, quiet;
+    int held, again;
+    char command[600], place[40];
+    const char *file = "file llama/df2 fault repeated-data";
+    open_run(&bench, file);
+    open_run(&quiet, file);
+    bench_do(&bench, "stop on nan"); /* every output is looked at */
+    for (int step = 1; step <= 2; step++) {
+        snprintf(place, sizeof(place), "goto %d:%d", step, (int)random_integer(&random, 1, 70));
+        bench_do(&bench, place);
+        int value = find_taken_back(&bench);
+        int64_t here = position(&bench);
+        int count = debugger_program(bench.debugger)->instruction_count;
+        snprintf(command, sizeof(command), "graft %s",
+                 debugger_program(bench.debugger)->values[value].name);
+        snprintf(place, sizeof(place), "goto %d:%d", (int)(here / count) + 1, (int)(here % count));
+        bench_do(&quiet, place);
+        bench_do(&quiet, command);
+        bench_do(&bench, command);
+        assert_int_equal(position(&bench), here);
+        bench_do(&quiet, "stepi");
+        bench_do(&bench, "stepi");
+        uint64_t hash = bench_hash(&quiet, &held);
+        if (bench_hash(&bench, &again) != hash || again != held)
+            fail_msg("%s at %s: %d values, not %d", command, place, again, held);
+    }
+    bench_close(&bench);
+    bench_close(&quiet);
+}
+
 /* A gradient that is not complete shows its running total; what cannot be seen says where it can.
  */
 static void test_totals(void **state)
@@ -602,6 +680,7 @@ int main(void)
                                        cmocka_unit_test(test_divergence),
                                        cmocka_unit_test(test_graft),
                                        cmocka_unit_test(test_graft_without_a_name),
+                                       cmocka_unit_test(test_graft_after_interrupt),
                                        cmocka_unit_test(test_totals),
                                        cmocka_unit_test(test_saved_points),
                                        cmocka_unit_test(test_interrupt),
