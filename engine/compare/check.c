@@ -166,24 +166,27 @@ static bool compare_output(const struct pair *pair, const struct op_call *call, 
     return done;
 }
 
+/* The output that is furthest beyond what rounding explains of it speaks for all. */
 static bool judge_outputs(const struct pair *pair, const struct operands *operands,
                           struct tensor *results, struct check *check, struct status *status)
 {
     const struct instruction *in = &pair->test->program->instructions[check->instruction];
     const struct op_call *call = &operands->call;
     double expected = check_expected_error(call);
-    check->introduced_relative = -1;
+    double worst = -1;
     for (int i = 0; i < in->output_count; i++) {
         struct metrics metrics;
         double relative, rounding = dtype_is_float(call->outputs[i].dtype) ? expected : 0;
         if (!compare_output(pair, call, i, &results[i], &metrics, &relative))
             return status_fail(status, STATUS_CANCELLED, "interrupted");
-        check->wrong = check->wrong || relative > rounding;
-        if (relative <= check->introduced_relative)
+        double excess = rounding > 0 ? relative / rounding : relative > 0 ? INFINITY : 0;
+        if (excess <= worst)
             continue;
+        worst = excess;
         check->introduced_relative = relative;
         check->introduced = metrics;
         check->expected_relative = rounding;
+        check->wrong = relative > rounding;
         check->output = in->outputs[i];
     }
     return true;

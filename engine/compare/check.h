@@ -8,7 +8,8 @@
 struct check {
     int step, instruction;
     bool supported;             /* collectives have no float64 reference */
-    int output;                 /* the output with the largest introduced error (test value id) */
+    int output;                 /* the output whose error is the most times what rounding explains
+                                   (test value id); the rest is said of it */
     struct metrics introduced;  /* float64 of the actual inputs against what was computed */
     double introduced_relative; /* rms of that difference over the rms of the float64 result; of
                                    integers the part that is different */

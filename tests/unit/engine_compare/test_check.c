@@ -156,12 +156,40 @@ static void test_wrong_kernels(void **state)
     }
 }
 
+/* One wrong choice among many is a smaller number than the rounding of the scores beside it, but
+ * it is the choice that is wrong. */
+static void test_wrong_output_beside_a_right_one(void **state)
+{
+    (void)state;
+    struct random random = random_start("outputs");
+    struct bench bench;
+    bench_open(&bench, "mixtral_top2", "data.micro_batch_size=8192");
+    int experts = run_to(bench.pair, DTYPE_I32);
+    const struct run *run = bench.pair->test;
+    int scores = run->program->instructions[run_next(run) - 1].outputs[1];
+    struct check right = check_last(bench.pair);
+    struct tensor tensor = executor_tensor(run->executor, scores);
+    for (int64_t i = 0; i < shape_elements(tensor.shape); i++)
+        tensor_store(&tensor, i, tensor_load(&tensor, i) * (1 + 0.9 * right.expected_relative));
+    struct check rounded = check_last(bench.pair);
+    assert_true(!rounded.wrong && rounded.output == scores);
+    tensor = executor_tensor(run->executor, experts);
+    int64_t at = random_integer(&random, 0, shape_elements(tensor.shape) - 1);
+    tensor_store(&tensor, at, tensor_load(&tensor, at) + 3);
+    struct check wrong = check_last(bench.pair);
+    assert_true(wrong.introduced_relative < rounded.introduced_relative);
+    assert_true(wrong.wrong && wrong.introduced_relative > wrong.expected_relative);
+    assert_int_equal(wrong.output, experts);
+    bench_close(&bench);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_right_kernels),
         cmocka_unit_test(test_overflow),
         cmocka_unit_test(test_wrong_kernels),
+        cmocka_unit_test(test_wrong_output_beside_a_right_one),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
