@@ -2,7 +2,8 @@
 #ifndef ENGINE_BASE_INTERRUPT_H
 #define ENGINE_BASE_INTERRUPT_H
 
-#include <stdbool.h>
+#include "engine/base/status.h"
+
 #include <stddef.h>
 
 /* `asked` is called from any thread, often: it must be as cheap as reading an atomic number. Once
@@ -17,6 +18,12 @@ struct interrupt {
 static inline bool interrupt_asked(const struct interrupt *interrupt)
 {
     return interrupt && interrupt->asked(interrupt->context);
+}
+
+/* What work says that ends because it was asked to. Returns false, as status_fail. */
+static inline bool interrupt_fail(struct status *status)
+{
+    return status_fail(status, STATUS_CANCELLED, "interrupted");
 }
 
 #endif

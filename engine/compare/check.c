@@ -178,7 +178,7 @@ static bool judge_outputs(const struct pair *pair, const struct operands *operan
         struct metrics metrics;
         double relative, rounding = dtype_is_float(call->outputs[i].dtype) ? expected : 0;
         if (!compare_output(pair, call, i, &results[i], &metrics, &relative))
-            return status_fail(status, STATUS_CANCELLED, "interrupted");
+            return interrupt_fail(status);
         double excess = rounding > 0 ? relative / rounding : relative > 0 ? INFINITY : 0;
         if (excess <= worst)
             continue;

@@ -92,7 +92,7 @@ static bool compare_sides(struct pair *pair, int value, const struct interrupt *
         result->compared = ok;
     }
     pair_sides_free(&sides);
-    return ok || status_fail(status, STATUS_CANCELLED, "interrupted");
+    return ok || interrupt_fail(status);
 }
 
 static bool compare_value(struct pair *pair, int value, const struct interrupt *interrupt,
@@ -135,12 +135,12 @@ static void drop_held(struct pair *pair)
     }
 }
 
-static bool reference_run_one(struct pair *pair, struct status *status)
+static bool reference_run_one(struct pair *pair, bool may_give_up, struct status *status)
 {
-    if (!run_one(pair->reference, status))
-        return status_context(status, "reference %s", pair->reference->config->name);
-    const struct program *program = pair->reference->program;
-    const struct instruction *done = &program->instructions[run_next(pair->reference) - 1];
+    struct run *reference = pair->reference;
+    if (!(may_give_up ? pair_try(pair, reference, run_one, status) : run_one(reference, status)))
+        return status_context(status, "reference %s", reference->config->name);
+    const struct instruction *done = &reference->program->instructions[run_next(reference) - 1];
     for (int k = 0; k < done->output_count; k++)
         if (!hold(pair, done->outputs[k], status))
             return false;
@@ -153,34 +153,17 @@ static bool bring_reference(struct pair *pair, int other, struct status *status)
     struct run *reference = pair->reference;
     int producer = reference->program->values[other].producer;
     while (reference->step < pair->test->step || run_next(reference) <= producer)
-        if (!reference_run_one(pair, status))
+        if (!reference_run_one(pair, false, status))
             return false;
     return true;
-}
-
-static bool give_up(struct status *status)
-{
-    return status_fail(status, STATUS_CANCELLED, "interrupted");
 }
 
 /* As reference_run_one, but an interrupt ends it. */
 static bool reference_try_one(struct pair *pair, struct status *status)
 {
     if (interrupt_asked(pair->interrupt))
-        return give_up(status);
-    pair->reference->executor->interrupt = pair->interrupt;
-    bool ok = reference_run_one(pair, status);
-    pair->reference->executor->interrupt = NULL;
-    return ok;
-}
-
-/* Of the next step, whose first instruction does not wait for it then. */
-static bool keep_point(struct pair *pair, struct run *run, struct status *status)
-{
-    run->executor->interrupt = pair->interrupt;
-    bool ok = run_keep_point(run, status);
-    run->executor->interrupt = NULL;
-    return ok;
+        return interrupt_fail(status);
+    return reference_run_one(pair, true, status);
 }
 
 /* The reference computes what the test's next instruction will be compared with. In another order
@@ -196,7 +179,8 @@ static bool catch_up(struct pair *pair, struct status *status)
                run_next(reference) < reference->program->instruction_count)
             if (!reference_try_one(pair, status))
                 return false;
-        return keep_point(pair, reference, status);
+        /* of the next step, whose first instruction does not wait for it then */
+        return pair_try(pair, reference, run_keep_point, status);
     }
     const struct instruction *in = &test->program->instructions[next];
     for (int k = 0; k < in->output_count; k++) {
@@ -255,7 +239,7 @@ bool pair_enter_step(struct pair *pair, struct status *status)
     memset(pair->results, 0, (size_t)pair->test->program->value_count * sizeof(*pair->results));
     if (pair->reference) {
         while (pair->reference->step < pair->test->step)
-            if (!reference_run_one(pair, status))
+            if (!reference_run_one(pair, false, status))
                 return false;
         drop_held(pair);
     }
@@ -341,17 +325,14 @@ bool pair_run_one(struct pair *pair, struct pair_event *event, struct status *st
 {
     struct run *test = pair->test;
     if (interrupt_asked(pair->interrupt))
-        return give_up(status);
-    if (!pair_arrive(pair, status) || !catch_up(pair, status) || !keep_point(pair, test, status))
+        return interrupt_fail(status);
+    if (!pair_arrive(pair, status) || !catch_up(pair, status) ||
+        !pair_try(pair, test, run_keep_point, status))
         return false;
-    /* The first instruction of a step takes the states with it into the step: it is not given up.
-     */
+    /* The first instruction takes the states with it into the step: it is not given up. */
     bool inside =
         pair->entered_step == test->step && run_next(test) < test->program->instruction_count;
-    test->executor->interrupt = inside ? pair->interrupt : NULL;
-    bool ok = run_one(test, status);
-    test->executor->interrupt = NULL;
-    if (!ok)
+    if (!(inside ? pair_try(pair, test, run_one, status) : run_one(test, status)))
         return status_context(status, "%s", test->config->name);
     if (pair->entered_step != test->step && !pair_enter_step(pair, status))
         return false;

@@ -11,6 +11,9 @@ struct held_value {
 /* The test is in another step than the results are of: the reference leaves its step, too, and the
  * results of the last one are dropped. */
 bool pair_enter_step(struct pair *pair, struct status *status);
+/* Work of one of the pair's runs, which the pair's interrupt ends. */
+bool pair_try(const struct pair *pair, struct run *run,
+              bool (*work)(struct run *run, struct status *status), struct status *status);
 /* After a way back: writes the states, if they are not, and enters the step. */
 bool pair_arrive(struct pair *pair, struct status *status);
 /* Forgets the comparisons of what instruction `instruction` of the step and later ones write. */

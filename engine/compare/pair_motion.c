@@ -1,15 +1,19 @@
 /* Going to a place. Back means: from the start of the step, or of an earlier one, again. */
 #include "engine/compare/pair_internal.h"
 
-/* Writes the states that an interrupt left to be written. */
-static bool complete(struct pair *pair, struct run *run, struct status *status)
+bool pair_try(const struct pair *pair, struct run *run,
+              bool (*work)(struct run *run, struct status *status), struct status *status)
 {
-    if (!run->executor->hollow)
-        return true;
     run->executor->interrupt = pair->interrupt;
-    bool ok = run_prepare(run, status);
+    bool ok = work(run, status);
     run->executor->interrupt = NULL;
     return ok;
+}
+
+/* Writes the states that an interrupt left to be written. */
+static bool complete(const struct pair *pair, struct run *run, struct status *status)
+{
+    return !run->executor->hollow || pair_try(pair, run, run_prepare, status);
 }
 
 bool pair_arrive(struct pair *pair, struct status *status)

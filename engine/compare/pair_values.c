@@ -29,11 +29,6 @@ bool pair_sample_test(struct pair_sides *sides, const struct trace_tensor *recor
 
 enum { PIECE = 1 << 18 }; /* elements between looks at an interrupt */
 
-static bool give_up(struct status *status)
-{
-    return status_fail(status, STATUS_CANCELLED, "interrupted");
-}
-
 /* to = from * scale, as to's type has it. */
 static bool fill_scaled(const struct interrupt *interrupt, struct tensor *to,
                         const struct tensor *from, double scale)
@@ -66,7 +61,7 @@ bool pair_put_reference(struct pair *pair, int value, const struct interrupt *in
     if (!ok)
         status_fail(status, STATUS_MEMORY, "no memory for the reference's %s", of->name);
     else if (!fill_scaled(interrupt, &target, &sides.reference, sides.scale))
-        ok = give_up(status);
+        ok = interrupt_fail(status);
     ok = ok && executor_write(pair->test->executor, value, data, status);
     memory_unmap(data, value_bytes(of));
     pair_sides_free(&sides);
@@ -114,7 +109,7 @@ bool pair_find_not_finite(struct pair *pair, const struct instruction *done,
         if (!ok)
             return false;
         if (interrupt_asked(interrupt))
-            return give_up(status);
+            return interrupt_fail(status);
         if (!finite && event->not_finite < 0)
             event->not_finite = of->id;
     }
@@ -167,7 +162,7 @@ static bool compare_parameter(struct pair *pair, int value, struct pair_result *
         result->verdict = metrics_judge(&result->metrics, result->limits);
     }
     pair_sides_free(&sides);
-    return !interrupt_asked(pair->interrupt) || give_up(status);
+    return !interrupt_asked(pair->interrupt) || interrupt_fail(status);
 }
 
 bool pair_compare_parameters(struct pair *pair, struct status *status)

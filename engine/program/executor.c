@@ -147,7 +147,7 @@ static bool run_in_pieces(struct executor *executor, const struct op_call *call,
         struct op_call piece = *call;
         int64_t left = elements - executor->done, length = left < PIECE ? left : PIECE;
         if (interrupt_asked(executor->interrupt))
-            return status_fail(status, STATUS_CANCELLED, "interrupted");
+            return interrupt_fail(status);
         cut(piece.inputs, piece.input_count, elements, executor->done, length);
         cut(piece.outputs, piece.output_count, elements, executor->done, length);
         if (!device_run(executor->device, &piece, status))
@@ -278,7 +278,7 @@ static size_t piece_at(const struct executor *executor, size_t at, size_t bytes)
 
 static bool copied_all(size_t at, size_t bytes, struct status *status)
 {
-    return at == bytes || status_fail(status, STATUS_CANCELLED, "interrupted");
+    return at == bytes || interrupt_fail(status);
 }
 
 bool executor_try_write(struct executor *executor, int value, const void *data,

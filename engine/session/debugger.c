@@ -103,7 +103,7 @@ const struct interrupt *debugger_interrupt(const struct debugger *debugger)
 
 bool debugger_goes_on(const struct debugger *debugger, struct status *status)
 {
-    return !debugger_cancelled(debugger) || status_fail(status, STATUS_CANCELLED, "interrupted");
+    return !debugger_cancelled(debugger) || interrupt_fail(status);
 }
 
 void debugger_publish(struct debugger *debugger)

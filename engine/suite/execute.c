@@ -39,7 +39,7 @@ bool execution_goes_on(const struct execution *execution, struct status *status)
 {
     const volatile sig_atomic_t *interrupted = execution->environment->interrupted;
     if (interrupted && *interrupted)
-        return status_fail(status, STATUS_CANCELLED, "interrupted");
+        return interrupt_fail(status);
     return true;
 }
 

@@ -67,7 +67,7 @@ bool init_file_fill(const struct init_file *file, const char *name, float *data,
     for (int64_t first = 0, end; first < count; first = end) {
         end = count - first < CHUNK ? count : first + CHUNK;
         if (interrupt_asked(interrupt))
-            return status_fail(status, STATUS_CANCELLED, "interrupted");
+            return interrupt_fail(status);
         if (deviation > 0)
             initialize_normal(data + first, first, end - first, name, file->seed, deviation);
         for (int64_t i = first; i < end; i++)

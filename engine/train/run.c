@@ -266,7 +266,7 @@ bool run_go_to(struct run *run, int step, int instruction, struct status *status
             run->executor->next >= run->program->instruction_count)
             return next_step(run, status) && start_step(run, status);
         if (interrupt_asked(run->executor->interrupt))
-            return status_fail(status, STATUS_CANCELLED, "interrupted");
+            return interrupt_fail(status);
         if (!run_one(run, status))
             return false;
     }

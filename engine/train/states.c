@@ -32,11 +32,6 @@ static bool stops(const struct run *run)
     return interrupt_asked(run->executor->interrupt);
 }
 
-static bool give_up(struct status *status)
-{
-    return status_fail(status, STATUS_CANCELLED, "interrupted");
-}
-
 static bool copy_states(struct run *run, const struct saved_point *point, bool save,
                         struct status *status)
 {
@@ -198,7 +193,7 @@ static bool copy_from_file(const struct run *run, const struct safetensors *file
     size_t size = dtype_size(entry->tensor.dtype);
     for (size_t at = 0; at < elements; at += CHUNK) {
         if (stops(run))
-            return give_up(status);
+            return interrupt_fail(status);
         dtype_convert(data + at, DTYPE_F32, (const char *)entry->tensor.data + at * size,
                       entry->tensor.dtype, elements - at < CHUNK ? elements - at : CHUNK);
     }
@@ -277,7 +272,7 @@ static bool initialize_parameter(struct run *run, const struct parameter *parame
         fill_initial(run, parameter, beginning.data, shape_elements(value->shape));
     if (!beginning_close(run, value, &beginning, status) || !ok)
         return false;
-    return !stops(run) || give_up(status);
+    return !stops(run) || interrupt_fail(status);
 }
 
 static void fill_zeros(const struct run *run, char *data, size_t bytes)
@@ -301,7 +296,7 @@ static bool zero_moments(struct run *run, struct status *status)
         if (!beginning_close(run, value, &beginning, status))
             return false;
         if (stops(run))
-            return give_up(status);
+            return interrupt_fail(status);
     }
     double scaler[4];
     update_initial_scaler(run->config, scaler);

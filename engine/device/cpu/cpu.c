@@ -139,7 +139,7 @@ static bool cpu_run(void *context, const struct op_call *call, struct status *st
     cpu->interrupt = NULL;
     /* An interrupt stays: if it is not there now, no part of the kernel was left out. */
     if (ok && interrupt_asked(call->interrupt))
-        return status_fail(status, STATUS_CANCELLED, "interrupted");
+        return interrupt_fail(status);
     return ok;
 }
 
