@@ -164,7 +164,7 @@ static void fill_not_finite(struct pair *pair, int value, double *variables)
         !executor_view(pair->test->executor, value, &buffer, &view, &ignored))
         return;
     int64_t nan, infinite;
-    statistics_not_finite(NULL, &view, &nan, &infinite);
+    statistics_not_finite(&view, &nan, &infinite);
     free(buffer);
     variables[VARIABLE_NAN] = (double)nan;
     variables[VARIABLE_INF] = (double)infinite;

@@ -156,10 +156,6 @@ static void say_check(struct debugger *debugger, const struct check *check)
     if (check->step == pair->test->step)
         say(debugger, "%d %s: inputs %s (error against the reference: %s)\n", check->instruction,
             op_name(in->op), diverged ? "diverged" : "within limits", error_text(inherited, text));
-    if (check->output < 0) {
-        say(debugger, "    it has no float output to check\n");
-        return;
-    }
     say(debugger,
         "    float64 of the same inputs differs from what was computed by %.1e %s %.1e "
         "(what rounding explains)\n",
@@ -356,7 +352,7 @@ static bool has_come(struct debugger *debugger, bool arrived, int64_t home, stru
 {
     if (arrived)
         return true;
-    status_fail(status, STATUS_CANCELLED, "interrupted");
+    interrupt_fail(status);
     motion_after_failure(debugger, home, status);
     return false;
 }
@@ -391,7 +387,7 @@ bool command_blame(struct debugger *debugger, const char *arguments, struct stat
 {
     struct pair *pair = debugger->target->pair;
     int step, value = -1;
-    if (!debugger->target->tolerances)
+    if (target_is_alone(debugger->target))
         return status_fail(status, STATUS_INVALID, "the run stands alone: nothing to compare with");
     if (!*arguments && debugger->last_value < 0 &&
         record_first_failure(&debugger->record, pair->test->program, &step, &value) &&

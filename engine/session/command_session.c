@@ -84,7 +84,7 @@ static void say_loaded(struct debugger *debugger)
     if (target->trace)
         say(debugger, "reference: trace %s%s.", target->reference_name,
             target->trace->unfinished ? ", whose run did not come to its end" : "");
-    else if (!target->reference)
+    else if (target_is_alone(target))
         say(debugger, "without a reference.");
     else if (strcmp(target->test->name, target->reference->name) == 0)
         say(debugger, "reference: the same run%s, in lockstep.",

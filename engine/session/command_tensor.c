@@ -244,34 +244,39 @@ static const char *bar(int64_t count, int64_t largest, char *buffer)
     return buffer;
 }
 
+static void say_bins(struct debugger *debugger, double low, double high, int bins,
+                     const int64_t *test, const int64_t *reference)
+{
+    int64_t largest = 0;
+    for (int b = 0; b < bins; b++) {
+        largest = test[b] > largest ? test[b] : largest;
+        largest = reference && reference[b] > largest ? reference[b] : largest;
+    }
+    say(debugger, "    %12s %12s  %9s %-31s%9s\n", "from", "to", "test", "",
+        reference ? "reference" : "");
+    for (int b = 0; b < bins; b++) {
+        char left[64], right[64];
+        double width = (high - low) / bins;
+        say(debugger, "    %12.4g %12.4g  %9" PRId64 " %-31s", low + b * width,
+            low + (b + 1) * width, test[b], bar(test[b], largest, left));
+        if (reference)
+            say(debugger, "%9" PRId64 " %s", reference[b], bar(reference[b], largest, right));
+        say(debugger, "\n");
+    }
+}
+
 static void print_histogram(struct debugger *debugger, const struct pair_sides *sides, double low,
                             double high)
 {
     int bins = low < high ? debugger->display.bins : 1;
     int64_t *test = memory_zeroed((size_t)bins, sizeof(*test));
     int64_t *reference = memory_zeroed((size_t)bins, sizeof(*reference));
-    int64_t largest = 0;
     const struct interrupt *interrupt = debugger_interrupt(debugger);
     bool complete = histogram_compute(interrupt, &sides->test, low, high, bins, test);
     if (sides->has_reference)
         complete &= histogram_compute(interrupt, &sides->reference, low, high, bins, reference);
-    bins = complete ? bins : 0;
-    for (int b = 0; b < bins; b++) {
-        largest = test[b] > largest ? test[b] : largest;
-        largest = reference[b] > largest ? reference[b] : largest;
-    }
     if (complete)
-        say(debugger, "    %12s %12s  %9s %-31s%9s\n", "from", "to", "test", "",
-            sides->has_reference ? "reference" : "");
-    for (int b = 0; b < bins; b++) {
-        char left[64], right[64];
-        double width = (high - low) / bins;
-        say(debugger, "    %12.4g %12.4g  %9" PRId64 " %-31s", low + b * width,
-            low + (b + 1) * width, test[b], bar(test[b], largest, left));
-        if (sides->has_reference)
-            say(debugger, "%9" PRId64 " %s", reference[b], bar(reference[b], largest, right));
-        say(debugger, "\n");
-    }
+        say_bins(debugger, low, high, bins, test, sides->has_reference ? reference : NULL);
     free(test);
     free(reference);
 }

@@ -248,7 +248,7 @@ static void show_stop(struct debugger *debugger, const struct stops *stops,
         describe_instruction(debugger, run_next(debugger->target->pair->test), LISTED_NEXT);
     else
         motion_show_place(debugger);
-    if (stops->diverged >= 0 && debugger->target->tolerances == NULL)
+    if (stops->diverged >= 0 && target_is_alone(debugger->target))
         say(debugger, "next: rank N, print, list, backtrace, continue\n");
     else if (stops->diverged >= 0)
         say(debugger, "next: blame, diff, check, backtrace, graft, continue\n");
@@ -377,7 +377,7 @@ void motion_after_failure(struct debugger *debugger, int64_t before, struct stat
     if (status->code != STATUS_CANCELLED)
         return;
     if (here == before) {
-        status_fail(status, STATUS_CANCELLED, "interrupted");
+        interrupt_fail(status);
         return;
     }
     forget(debugger);
@@ -450,13 +450,9 @@ static bool travel(struct debugger *debugger, int64_t position, bool *arrived,
 
 bool motion_go_to_step(struct debugger *debugger, int step, bool *arrived, struct status *status)
 {
-    bool before = debugger->passing;
     int64_t position = (int64_t)step * debugger_program(debugger)->instruction_count;
-    debugger->passing = true;
     *arrived = true;
-    bool ok = travel_from(debugger, step, position, arrived, status);
-    debugger->passing = before;
-    return ok;
+    return travel_from(debugger, step, position, arrived, status);
 }
 
 bool motion_go_to(struct debugger *debugger, int64_t position, bool *arrived, struct status *status)

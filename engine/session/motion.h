@@ -40,7 +40,7 @@ void stops_before(struct debugger *debugger, struct stops *stops);
 bool motion_go_to(struct debugger *debugger, int64_t position, bool *arrived,
                   struct status *status);
 /* Goes back to where the step begins; nothing of the one before is there. For what goes on from
- * there. */
+ * there, with `passing` set all the way. */
 bool motion_go_to_step(struct debugger *debugger, int step, bool *arrived, struct status *status);
 
 /* One instruction and its comparisons, noted in the record. *interrupted when the user did not want

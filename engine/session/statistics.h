@@ -20,8 +20,7 @@ bool statistics_compute(const struct interrupt *interrupt, const struct tensor *
 bool histogram_compute(const struct interrupt *interrupt, const struct tensor *tensor, double low,
                        double high, int bins, int64_t *counts);
 
-/* Counts of NaN and infinite elements only. */
-bool statistics_not_finite(const struct interrupt *interrupt, const struct tensor *tensor,
-                           int64_t *nan, int64_t *infinite);
+/* Counts of NaN and infinite elements only; not interrupted, as stops depend on them. */
+void statistics_not_finite(const struct tensor *tensor, int64_t *nan, int64_t *infinite);
 
 #endif

@@ -206,6 +206,11 @@ struct target *target_load(const struct target_request *request, struct status *
     return NULL;
 }
 
+bool target_is_alone(const struct target *target)
+{
+    return !target->tolerances;
+}
+
 void target_free(struct target *target)
 {
     if (!target)

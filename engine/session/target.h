@@ -43,5 +43,7 @@ struct target_request {
  * failure. Free with target_free. `device` and `comm` must outlive the target. */
 struct target *target_load(const struct target_request *request, struct status *status);
 void target_free(struct target *target);
+/* Whether there is nothing to compare with: no run, no trace. */
+bool target_is_alone(const struct target *target);
 
 #endif
