@@ -23,13 +23,18 @@ static enum second_run run_again(struct debugger *debugger, int64_t noticed, str
     return there ? SECOND_ARRIVED : SECOND_BROKE_OFF;
 }
 
+/* `remark`: what is known of the second run by now. */
 static bool reopen(struct debugger *debugger, bool blocking, const struct status *failure,
-                   struct status *status)
+                   const char *remark, struct status *status)
 {
     struct status again = STATUS_NONE;
     if (load_on_new_device(debugger, blocking, &again))
         return true;
     debugger->blocking = false;
+    if (again.code == STATUS_CANCELLED)
+        return status_fail(status, STATUS_INTERNAL,
+                           "%.600s\nthe run is not loaded again: interrupted%s", failure->text,
+                           remark);
     return status_fail(status, STATUS_INTERNAL,
                        "%.600s\nthe device does not open again in this process: start lockstep "
                        "again (%.300s)",
@@ -60,12 +65,12 @@ bool device_loss_recover(struct debugger *debugger, struct status *status)
             "operation, to see which one it was.\n",
             failure.text);
         debugger_flush(debugger);
-        if (!reopen(debugger, true, &failure, status))
+        if (!reopen(debugger, true, &failure, "", status))
             return false;
         second = run_again(debugger, noticed, &exact);
     }
     bool named = second == SECOND_LOST && exact.code;
-    if (!reopen(debugger, false, named ? &exact : &failure, status))
+    if (!reopen(debugger, false, named ? &exact : &failure, remark_of(second), status))
         return false;
     if (!loaded)
         return status_fail(status, failure.code, "%s", failure.text);
