@@ -38,7 +38,8 @@ struct launch {
 
 bool launch_start(struct launch *launch, const struct launch_options *options,
                   struct status *status);
-/* Whether it has ended: takes its exit status then. Does not wait. */
+/* Whether it has ended: `wait_status` is known then, and launch_stop() is still to be called. Does
+ * not wait. */
 bool launch_has_ended(struct launch *launch);
 /* Ends it and frees everything: waits so long for it to end by itself, asks, kills its group. */
 void launch_stop(struct launch *launch, int milliseconds);

@@ -323,13 +323,13 @@ static void take_hello(struct rank_pool *pool, int fd)
         pool->pending = pending;
         return;
     }
-    bool known = result == CHANNEL_FRAME && frame.kind == FRAME_HELLO &&
-                 hello_read(frame.body, frame.length, &hello) &&
-                 same_token(hello.token, pool->token);
+    bool is_hello = result == CHANNEL_FRAME && frame.kind == FRAME_HELLO;
+    bool readable = is_hello && hello_read(frame.body, frame.length, &hello);
+    bool known = readable && same_token(hello.token, pool->token);
     if (known)
         pool->launched = hello.launched;
-    else
-        pool->refused++;
+    else if (readable || (result == CHANNEL_FRAME && !is_hello) || result == CHANNEL_WRONG)
+        pool->refused++; /* the others died early, or are of another version */
     if (!known || hello.rank >= pool->options.size ||
         is_taken(&pool->processes[hello.rank], hello.role))
         refuse(pending);

@@ -10,7 +10,7 @@
 #include "engine/ranks/collectives.h"
 
 enum {
-    PROTOCOL_VERSION = 3,
+    PROTOCOL_VERSION = 4,
     PROTOCOL_TOKEN = 32,           /* characters of the token */
     PROTOCOL_HEADER = 8,           /* bytes before a body: its length, the kind */
     PROTOCOL_MOST_HELLO = 1024,    /* bytes of a body before the token was seen */

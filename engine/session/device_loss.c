@@ -31,6 +31,8 @@ static bool reopen(struct debugger *debugger, bool blocking, const struct status
     if (load_on_new_device(debugger, blocking, &again))
         return true;
     debugger->blocking = false;
+    device_close(debugger->device); /* one that waits is not for what is loaded next */
+    debugger->device = NULL;
     if (again.code == STATUS_CANCELLED)
         return status_fail(status, STATUS_INTERNAL,
                            "%.600s\nthe run is not loaded again: interrupted%s", failure->text,

@@ -9,7 +9,7 @@
  * and runs to the same place once more, waiting after each operation, so that the one that died is
  * known; then opens it once more and loads the run, which stands at its beginning. False, with the
  * instruction, the kernel and its tensors in `status`; without a run if the device does not open
- * again. */
+ * again, or if an interrupt comes while it is loaded. */
 bool device_loss_recover(struct debugger *debugger, struct status *status);
 
 #endif

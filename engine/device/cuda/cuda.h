@@ -64,8 +64,8 @@ extern const struct cuda_operation cuda_operations[OP_COUNT];
 /* A failure of a runtime call in words; false. `error` is a cudaError_t. */
 bool cuda_fail(struct cuda_context *context, int error, const char *doing, struct status *status);
 /* What was asked for and held back (graphs.h) is put on the stream. Comes before anything that uses
- * the stream or memory of the device and is not an operation of the table below. A failure is one
- * of an earlier call. */
+ * the stream or memory of the device and is neither an operation of the table nor held back itself,
+ * as samples and comparisons are. A failure is one of an earlier call. */
 bool cuda_graphs_flush(struct cuda_context *context, struct status *status);
 /* For device_ops (open.c). */
 bool cuda_open(void **context, const struct device_options *options, struct status *status);

@@ -221,17 +221,12 @@ static struct matmul_plan *plan_of(struct cuda_context *context, const struct ma
     return &plans->plans[plans->count - 1];
 }
 
-/* By the library (cublasLt); STATUS_UNSUPPORTED if it has no way to do it. */
-static bool cuda_matmul_plan(struct cuda_context *context, const struct matrix_product *product,
-                             size_t *workspace)
+/* Bytes that the library (cublasLt) needs beside its operands; 0 if it has no way to do it. */
+static size_t workspace_of(struct cuda_context *context, const struct matrix_product *product)
 {
     struct matmul_key key;
-    *workspace = 0;
-    if (!key_of(product, true, &key))
-        return false;
-    const struct matmul_plan *plan = plan_of(context, &key);
-    *workspace = plan->usable ? plan->workspace : 0;
-    return plan->usable;
+    const struct matmul_plan *plan = key_of(product, true, &key) ? plan_of(context, &key) : NULL;
+    return plan && plan->usable ? plan->workspace : 0;
 }
 
 static cublasStatus_t queue(struct cuda_context *context, struct matmul_plan *plan,
@@ -282,9 +277,7 @@ static bool cuda_matmul_run(struct cuda_context *context, const struct matrix_pr
 CUDA_WORKSPACE(matmul)
 {
     struct matrix_product product = matrix_product_of(call);
-    size_t workspace;
-    cuda_matmul_plan(context, &product, &workspace);
-    return workspace;
+    return workspace_of(context, &product);
 }
 
 CUDA_RUN(matmul)
