@@ -121,6 +121,8 @@ static void print_mapping(const struct node *mapping, int depth, bool remarks, s
         if (remarks) {
             text_pad(text, 48);
             text_format(text, "# %s:%d", value->source.file, value->source.line);
+            if (value->over.file)
+                text_format(text, ", over %s:%d", value->over.file, value->over.line);
         }
         text_add(text, "\n");
     }

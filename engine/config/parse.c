@@ -155,16 +155,6 @@ static struct node *expand_mapping(struct expansion *expansion, const yaml_node_
     return fine ? node : NULL;
 }
 
-/* libyaml gives each node without a tag this one. */
-static bool has_default_tag(const yaml_node_t *node)
-{
-    const char *tag = (const char *)node->tag;
-    if (node->type == YAML_SCALAR_NODE)
-        return !strcmp(tag, YAML_DEFAULT_SCALAR_TAG);
-    return !strcmp(tag, node->type == YAML_SEQUENCE_NODE ? YAML_DEFAULT_SEQUENCE_TAG
-                                                         : YAML_DEFAULT_MAPPING_TAG);
-}
-
 static struct node *expand(struct expansion *expansion, int index)
 {
     const yaml_node_t *from = yaml_document_get_node(expansion->document, index);
@@ -175,10 +165,6 @@ static struct node *expand(struct expansion *expansion, int index)
     if (expansion->depth >= TREE_DEPTH_LIMIT) {
         fail_at(expansion, from,
                 "nested too deep, or an anchor that contains itself; expected at most 64 levels");
-        return NULL;
-    }
-    if (!has_default_tag(from)) {
-        fail_at(expansion, from, "a tag; expected none: types follow from the keys");
         return NULL;
     }
     expansion->depth++;
@@ -257,38 +243,62 @@ static bool is_last(yaml_parser_t *parser, struct expansion *expansion)
     return last;
 }
 
-/* The levels of a large text, before it is loaded: libyaml's time grows with the square of the
- * depth of lists in brackets, to minutes in a file of 100 KiB. Other mistakes are left to the
- * loader. */
-static bool check_depth(struct expansion *expansion, const char *text, size_t length)
+static const yaml_char_t *tag_of(const yaml_event_t *event)
+{
+    switch (event->type) {
+    case YAML_SCALAR_EVENT:
+        return event->data.scalar.tag;
+    case YAML_SEQUENCE_START_EVENT:
+        return event->data.sequence_start.tag;
+    case YAML_MAPPING_START_EVENT:
+        return event->data.mapping_start.tag;
+    default:
+        return NULL;
+    }
+}
+
+static bool check_event(const struct expansion *expansion, const yaml_event_t *event, int depth)
+{
+    const char *what = NULL;
+    if (tag_of(event))
+        what = "a tag; expected none: types follow from the keys";
+    else if (depth > TREE_DEPTH_LIMIT)
+        what = "nested too deep; expected at most 64 levels";
+    return !what || status_fail(expansion->status, STATUS_INVALID, "%s:%d:%d: %s", expansion->file,
+                                (int)event->start_mark.line + 1 + expansion->line,
+                                (int)event->start_mark.column + 1 + expansion->column, what);
+}
+
+/* Looks through a text before it is loaded, for what the loader cannot tell: a tag written out from
+ * the one that it gives itself (!!str), and the levels of a large text, since its time grows with
+ * the square of the depth of lists in brackets, to minutes in a file of 100 KiB. Other mistakes are
+ * left to the loader. */
+static bool check_events(const struct expansion *expansion, const char *text, size_t length)
 {
     yaml_parser_t parser;
     yaml_event_t event = {0};
-    bool more = length > 4096 && yaml_parser_initialize(&parser);
-    if (!more)
+    bool needed = length > 4096 || memchr(text, '!', length);
+    if (!needed || !yaml_parser_initialize(&parser))
         return true;
     yaml_parser_set_input_string(&parser, (const unsigned char *)text, length);
     int depth = 0;
-    while (more && depth <= TREE_DEPTH_LIMIT && yaml_parser_parse(&parser, &event)) {
+    bool fine = true, more = true;
+    while (more && fine && yaml_parser_parse(&parser, &event)) {
         if (event.type == YAML_SEQUENCE_START_EVENT || event.type == YAML_MAPPING_START_EVENT)
             depth++;
         else if (event.type == YAML_SEQUENCE_END_EVENT || event.type == YAML_MAPPING_END_EVENT)
             depth--;
         more = event.type != YAML_STREAM_END_EVENT;
-        if (depth > TREE_DEPTH_LIMIT)
-            status_fail(expansion->status, STATUS_INVALID,
-                        "%s:%d:%d: nested too deep; expected at most 64 levels", expansion->file,
-                        (int)event.start_mark.line + 1 + expansion->line,
-                        (int)event.start_mark.column + 1 + expansion->column);
+        fine = check_event(expansion, &event, depth);
         yaml_event_delete(&event);
     }
     yaml_parser_delete(&parser);
-    return depth <= TREE_DEPTH_LIMIT;
+    return fine;
 }
 
 static struct node *parse(struct expansion *expansion, const char *text, size_t length)
 {
-    if (!check_depth(expansion, text, length))
+    if (!check_events(expansion, text, length))
         return NULL;
     yaml_parser_t parser;
     yaml_document_t document;

@@ -114,7 +114,8 @@ static struct node *resolve_file(struct chain *chain, const struct config_file *
     return parent ? tree_merge(chain->pool, parent, own) : NULL;
 }
 
-/* The model under a variant: its number of ranks is the world size, unless it says otherwise. */
+/* The model under a variant: its number of ranks is the world size, unless its overrides say
+ * otherwise. What the model says of that gives way, as it does to all that a variant sets. */
 static struct node *apply_variant(struct tree_pool *pool, struct node *root,
                                   const struct node *variant)
 {
@@ -126,10 +127,10 @@ static struct node *apply_variant(struct tree_pool *pool, struct node *root,
         struct node *node = node_mapping(pool, ranks->source);
         node_add(pool, distributed, "world_size", ranks->source, ranks->value);
         node_add(pool, node, "distributed", ranks->source, distributed);
-        root = tree_merge(pool, root, node);
+        root = tree_override(pool, root, node);
     }
     if (overrides)
-        root = tree_merge(pool, root, overrides->value);
+        root = tree_override(pool, root, overrides->value);
     root->source = source;
     return root;
 }
@@ -146,7 +147,7 @@ static struct node *apply_settings(struct chain *chain, struct node *root)
         if (node_entry_find(setting, "extends"))
             return fail_at(chain, setting->source, "extends cannot be set here; name the model");
         check_part(setting, &schema_config, "the model", &chain->problems);
-        root = tree_merge(chain->pool, root, setting);
+        root = tree_override(chain->pool, root, setting);
     }
     root->source = source; /* what is missing is missing from the model's file */
     return root;

@@ -265,12 +265,14 @@ static void check_positions(const struct semantics *semantics)
         PROBLEM(semantics, "data.type", "data type tokens without data.path; expected a file");
 }
 
+/* `other`: the key of `number`; NULL: of none alone. */
 static void check_divides(const struct semantics *semantics, const char *path, int64_t divisor,
-                          const char *what, int64_t number)
+                          const char *other, const char *what, int64_t number)
 {
     if (divisor > 0 && number % divisor)
-        PROBLEM(semantics, path, "%s is %" PRId64 "; expected a divisor of %s, which is %" PRId64,
-                strrchr(path, '.') + 1, divisor, what, number);
+        problem_of_two(semantics, path, other,
+                       "%s is %" PRId64 "; expected a divisor of %s, which is %" PRId64,
+                       strrchr(path, '.') + 1, divisor, what, number);
 }
 
 /* A size of the model that `ranks` cannot share. */
@@ -278,7 +280,7 @@ static void check_shares(const struct semantics *semantics, const char *path, in
                          const char *what, int64_t number)
 {
     int before = semantics->problems->count;
-    check_divides(semantics, path, ranks, what, number);
+    check_divides(semantics, path, ranks, NULL, what, number);
     semantics->problems->layout += semantics->problems->count - before;
 }
 
@@ -289,11 +291,12 @@ static void check_parallel(const struct semantics *semantics)
     const struct model_config *model = &config->base_model;
     int64_t tensor = distributed->tensor_parallel, pipeline = distributed->pipeline_parallel;
     const char *path = "distributed.tensor_parallel";
-    check_divides(semantics, path, tensor, "world_size", distributed->world_size);
-    check_divides(semantics, "distributed.pipeline_parallel", pipeline,
+    const char *world = "distributed.world_size";
+    check_divides(semantics, path, tensor, world, "world_size", distributed->world_size);
+    check_divides(semantics, "distributed.pipeline_parallel", pipeline, world,
                   "the ranks left by tensor_parallel", distributed->world_size / tensor);
     check_divides(semantics, "distributed.sequence_data_parallel",
-                  distributed->sequence_data_parallel, "the number of data ranks",
+                  distributed->sequence_data_parallel, world, "the number of data ranks",
                   distributed->world_size / (tensor * pipeline));
     const struct attention_config *mixer = &model->block.mixer;
     if (mixer->head_groups > 1)
@@ -327,7 +330,8 @@ static void check_micro_batch(const struct semantics *semantics)
     const struct distributed_config *distributed = &config->distributed;
     int64_t splits = config->schedule.micro_batch_splits;
     int64_t tokens = config->data.micro_batch_size;
-    check_divides(semantics, "schedule.micro_batch_splits", splits, "micro_batch_size", tokens);
+    check_divides(semantics, "schedule.micro_batch_splits", splits, "data.micro_batch_size",
+                  "micro_batch_size", tokens);
     tokens /= splits;
     check_shares(semantics, "distributed.sequence_data_parallel",
                  distributed->sequence_data_parallel, "the tokens of a split", tokens);
@@ -339,7 +343,7 @@ static void check_micro_batch(const struct semantics *semantics)
             tokens /= distributed->tensor_parallel;
     }
     check_divides(semantics, "base_model.head.cross_entropy_splits",
-                  config->base_model.cross_entropy_splits, "the tokens of the head", tokens);
+                  config->base_model.cross_entropy_splits, NULL, "the tokens of the head", tokens);
 }
 
 /* Each size is within its limits, but products of them must be, too: bytes, and offsets in arenas,

@@ -150,3 +150,42 @@ struct node *tree_merge(struct tree_pool *pool, struct node *parent, struct node
     }
     return merged;
 }
+
+static bool says_the_same(const struct node *one, const struct node *other)
+{
+    if (one->kind != other->kind || one->count != other->count)
+        return false;
+    if (one->kind == NODE_SCALAR)
+        return !strcmp(one->text, other->text);
+    for (int i = 0; i < one->count; i++)
+        if (!says_the_same(one->entries[i].value, other->entries[i].value))
+            return false;
+    return true;
+}
+
+/* Nodes may be shared, so what is marked is a copy; mappings that are not the parent's are new. */
+static void mark_replaced(struct tree_pool *pool, struct node *merged, const struct node *parent)
+{
+    for (int i = 0; i < merged->count; i++) {
+        struct node *value = merged->entries[i].value;
+        const struct node_entry *old = node_entry_find(parent, merged->entries[i].key);
+        if (!old || old->value == value)
+            continue;
+        if (value->kind == NODE_MAPPING) {
+            mark_replaced(pool, value, old->value);
+        } else if (!says_the_same(value, old->value)) {
+            struct node *copy = pool_zeroed(pool, sizeof(*copy));
+            *copy = *value;
+            copy->over = old->value->source;
+            merged->entries[i].value = copy;
+        }
+    }
+}
+
+struct node *tree_override(struct tree_pool *pool, struct node *parent, struct node *child)
+{
+    struct node *merged = tree_merge(pool, parent, child);
+    if (merged->kind == NODE_MAPPING)
+        mark_replaced(pool, merged, parent);
+    return merged;
+}

@@ -31,6 +31,7 @@ struct node {
     bool quoted;      /* scalar written in quotes or as a block: text, whatever it looks like */
     const char *text; /* of a scalar */
     struct source source;
+    struct source over; /* the value that this one replaced; file NULL: none that tells anything */
     struct node_entry *entries; /* of a sequence (keys NULL) or a mapping */
     int count, capacity;
 };
@@ -72,6 +73,9 @@ struct node *tree_parse(struct tree_pool *pool, const char *file, const char *te
 /* `child` over `parent`: mappings merge key by key, scalars and sequences replace, a null deletes
  * (and never stays). `parent` may be NULL. */
 struct node *tree_merge(struct tree_pool *pool, struct node *parent, struct node *child);
+/* The same, and each scalar or list that replaces another one of `parent` knows where that stood
+ * (`over`): for those who lie over a model that says otherwise. */
+struct node *tree_override(struct tree_pool *pool, struct node *parent, struct node *child);
 
 /* "a.b.c=value" as a mapping {a: {b: {c: value}}}; the value is YAML. Positions are those in the
  * argument, with file "--set" and the line `number`. */

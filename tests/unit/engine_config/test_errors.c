@@ -42,6 +42,16 @@ static const struct bad bad_documents[] = {
      "my.yaml:1:10: a line break or control character in a text; expected none"},
     {"extends: llama\ndata: {seed: !!int \"5\"}\n",
      "my.yaml:2:14: a tag; expected none: types follow from the keys"},
+    {"extends: llama\ndata: {seed: !!str 5}\n", /* the tag that any text has */
+     "my.yaml:2:14: a tag; expected none: types follow from the keys"},
+    {"extends: llama\ndata: {seed: ! 5}\n",
+     "my.yaml:2:14: a tag; expected none: types follow from the keys"},
+    {"extends: llama\n!!str data: {seed: 5}\n",
+     "my.yaml:2:1: a tag; expected none: types follow from the keys"},
+    {"extends: llama\ndata: !!map {seed: 5}\n",
+     "my.yaml:2:7: a tag; expected none: types follow from the keys"},
+    {"extends: llama\nskip_tests: !!seq [ms]\n",
+     "my.yaml:2:13: a tag; expected none: types follow from the keys"},
     {"extends: llama\ndata: !!set {seed: 5}\n",
      "my.yaml:2:7: a tag; expected none: types follow from the keys"},
     {"a: &a [*a]\n", "my.yaml:1:4: nested too deep, or an anchor that contains itself; expected at "
@@ -172,9 +182,10 @@ static const struct bad bad_documents[] = {
     /* with the schedule and layout */
     {"extends: llama\nschedule: {micro_batch_splits: 3}\n",
      "my.yaml:2:32: micro_batch_splits is 3; expected a divisor of micro_batch_size, which is "
-     "4096"},
+     "4096 (micro_batch_size: configs/variants/simple.yaml:8:23)"},
     {"extends: llama\ndistributed: {tensor_parallel: 2}\n",
-     "my.yaml:2:32: tensor_parallel is 2; expected a divisor of world_size, which is 1"},
+     "my.yaml:2:32: tensor_parallel is 2; expected a divisor of world_size, which is 1 "
+     "(world_size: configs/variants/simple.yaml:5:8)"},
     {"extends: llama\ndata: {type: tokens}\n",
      "my.yaml:2:14: data type tokens without data.path; expected a file"},
 };
@@ -286,6 +297,7 @@ static void test_settings(void **state)
         {"data.seed=3x", "--set:1:11: data.seed is '3x'; expected a decimal integer from 0"},
         {"data=[", "--set:1:6: not YAML: did not find expected node content while parsing a flow "
                    "node"},
+        {"data.seed=!!str 3", "--set:1:11: a tag; expected none: types follow from the keys"},
         {"extends=llama", "--set:1:1: extends cannot be set here; name the model"},
         {"base_model.decoder.block.mixer.head_groups=3",
          "--set:1:44: head_groups is 3; expected a divisor of heads, which is 8 "
@@ -391,7 +403,8 @@ static void test_mistake_of_all_models(void **state)
                  "group: basic\noverrides: {schedule: {micro_batch_splits: 3}}\n");
     assert_int_equal(config_check_all(&search, &report), 1);
     assert_non_null(strstr(report, "variants/v.yaml:2:44: micro_batch_splits is 3; expected a "
-                                   "divisor of micro_batch_size, which is 2048 (in gpt_2/v and "));
+                                   "divisor of micro_batch_size, which is 2048 "
+                                   "(micro_batch_size: configs/base.yaml:61:21) (in gpt_2/v and "));
     assert_non_null(strstr(report, " other runs)"));
     free(report);
     folder_remove(folder);

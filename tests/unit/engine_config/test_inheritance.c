@@ -174,6 +174,38 @@ static void test_resolved_is_a_model(void **state)
     }
 }
 
+/* What a variant or --set replaces of the model's own is shown, and nothing else: the number of
+ * ranks above all, which a model may believe to be its own. */
+static void test_replaced_is_shown(void **state)
+{
+    (void)state;
+    char *folder = folder_make(), *expected;
+    folder_write(folder, "a.yaml",
+                 "extends: llama\n"
+                 "data: {micro_batch_size: 2048, seed: 5}\n"
+                 "distributed: {world_size: 4, seed: 7}\n"
+                 "skip_tests: [bf]\n");
+    const char *settings[] = {"distributed.seed=7", "data.seed=6", "skip_tests=[ms]"};
+    struct config_search search = {(const char *const *)&folder, 1, settings, 3};
+    struct status status = STATUS_NONE;
+    struct config *config = config_load(&search, "a/dp2", &status);
+    assert_string_equal(status.text, "");
+    assert_int_equal(config->distributed.world_size, 2);
+    expected = memory_format("# configs/variants/dp2.yaml:5, over %s/a.yaml:3\n", folder);
+    assert_non_null(strstr(config->resolved, expected));
+    free(expected);
+    expected = memory_format("# --set:2, over %s/a.yaml:2\n", folder);
+    assert_non_null(strstr(config->resolved, expected));
+    free(expected);
+    expected = memory_format("# --set:3, over %s/a.yaml:4\n", folder);
+    assert_non_null(strstr(config->resolved, expected));
+    free(expected);
+    assert_non_null(strstr(config->resolved, "# --set:1\n")); /* says the same */
+    assert_null(strstr(config->resolved, "over configs/"));   /* the defaults, the parents */
+    config_free(config);
+    folder_remove(folder);
+}
+
 static void test_hash_is_of_what_runs(void **state)
 {
     (void)state;
@@ -250,6 +282,7 @@ int main(void)
         cmocka_unit_test(test_aliases_and_merge_keys),
         cmocka_unit_test(test_unset_values),
         cmocka_unit_test(test_resolved_is_a_model),
+        cmocka_unit_test(test_replaced_is_shown),
         cmocka_unit_test(test_hash_is_of_what_runs),
         cmocka_unit_test(test_settings),
         cmocka_unit_test(test_locale),
