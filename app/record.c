@@ -6,7 +6,7 @@
 
 struct recorder {
     struct trace_writer *writer;
-    bool log_points, full_tensors;
+    bool log_points;
     void *buffer;                    /* of executor_view */
     bool began;                      /* to take values of a run */
     struct trace_gatherer *gatherer; /* NULL: tensors are fetched */
@@ -34,7 +34,6 @@ struct recorder *recorder_create(const struct run *run, const struct recorder_op
     struct recorder *recorder = memory_zeroed(1, sizeof(*recorder));
     recorder->writer = writer;
     recorder->log_points = options->log_points;
-    recorder->full_tensors = options->full_tensors;
     return recorder;
 }
 
@@ -72,7 +71,7 @@ bool recorder_add(struct recorder *recorder, const struct trace_item *items, int
 
 bool recorder_keeps_tensors(const struct recorder *recorder)
 {
-    return recorder->full_tensors;
+    return trace_keeps_tensors(recorder->writer);
 }
 
 static bool finish_gathering(struct recorder *recorder, struct status *status)

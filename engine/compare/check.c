@@ -1,6 +1,7 @@
 #include "engine/compare/check.h"
 
 #include "engine/base/memory.h"
+#include "engine/compare/pair_internal.h"
 
 #include <float.h>
 #include <math.h>
@@ -27,9 +28,9 @@ static bool copy_value(const struct pair *pair, int value, struct tensor *tensor
     if (!*buffer)
         return status_fail(status, STATUS_MEMORY, "no memory to copy %s", of->name);
     *tensor = tensor_of(*buffer, of->dtype, of->shape);
-    executor->interrupt = pair->interrupt;
+    pair_listen(pair, pair->test, true);
     bool ok = executor_try_read(executor, value, *buffer, status);
-    executor->interrupt = NULL;
+    pair_listen(pair, pair->test, false);
     return ok;
 }
 

@@ -11,7 +11,10 @@ struct held_value {
 /* The test is in another step than the results are of: the reference leaves its step, too, and the
  * results of the last one are dropped. */
 bool pair_enter_step(struct pair *pair, struct status *status);
-/* Work of one of the pair's runs, which the pair's interrupt ends. */
+/* Whether work on one of the pair's runs ends when the pair's interrupt asks. Around such work
+ * only: whoever else uses the run is not to be interrupted. */
+void pair_listen(const struct pair *pair, struct run *run, bool listens);
+/* Such work, which the pair's interrupt ends. */
 bool pair_try(const struct pair *pair, struct run *run,
               bool (*work)(struct run *run, struct status *status), struct status *status);
 /* After a way back: writes the states, if they are not, and enters the step. */

@@ -1,12 +1,17 @@
 /* Going to a place. Back means: from the start of the step, or of an earlier one, again. */
 #include "engine/compare/pair_internal.h"
 
+void pair_listen(const struct pair *pair, struct run *run, bool listens)
+{
+    run->executor->interrupt = listens ? pair->interrupt : NULL;
+}
+
 bool pair_try(const struct pair *pair, struct run *run,
               bool (*work)(struct run *run, struct status *status), struct status *status)
 {
-    run->executor->interrupt = pair->interrupt;
+    pair_listen(pair, run, true);
     bool ok = work(run, status);
-    run->executor->interrupt = NULL;
+    pair_listen(pair, run, false);
     return ok;
 }
 
@@ -26,9 +31,9 @@ bool pair_arrive(struct pair *pair, struct status *status)
 
 static bool try_go_to(struct pair *pair, struct run *run, int step, struct status *status)
 {
-    run->executor->interrupt = pair->interrupt;
+    pair_listen(pair, run, true);
     bool ok = run_go_to(run, step, 0, status);
-    run->executor->interrupt = NULL;
+    pair_listen(pair, run, false);
     return ok;
 }
 

@@ -18,6 +18,12 @@ const char *test_group_name(enum test_group group)
     return names[group];
 }
 
+const char *precision_name(enum precision precision)
+{
+    static const char *const names[] = {"fp32", "bf16", "fp16"};
+    return names[precision];
+}
+
 const char *test_action_name(enum test_action action)
 {
     static const char *const names[] = {"unimportant", "main", "normal", "broken",

@@ -48,6 +48,7 @@ enum test_action {
 
 const char *test_group_name(enum test_group group);    /* "basic", ... static */
 const char *test_action_name(enum test_action action); /* "main", ... static */
+const char *precision_name(enum precision precision);  /* "fp32", ... static */
 
 /* Where a value was written: for listings and messages. */
 struct source {

@@ -1,11 +1,11 @@
 #include "engine/config/search.h"
 
+#include "engine/base/file.h"
 #include "engine/base/memory.h"
 
 #include <ctype.h>
 #include <dirent.h>
 #include <errno.h>
-#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
@@ -72,15 +72,15 @@ bool search_check(const struct config_search *search, struct status *status)
     return true;
 }
 
-static bool read_file(FILE *stream, struct tree_pool *pool, struct config_file *file,
+static bool read_into(const char *path, struct tree_pool *pool, struct config_file *file,
                       struct status *status)
 {
-    file->text = pool_zeroed(pool, TREE_FILE_LIMIT + 2);
-    file->length = fread(file->text, 1, TREE_FILE_LIMIT + 1, stream);
-    file->text[file->length] = '\0';
-    if (ferror(stream))
-        return status_fail(status, STATUS_IO, "%s: cannot be read: %s", file->path,
-                           strerror(errno));
+    char *text;
+    if (!file_read(path, TREE_FILE_LIMIT, &text, &file->length, status))
+        return false;
+    file->text = pool_zeroed(pool, file->length + 1);
+    memcpy(file->text, text, file->length);
+    free(text);
     return true;
 }
 
@@ -94,14 +94,10 @@ static bool open_file(const char *path, struct tree_pool *pool, struct config_fi
     if (stat(path, &information)) /* a link to nothing */
         return !status_fail(status, STATUS_IO, "%s: %s", path, strerror(errno));
     file->path = pool_string(pool, path);
-    FILE *stream = S_ISREG(information.st_mode) ? fopen(path, "rb") : NULL;
-    if (stream) {
-        read_file(stream, pool, file, status);
-        fclose(stream);
-    } else {
-        status_fail(status, STATUS_IO, "%s: %s", path,
-                    S_ISREG(information.st_mode) ? strerror(errno) : "not a file");
-    }
+    if (S_ISREG(information.st_mode))
+        read_into(path, pool, file, status);
+    else
+        status_fail(status, STATUS_IO, "%s: not a file", path);
     return true;
 }
 
@@ -142,27 +138,6 @@ static bool open_embedded(enum config_kind kind, const char *name, struct config
     bool found = search_read_embedded(path, file, NULL);
     free(path);
     return found;
-}
-
-bool search_read(const struct config_search *search, enum config_kind kind, const char *name,
-                 int place, struct tree_pool *pool, struct config_file *file, struct status *status)
-{
-    struct status failure = STATUS_NONE;
-    bool found = false;
-    int last = directory_count(search) + 1;
-    for (; is_name(name, strlen(name)) && place <= last && !found; place++) {
-        file->place = place;
-        if (place == last)
-            found = open_embedded(kind, name, file);
-        else
-            found =
-                open_in_directory(directory_at(search, place), kind, name, pool, file, &failure);
-    }
-    if (!found)
-        return search_fail_unknown(search, kind, name, status);
-    if (failure.code)
-        return status_fail(status, failure.code, "%s", failure.text);
-    return true;
 }
 
 /* Bytes before .yaml or .yml; 0 of other files. */
@@ -229,7 +204,8 @@ void search_names(const struct config_search *search, enum config_kind kind, str
     free(prefix);
 }
 
-bool search_fail_unknown(const struct config_search *search, enum config_kind kind,
+/* "no model 'lama' (did you mean 'llama'?)" or the list of what there is. */
+static bool fail_unknown(const struct config_search *search, enum config_kind kind,
                          const char *name, struct status *status)
 {
     struct names names = {0};
@@ -245,4 +221,25 @@ bool search_fail_unknown(const struct config_search *search, enum config_kind ki
     text_free(&text);
     names_free(&names);
     return false;
+}
+
+bool search_read(const struct config_search *search, enum config_kind kind, const char *name,
+                 int place, struct tree_pool *pool, struct config_file *file, struct status *status)
+{
+    struct status failure = STATUS_NONE;
+    bool found = false;
+    int last = directory_count(search) + 1;
+    for (; is_name(name, strlen(name)) && place <= last && !found; place++) {
+        file->place = place;
+        if (place == last)
+            found = open_embedded(kind, name, file);
+        else
+            found =
+                open_in_directory(directory_at(search, place), kind, name, pool, file, &failure);
+    }
+    if (!found)
+        return fail_unknown(search, kind, name, status);
+    if (failure.code)
+        return status_fail(status, failure.code, "%s", failure.text);
+    return true;
 }

@@ -43,8 +43,4 @@ void search_names(const struct config_search *search, enum config_kind kind, str
 /* Adds the paths of the user's .yaml and .yml files that have no name by which they are found. */
 void search_odd_files(const struct config_search *search, struct names *paths);
 
-/* "no model 'lama' (did you mean 'llama'?)" or the list of what there is. */
-bool search_fail_unknown(const struct config_search *search, enum config_kind kind,
-                         const char *name, struct status *status);
-
 #endif

@@ -58,24 +58,24 @@ static const struct range ranges[] = {
     {"base_model.embeddings.position_embeddings.initialization.std", 0, 1e6, false},
     {"base_model.decoder.num_blocks", 1, 100000, false},
     {"base_model.decoder.block.normalization.epsilon", 0, 1, true},
-    {"base_model.decoder.block.mixer.heads", 1, 65536, false},
-    {"base_model.decoder.block.mixer.head_groups", 1, 65536, false},
-    {"base_model.decoder.block.mixer.head_size", 1, 65536, false},
-    {"base_model.decoder.block.mixer.window_size", 0, INT32_MAX, false},
-    {"base_model.decoder.block.mixer.softmax_scale_power", 0, 10, false},
-    {"base_model.decoder.block.mixer.rotary.theta", 0, 1e15, true},
-    {"base_model.decoder.block.mixer.rotary.scale_factor", 0, 1e9, true},
-    {"base_model.decoder.block.mixer.rotary.low_frequency_factor", 0, 1e9, true},
-    {"base_model.decoder.block.mixer.rotary.high_frequency_factor", 0, 1e9, true},
-    {"base_model.decoder.block.mixer.rotary.beta_fast", 0, 1e9, true},
-    {"base_model.decoder.block.mixer.rotary.beta_slow", 0, 1e9, true},
-    {"base_model.decoder.block.mixer.rotary.original_context_length", 1, 1e12, false},
-    {"base_model.decoder.block.mixer.rotary.attention_factor", 0, 1e6, true},
-    {"base_model.decoder.block.mlp.intermediate_size", 1, 1 << 24, false},
-    {"base_model.decoder.block.mlp.experts", 1, 65536, false},
-    {"base_model.decoder.block.mlp.experts_per_token", 1, 65536, false},
-    {"base_model.decoder.block.mlp.auxiliary_loss_coefficient", 0, 1e6, false},
-    {"base_model.decoder.block.mlp.lr_scale", 0, 1e6, false},
+    {MIXER ".heads", 1, 65536, false},
+    {MIXER ".head_groups", 1, 65536, false},
+    {MIXER ".head_size", 1, 65536, false},
+    {MIXER ".window_size", 0, INT32_MAX, false},
+    {MIXER ".softmax_scale_power", 0, 10, false},
+    {MIXER ".rotary.theta", 0, 1e15, true},
+    {MIXER ".rotary.scale_factor", 0, 1e9, true},
+    {MIXER ".rotary.low_frequency_factor", 0, 1e9, true},
+    {MIXER ".rotary.high_frequency_factor", 0, 1e9, true},
+    {MIXER ".rotary.beta_fast", 0, 1e9, true},
+    {MIXER ".rotary.beta_slow", 0, 1e9, true},
+    {MIXER ".rotary.original_context_length", 1, 1e12, false},
+    {MIXER ".rotary.attention_factor", 0, 1e6, true},
+    {MLP ".intermediate_size", 1, 1 << 24, false},
+    {MLP ".experts", 1, 65536, false},
+    {MLP ".experts_per_token", 1, 65536, false},
+    {MLP ".auxiliary_loss_coefficient", 0, 1e6, false},
+    {MLP ".lr_scale", 0, 1e6, false},
     {"base_model.head.normalization.epsilon", 0, 1, true},
     {"base_model.head.output_weight.initialization.std", 0, 1e6, false},
     {"base_model.head.logits_scale_factor", 0, 1e6, true},
@@ -155,15 +155,14 @@ static void check_heads(const struct semantics *semantics)
         problem_of_two(semantics, MIXER ".head_groups", MIXER ".heads",
                        "head_groups is %d; expected a divisor of heads, which is %d",
                        mixer->head_groups, mixer->heads);
-    if (!node_find(semantics->root, "base_model.decoder.block.mixer.head_size") &&
-        model->hidden_size % mixer->heads)
+    if (!node_find(semantics->root, MIXER ".head_size") && model->hidden_size % mixer->heads)
         problem_of_two(
             semantics, MIXER ".heads", "base_model.hidden_size",
             "heads is %d, and without a head_size that must divide hidden_size, which is "
             "%" PRId64 "; expected a divisor or a head_size",
             mixer->heads, model->hidden_size);
     else if (mixer->rotary.type != ROTARY_NONE && mixer->head_size % 2)
-        PROBLEM(semantics, "base_model.decoder.block.mixer.head_size",
+        PROBLEM(semantics, MIXER ".head_size",
                 "head_size is %d; expected an even number, as rotary embeddings turn pairs",
                 mixer->head_size);
     if (mixer->window_size && !mixer->causal)
@@ -185,17 +184,16 @@ static void check_rotary(const struct semantics *semantics)
                        "beta_fast is %g; expected more than beta_slow, which is %g",
                        rotary->beta_fast, rotary->beta_slow);
     if (rotary->type != ROTARY_NONE && rotary->theta <= 1)
-        PROBLEM(semantics, "base_model.decoder.block.mixer.rotary.theta",
-                "theta is %g; expected more than 1", rotary->theta);
+        PROBLEM(semantics, MIXER ".rotary.theta", "theta is %g; expected more than 1",
+                rotary->theta);
 }
 
 /* Keys and values are one layer, which takes the settings of key_layer. */
 static void check_key_value(const struct semantics *semantics)
 {
     static const char *const keys[] = {"weight.initialization.std", "bias.enabled", "lr_scale"};
-    const struct node *key = node_find(semantics->root, "base_model.decoder.block.mixer.key_layer");
-    const struct node *value =
-        node_find(semantics->root, "base_model.decoder.block.mixer.value_layer");
+    const struct node *key = node_find(semantics->root, MIXER ".key_layer");
+    const struct node *value = node_find(semantics->root, MIXER ".value_layer");
     for (int i = 0; value && i < ARRAY_LENGTH(keys); i++) {
         const struct node *of_value = node_find(value, keys[i]);
         const struct node *of_key = key ? node_find(key, keys[i]) : NULL;

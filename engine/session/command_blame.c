@@ -240,12 +240,6 @@ static void say_errors(struct debugger *debugger, const struct blame_link *link)
             error_text(link->input_error, text));
 }
 
-static const char *precision_of(const struct config *config)
-{
-    static const char *const names[] = {"fp32", "bf16", "fp16"};
-    return names[config->distributed.compute_dtype];
-}
-
 /* Nobody is guilty: the precision is. */
 static void say_rounding(struct debugger *debugger, const struct blame *blame)
 {
@@ -262,7 +256,8 @@ static void say_rounding(struct debugger *debugger, const struct blame *blame)
     say(debugger,
         "No instruction behind it is to blame: none is found to be another one in the reference, "
         "or to\nbe computed wrong. What is left is rounding: %s here, %s in the reference.\n",
-        precision_of(pair->options.test), precision_of(pair->options.reference));
+        precision_name(pair->options.test->distributed.compute_dtype),
+        precision_name(pair->options.reference->distributed.compute_dtype));
     say(debugger, "Instruction %d (%s, step %d) is the first that it took beyond the limits: %s\n",
         link->instruction, op_name(program->instructions[link->instruction].op), link->step + 1,
         program_value_text(program, link->value, name, sizeof(name)));

@@ -14,21 +14,11 @@
 
 enum { MAX_SOURCE_DEPTH = 8 };
 
-/* Half of the memory that is free: the device's, or the host's as Linux counts it. */
-static int64_t half_of_free_memory(struct device *device)
+/* What saved points may take, unless the user says so: none if the device does not tell. */
+static int64_t half_of_room(struct device *device)
 {
     int64_t room;
-    if (!device_host_memory(device) && device_room(device, &room))
-        return room / 2;
-    long long kilobytes = 0;
-    char line[128];
-    FILE *file = fopen("/proc/meminfo", "r");
-    while (file && fgets(line, sizeof(line), file))
-        if (sscanf(line, "MemAvailable: %lld kB", &kilobytes) == 1)
-            break;
-    if (file)
-        fclose(file);
-    return kilobytes * 512;
+    return device_room(device, &room) ? room / 2 : 0;
 }
 
 static bool open_device(struct debugger *debugger, struct status *status)
@@ -143,7 +133,7 @@ static bool load(struct debugger *debugger, const char *arguments, int overrides
                                      .comm = debugger->comm,
                                      .threads = debugger->threads,
                                      .keep_limit = debugger->keep_limit < 0
-                                                       ? half_of_free_memory(debugger->device)
+                                                       ? half_of_room(debugger->device)
                                                        : debugger->keep_limit,
                                      .interrupt = {asks_to_stop, debugger},
                                      .processes = ranks_processes,

@@ -82,6 +82,8 @@ struct trace_item {
 };
 bool trace_add_parts(struct trace_writer *writer, const struct trace_item *items, int count,
                      struct status *status);
+/* Whether it records whole tensors. */
+bool trace_keeps_tensors(const struct trace_writer *writer);
 /* As trace_add() without statistics, which need a pass over the whole tensor: for the many inner
  * values, whose recording must not slow the run down. (A trace of whole tensors has them all the
  * same.) */

@@ -35,7 +35,4 @@ bool trace_manifest_read(const char *directory, char **text, struct json_t **roo
 void trace_put_samples(struct trace_writer *writer, const char *name, const struct tensor *tensor,
                        void *samples, const struct trace_statistics *statistics);
 
-/* Whether it records whole tensors. */
-bool trace_keeps_tensors(const struct trace_writer *writer);
-
 #endif
