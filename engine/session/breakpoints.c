@@ -25,7 +25,7 @@ static const char *find_if(const char *text)
     return NULL;
 }
 
-bool breakpoint_parse(const struct program *program, const char *text,
+bool breakpoint_parse(const struct program *program, int steps, const char *text,
                       struct breakpoint *breakpoint, struct status *status)
 {
     *breakpoint = (struct breakpoint){.enabled = true};
@@ -41,7 +41,8 @@ bool breakpoint_parse(const struct program *program, const char *text,
         breakpoint->condition_text = memory_string(condition);
     }
     char *place = memory_string_part(text, length);
-    bool ok = place_parse(program, place, &breakpoint->place, status);
+    bool ok = place_parse(program, place, &breakpoint->place, status) &&
+              place_check_step(&breakpoint->place, steps, status);
     free(place);
     if (!ok)
         breakpoint_release(breakpoint);
@@ -56,15 +57,13 @@ void breakpoint_release(struct breakpoint *breakpoint)
     *breakpoint = (struct breakpoint){0};
 }
 
-struct breakpoint *breakpoints_add(struct breakpoints *breakpoints, const struct program *program,
-                                   const char *text, struct status *status)
+struct breakpoint *breakpoints_add(struct breakpoints *breakpoints,
+                                   const struct breakpoint *breakpoint)
 {
-    struct breakpoint breakpoint;
-    if (!breakpoint_parse(program, text, &breakpoint, status))
-        return NULL;
-    breakpoint.number = ++breakpoints->next_number;
-    ARRAY_PUSH(breakpoints->list, breakpoints->count, breakpoints->capacity, breakpoint);
-    return &breakpoints->list[breakpoints->count - 1];
+    ARRAY_PUSH(breakpoints->list, breakpoints->count, breakpoints->capacity, *breakpoint);
+    struct breakpoint *added = &breakpoints->list[breakpoints->count - 1];
+    added->number = ++breakpoints->next_number;
+    return added;
 }
 
 void breakpoints_copy(struct breakpoints *breakpoints, const struct breakpoint *breakpoint,
@@ -111,7 +110,7 @@ void breakpoints_clear(struct breakpoints *breakpoints)
     *breakpoints = (struct breakpoints){.next_number = breakpoints->next_number};
 }
 
-void breakpoints_rebind(struct breakpoints *breakpoints, const struct program *program)
+void breakpoints_rebind(struct breakpoints *breakpoints, const struct program *program, int steps)
 {
     for (int i = 0; i < breakpoints->count; i++) {
         struct breakpoint *breakpoint = &breakpoints->list[i];
@@ -121,6 +120,7 @@ void breakpoints_rebind(struct breakpoints *breakpoints, const struct program *p
         breakpoint->has_last = false;
         if (breakpoint->lost)
             continue;
+        breakpoint->lost = !place_check_step(&place, steps, &ignored);
         place_free(&breakpoint->place);
         breakpoint->place = place;
     }

@@ -29,13 +29,14 @@ struct breakpoints {
     int next_number; /* from 1 */
 };
 
-/* Reads "PLACE [if CONDITION]" into a new breakpoint; NULL on failure. The pointer is good until
- * the list changes. */
-struct breakpoint *breakpoints_add(struct breakpoints *breakpoints, const struct program *program,
-                                   const char *text, struct status *status);
-/* Reads "PLACE [if CONDITION]" without a list (until). Free with breakpoint_release. */
-bool breakpoint_parse(const struct program *program, const char *text,
+/* Reads "PLACE [if CONDITION]", for a run of `steps` steps. Free with breakpoint_release, or put it
+ * into a list. */
+bool breakpoint_parse(const struct program *program, int steps, const char *text,
                       struct breakpoint *breakpoint, struct status *status);
+/* Moves a breakpoint into the list and gives it a number. The pointer is good until the list
+ * changes. */
+struct breakpoint *breakpoints_add(struct breakpoints *breakpoints,
+                                   const struct breakpoint *breakpoint);
 void breakpoint_release(struct breakpoint *breakpoint);
 /* Adds the same breakpoint bound to another program; without one of its place there, nothing. */
 void breakpoints_copy(struct breakpoints *breakpoints, const struct breakpoint *breakpoint,
@@ -43,8 +44,9 @@ void breakpoints_copy(struct breakpoints *breakpoints, const struct breakpoint *
 struct breakpoint *breakpoints_find(struct breakpoints *breakpoints, int number);
 bool breakpoints_remove(struct breakpoints *breakpoints, int number);
 void breakpoints_clear(struct breakpoints *breakpoints);
-/* Reads all places again against another program; those that it has not are marked lost. */
-void breakpoints_rebind(struct breakpoints *breakpoints, const struct program *program);
+/* Reads all places again against another program, of a run of `steps` steps; those that it has not
+ * are marked lost. */
+void breakpoints_rebind(struct breakpoints *breakpoints, const struct program *program, int steps);
 
 /* Whether it stops after the instruction (see above). */
 bool breakpoint_is_after(const struct breakpoint *breakpoint);

@@ -37,26 +37,42 @@ static void say_added(struct debugger *debugger, const struct breakpoint *breakp
     debugger_publish(debugger);
 }
 
-/* A place that the selected rank does not have may be another's, who stops all. */
-static struct breakpoint *add_to_list(struct debugger *debugger, const char *text, int *rank,
-                                      struct status *status)
+/* Only tensors can be watched: what else has no old and new value. */
+static bool parse(struct debugger *debugger, int rank, const char *text, bool watch,
+                  struct breakpoint *breakpoint, struct status *status)
 {
-    struct breakpoint *breakpoint =
-        breakpoints_add(&debugger->breakpoints, debugger_program(debugger), text, status);
+    if (!breakpoint_parse(ranks_program(debugger, rank), debugger_steps(debugger), text, breakpoint,
+                          status))
+        return false;
+    breakpoint->watch = watch;
+    if (!watch || breakpoint->place.kind == PLACE_TENSOR)
+        return true;
+    status_fail(status, STATUS_INVALID,
+                "'%s' is no tensor: only tensors can be watched ('break' takes places)",
+                breakpoint->place.text);
+    breakpoint_release(breakpoint);
+    return false;
+}
+
+/* A place that the selected rank does not have may be another's, who stops all. A breakpoint that
+ * cannot be made takes no number. */
+static struct breakpoint *add_to_list(struct debugger *debugger, const char *text, bool watch,
+                                      int *rank, struct status *status)
+{
+    struct breakpoint parsed;
     *rank = -1;
-    if (breakpoint || status->code != STATUS_NOT_FOUND || ranks_count(debugger) == 1)
-        return breakpoint;
-    for (int other = 0; !breakpoint && other < ranks_count(debugger); other++) {
+    bool ok = parse(debugger, -1, text, watch, &parsed, status);
+    bool elsewhere = !ok && status->code == STATUS_NOT_FOUND && ranks_count(debugger) > 1;
+    for (int other = 0; elsewhere && !ok && other < ranks_count(debugger); other++) {
         struct status ignored = STATUS_NONE;
         *rank = other;
-        breakpoint =
-            breakpoints_add(&debugger->breakpoints, ranks_program(debugger, other), text, &ignored);
+        ok = parse(debugger, other, text, watch, &parsed, &ignored);
     }
-    if (!breakpoint)
+    if (!ok)
         return NULL;
-    breakpoint->lost = true;
+    parsed.lost = elsewhere;
     *status = STATUS_NONE;
-    return breakpoint;
+    return breakpoints_add(&debugger->breakpoints, &parsed);
 }
 
 static bool add(struct debugger *debugger, const char *arguments, bool temporary,
@@ -72,7 +88,7 @@ static bool add(struct debugger *debugger, const char *arguments, bool temporary
     }
     char *text = memory_format("%s%s", here, arguments);
     int rank;
-    struct breakpoint *breakpoint = add_to_list(debugger, text, &rank, status);
+    struct breakpoint *breakpoint = add_to_list(debugger, text, false, &rank, status);
     free(text);
     if (!breakpoint)
         return false;
@@ -112,17 +128,9 @@ static void remember_old(struct debugger *debugger, struct breakpoint *breakpoin
 bool command_watch(struct debugger *debugger, const char *arguments, struct status *status)
 {
     int rank;
-    struct breakpoint *breakpoint = add_to_list(debugger, arguments, &rank, status);
+    struct breakpoint *breakpoint = add_to_list(debugger, arguments, true, &rank, status);
     if (!breakpoint)
         return false;
-    if (breakpoint->place.kind != PLACE_TENSOR) {
-        status_fail(status, STATUS_INVALID,
-                    "'%s' is no tensor: only tensors can be watched ('break' takes places)",
-                    breakpoint->place.text);
-        breakpoints_remove(&debugger->breakpoints, breakpoint->number);
-        return false;
-    }
-    breakpoint->watch = true;
     if (!breakpoint->lost)
         remember_old(debugger, breakpoint);
     say_added(debugger, breakpoint, rank);

@@ -177,6 +177,10 @@ static bool position_of(struct debugger *debugger, const char *text, int64_t *po
     struct place place;
     if (!place_parse(program, text, &place, status))
         return ranks_say_where(debugger, text, status);
+    if (!place_check_step(&place, debugger_steps(debugger), status)) {
+        place_free(&place);
+        return false;
+    }
     if (place.step >= 0)
         step = place.step;
     int index =
@@ -189,9 +193,6 @@ static bool position_of(struct debugger *debugger, const char *text, int64_t *po
     place_free(&place);
     if (index < 0)
         return status_fail(status, STATUS_NOT_FOUND, "no instruction writes or matches '%s'", text);
-    if (step >= debugger->target->pair->test->steps)
-        return status_fail(status, STATUS_NOT_FOUND, "there is no step %d: the run has %d",
-                           step + 1, debugger->target->pair->test->steps);
     *position = (int64_t)step * program->instruction_count + index + after;
     return true;
 }

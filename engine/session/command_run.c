@@ -123,7 +123,8 @@ bool command_until(struct debugger *debugger, const char *arguments, struct stat
     if (!can_move(debugger, status))
         return false;
     int elsewhere = -1; /* the rank whose program has the place, if the selected one's has not */
-    if (!breakpoint_parse(debugger_program(debugger), arguments, &until, status) &&
+    if (!breakpoint_parse(debugger_program(debugger), debugger_steps(debugger), arguments, &until,
+                          status) &&
         (elsewhere = ranks_parse_elsewhere(debugger, arguments, &until, status)) < 0)
         return false;
     struct motion motion = {.goal = -1, .until = &until, .elsewhere = elsewhere >= 0};

@@ -147,7 +147,8 @@ static bool load(struct debugger *debugger, const char *arguments, int overrides
     debugger->target_overrides = overrides;
     debugger->last_value = debugger->list_next = -1;
     record_start(&debugger->record, target->pair);
-    breakpoints_rebind(&debugger->breakpoints, target->pair->test->program);
+    breakpoints_rebind(&debugger->breakpoints, target->pair->test->program,
+                       debugger_steps(debugger));
     debugger->sink.loaded(debugger->sink.context, words_of_program(target->pair->test->program));
     char *copy = memory_string(arguments); /* may be `file` itself */
     free(debugger->file);

@@ -100,6 +100,11 @@ static inline struct program *debugger_program(const struct debugger *debugger)
     return debugger->target->pair->test->program;
 }
 
+/* Of the whole run. */
+static inline int debugger_steps(const struct debugger *debugger)
+{
+    return debugger->target->pair->test->steps;
+}
 /* The step and instruction that will run next; instruction == count at the end of the run. */
 void debugger_place(const struct debugger *debugger, int *step, int *instruction);
 

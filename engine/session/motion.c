@@ -451,8 +451,12 @@ static bool travel(struct debugger *debugger, int64_t position, bool *arrived,
 bool motion_go_to_step(struct debugger *debugger, int step, bool *arrived, struct status *status)
 {
     int64_t position = (int64_t)step * debugger_program(debugger)->instruction_count;
+    bool before = debugger->passing;
+    debugger->passing = true;
     *arrived = true;
-    return travel_from(debugger, step, position, arrived, status);
+    bool ok = travel_from(debugger, step, position, arrived, status);
+    debugger->passing = before;
+    return ok;
 }
 
 bool motion_go_to(struct debugger *debugger, int64_t position, bool *arrived, struct status *status)

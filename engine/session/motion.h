@@ -39,8 +39,8 @@ void stops_before(struct debugger *debugger, struct stops *stops);
  * as when the run comes from it. */
 bool motion_go_to(struct debugger *debugger, int64_t position, bool *arrived,
                   struct status *status);
-/* Goes back to where the step begins; nothing of the one before is there. For what goes on from
- * there, with `passing` set all the way. */
+/* The same, back to where the step begins; nothing of the one before is there. For what goes on
+ * from there. */
 bool motion_go_to_step(struct debugger *debugger, int step, bool *arrived, struct status *status);
 
 /* One instruction and its comparisons, noted in the record. *interrupted when the user did not want

@@ -280,6 +280,13 @@ bool place_parse(const struct program *program, const char *text, struct place *
     return ok;
 }
 
+bool place_check_step(const struct place *place, int steps, struct status *status)
+{
+    return place->step < steps ||
+           status_fail(status, STATUS_INVALID, "there is no step %d: the run has %d",
+                       place->step + 1, steps);
+}
+
 void place_free(struct place *place)
 {
     if (place->kind == PLACE_EXPRESSION)

@@ -34,6 +34,8 @@ struct place {
 bool place_parse(const struct program *program, const char *text, struct place *place,
                  struct status *status);
 void place_free(struct place *place);
+/* Whether a run of so many steps comes to the place: fails for STEP:INSTRUCTION beyond its last. */
+bool place_check_step(const struct place *place, int steps, struct status *status);
 
 /* Whether instruction `index` belongs to the place (for a tensor: writes it). */
 bool place_matches(const struct program *program, const struct place *place, int index);

@@ -115,7 +115,8 @@ void ranks_select(struct debugger *debugger, int rank)
     debugger->rank = rank;
     debugger->target->pair = team_of(debugger)->pairs[rank];
     debugger->target->identity = 0; /* another program */
-    breakpoints_rebind(&debugger->breakpoints, debugger_program(debugger));
+    breakpoints_rebind(&debugger->breakpoints, debugger_program(debugger),
+                       debugger_steps(debugger));
     debugger->last_value = debugger->list_first = debugger->list_next = -1;
 }
 

@@ -36,7 +36,8 @@ int ranks_parse_elsewhere(const struct debugger *debugger, const char *text,
          rank++) {
         struct status ignored = STATUS_NONE;
         if (rank == debugger->rank ||
-            !breakpoint_parse(ranks_program(debugger, rank), text, breakpoint, &ignored))
+            !breakpoint_parse(ranks_program(debugger, rank), debugger_steps(debugger), text,
+                              breakpoint, &ignored))
             continue;
         *status = STATUS_NONE;
         return rank;

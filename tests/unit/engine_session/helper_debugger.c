@@ -120,3 +120,20 @@ uint64_t bench_hash(const struct bench *bench, int *count)
     *count = 0;
     return hash_run(bench->debugger->target->pair->test, count);
 }
+
+void bench_open_run(struct bench *bench, const char *file)
+{
+    bench_open(bench);
+    bench_do(bench, file);
+}
+
+int64_t bench_position(const struct bench *bench)
+{
+    return debugger_position(bench->debugger);
+}
+
+const struct origin *bench_origin(const struct bench *bench, int64_t at)
+{
+    const struct program *program = debugger_program(bench->debugger);
+    return &program->instructions[at % program->instruction_count].origin;
+}

@@ -20,7 +20,13 @@ extern const char *const tiny_overrides[];
 extern const int tiny_override_count;
 
 void bench_open(struct bench *bench);
+/* The same, and a first command that loads a run. */
+void bench_open_run(struct bench *bench, const char *file);
 void bench_close(struct bench *bench);
+/* Where the run stands: step * instructions + instruction. */
+int64_t bench_position(const struct bench *bench);
+/* Of the instruction at a position. */
+const struct origin *bench_origin(const struct bench *bench, int64_t at);
 /* Runs a command that must work, and gives its output. */
 const char *bench_do(struct bench *bench, const char *line);
 /* Runs a command that must fail, and gives its message. */

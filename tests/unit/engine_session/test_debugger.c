@@ -14,23 +14,6 @@
 
 #include <cmocka.h>
 
-static void open_run(struct bench *bench, const char *file)
-{
-    bench_open(bench);
-    bench_do(bench, file);
-}
-
-static int64_t position(const struct bench *bench)
-{
-    return debugger_position(bench->debugger);
-}
-
-static const struct origin *origin_at(const struct bench *bench, int64_t at)
-{
-    const struct program *program = debugger_program(bench->debugger);
-    return &program->instructions[at % program->instruction_count].origin;
-}
-
 /* One accumulation of a gradient is left out: the error is introduced by one known
  * instruction. */
 static const char *const faulty =
@@ -42,22 +25,22 @@ static void test_stepping(void **state)
 {
     (void)state;
     struct bench bench;
-    open_run(&bench, "file llama/df2");
+    bench_open_run(&bench, "file llama/df2");
     bench_do(&bench, "stepi");
-    assert_int_equal(position(&bench), 1);
+    assert_int_equal(bench_position(&bench), 1);
     bench_do(&bench, "stepi 5");
-    assert_int_equal(position(&bench), 6);
+    assert_int_equal(bench_position(&bench), 6);
     bench_do(&bench, "restart");
-    assert_int_equal(position(&bench), 0);
+    assert_int_equal(bench_position(&bench), 0);
     for (int level = LEVEL_PART; level <= LEVEL_PHASE; level++) {
         static const char *const commands[] = {"step", "next", "finish"};
         bench_do(&bench, "start");
         int64_t last = -1;
-        while (position(&bench) < debugger_end(bench.debugger)) {
-            last = position(&bench);
+        while (bench_position(&bench) < debugger_end(bench.debugger)) {
+            last = bench_position(&bench);
             bench_do(&bench, commands[level]);
-            assert_int_equal(position(&bench), motion_group_end(bench.debugger, last, level));
-            assert_int_equal(motion_group_start(bench.debugger, position(&bench), level),
+            assert_int_equal(bench_position(&bench), motion_group_end(bench.debugger, last, level));
+            assert_int_equal(motion_group_start(bench.debugger, bench_position(&bench), level),
                              motion_group_start(bench.debugger, last + 1, level));
         }
         must_contain(bench.output.data, "Run finished: no divergence");
@@ -71,79 +54,15 @@ static void test_until(void **state)
 {
     (void)state;
     struct bench bench;
-    open_run(&bench, "file llama/bf4");
+    bench_open_run(&bench, "file llama/bf4");
     bench_do(&bench, "until backward");
-    assert_int_equal(origin_at(&bench, position(&bench))->phase, PHASE_BACKWARD);
-    assert_int_equal(origin_at(&bench, position(&bench) - 1)->phase, PHASE_FORWARD);
+    assert_int_equal(bench_origin(&bench, bench_position(&bench))->phase, PHASE_BACKWARD);
+    assert_int_equal(bench_origin(&bench, bench_position(&bench) - 1)->phase, PHASE_FORWARD);
     bench_do(&bench, "until decoder.0 mb=3");
-    assert_int_equal(origin_at(&bench, position(&bench))->micro_batch, 3);
-    assert_string_equal(origin_at(&bench, position(&bench))->layer, "decoder.0");
+    assert_int_equal(bench_origin(&bench, bench_position(&bench))->micro_batch, 3);
+    assert_string_equal(bench_origin(&bench, bench_position(&bench))->layer, "decoder.0");
     must_contain(bench_do(&bench, "until gradient embeddings.word_embeddings_weight"),
                  "gradient embeddings.word_embeddings_weight");
-    bench_close(&bench);
-}
-
-static void test_breakpoints(void **state)
-{
-    (void)state;
-    struct bench bench;
-    open_run(&bench, "file llama/bf4");
-    must_contain(bench_do(&bench, "break decoder.1 if step == 2 and mb == 1"), "Breakpoint 1");
-    must_contain(bench_do(&bench, "tbreak fw decoder.0.output if rel_rms >= 0"), "after");
-    must_contain(bench_do(&bench, "watch gradient decoder.1.mlp.layer_2.weight"), "Watchpoint 3");
-    must_contain(bench_do(&bench, "run"), "Temporary breakpoint 2");
-    must_contain(bench_do(&bench, "info breakpoints"), "watchpoint 3");
-    assert_null(strstr(bench.output.data, "breakpoint 2"));
-    for (int i = 0; i < 4; i++)
-        must_contain(bench_do(&bench, "continue"), "Watchpoint 3");
-    must_contain(bench.output.data, "old ");
-    bench_do(&bench, "disable 3");
-    must_contain(bench_do(&bench, "c"), "Breakpoint 1");
-    assert_int_equal(origin_at(&bench, position(&bench))->micro_batch, 1);
-    assert_int_equal(bench.debugger->target->pair->test->step, 1);
-    must_contain(bench_do(&bench, "info breakpoints"), "breakpoint 1, decoder.1 if step == 2");
-    must_contain(bench.output.data, "hit 1 time");
-    must_contain(bench_fail(&bench, "delete 7"), "no breakpoint '7'");
-    must_contain(bench_fail(&bench, "break decoder.1 if rms >"), "column");
-    must_contain(bench_fail(&bench, "watch decoder.1"), "no tensor");
-    bench_do(&bench, "enable");
-    bench_do(&bench, "delete");
-    must_contain(bench_do(&bench, "info breakpoints"), "No breakpoints");
-    must_contain(bench_do(&bench, "continue"), "Run finished");
-    bench_close(&bench);
-}
-
-/* A stop after a tensor was written, and one before the next instruction, are both told. */
-static void test_two_stops(void **state)
-{
-    (void)state;
-    struct bench bench;
-    open_run(&bench, "file llama/simple");
-    struct status status = STATUS_NONE;
-    int value = tensor_find(debugger_program(bench.debugger), "fw decoder.0.output", 0, &status);
-    int producer = debugger_program(bench.debugger)->values[value].producer;
-    char line[64];
-    snprintf(line, sizeof(line), "break %d", producer + 1);
-    bench_do(&bench, line);
-    bench_do(&bench, "break fw decoder.0.output");
-    must_contain(bench_do(&bench, "run"), "Breakpoint 1");
-    must_contain(bench.output.data, "Breakpoint 2");
-    bench_do(&bench, "continue");
-    assert_int_equal(bench.debugger->target->pair->test->step, 1);
-    bench_close(&bench);
-}
-
-/* A condition that did not hold has nothing to say about a later stop. */
-static void test_stop_of_another_breakpoint(void **state)
-{
-    (void)state;
-    struct bench bench;
-    open_run(&bench, "file llama/bf4");
-    bench_do(&bench, "break fw decoder.0.output if nan");
-    bench_do(&bench, "break decoder.1 mb=1");
-    must_contain(bench_do(&bench, "run"), "Breakpoint 2");
-    if (strstr(bench.output.data, "fw decoder.0.output mb=3/4  "))
-        fail_msg("%s", bench.output.data);
     bench_close(&bench);
 }
 
@@ -158,18 +77,18 @@ static void check_reverse(struct bench *bench, struct random *random)
     snprintf(line, sizeof(line), "goto %d:%d", (int)(there / count) + 1, (int)(there % count));
     bench_do(bench, "start");
     bench_do(bench, line);
-    assert_int_equal(position(bench), there);
+    assert_int_equal(bench_position(bench), there);
     bench_do(bench, backs[random_integer(random, 0, 3)]);
-    int64_t back = position(bench);
+    int64_t back = bench_position(bench);
     assert_true(back < there);
     int held, again;
     uint64_t hash = bench_hash(bench, &held);
     int64_t further = random_integer(random, there, end);
-    while (position(bench) < further) /* over the end of the step, too */
+    while (bench_position(bench) < further) /* over the end of the step, too */
         bench_do(bench, "stepi");
     snprintf(line, sizeof(line), "goto %d:%d", (int)(back / count) + 1, (int)(back % count));
     bench_do(bench, line);
-    assert_int_equal(position(bench), back);
+    assert_int_equal(bench_position(bench), back);
     uint64_t second = bench_hash(bench, &again);
     if (hash != second || held != again)
         fail_msg("position %d: %d values hash to %llx, then %d to %llx", (int)back, held,
@@ -217,7 +136,8 @@ static void test_border_of_steps(void **state)
         for (int way = 0; way < ARRAY_LENGTH(ways); way++) {
             for (int i = 0; i < 3 && ways[way][i]; i++)
                 bench_do(&bench, ways[way][i]);
-            assert_int_equal(position(&bench), debugger_program(bench.debugger)->instruction_count);
+            assert_int_equal(bench_position(&bench),
+                             debugger_program(bench.debugger)->instruction_count);
             uint64_t hash = bench_hash(&bench, &held);
             if (way > 0 && (hash != first || held != at_first))
                 fail_msg("%s, %s: %d values, not %d", ways[way][0], ways[way][1], held, at_first);
@@ -235,20 +155,20 @@ static void test_reverse_continue(void **state)
 {
     (void)state;
     struct bench bench;
-    open_run(&bench, "file llama/bf4");
+    bench_open_run(&bench, "file llama/bf4");
     bench_do(&bench, "break decoder.1 mb=2");
     bench_do(&bench, "run");
-    int64_t first = position(&bench);
+    int64_t first = bench_position(&bench);
     bench_do(&bench, "continue");
-    int64_t second = position(&bench);
+    int64_t second = bench_position(&bench);
     assert_true(second > first);
     bench_do(&bench, "stepi 3");
     bench_do(&bench, "reverse-continue");
-    assert_int_equal(position(&bench), second);
+    assert_int_equal(bench_position(&bench), second);
     bench_do(&bench, "reverse-continue");
-    assert_int_equal(position(&bench), first);
+    assert_int_equal(bench_position(&bench), first);
     must_contain(bench_do(&bench, "reverse-continue"), "beginning");
-    assert_int_equal(position(&bench), 0);
+    assert_int_equal(bench_position(&bench), 0);
     must_contain(bench_fail(&bench, "reverse-stepi"), "beginning");
     /* across steps */
     bench_do(&bench, "goto end");
@@ -261,7 +181,7 @@ static void test_divergence(void **state)
 {
     (void)state;
     struct bench bench;
-    open_run(&bench, faulty);
+    bench_open_run(&bench, faulty);
     bench_do(&bench, "stop on divergence");
     must_contain(bench_do(&bench, "run"), "DIVERGED");
     assert_string_equal(bench.reason, "divergence");
@@ -274,17 +194,17 @@ static void test_divergence(void **state)
     must_contain(bench_do(&bench, "hist"), "##");
     must_contain(bench_do(&bench, "print/diff [0:2,0:4]"), "test - reference");
     must_contain(bench_do(&bench, "list"), "x ");
-    int64_t here = position(&bench);
+    int64_t here = bench_position(&bench);
     must_contain(bench_do(&bench, "blame"), "the kernel is right, so the program is wrong");
     must_contain(bench.output.data, "the reference has `accumulate`, the test has `copy`");
-    assert_int_equal(position(&bench), here);
+    assert_int_equal(bench_position(&bench), here);
     /* what was inherited leads back to the same instruction */
     bench_do(&bench, "stop off");
     must_contain(bench_do(&bench, "continue"), "diverged, first gradient decoder.1.mlp.layer_2");
     must_contain(bench_do(&bench, "info divergences"), broken);
     must_contain(bench_do(&bench, "blame"), "The first divergence is in step 1");
     must_contain(bench.output.data, "(copy, step 1) introduced it");
-    assert_int_equal(position(&bench), debugger_end(bench.debugger));
+    assert_int_equal(bench_position(&bench), debugger_end(bench.debugger));
     bench_close(&bench);
 }
 
@@ -293,7 +213,7 @@ static void test_graft(void **state)
 {
     (void)state;
     struct bench bench;
-    open_run(&bench, faulty);
+    bench_open_run(&bench, faulty);
     bench_do(&bench, "stop on divergence");
     bench_do(&bench, "run");
     assert_int_equal(bench.debugger->record.failed, 1);
@@ -321,7 +241,7 @@ static void test_graft_without_a_name(void **state)
 {
     (void)state;
     struct bench bench;
-    open_run(&bench, faulty);
+    bench_open_run(&bench, faulty);
     bench_do(&bench, "stop on divergence");
     bench_do(&bench, "run");
     bench_do(&bench, "tbreak /^ *[0-9]+ +[a-z_]+ +%/");
@@ -359,9 +279,9 @@ static int just_written(const struct bench *bench)
 static int find_taken_back(struct bench *bench)
 {
     int64_t end = debugger_end(bench->debugger);
-    while (position(bench) < end) {
-        int64_t before = position(bench);
-        for (int after = 1; position(bench) == before; after++) {
+    while (bench_position(bench) < end) {
+        int64_t before = bench_position(bench);
+        for (int after = 1; bench_position(bench) == before; after++) {
             bench->cancel_after = after;
             bench_do(bench, "stepi");
             bench->cancel_after = -1;
@@ -384,14 +304,14 @@ static void test_graft_after_interrupt(void **state)
     int held, again;
     char command[600], place[40];
     const char *file = "file llama/df2 fault repeated-data";
-    open_run(&bench, file);
-    open_run(&quiet, file);
+    bench_open_run(&bench, file);
+    bench_open_run(&quiet, file);
     bench_do(&bench, "stop on nan"); /* every output is looked at */
     for (int step = 1; step <= 2; step++) {
         snprintf(place, sizeof(place), "goto %d:%d", step, (int)random_integer(&random, 1, 70));
         bench_do(&bench, place);
         int value = find_taken_back(&bench);
-        int64_t here = position(&bench);
+        int64_t here = bench_position(&bench);
         int count = debugger_program(bench.debugger)->instruction_count;
         snprintf(command, sizeof(command), "graft %s",
                  debugger_program(bench.debugger)->values[value].name);
@@ -399,7 +319,7 @@ static void test_graft_after_interrupt(void **state)
         bench_do(&quiet, place);
         bench_do(&quiet, command);
         bench_do(&bench, command);
-        assert_int_equal(position(&bench), here);
+        assert_int_equal(bench_position(&bench), here);
         bench_do(&quiet, "stepi");
         bench_do(&bench, "stepi");
         uint64_t hash = bench_hash(&quiet, &held);
@@ -416,7 +336,7 @@ static void test_totals(void **state)
 {
     (void)state;
     struct bench bench;
-    open_run(&bench, "file llama/df4");
+    bench_open_run(&bench, "file llama/df4");
     must_contain(bench_fail(&bench, "print gradient decoder.1.mlp.layer_2.weight"),
                  "until gradient decoder.1.mlp.layer_2.weight");
     bench_do(&bench, "until gradient decoder.1.mlp.layer_2.weight");
@@ -464,34 +384,12 @@ static void test_saved_points(void **state)
     }
 }
 
-static void test_interrupt(void **state)
-{
-    (void)state;
-    struct bench bench;
-    open_run(&bench, "file llama/df2");
-    int64_t end = debugger_end(bench.debugger);
-    bench.cancel_after = 3000;
-    must_contain(bench_do(&bench, "run"), "Interrupted");
-    int64_t first = position(&bench);
-    assert_in_range(first, 1, end - 1);
-    bench.cancel_after = 3000;
-    must_contain(bench_do(&bench, "goto end"), "Interrupted on the way");
-    int64_t second = position(&bench);
-    assert_in_range(second, first + 1, end - 1);
-    bench.cancel_after = 3;
-    must_contain(bench_do(&bench, "reverse-stepi 3"), "Interrupted on the way");
-    assert_in_range(position(&bench), 0, 2);
-    bench.cancel_after = -1;
-    must_contain(bench_do(&bench, "continue"), "Run finished: no divergence");
-    bench_close(&bench);
-}
-
 /* The instruction that is guilty writes what only the test has: what came of it can be grafted. */
 static void test_blame_suggests_what_works(void **state)
 {
     (void)state;
     struct bench bench;
-    open_run(&bench, "file llama/ms4 fault lost-keys");
+    bench_open_run(&bench, "file llama/ms4 fault lost-keys");
     bench_do(&bench, "stop on divergence");
     bench_do(&bench, "run");
     const char *text = bench_do(&bench, "blame");
@@ -504,118 +402,11 @@ static void test_blame_suggests_what_works(void **state)
     bench_close(&bench);
 }
 
-/* Commands that go elsewhere and come back, interrupted at random places: they say where the run
- * stands and how to return; there everything is as before. */
-static void test_interrupt_of_journeys(void **state)
-{
-    static const char *const commands[] = {"blame", "check 30", "reverse-next 3",
-                                           "reverse-continue", "goto 1:5"};
-    (void)state;
-    struct random random = random_start("journeys");
-    struct bench bench;
-    int interrupted = 0, held, again;
-    open_run(&bench, "file llama/df2 fault repeated-data");
-    bench_do(&bench, "goto 2:100");
-    uint64_t hash = bench_hash(&bench, &held);
-    char *blame = memory_string(bench_do(&bench, "blame fw decoder.0.output"));
-    int compared = bench.debugger->record.compared;
-    for (int i = 0; i < 30; i++) {
-        const char *command = commands[i % ARRAY_LENGTH(commands)];
-        int64_t before = position(&bench);
-        struct status status = STATUS_NONE;
-        text_clear(&bench.output);
-        bench.cancel_after = (int)random_integer(&random, 1, 800);
-        bool ok = debugger_execute(bench.debugger, command, &status);
-        bool came = bench.cancel_after == 0;
-        bench.cancel_after = -1;
-        if (!ok && !came)
-            fail_msg("%s: %s", command, status.text);
-        if (!ok) {
-            must_contain(status.text, "interrupted");
-            if (position(&bench) != before)
-                must_contain(status.text, "goto 2:100");
-        }
-        interrupted += came;
-        bench_do(&bench, "goto 2:100");
-        assert_int_equal(bench_hash(&bench, &again), hash);
-        assert_int_equal(again, held);
-        assert_int_equal(bench.debugger->record.compared, compared);
-        assert_string_equal(bench_do(&bench, "blame fw decoder.0.output"), blame);
-    }
-    assert_true(interrupted > 4);
-    free(blame);
-    bench_close(&bench);
-}
-
-/* Whatever looks at all elements of a tensor looks whether it is to stop, too, and so does loading:
- * the run that was there stays. */
-static void test_interrupt_of_looking(void **state)
-{
-    static const char *const commands[] = {
-        "stats gradient head.output_weights", "hist gradient head.output_weights",
-        "diff gradient head.output_weights", "check fw decoder.0.output", "file llama/bf4"};
-    (void)state;
-    struct random random = random_start("looking");
-    struct bench bench;
-    int held, again;
-    open_run(&bench, "file llama/df2");
-    bench_do(&bench, "goto update");
-    uint64_t hash = bench_hash(&bench, &held);
-    for (int i = 0; i < 3 * ARRAY_LENGTH(commands); i++) {
-        const char *command = commands[i % ARRAY_LENGTH(commands)];
-        bool loads = strncmp(command, "file", 4) == 0;
-        bench.cancel_after = loads ? (int)random_integer(&random, 1, 60) : 1;
-        must_contain(bench_fail(&bench, command), "interrupted");
-        bench.cancel_after = -1;
-        if (bench_hash(&bench, &again) != hash || again != held)
-            fail_msg("%s: %d values, not %d", command, again, held);
-        if (!loads)
-            bench_do(&bench, command);
-    }
-    bench_do(&bench, "file llama/bf4");
-    must_contain(bench_do(&bench, "run"), "Run finished: no divergence");
-    /* nor is the way back waited for, and what is not there is not shown */
-    bench.cancel_after = (int)random_integer(&random, 1, 20);
-    must_contain(bench_do(&bench, "start"), "Interrupted.");
-    bench.cancel_after = -1;
-    assert_string_equal(bench.reason, "interrupted");
-    must_contain(bench_fail(&bench, "print param head.output_weights"), "'goto 1:0' does");
-    bench_do(&bench, "goto 1:0");
-    must_contain(bench_do(&bench, "diff param head.output_weights"), "bit-equal");
-    must_contain(bench_do(&bench, "continue"), "Run finished: no divergence");
-    bench_close(&bench);
-}
-
-/* The reference has another order of micro-batches: it may have to run most of its step before the
- * test's next instruction can be compared. That can be interrupted anywhere, and goes on. */
-static void test_interrupt_of_the_reference(void **state)
-{
-    (void)state;
-    struct random random = random_start("interrupt");
-    struct bench bench;
-    open_run(&bench, "file llama/bf4");
-    bench_do(&bench, "run");
-    int compared = bench.debugger->record.compared;
-    int stuck = 0, waited = 0;
-    bench_do(&bench, "start");
-    for (bool ended = false; !ended;) {
-        int64_t before = position(&bench);
-        bench.cancel_after = (int)random_integer(&random, 2, 30 + 30 * waited);
-        ended = strstr(bench_do(&bench, "continue"), "Run finished: no divergence") != NULL;
-        bool moved = position(&bench) != before;
-        waited = moved ? 0 : waited + 1; /* the next instruction may ask more often than that */
-        stuck += !moved;                 /* only the reference moved, or nothing */
-    }
-    assert_true(stuck > 0);
-    assert_int_equal(bench.debugger->record.compared, compared);
-    bench_close(&bench);
-}
-
 static void test_other_references(void **state)
 {
     (void)state;
     struct bench bench;
-    open_run(&bench, "file llama/simple");
+    bench_open_run(&bench, "file llama/simple");
     must_contain(bench.output.data, "the same run");
     bench_do(&bench, "break decoder.1");
     must_contain(bench_do(&bench, "file llama/basic/bf16"), "reference llama/simple");
@@ -658,7 +449,7 @@ static void test_errors(void **state)
     must_contain(bench_fail(&bench, "print fw decoder.1.output"), "not written yet");
     must_contain(bench_fail(&bench, "check"), "no instruction has run");
     must_contain(bench_fail(&bench, "graft fw decoder.1.output"), "not written");
-    assert_int_equal(position(&bench), 0);
+    assert_int_equal(bench_position(&bench), 0);
     bench_do(&bench, "until fw decoder.1.output");
     must_contain(bench_fail(&bench, "print fw decoder.1.output[1000000]"), "no index");
     must_contain(bench_do(&bench, "print fw decoder.1.output[0,:3]"), "[0,0]");
@@ -671,9 +462,6 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {cmocka_unit_test(test_stepping),
                                        cmocka_unit_test(test_until),
-                                       cmocka_unit_test(test_breakpoints),
-                                       cmocka_unit_test(test_two_stops),
-                                       cmocka_unit_test(test_stop_of_another_breakpoint),
                                        cmocka_unit_test(test_reverse_is_bit_identical),
                                        cmocka_unit_test(test_border_of_steps),
                                        cmocka_unit_test(test_reverse_continue),
@@ -683,11 +471,7 @@ int main(void)
                                        cmocka_unit_test(test_graft_after_interrupt),
                                        cmocka_unit_test(test_totals),
                                        cmocka_unit_test(test_saved_points),
-                                       cmocka_unit_test(test_interrupt),
-                                       cmocka_unit_test(test_interrupt_of_journeys),
-                                       cmocka_unit_test(test_interrupt_of_looking),
                                        cmocka_unit_test(test_blame_suggests_what_works),
-                                       cmocka_unit_test(test_interrupt_of_the_reference),
                                        cmocka_unit_test(test_other_references),
                                        cmocka_unit_test(test_errors)};
     return cmocka_run_group_tests(tests, NULL, NULL);
