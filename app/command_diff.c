@@ -97,7 +97,8 @@ static void warn_of_unfinished(const struct trace *trace)
 static int compare(const struct app_options *app, const struct diff_options *options)
 {
     struct status status = STATUS_NONE;
-    struct tolerances *tolerances = load_tolerances(app, options, &status);
+    bool can_write = !options->html || file_can_write(options->html, &status);
+    struct tolerances *tolerances = can_write ? load_tolerances(app, options, &status) : NULL;
     struct trace *reference = tolerances ? trace_open(options->traces.words[0], &status) : NULL;
     struct trace *test = reference ? trace_open(options->traces.words[1], &status) : NULL;
     if (test) {

@@ -6,6 +6,7 @@
 #include "app/workers.h"
 
 #include "engine/base/clock.h"
+#include "engine/base/file.h"
 #include "engine/base/memory.h"
 #include "engine/program/faults.h"
 #include "engine/report/page.h"
@@ -116,8 +117,9 @@ static enum arguments_result parse(int argc, char **argv, struct test_options *o
     return arguments_parse(argc, argv, &usage, arguments, count, &options->patterns, status);
 }
 
-/* Each of two reports in one file would replace the other. */
-static bool check_report_names(const struct test_options *options, struct status *status)
+/* Each of two reports in one file would replace the other, and one that cannot be written is not to
+ * be told of when all tests have run. */
+static bool check_reports(const struct test_options *options, struct status *status)
 {
     const char *const files[] = {options->json, options->junit, options->html};
     static const char *const names[] = {"--json", "--junit", "--html"};
@@ -127,6 +129,9 @@ static bool check_report_names(const struct test_options *options, struct status
                 return status_fail(status, STATUS_INVALID,
                                    "%s and %s are both to be written to %s; expected two files",
                                    names[k], names[i], files[i]);
+    for (int i = 0; i < ARRAY_LENGTH(files); i++)
+        if (files[i] && !file_can_write(files[i], status))
+            return status_context(status, "%s", names[i]);
     return true;
 }
 
@@ -338,7 +343,7 @@ int app_test(int argc, char **argv, const struct app_options *app)
     enum arguments_result parsed = parse(argc, argv, &options, &status);
     int code = EXIT_DONE;
     options.command = command;
-    if (parsed == ARGUMENTS_OK && check_report_names(&options, &status) &&
+    if (parsed == ARGUMENTS_OK && check_reports(&options, &status) &&
         (!options.fault || faults_check(options.fault, &status)) && device_works(app, &status))
         list = test_list_create(&app->search, options.show_skipped ? NULL : options.models.words,
                                 options.show_skipped ? 0 : options.models.count, &status);

@@ -164,37 +164,50 @@ static bool move_to(const char *temporary, const char *path, enum file_mode mode
     return rename(temporary, path) == 0;
 }
 
+/* `try`: only as far as the temporary file. */
 static bool replace(const char *path, mode_t permissions, const void *bytes, size_t length,
-                    enum file_mode mode, struct status *status)
+                    enum file_mode mode, bool try, struct status *status)
 {
     char *temporary = memory_format("%s.%d.new", path, (int)getpid());
     bool good = write_to(temporary, O_CREAT | O_EXCL, permissions, bytes, length);
     bool made = good || errno != EEXIST; /* else it is another's */
     if (!good)
         fail(made ? path : temporary, status);
-    if (good && !move_to(temporary, path, mode))
+    if (good && !try && !move_to(temporary, path, mode))
         good = errno == EEXIST ? status_fail(status, STATUS_EXISTS, "%s exists already", path)
                                : fail(path, status);
-    if (!good && made)
+    if (made && (try || !good))
         unlink(temporary);
     free(temporary);
+    return good;
+}
+
+static bool write_file(const char *path, const void *bytes, size_t length, enum file_mode mode,
+                       bool try, struct status *status)
+{
+    struct stat information;
+    bool exists = stat(path, &information) == 0;
+    if (exists && S_ISDIR(information.st_mode))
+        return status_fail(status, STATUS_INVALID, "%s is a folder", path);
+    if (exists && !S_ISREG(information.st_mode)) /* a pipe that nobody reads cannot be tried */
+        return (try ? access(path, W_OK) == 0 : write_to(path, 0, 0, bytes, length)) ||
+               fail(path, status);
+    if (exists && mode == FILE_KEEP)
+        return status_fail(status, STATUS_EXISTS, "%s exists already", path);
+    char *real = exists ? realpath(path, NULL) : NULL;
+    mode_t permissions = exists ? information.st_mode & 0777 : 0666;
+    bool good = replace(real ? real : path, permissions, bytes, length, mode, try, status);
+    free(real);
     return good;
 }
 
 bool file_write(const char *path, const void *bytes, size_t length, enum file_mode mode,
                 struct status *status)
 {
-    struct stat information;
-    bool exists = stat(path, &information) == 0;
-    if (exists && S_ISDIR(information.st_mode))
-        return status_fail(status, STATUS_INVALID, "%s is a folder", path);
-    if (exists && !S_ISREG(information.st_mode))
-        return write_to(path, 0, 0, bytes, length) || fail(path, status);
-    if (exists && mode == FILE_KEEP)
-        return status_fail(status, STATUS_EXISTS, "%s exists already", path);
-    char *real = exists ? realpath(path, NULL) : NULL;
-    mode_t permissions = exists ? information.st_mode & 0777 : 0666;
-    bool good = replace(real ? real : path, permissions, bytes, length, mode, status);
-    free(real);
-    return good;
+    return write_file(path, bytes, length, mode, false, status);
+}
+
+bool file_can_write(const char *path, struct status *status)
+{
+    return write_file(path, "", 0, FILE_REPLACE, true, status);
 }

@@ -28,5 +28,8 @@ enum file_mode {
  * the text names the path. */
 bool file_write(const char *path, const void *bytes, size_t length, enum file_mode mode,
                 struct status *status);
+/* Whether file_write(path, ..., FILE_REPLACE) could begin now, for those who have long to go until
+ * they know what to write. What is at `path` stays as it is, and nothing is left. */
+bool file_can_write(const char *path, struct status *status);
 
 #endif

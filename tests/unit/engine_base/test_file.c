@@ -105,6 +105,28 @@ static void failures_name_the_file_and_leave_nothing(void **state)
     assert_int_equal(files_here(), before);
 }
 
+/* What can be tried before there is anything to write: a file is neither made nor changed. */
+static void a_try_leaves_nothing(void **state)
+{
+    struct status status = STATUS_NONE;
+    (void)state;
+    assert_true(file_write("kept", "earlier", 7, FILE_REPLACE, &status));
+    assert_int_equal(symlink("nowhere", "dangling"), 0);
+    int before = files_here();
+    assert_true(file_can_write("kept", &status));
+    assert_true(file_can_write("fresh", &status));
+    assert_true(file_can_write("dangling", &status));
+    assert_true(file_can_write("/dev/full", &status));
+    assert_string_equal(status.text, "");
+    assert_false(file_can_write("nowhere/file", &status));
+    assert_non_null(strstr(status.text, "nowhere/file: "));
+    assert_false(file_can_write("kept/file", &status));
+    assert_false(file_can_write(".", &status));
+    assert_string_equal(status.text, ". is a folder");
+    assert_int_equal(files_here(), before);
+    holds("kept", "earlier");
+}
+
 /* Whatever its size is beside the limit, a file that is read or mapped is all there. */
 static void all_is_read_or_nothing(void **state)
 {
@@ -176,6 +198,7 @@ int main(void)
         cmocka_unit_test(a_file_is_kept_unless_told_otherwise),
         cmocka_unit_test(permissions_and_links_stay),
         cmocka_unit_test(failures_name_the_file_and_leave_nothing),
+        cmocka_unit_test(a_try_leaves_nothing),
         cmocka_unit_test(all_is_read_or_nothing),
         cmocka_unit_test(what_has_no_size_is_read_to_its_end),
     };
