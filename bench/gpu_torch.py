@@ -21,6 +21,7 @@ MODELS = {  # hidden, feed-forward, layers, heads, groups, size of a head, words
     "1b": (2048, 8192, 16, 32, 8, 64, 49152, True),
 }
 BATCHES = {"small": (8, 512), "135m": (4, 2048), "1b": (2, 2048)}
+TINY = (32, 64, 2, 2, 2, 16, 96)  # what --try puts in the place of each model, and what is tied stays
 
 
 class Norm(torch.nn.Module):
@@ -87,18 +88,17 @@ class Model(torch.nn.Module):
         return torch.nn.functional.cross_entropy(logits.float().flatten(0, 1), labels.flatten())
 
 
-def make_step(name, batch, mode):
+def make_step(sizes, batch, mode, device):
     torch.manual_seed(1)
-    model = Model(*MODELS[name]).cuda()
-    words = MODELS[name][6]
-    tokens = torch.randint(words, (batch[0], batch[1] + 1), device="cuda")
+    model = Model(*sizes).to(device)
+    tokens = torch.randint(sizes[6], (batch[0], batch[1] + 1), device=device)
     optimizer = torch.optim.AdamW(model.parameters(), lr=1e-4, weight_decay=0.01, fused=True)
     forward = torch.compile(model, mode=None if mode == "default" else mode) \
         if mode != "eager" else model
 
     def step():
         optimizer.zero_grad()
-        with torch.autocast("cuda", dtype=torch.bfloat16):
+        with torch.autocast(device, dtype=torch.bfloat16):
             loss = forward(tokens[:, :-1], tokens[:, 1:])
         loss.backward()
         torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
@@ -108,23 +108,31 @@ def make_step(name, batch, mode):
     return step, sum(parameter.numel() for parameter in model.parameters())
 
 
-def measure(name, batch, mode, repeats):
+def wait(device):
+    if device == "cuda":
+        torch.cuda.synchronize()
+
+
+def measure(name, mode, repeats, trying):
     start = time.perf_counter()
-    step, parameters = make_step(name, batch, mode)
+    device = "cpu" if trying else "cuda"
+    batch = (2, 32) if trying else BATCHES[name]
+    sizes = (*TINY, MODELS[name][7]) if trying else MODELS[name]
+    step, parameters = make_step(sizes, batch, mode, device)
     losses = [step() for _ in range(4)]
-    torch.cuda.synchronize()
+    wait(device)
     warm_up = time.perf_counter() - start
     times = []
     for _ in range(repeats):
         start = time.perf_counter()
         losses.append(step())  # reading the loss waits for the GPU
-        torch.cuda.synchronize()
+        wait(device)
         times.append(time.perf_counter() - start)
     median = statistics.median(times)
     return dict(model=name, mode=mode, step=median, fastest=min(times), warm_up=warm_up,
                 tokens=batch[0] * batch[1], tokens_per_second=batch[0] * batch[1] / median,
                 parameters=parameters, first_loss=losses[0], last_loss=losses[-1],
-                memory=torch.cuda.max_memory_allocated())
+                memory=0 if trying else torch.cuda.max_memory_allocated())
 
 
 def main():
@@ -135,8 +143,10 @@ def main():
                         help="eager, or a mode of torch.compile; default: %(default)s")
     parser.add_argument("--repeats", type=int, default=20)
     parser.add_argument("--seconds", type=float, default=240, help="begins nothing after these")
+    parser.add_argument("--try", dest="trying", action="store_true",
+                        help="tiny models on the CPU: does this script work?")
     options = parser.parse_args()
-    if not torch.cuda.is_available():
+    if not options.trying and not torch.cuda.is_available():
         sys.exit("PyTorch sees no GPU")
     begun, failed = time.perf_counter(), False
     for name in options.models or MODELS:
@@ -145,12 +155,13 @@ def main():
                 print(json.dumps(dict(model=name, mode=mode, error="no time left")), flush=True)
                 continue
             try:
-                result = measure(name, BATCHES[name], mode, options.repeats)
+                result = measure(name, mode, options.repeats, options.trying)
             except Exception as error:  # the others are still wanted
                 failed, result = True, dict(model=name, mode=mode, error=repr(error)[:300])
             print(json.dumps(dict(result, torch=torch.__version__)), flush=True)
-            torch.cuda.empty_cache()
-            torch.cuda.reset_peak_memory_stats()
+            if not options.trying:
+                torch.cuda.empty_cache()
+                torch.cuda.reset_peak_memory_stats()
     sys.exit(failed)
 
 

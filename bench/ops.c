@@ -1,6 +1,7 @@
 /* Time of every operation of one training step of a llama-like model, one operation at a time, and
  * the sum over the step.
- * Usage: lockstep_bench_ops [f32|bf16|f16] [threads|cuda] [document length] [small|135m|1b] */
+ * Usage: lockstep_bench_ops [f32|bf16|f16] [threads|cuda] [document length] [small|135m|1b] [try]
+ * "try" runs each operation once, at sizes that an emulated GPU can do: do they run at all? */
 #include "bench/figures.h"
 
 #include "engine/base/memory.h"
@@ -31,7 +32,7 @@ struct bench {
     enum dtype dtype; /* of activations and weights in products */
     int document;     /* tokens of each document */
     double total, matmul_total;
-    bool failed;
+    bool trying, failed;
 };
 
 /* Values that keep every operation in its usual range; integers are tokens. */
@@ -106,8 +107,9 @@ static bool run_times(struct bench *bench, const struct op_call *call, int times
 static double measure(struct bench *bench, struct op_call *call)
 {
     double least = 0, start = now();
-    int runs = 0, times = device_host_memory(bench->device) ? 1 : QUEUED;
-    while (runs < MOST_RUNS && (runs < 5 || now() - start < 0.5)) {
+    int runs = 0, times = device_host_memory(bench->device) || bench->trying ? 1 : QUEUED;
+    int most = bench->trying ? 1 : MOST_RUNS;
+    while (runs < most && (runs < 5 || now() - start < 0.5)) {
         double begin = now();
         if (!run_times(bench, call, times))
             return -1;
@@ -330,6 +332,16 @@ static void optimizer(struct bench *bench)
     run(bench, "adamw", &adamw, 1, 0);
 }
 
+static struct model small_of(struct model model)
+{
+    model.tokens = 96;
+    model.heads = model.groups = 1;
+    model.hidden = model.size;
+    model.width = model.words = 80;
+    model.parameters = 1000;
+    return model;
+}
+
 int main(int argc, char **argv)
 {
     struct bench bench = {.dtype = DTYPE_F32, .document = argc > 3 ? atoi(argv[3]) : 50};
@@ -341,6 +353,10 @@ int main(int argc, char **argv)
             bench.model = &models[i];
     if ((argc > 1 && !dtype_find(argv[1], &bench.dtype)) || !bench.model)
         return 2;
+    bench.trying = argc > 5 && strcmp(argv[5], "try") == 0;
+    const struct model small = small_of(*bench.model);
+    if (bench.trying)
+        bench.model = &small;
     const char *device = gpu ? "cuda" : "cpu";
     if (bench.document < 1 || !(bench.device = device_open(device, &options, &status))) {
         fprintf(stderr, "%s\n", status.text);
