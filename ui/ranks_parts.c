@@ -8,14 +8,16 @@
 #include <stdio.h>
 #include <string.h>
 
-enum { DETAILS_FROM = 14, WIDE = 130, TIME_COLUMNS = 11 };
+enum { DETAILS_FROM = 14, DEPARTURE_FROM = 8, DEPARTURE_ROWS = 2, WIDE = 130, TIME_COLUMNS = 11 };
 
-struct ranks_layout ranks_layout_of(struct layout_rectangle box, int rows, enum ranks_mode mode)
+struct ranks_layout ranks_layout_of(struct layout_rectangle box, int rows, bool departed,
+                                    enum ranks_mode mode)
 {
     struct ranks_layout layout = {.columns = 1};
     int most = box.rows * 2 / 5 < 2 ? 2 : box.rows * 2 / 5;
     int table = rows + 1 < most ? rows + 1 : most;
-    int details = box.rows >= DETAILS_FROM ? 1 : 0;
+    int details =
+        (box.rows >= DETAILS_FROM) + (departed && box.rows >= DEPARTURE_FROM ? DEPARTURE_ROWS : 0);
     int at = box.row;
     layout.table = (struct layout_rectangle){at, box.col, table, box.cols};
     layout.details = (struct layout_rectangle){at + table, box.col, details, box.cols};
@@ -42,11 +44,26 @@ static enum theme_role role_of(const struct rank_picture *rank)
     return roles[rank->situation];
 }
 
+/* A departure is shown before where the rank stands, but not before how it ended. */
+static void put_state(struct pen *pen, const struct rank_picture *rank)
+{
+    struct text text = {0};
+    rank_departure_describe(&rank->departure, &text);
+    if (text.data && rank->situation < SITUATION_FAILED) {
+        pen_put(pen, THEME_FAILED, text.data);
+        pen_skip(pen, 2);
+    }
+    text_clear(&text);
+    rank_picture_describe(rank, &text);
+    if (pen_room(pen) > 0)
+        pen_cell(pen, pen_room(pen), role_of(rank), text.data);
+    text_free(&text);
+}
+
 static void put_group(struct pen *pen, const struct rank_group *group,
                       const struct rank_picture *rank)
 {
     char memory[32] = "-", pid[32] = "-";
-    struct text text = {0};
     if (group->memory >= 0)
         text_bytes((uint64_t)group->memory, memory);
     pen_skip(pen, 1);
@@ -60,9 +77,7 @@ static void put_group(struct pen *pen, const struct rank_group *group,
         pen_cell(pen, 14, THEME_DIM, rank->host ? rank->host : "-");
     }
     pen_skip(pen, 2);
-    rank_picture_describe(rank, &text);
-    pen_cell(pen, pen_room(pen), role_of(rank), text.data);
-    text_free(&text);
+    put_state(pen, rank);
 }
 
 void ranks_draw_table(struct layout_rectangle box, const struct ranks_picture *ranks,
@@ -89,12 +104,29 @@ void ranks_draw_table(struct layout_rectangle box, const struct ranks_picture *r
     }
 }
 
+static void draw_departure(struct pen *pen, const struct rank_picture *rank, int number)
+{
+    struct text text = {0};
+    pen_format(pen, THEME_DIM, " rank %d:  ", number);
+    rank_departure_describe(&rank->departure, &text);
+    pen_put(pen, THEME_FAILED, text.data);
+    text_clear(&text);
+    rank_departure_details(&rank->departure, &text);
+    pen_line(pen, 1, -1);
+    pen_skip(pen, 4);
+    pen_put(pen, THEME_NORMAL, text.data);
+    text_free(&text);
+}
+
 void ranks_draw_details(struct layout_rectangle box, const struct rank_picture *rank, int number)
 {
     struct pen pen = pen_at(box, 0);
     char bytes[32];
-    if (box.rows < 1 || rank->memory_total < 0)
+    if (box.rows >= DEPARTURE_ROWS && rank->departure.tensor)
+        draw_departure(&pen, rank, number);
+    if (box.rows % DEPARTURE_ROWS == 0 || rank->memory_total < 0)
         return;
+    pen_line(&pen, box.rows - 1, -1);
     pen_format(&pen, THEME_DIM, " rank %d:", number);
     for (int i = 0; i < MEMORY_CLASS_COUNT; i++)
         if (rank->memory[i] > 0)

@@ -12,6 +12,7 @@ struct ranks_view {
     enum ranks_mode mode;
     bool in_output;    /* keys move in the output, else in the table */
     struct list list;  /* rows of the table: groups of ranks */
+    bool departed;     /* the rank of the selected row has: as it was drawn */
     int selected;      /* the first rank of the selected row: stays when rows change */
     bool stay;         /* does not follow the newest line */
     int64_t top, line; /* sequence numbers of the first line shown and the selected one */
@@ -29,8 +30,10 @@ struct ranks_layout {
     int columns; /* ranks beside each other in split mode */
 };
 
-/* Pure. `rows`: of the table. */
-struct ranks_layout ranks_layout_of(struct layout_rectangle box, int rows, enum ranks_mode mode);
+/* Pure. `rows`: of the table; `departed`: the selected rank is unlike others that hold the same,
+ * and the details say how. */
+struct ranks_layout ranks_layout_of(struct layout_rectangle box, int rows, bool departed,
+                                    enum ranks_mode mode);
 
 /* More ranks than this are merged into groups. */
 enum { RANKS_ROWS = 32, RANKS_COLUMN = 40 };
@@ -38,7 +41,7 @@ enum { RANKS_ROWS = 32, RANKS_COLUMN = 40 };
 void ranks_draw_table(struct layout_rectangle box, const struct ranks_picture *ranks,
                       const struct rank_group *groups, int count, struct ranks_view *view,
                       bool focus);
-/* Memory of one rank by class. */
+/* What departed on one rank, if anything did, and its memory by class. */
 void ranks_draw_details(struct layout_rectangle box, const struct rank_picture *rank, int number);
 void ranks_draw_heading(struct layout_rectangle box, const struct ranks_view *view,
                         const struct output_page *page);

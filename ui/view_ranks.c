@@ -132,7 +132,8 @@ static void draw(struct ui *ui, void *context, struct layout_rectangle box, bool
     if (view->selected >= ranks->rank_count)
         view->selected = 0;
     int count = rank_groups(ranks, ranks->rank_count > RANKS_ROWS, &groups);
-    struct ranks_layout layout = ranks_layout_of(box, count, view->mode);
+    view->departed = ranks->ranks[view->selected].departure.tensor != NULL;
+    struct ranks_layout layout = ranks_layout_of(box, count, view->departed, view->mode);
     measure(ui, view, &layout);
     ranks_draw_table(layout.table, ranks, groups, count, view, focus);
     if (count > 0)
@@ -329,7 +330,8 @@ static bool act(struct ui *ui, void *context, const char *command, bool key)
 static void click(struct ui *ui, void *context, const struct view_click *click)
 {
     struct ranks_view *view = context;
-    struct ranks_layout layout = ranks_layout_of(click->box, view->list.count, view->mode);
+    struct ranks_layout layout =
+        ranks_layout_of(click->box, view->list.count, view->departed, view->mode);
     view->in_output = click->row >= layout.heading.row - click->box.row;
     if (view->in_output || !list_click(&view->list, 1, click->row))
         return;
@@ -356,7 +358,8 @@ static bool search(struct ui *ui, void *context, const char *text, int direction
 
 static void save_ranks(const struct ranks_picture *ranks, struct sheet *out)
 {
-    struct sheet_table *table = sheet_add_table(out, "ranks", "rank state memory pid host does");
+    struct sheet_table *table =
+        sheet_add_table(out, "ranks", "rank state memory pid host does unlike");
     for (int i = 0; ranks && i < ranks->rank_count; i++) {
         const struct rank_picture *rank = &ranks->ranks[i];
         struct text text = {0};
@@ -372,6 +375,12 @@ static void save_ranks(const struct ranks_picture *ranks, struct sheet *out)
         else
             table_unknown(table);
         table_text(table, rank->host);
+        table_text(table, text.data);
+        text_clear(&text);
+        if (rank->departure.tensor) {
+            text_format(&text, "%s, ", rank->departure.tensor);
+            rank_departure_details(&rank->departure, &text);
+        }
         table_text(table, text.data);
         text_free(&text);
     }
@@ -427,8 +436,9 @@ const struct view_operations view_ranks = {
     .view = LAYOUT_RANKS,
     .title = "Ranks",
     .help =
-        "Every rank: where it stands, what it waits for and for whom, its memory; below it what "
-        "they print (| standard output, ! standard error). Space goes between the two, Enter "
+        "Every rank: where it stands, what it waits for and for whom, its memory, and whom it is "
+        "unlike, where ranks that should hold the same do not; below it what they print (| "
+        "standard output, ! standard error). Space goes between the two, Enter "
         "selects a rank, for all views (as { and } do), and shows its output; i shows all merged, "
         "beside each other, or one; o chooses streams, T shows times, F follows the newest line. "
         "/ finds, & shows only lines with a text or /expression/; :ranks only 0-3,7 shows some "

@@ -222,6 +222,7 @@ static const struct field tensor_fields[] = {
     ONE(struct tensor_picture, stride, INT64),
     ONE(struct tensor_picture, scale, DOUBLE),
     ONE(struct tensor_picture, compared, BOOL),
+    ONE(struct tensor_picture, partial, BOOL),
     ONE(struct tensor_picture, sampled, BOOL),
     ONE(struct tensor_picture, reference_file, TEXT),
     ONE(struct tensor_picture, reference_offset, INT64),
@@ -348,6 +349,13 @@ static const struct field wait_fields[] = {
     ONE(struct rank_wait, missing_more, INT),
     END};
 
+static const struct field departure_fields[] = {
+    ONE(struct rank_departure, tensor, TEXT),     ONE(struct rank_departure, step, INT),
+    ONE(struct rank_departure, against, INT),     ONE(struct rank_departure, further, INT),
+    ONE(struct rank_departure, different, INT64), ONE(struct rank_departure, elements, INT64),
+    BUFFER(struct rank_departure, index),         ONE(struct rank_departure, own, DOUBLE),
+    ONE(struct rank_departure, other, DOUBLE),    END};
+
 static const struct field rank_fields[] = {
     ONE(struct rank_picture, situation, INT),
     ONE(struct rank_picture, step, INT),
@@ -356,6 +364,7 @@ static const struct field rank_fields[] = {
     ONE(struct rank_picture, text, TEXT),
     ONE(struct rank_picture, place, TEXT),
     NESTED(struct rank_picture, wait, wait_fields),
+    NESTED(struct rank_picture, departure, departure_fields),
     ONE(struct rank_picture, exit_status, INT),
     ONE(struct rank_picture, signal, INT),
     ONE(struct rank_picture, reason, TEXT),
@@ -428,6 +437,7 @@ const struct field request_fields[] = {ONE(struct picture_request, kind, INT),
                                        ONE(struct picture_request, heat_columns, INT),
                                        ONE(struct picture_request, heat_side, INT),
                                        ONE(struct picture_request, bins, INT),
+                                       ONE(struct picture_request, quick, BOOL),
                                        ONE(struct picture_request, at, INT),
                                        NESTED(struct picture_request, output, query_fields),
                                        END};

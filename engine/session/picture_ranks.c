@@ -4,6 +4,7 @@
 #include "engine/session/debugger.h"
 #include "engine/session/places.h"
 #include "engine/session/ranks.h"
+#include "engine/session/ranks_motion.h"
 
 #include <math.h>
 #include <stdio.h>
@@ -130,6 +131,13 @@ static void fill_rank(const struct debugger *debugger, struct rank_picture *rank
         rank->reason = memory_string(debugger->stop_reason);
 }
 
+static void fill_departure(const struct rank_seat *seat, struct rank_picture *rank)
+{
+    rank->departure = seat->departure;
+    if (seat->departure.tensor)
+        rank->departure.tensor = memory_string(seat->departure.tensor);
+}
+
 static void count_lines(struct rank_output *output, struct ranks_picture *picture)
 {
     struct rank_output_counts counts;
@@ -149,8 +157,10 @@ struct ranks_picture *picture_of_ranks(const struct debugger *debugger)
     picture->ranks = memory_zeroed((size_t)picture->rank_count, sizeof(*picture->ranks));
     if (!team)
         fill_rank(debugger, &picture->ranks[0]);
-    for (int rank = 0; team && rank < picture->rank_count; rank++)
+    for (int rank = 0; team && rank < picture->rank_count; rank++) {
         fill_rank_of_world(team->world, rank, &picture->ranks[rank]);
+        fill_departure(&debugger->seats[rank], &picture->ranks[rank]);
+    }
     for (int rank = 0; debugger->pool && team && rank < picture->rank_count; rank++)
         fill_process(debugger->pool, rank, &picture->ranks[rank]);
     count_lines(debugger->sink.output, picture);

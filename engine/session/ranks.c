@@ -25,6 +25,7 @@ void ranks_picture_free(struct ranks_picture *picture)
         free(picture->ranks[i].place);
         free(picture->ranks[i].reason);
         free(picture->ranks[i].host);
+        free(picture->ranks[i].departure.tensor);
     }
     free(picture->ranks);
     free(picture);
@@ -108,6 +109,29 @@ void rank_picture_describe(const struct rank_picture *rank, struct text *out)
         text_format(out, ": %.*s", (int)strcspn(rank->reason, "\n"), rank->reason);
 }
 
+void rank_departure_describe(const struct rank_departure *departure, struct text *out)
+{
+    if (departure->tensor)
+        text_format(out, "unlike rank %d: %s", departure->against, departure->tensor);
+}
+
+void rank_departure_details(const struct rank_departure *departure, struct text *out)
+{
+    char some[32], all[32];
+    if (!departure->tensor)
+        return;
+    if (departure->elements > 0)
+        text_format(out, "%s is %.9g, on rank %d %.9g; ", departure->index, departure->own,
+                    departure->against, departure->other);
+    text_format(out, "step %d", departure->step + 1);
+    if (departure->elements > 0)
+        text_format(out, ", %s of %s elements", text_thousands(departure->different, some),
+                    text_thousands(departure->elements, all));
+    if (departure->further > 0)
+        text_format(out, "; %d more tensor%s since", departure->further,
+                    departure->further == 1 ? "" : "s");
+}
+
 /* ---- rows ---- */
 
 static bool same_text_or_none(const char *a, const char *b)
@@ -121,6 +145,8 @@ static bool same_row(const struct rank_picture *a, const struct rank_picture *b)
            a->exit_status == b->exit_status && a->signal == b->signal &&
            same_text_or_none(a->reason, b->reason) && same_text_or_none(a->place, b->place) &&
            same_text_or_none(a->wait.operation, b->wait.operation) &&
+           same_text_or_none(a->departure.tensor, b->departure.tensor) &&
+           a->departure.step == b->departure.step && a->departure.against == b->departure.against &&
            a->wait.missing_count == b->wait.missing_count &&
            memcmp(a->wait.missing, b->wait.missing,
                   (size_t)a->wait.missing_count * sizeof(a->wait.missing[0])) == 0;
@@ -137,8 +163,11 @@ static int compare_rows(const void *left, const void *right)
     const struct row *a = left, *b = right;
     enum rank_situation first = a->picture->ranks[a->rank].situation;
     enum rank_situation second = b->picture->ranks[b->rank].situation;
+    bool departed = a->picture->ranks[a->rank].departure.tensor != NULL;
     if (first != second)
         return first > second ? -1 : 1;
+    if (departed != (b->picture->ranks[b->rank].departure.tensor != NULL))
+        return departed ? -1 : 1;
     if (a->group != b->group)
         return a->group < b->group ? -1 : 1;
     return a->rank < b->rank ? -1 : 1;
@@ -223,6 +252,9 @@ void ranks_picture_table(const struct ranks_picture *picture, int most, struct t
                     memory, pid, rank->host ? rank->host : "-", rank->lines[RANK_STDOUT],
                     rank->lines[RANK_STDERR]);
         rank_picture_describe(rank, out);
+        if (rank->departure.tensor)
+            text_add(out, "; ");
+        rank_departure_describe(&rank->departure, out);
         text_add(out, "\n");
     }
     rank_groups_free(groups, count);

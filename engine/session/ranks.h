@@ -34,12 +34,24 @@ struct rank_wait {
     int missing_count, missing_more;          /* ranges; ranks that did not fit in */
 };
 
+/* The first tensor of which a rank has other bits than ranks that hold the same. */
+struct rank_departure {
+    char *tensor; /* canonical name; NULL: there is none */
+    int step;
+    int against;                 /* a rank that holds the same, with the bits most of them have */
+    int further;                 /* tensors of this rank that departed since */
+    int64_t different, elements; /* of how many, 0: not known, nor what follows */
+    char index[48];              /* of the first that differs, in the rank's part: "[3,5]" */
+    double own, other;           /* the rank's element there, and that of rank `against` */
+};
+
 struct rank_picture {
     enum rank_situation situation;
     int step, next, instructions; /* step from 0; the next instruction, of how many in a step */
     char *text;                   /* of that instruction, NULL: none */
     char *place;                  /* "decoder.1.mlp.layer_2", NULL */
     struct rank_wait wait;
+    struct rank_departure departure;
     int exit_status, signal;                          /* -1: not ended so */
     char *reason;                                     /* what happened, NULL */
     int64_t pid;                                      /* -1: none of its own */
@@ -62,6 +74,11 @@ void rank_wait_set_missing(struct rank_wait *wait, const bool *flags, int count)
 /* What the rank does, in one line without its number: "waiting in all_reduce(data, 65,536 x f32) at
  * decoder.1.mlp for 12.3 s, for ranks 2,5-7". Appends. */
 void rank_picture_describe(const struct rank_picture *rank, struct text *out);
+/* "unlike rank 0: state X", in one line: nothing where the rank has not departed. Appends. */
+void rank_departure_describe(const struct rank_departure *departure, struct text *out);
+/* The elements, in one line: "[5] is 0.9, on rank 0 1; step 2, 3 of 64 elements; 12 more tensors
+ * since". Appends. */
+void rank_departure_details(const struct rank_departure *departure, struct text *out);
 
 /* Ranks that are in the same situation at the same place, for rows of a table. */
 struct rank_group {

@@ -1,7 +1,6 @@
 #include "engine/session/ranks_motion.h"
 
 #include "engine/base/memory.h"
-#include "engine/compare/team_desync.h"
 #include "engine/session/motion.h"
 #include "engine/session/output.h"
 
@@ -44,6 +43,8 @@ void ranks_free(struct debugger *debugger)
         record_free(&debugger->seats[rank].record);
         breakpoints_clear(&debugger->seats[rank].breakpoints);
     }
+    if (debugger->seats)
+        ranks_forget_desync(debugger, 0);
     record_free(&debugger->whole);
     free(debugger->seats);
     debugger->seats = NULL;
@@ -174,20 +175,6 @@ static bool stops_all(struct debugger *debugger, int rank, const struct pair_eve
     return false;
 }
 
-/* Ranks that hold the same part of a tensor disagree: as bad as a divergence, and the program needs
- * no reference to know it. */
-static void tell_desynchronised(struct debugger *debugger, struct team_event *event)
-{
-    const struct team *team = team_of(debugger);
-    const struct team_tensor *tensor = &team->tensors[event->desynchronised];
-    char text[TEAM_DESYNC_TEXT];
-    if (debugger->passing)
-        return;
-    say(debugger, "%s\n", team_desync_text(team, event, text));
-    if (debugger->stop_on_divergence && event->pair.failed < 0)
-        event->pair.failed = tensor->values[event->rank];
-}
-
 /* Lets a rank run one instruction further than it may. */
 static bool allow_one(struct debugger *debugger, int rank, struct status *status)
 {
@@ -295,6 +282,8 @@ static void come_to_rest(struct debugger *debugger)
     for (int patience = 50; patience > 0 && (got || !world_is_quiet(team->world)); patience--) {
         if (!team_next(team, poll_seconds, &event, &got, &ignored))
             return;
+        if (got && event.kind == TEAM_DONE && event.desynchronised >= 0)
+            ranks_note_desync(debugger, &event);
         if (got && event.kind == TEAM_DONE)
             note(debugger, &event);
     }
@@ -325,7 +314,7 @@ static bool take(struct debugger *debugger, struct team_event *event, bool *got,
     if (*got && event->kind == TEAM_FAILED)
         return fail(debugger, event, status);
     if (*got && event->desynchronised >= 0)
-        tell_desynchronised(debugger, event);
+        ranks_note_desync(debugger, event);
     if (*got)
         note(debugger, event);
     return true;
@@ -433,5 +422,6 @@ bool ranks_go_to_step(struct debugger *debugger, int step, struct status *status
         if (rank != debugger->rank)
             record_forget(&debugger->seats[rank].record, team_of(debugger)->pairs[rank], step, 0);
     record_forget_steps(&debugger->whole, step);
+    ranks_forget_desync(debugger, step);
     return true;
 }

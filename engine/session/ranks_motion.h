@@ -4,12 +4,17 @@
 #ifndef ENGINE_SESSION_RANKS_MOTION_H
 #define ENGINE_SESSION_RANKS_MOTION_H
 
+#include "engine/compare/team.h"
 #include "engine/session/debugger.h"
+#include "engine/session/ranks.h"
 
 /* What the debugger keeps for each rank, beside the run. */
 struct rank_seat {
-    struct record record;           /* not of the selected rank: that is debugger->record */
-    struct breakpoints breakpoints; /* the same, bound to this rank's program */
+    struct record record;               /* not of the selected rank: that is debugger->record */
+    struct breakpoints breakpoints;     /* the same, bound to this rank's program */
+    struct rank_departure departure;    /* ranks_desync.c; `tensor` is owned */
+    int64_t departed_at, departed_last; /* its place, and that of the last that departed: step *
+                                           tensors + tensor */
 };
 
 /* After a target with several ranks was loaded, and before it is freed. */
@@ -48,6 +53,16 @@ int ranks_parse_elsewhere(const struct debugger *debugger, const char *text,
                           struct breakpoint *breakpoint, struct status *status);
 /* The program of a rank; of the selected one for -1. */
 const struct program *ranks_program(const struct debugger *debugger, int rank);
+
+/* ---- ranks_desync.c ---- */
+
+/* Ranks that hold the same part of a tensor disagree (event->desynchronised): as bad as a
+ * divergence, and the program needs no reference to know it. Keeps for each of them whom it is
+ * unlike, says it unless the run is on its way to a place, and makes it the event's failure where
+ * divergences stop. */
+void ranks_note_desync(struct debugger *debugger, struct team_event *event);
+/* All ranks go to the start of `step`: what departed since is to be seen again. */
+void ranks_forget_desync(struct debugger *debugger, int step);
 
 /* ---- ranks_watch.c ---- */
 

@@ -95,6 +95,13 @@ static void test_groups(void **state)
     picture->ranks[3].signal = 11;
     picture->ranks[500].situation = picture->ranks[501].situation = SITUATION_WAITING;
     picture->ranks[500].wait.operation = picture->ranks[501].wait.operation = "all_gather";
+    picture->ranks[700].departure = (struct rank_departure){.tensor = memory_string("param a")};
+    assert_int_equal(rank_groups(picture, true, &groups), 4);
+    assert_string_equal(groups[2].ranks, "700"); /* before those that are like the others */
+    assert_string_equal(groups[3].ranks, "0-2,4-499,502-699,701-999");
+    rank_groups_free(groups, 4);
+    free(picture->ranks[700].departure.tensor);
+    picture->ranks[700].departure = (struct rank_departure){0};
     assert_int_equal(rank_groups(picture, true, &groups), 3);
     assert_string_equal(groups[0].ranks, "3"); /* the worst is first */
     assert_string_equal(groups[1].ranks, "500-501");

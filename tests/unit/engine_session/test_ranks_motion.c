@@ -256,6 +256,55 @@ static void test_desynchronised_without_reference(void **state)
     bench_close(&bench);
 }
 
+static struct rank_departure departure_of(const struct bench *bench, int rank)
+{
+    return bench->debugger->seats[rank].departure;
+}
+
+/* Of two ranks nobody can say who is right; of four, one is alone. */
+static void test_who_departs(void **state)
+{
+    (void)state;
+    struct random random = random_start("who departs");
+    struct bench bench;
+    char line[128];
+    int alone = (int)random_integer(&random, 0, 3), other = alone == 0 ? 1 : 0;
+    bench_open(&bench);
+    bench.debugger->launch.in_process = true;
+    bench_do(&bench, "set config distributed.tensor_parallel=4");
+    bench_do(&bench, "set config distributed.sequence_tensor_parallel=false");
+    bench_do(&bench, "set config base_model.decoder.block.mixer.heads=4");
+    bench_do(&bench, "set config base_model.decoder.block.mixer.head_groups=4");
+    snprintf(
+        line, sizeof(line),
+        "file llama/dp2_stp2 against none fault drop:op=adamw,rank=%d,part=decoder.0.norm_1.weight",
+        alone);
+    bench_do(&bench, line);
+    bench_do(&bench, "stop on divergence");
+    bench_do(&bench, "run");
+    assert_non_null(departure_of(&bench, alone).tensor); /* and another, if only two have come */
+    bench_do(&bench, "stop off");
+    bench_do(&bench, "continue");
+    for (int rank = 0; rank < 4; rank++)
+        assert_int_equal(departure_of(&bench, rank).tensor != NULL, rank == alone);
+    struct rank_departure departure = departure_of(&bench, alone);
+    assert_string_equal(departure.tensor, "state decoder.0.norm_1.weight.updated");
+    assert_int_equal(departure.step, 0);
+    assert_int_equal(departure.against, other);
+    assert_int_equal(departure.elements, 32);
+    assert_in_range(departure.different, 1, 32);
+    assert_true(departure.own == 1 && departure.other != 1); /* as it was initialised */
+    assert_true(departure.further > 0);
+    snprintf(line, sizeof(line), "unlike rank %d: state decoder.0.norm_1.weight.updated", other);
+    must_contain(bench_do(&bench, "info ranks"), line);
+    bench_do(&bench, "goto 1:5"); /* before it happened */
+    assert_null(departure_of(&bench, alone).tensor);
+    bench_do(&bench, "goto 2:0"); /* seen again, though the way to a place says nothing */
+    assert_int_equal(departure_of(&bench, alone).against, other);
+    assert_null(departure_of(&bench, other).tensor);
+    bench_close(&bench);
+}
+
 static void test_blame_names_rank_and_instruction(void **state)
 {
     (void)state;
@@ -462,6 +511,7 @@ int main(void)
         cmocka_unit_test(test_going_back_gives_the_same_bits_on_all_ranks),
         cmocka_unit_test(test_desynchronised_ranks),
         cmocka_unit_test(test_desynchronised_without_reference),
+        cmocka_unit_test(test_who_departs),
         cmocka_unit_test(test_blame_names_rank_and_instruction),
         cmocka_unit_test(test_blame_goes_through_earlier_steps),
         cmocka_unit_test(test_graft_of_all_parts),

@@ -54,6 +54,16 @@ static struct rank_picture rank_at(int rank)
     } else if (rank == 6) {
         picture.situation = SITUATION_RUNNING;
         picture.text = memory_string("matmul  fw a = b, c");
+    } else if (rank == 4) {
+        picture.departure = (struct rank_departure){.tensor = memory_string("state a.updated"),
+                                                    .step = 2,
+                                                    .against = 3,
+                                                    .further = 7,
+                                                    .different = 5,
+                                                    .elements = 4096,
+                                                    .index = "[12,31]",
+                                                    .own = 0.125,
+                                                    .other = 1.0 / 3};
     }
     return picture;
 }
@@ -99,6 +109,30 @@ static void test_table(void **state)
     /* what is worst is first */
     assert_true(strstr(screen, "killed") < strstr(screen, "waiting"));
     assert_has(screen, "rank 0:  parameters 1.0 MiB");
+    free(screen);
+}
+
+/* A rank that is unlike others: among those in its situation first, with the elements when it is
+ * the selected one, at the smallest usual size, too. */
+static void test_departure(void **state)
+{
+    static const int sizes[][2] = {{24, 80}, {60, 200}};
+    (void)state;
+    for (int i = 0; i < 2; i++) {
+        char *screen = screen_after("", sizes[i][0], sizes[i][1]);
+        assert_has(screen, "unlike rank 3: state a.updated  waiting in");
+        assert_true(strstr(screen, "killed") < strstr(screen, "unlike"));
+        assert_true(strstr(screen, "unlike") < strstr(screen, "     0   1.0 MiB"));
+        assert_has_not(screen, "[12,31]");
+        free(screen);
+        screen = screen_after("k", sizes[i][0], sizes[i][1]);
+        assert_has(screen, " rank 4:  unlike rank 3: state a.updated");
+        assert_has(screen, " [12,31] is 0.125, on rank 3 0.333333333; step 3, 5 of 4,096 elements");
+        free(screen);
+    }
+    char *screen = screen_after("k", 60, 200);
+    assert_has(screen, "4,096 elements; 7 more tensors since");
+    assert_has(screen, " rank 4:  parameters 5.0 MiB");
     free(screen);
 }
 
@@ -197,9 +231,9 @@ static void test_sizes(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_table),         cmocka_unit_test(test_merged),
-        cmocka_unit_test(test_one_and_split), cmocka_unit_test(test_moving),
-        cmocka_unit_test(test_sizes),
+        cmocka_unit_test(test_table),  cmocka_unit_test(test_departure),
+        cmocka_unit_test(test_merged), cmocka_unit_test(test_one_and_split),
+        cmocka_unit_test(test_moving), cmocka_unit_test(test_sizes),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
