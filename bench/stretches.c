@@ -3,10 +3,12 @@
  * is stopped, so that every stretch is seen, once. With one thread: what several share is shorter.
  * Prints a JSON object for each command, with the place of its longest stretch.
  * Usage: lockstep_bench_stretches MODEL/VARIANT LIMIT COMMANDS [KEY=VALUE...]
- * COMMANDS are separated by ';'. Stretches of more than LIMIT milliseconds are counted. */
+ * COMMANDS are separated by ';'. "@tensor NAME", "@state", "@memory" and so on take the picture
+ * that a screen shows. Stretches of more than LIMIT milliseconds are counted. */
 #include "bench/figures.h"
 #include "engine/base/memory.h"
 #include "engine/session/debugger.h"
+#include "engine/session/pictures.h"
 
 #include <stdio.h>
 #include <stdlib.h>
@@ -67,13 +69,41 @@ static void loaded(void *context, struct words *words)
     words_release(words);
 }
 
+static bool take_picture(struct debugger *debugger, const char *what, struct status *status)
+{
+    static const char *const kinds[] = {"program", "state", "tensor", "memory", "metrics", "ranks"};
+    struct picture_request request = {.step = -1,
+                                      .value = -1,
+                                      .at = -1,
+                                      .rows = 20,
+                                      .columns = 10,
+                                      .heat_rows = 40,
+                                      .heat_columns = 80,
+                                      .bins = 40};
+    size_t length = strcspn(what, " ");
+    const char *name = what + length + strspn(what + length, " ");
+    int kind = 0;
+    while (kind < ARRAY_LENGTH(kinds) && strncmp(kinds[kind], what, length) != 0)
+        kind++;
+    if (kind == ARRAY_LENGTH(kinds) || !debugger->target)
+        return status_fail(status, STATUS_INVALID, "no picture %s", what);
+    request.kind = (enum picture_kind)kind;
+    const struct program *program = debugger_program(debugger);
+    for (int v = 0; name[0] && v < program->value_count; v++)
+        if (program->values[v].name && strcmp(program->values[v].name, name) == 0)
+            request.value = v;
+    picture_free(picture_take(debugger, &request));
+    return true;
+}
+
 static bool measure(struct meter *meter, const char *command)
 {
     struct status status = STATUS_NONE;
     double start = processor_now();
     meter->longest = meter->looks = meter->over = 0;
     meter->last = start;
-    bool ok = debugger_execute(meter->debugger, command, &status);
+    bool ok = command[0] == '@' ? take_picture(meter->debugger, command + 1, &status)
+                                : debugger_execute(meter->debugger, command, &status);
     look(meter);
     printf("{\"command\": \"%s\", \"seconds\": %.2f, \"looks\": %lld, \"longest_ms\": %.2f, "
            "\"over\": %d, \"place\": \"%s\"}\n",
@@ -97,8 +127,12 @@ int main(int argc, char **argv)
         .threads = 1,
         .keep_limit = -1};
     struct meter meter = {.limit = 1e-3 * atof(argv[2])};
-    struct debugger_sink sink = {
-        .context = &meter, .emit = emit, .cancelled = look, .publish = publish, .loaded = loaded};
+    struct debugger_sink sink = {.context = &meter,
+                                 .emit = emit,
+                                 .cancelled = look,
+                                 .publish = publish,
+                                 .loaded = loaded,
+                                 .unwanted = look};
     meter.debugger = debugger_create(&options, &sink);
     char *first = memory_format("file %s", argv[1]), *rest = NULL;
     bool ok = measure(&meter, first);

@@ -123,6 +123,10 @@ static void take_picture(struct ui *ui, struct session_event *event)
         forget_program(ui);
     if (kind == PICTURE_STATE && picture->state)
         take_state(ui, picture->state);
+    if (picture->tensor && picture->tensor->partial && picture->request.quick) {
+        ui->patient = true; /* one that was not quick was given up for something that asks anew */
+        ui_want(ui, kind);
+    }
     for (int view = 0; view < LAYOUT_VIEW_COUNT; view++) {
         const struct view_operations *operations = ui_operations((enum layout_view)view);
         bool usable = ui_picture(ui, kind) != NULL;
@@ -209,6 +213,10 @@ static void ask(struct ui *ui, const struct picture_request *request)
 {
     ui->stale[request->kind] = false;
     ui->asked[request->kind]++;
+    if (request->kind == PICTURE_TENSOR) {
+        ui->thorough = !request->quick;
+        ui->patient = false;
+    }
     session_request(ui->session, request);
 }
 
@@ -244,6 +252,13 @@ static bool may_ask(struct ui *ui, enum picture_kind kind)
     return true;
 }
 
+/* One of a kind at a time; but what takes long is given up for a newer one. */
+static bool is_awaited(const struct ui *ui, enum picture_kind kind)
+{
+    bool gives_way = kind == PICTURE_TENSOR && ui->thorough;
+    return ui->asked[kind] > (gives_way ? 1 : 0);
+}
+
 void ui_send_wishes(struct ui *ui)
 {
     if (!ui->snapshot || ui->snapshot->state == RUN_NONE)
@@ -251,9 +266,12 @@ void ui_send_wishes(struct ui *ui)
     for (int kind = 0; kind < PICTURE_KIND_COUNT; kind++) {
         struct picture_request request = {
             .kind = (enum picture_kind)kind, .step = ui->step, .value = -1, .at = -1};
-        if (!ui->stale[kind] || ui->asked[kind] > 0 || !may_ask(ui, (enum picture_kind)kind))
+        if (!ui->stale[kind] || is_awaited(ui, (enum picture_kind)kind) ||
+            !may_ask(ui, (enum picture_kind)kind))
             continue;
-        if (wish_of(ui, (enum picture_kind)kind, &request))
+        bool wished = wish_of(ui, (enum picture_kind)kind, &request);
+        request.quick = kind == PICTURE_TENSOR && !ui->patient;
+        if (wished)
             ask(ui, &request);
         else if (!ui_is_busy(ui))
             ui->stale[kind] = false; /* nobody looks: asked for again when a view opens */

@@ -54,11 +54,13 @@ struct ui {
     struct picture *pictures[PICTURE_KIND_COUNT]; /* the newest of each kind, or NULL */
     bool stale[PICTURE_KIND_COUNT];               /* a newer one is needed */
     int asked[PICTURE_KIND_COUNT];                /* on their way */
-    int value;                                    /* that the tensor view shows; -1: none yet */
-    bool chosen;                                  /* by the user: stops without a tensor leave it */
-    int64_t asked_ms[PICTURE_KIND_COUNT];         /* when one of the moving run was asked for */
-    int focus_value;                              /* what the last stop was about */
-    int step;                                     /* whose marks are shown, -1: the current one */
+    bool patient;  /* the next picture of a tensor may take its time: the quick one was partial */
+    bool thorough; /* the last one that was asked for is such a one */
+    int value;     /* that the tensor view shows; -1: none yet */
+    bool chosen;   /* by the user: stops without a tensor leave it */
+    int64_t asked_ms[PICTURE_KIND_COUNT]; /* when one of the moving run was asked for */
+    int focus_value;                      /* what the last stop was about */
+    int step;                             /* whose marks are shown, -1: the current one */
     struct remembered remembered;
     struct log log;
     int64_t captured_ms;     /* when captured output was taken last */

@@ -140,6 +140,10 @@ static void put_statistics(struct pen *pen, const char *name, enum theme_role ro
 {
     char low[32], high[32], mean[32], rms[32];
     pen_format(pen, role, " %-10s", name);
+    if (statistics->zeros < 0) {
+        pen_put(pen, THEME_DIM, "not measured yet");
+        return;
+    }
     pen_format(pen, THEME_NORMAL, "min %s  max %s  mean %s  rms %s  zeros %lld",
                number_text(statistics->minimum, low), number_text(statistics->maximum, high),
                number_text(statistics->mean, mean), number_text(statistics->rms, rms),
@@ -351,7 +355,9 @@ void tensor_draw_worst(struct layout_rectangle box, const struct tensor_picture 
     if (box.rows < 1)
         return;
     if (tensor->worst_count == 0) {
-        pen_put(&pen, THEME_DIM, " no reference: no element is worse than others");
+        pen_format(&pen, THEME_DIM, " %s",
+                   tensor->partial ? "not measured yet"
+                                   : "no reference: no element is worse than others");
         return;
     }
     pen_format(&pen, THEME_DIM, " %-24s %14s %14s %14s", "element", "test", "reference",

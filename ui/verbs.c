@@ -190,6 +190,9 @@ static void run_interrupt(struct ui *ui, const char *rest)
     } else if (ui_is_busy(ui)) {
         session_interrupt(ui->session);
         ui_say(ui, THEME_WARNING, "stopping; Ctrl-C again to leave");
+    } else if (ui->asked[PICTURE_TENSOR] > 0) {
+        session_interrupt(ui->session);
+        ui_say(ui, THEME_WARNING, "the rest of the tensor is not looked at; Ctrl-C again to leave");
     } else {
         ui_say(ui, THEME_NORMAL, "nothing runs; Ctrl-C again to leave");
     }

@@ -119,6 +119,9 @@ static void subtitle(struct ui *ui, void *context, struct text *out)
         text_add(out, "  followed elements");
         return;
     }
+    if (tensor->partial)
+        text_add(out, ui->asked[PICTURE_TENSOR] > 0 ? "  looking at all of it"
+                                                    : "  not all of it was looked at");
     text_format(out, "  %s", tensor->name);
     if (view->mode)
         text_format(out, "  %s", mode_names[view->mode]);
@@ -214,7 +217,9 @@ static void show_worst(struct ui *ui, struct tensor_view *view, int number)
 {
     const struct tensor_picture *tensor = tensor_of_ui(ui);
     if (!tensor || tensor->worst_count == 0) {
-        ui_say(ui, THEME_WARNING, "no reference: no element is worse than others");
+        ui_say(ui, THEME_WARNING, "%s",
+               tensor && tensor->partial ? "not all elements were looked at yet"
+                                         : "no reference: no element is worse than others");
         return;
     }
     if (number > 0)

@@ -6,6 +6,7 @@
 #include "engine/session/device_loss.h"
 #include "engine/session/ranks_motion.h"
 #include "engine/session/snapshot.h"
+#include "engine/session/tensor_survey.h"
 
 #include <ctype.h>
 #include <stdarg.h>
@@ -52,6 +53,7 @@ void debugger_free(struct debugger *debugger)
         free(debugger->overrides[i]);
     free(debugger->overrides);
     free(debugger->device_name);
+    tensor_survey_free(debugger->survey);
     free(debugger->stop_reason);
     free(debugger->repeat);
     free(debugger->file);
@@ -204,6 +206,8 @@ bool debugger_execute(struct debugger *debugger, const char *line, struct status
     if (!*line && !debugger->repeat)
         return true;
     bool ok = execute(debugger, *line ? line : debugger->repeat, status);
+    tensor_survey_free(debugger->survey);
+    debugger->survey = NULL;
     if (device_lost(debugger->device))
         ok = device_loss_recover(debugger, status);
     debugger_flush(debugger);

@@ -58,8 +58,10 @@ struct debugger {
     int list_first, list_next; /* what `list` showed last: [first, next); -1 = nothing yet */
     double published;          /* when the last snapshot was made, seconds */
     uint64_t version;          /* of snapshots */
-    char *repeat;              /* what an empty line does again, or NULL */
-    bool unasked;              /* 'set confirm off' */
+    /* of the tensor that a picture was taken of last; NULL after each command */
+    struct tensor_survey *survey;
+    char *repeat; /* what an empty line does again, or NULL */
+    bool unasked; /* 'set confirm off' */
     int source_depth;
     bool quit;
     struct text output; /* of the command that runs, not yet emitted */
@@ -99,12 +101,12 @@ static inline struct program *debugger_program(const struct debugger *debugger)
 {
     return debugger->target->pair->test->program;
 }
-
 /* Of the whole run. */
 static inline int debugger_steps(const struct debugger *debugger)
 {
     return debugger->target->pair->test->steps;
 }
+
 /* The step and instruction that will run next; instruction == count at the end of the run. */
 void debugger_place(const struct debugger *debugger, int *step, int *instruction);
 

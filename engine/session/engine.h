@@ -21,6 +21,10 @@ struct debugger_sink {
     void (*publish)(void *context, struct snapshot *snapshot); /* takes it over */
     void (*loaded)(void *context, struct words *words);        /* takes the holder over */
     struct rank_output *output; /* of the session, for what ranks print; NULL: it is not kept */
+    /* Whether the picture that is being taken should be given up, as something else is wanted: a
+     * command, a newer one of a tensor, or that the user need not wait. Any thread, as `cancelled`.
+     * NULL: never. */
+    bool (*unwanted)(void *context);
 };
 
 /* A table with its state. All of it is called on the session's thread, but `free`, which may also

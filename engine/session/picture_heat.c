@@ -14,6 +14,7 @@ struct heat {
     const struct pair_sides *sides;
     enum heat_side side;
     int64_t columns; /* elements in a row of the map's tensor */
+    const struct interrupt *interrupt;
     double test[CHUNK], reference[CHUNK];
 };
 
@@ -97,7 +98,7 @@ static int64_t first_column(const struct heat *heat, int cell)
 static void add_row(struct heat *heat, int64_t base, int64_t count, int map_row)
 {
     int cells = heat->picture->heat_columns, cell = 0;
-    for (int64_t start = 0; start < count; start += CHUNK) {
+    for (int64_t start = 0; start < count && !interrupt_asked(heat->interrupt); start += CHUNK) {
         int here = (int)limited(count - start, 0, CHUNK);
         load_values(heat, base + start, here);
         for (int from = 0, to; from < here; from = to) {
@@ -127,17 +128,18 @@ static int64_t size_map(struct heat *heat, int64_t total, int64_t high, int64_t 
     return rows;
 }
 
-void picture_take_heat(struct tensor_picture *picture, const struct pair_sides *sides,
-                       const struct picture_request *request)
+bool picture_take_heat(struct tensor_picture *picture, const struct pair_sides *sides,
+                       const struct picture_request *request, const struct interrupt *interrupt)
 {
     int64_t total = picture->all_rows * picture->all_columns;
     int64_t wide = limited(request->heat_columns, 0, PICTURE_HEAT);
     int64_t high = limited(request->heat_rows, 0, PICTURE_HEAT);
     if (wide == 0 || high == 0 || total == 0)
-        return;
+        return true;
     struct heat *heat = memory_zeroed(1, sizeof(*heat));
     heat->picture = picture;
     heat->sides = sides;
+    heat->interrupt = interrupt;
     heat->side = sides->has_reference ? request->heat_side : HEAT_TEST;
     int64_t rows = size_map(heat, total, high, wide);
     size_t cells = (size_t)picture->heat_rows * (size_t)picture->heat_columns;
@@ -151,4 +153,5 @@ void picture_take_heat(struct tensor_picture *picture, const struct pair_sides *
                 limited(total - row * heat->columns, 0, heat->columns),
                 (int)(row * picture->heat_rows / rows));
     free(heat);
+    return !interrupt_asked(interrupt);
 }

@@ -1,9 +1,7 @@
 #include "engine/base/memory.h"
 #include "engine/compare/pair.h"
-#include "engine/session/picture_heat.h"
-#include "engine/session/pictures.h"
+#include "engine/session/tensor_survey.h"
 
-#include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
 
@@ -49,69 +47,6 @@ static double *read_window(const struct tensor_picture *picture, const struct te
     return numbers;
 }
 
-/* How different two numbers are; NAN if one of them is not finite. */
-static double heat_of(const struct pair_sides *sides, int64_t index)
-{
-    double test = tensor_load(&sides->test, index) / sides->scale;
-    if (!sides->has_reference)
-        return isfinite(test) ? fabs(test) : NAN;
-    double difference = fabs(test - tensor_load(&sides->reference, index));
-    return isfinite(difference) ? difference : NAN;
-}
-
-/* ---- statistics ---- */
-
-static void scale_statistics(struct statistics *statistics, double scale)
-{
-    statistics->mean /= scale;
-    statistics->deviation /= scale;
-    statistics->rms /= scale;
-    statistics->minimum /= scale;
-    statistics->maximum /= scale;
-}
-
-static void take_differences(struct tensor_picture *picture, const struct pair_sides *sides)
-{
-    int64_t count = shape_elements(picture->shape);
-    picture->difference_bins = memory_zeroed((size_t)picture->bins, sizeof(int64_t));
-    for (int64_t i = 0; i < count; i++) {
-        double heat = heat_of(sides, i);
-        if (isnan(heat))
-            continue;
-        double place = picture->difference_high > 0 ? heat / picture->difference_high : 0;
-        picture->difference_bins[limited((int64_t)(place * picture->bins), 0, picture->bins - 1)]++;
-    }
-}
-
-static void take_histograms(struct tensor_picture *picture, const struct pair_sides *sides,
-                            int bins)
-{
-    const struct statistics *test = &picture->test_statistics;
-    const struct statistics *reference = &picture->reference_statistics;
-    picture->bins = (int)limited(bins, 0, PICTURE_BINS);
-    picture->low = test->minimum;
-    picture->high = test->maximum;
-    if (sides->has_reference) {
-        picture->low = fmin(picture->low, reference->minimum);
-        picture->high = fmax(picture->high, reference->maximum);
-    }
-    if (picture->bins == 0 || !isfinite(picture->low) || !isfinite(picture->high)) {
-        picture->bins = 0;
-        return;
-    }
-    picture->test_bins = memory_zeroed((size_t)picture->bins, sizeof(int64_t));
-    double low = fmin(picture->low * sides->scale, picture->high * sides->scale);
-    double high = fmax(picture->low * sides->scale, picture->high * sides->scale);
-    histogram_compute(NULL, &sides->test, low, high, picture->bins, picture->test_bins);
-    if (!sides->has_reference)
-        return;
-    picture->reference_bins = memory_zeroed((size_t)picture->bins, sizeof(int64_t));
-    histogram_compute(NULL, &sides->reference, picture->low, picture->high, picture->bins,
-                      picture->reference_bins);
-    picture->difference_high = picture->metrics.max_difference;
-    take_differences(picture, sides);
-}
-
 /* ---- the whole ---- */
 
 static void take_verdict(struct tensor_picture *picture, const struct pair *pair)
@@ -129,29 +64,19 @@ static void take_verdict(struct tensor_picture *picture, const struct pair *pair
         picture->guess = memory_string(guess);
 }
 
-static void take_numbers(struct tensor_picture *picture, const struct pair_sides *sides,
-                         const struct picture_request *request)
+/* What takes no time; the rest is the survey's. */
+static void take_window(struct tensor_picture *picture, const struct pair_sides *sides,
+                        const struct picture_request *request)
 {
     picture->scale = sides->scale;
     picture->shape = sides->test.shape; /* of the samples, if there are only those */
     fold_shape(picture);
-    statistics_compute(NULL, &sides->test, &picture->test_statistics);
-    scale_statistics(&picture->test_statistics, sides->scale);
     place_window(picture, request);
     picture->test = read_window(picture, &sides->test, sides->scale);
-    if (sides->has_reference) {
-        statistics_compute(NULL, &sides->reference, &picture->reference_statistics);
+    if (sides->has_reference)
         picture->reference = read_window(picture, &sides->reference, 1);
-        picture->worst_count = metrics_worst(&sides->reference, &sides->test, sides->scale,
-                                             picture->worst, PICTURE_WORST);
-        /* Values that no table judges (integers, constants) have metrics all the same. */
-        if (!picture->compared && dtype_is_float(picture->dtype))
-            metrics_compute(&sides->reference, &sides->test, sides->scale, 0, &picture->metrics);
-    } else {
+    else
         picture->reference_problem = memory_string(sides->reason);
-    }
-    picture_take_heat(picture, sides, request);
-    take_histograms(picture, sides, request->bins);
 }
 
 /* Of a sampled trace both sides are every so many-th element, as a vector. */
@@ -181,7 +106,9 @@ static void take_file(struct tensor_picture *picture, const struct pair *pair)
 }
 
 struct tensor_picture *picture_of_tensor(struct pair *pair, int value,
-                                         const struct picture_request *request)
+                                         const struct picture_request *request,
+                                         struct tensor_survey **kept,
+                                         const struct interrupt *interrupt)
 {
     struct tensor_picture *picture = memory_zeroed(1, sizeof(*picture));
     const struct program *program = pair->test->program;
@@ -206,10 +133,12 @@ struct tensor_picture *picture_of_tensor(struct pair *pair, int value,
         program_instruction_text(program, shown->producer, text, sizeof(text));
     picture->producer = memory_string(shown->producer >= 0 ? text : "");
     take_verdict(picture, pair);
-    if (pair_view(pair, value, &sides, &status))
-        take_numbers(picture, &sides, request);
-    else
+    if (pair_view(pair, value, &sides, &status)) {
+        take_window(picture, &sides, request);
+        tensor_survey_fill(kept, pair, &sides, request, interrupt, picture);
+    } else {
         picture->problem = memory_string(status.text);
+    }
     pair_sides_free(&sides);
     take_file(picture, pair);
     return picture;

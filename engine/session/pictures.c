@@ -141,12 +141,20 @@ static uint64_t identity_of(struct target *target)
     return target->identity;
 }
 
+static bool is_unwanted(const void *context)
+{
+    const struct debugger_sink *sink = context;
+    return sink->unwanted && sink->unwanted(sink->context);
+}
+
 static struct tensor_picture *tensor_with_follows(struct debugger *debugger,
                                                   const struct picture_request *request)
 {
     struct pair *pair = debugger->target->pair;
     int value = request->value >= 0 ? request->value : debugger->last_value;
-    struct tensor_picture *picture = picture_of_tensor(pair, value, request);
+    const struct interrupt unwanted = {.asked = is_unwanted, .context = &debugger->sink};
+    struct tensor_picture *picture =
+        picture_of_tensor(pair, value, request, &debugger->survey, &unwanted);
     picture_add_follows(picture, &debugger->record, pair->test->program);
     return picture;
 }

@@ -8,6 +8,7 @@
 #ifndef ENGINE_SESSION_PICTURES_H
 #define ENGINE_SESSION_PICTURES_H
 
+#include "engine/base/interrupt.h"
 #include "engine/compare/compare.h"
 #include "engine/device/device.h"
 #include "engine/session/output.h"
@@ -43,8 +44,9 @@ struct picture_request {
     int rows, columns;           /* at most PICTURE_WINDOW of each */
     int heat_rows, heat_columns; /* at most PICTURE_HEAT of each; 0: no heat map */
     enum heat_side heat_side;
-    int bins; /* of the histograms, at most PICTURE_BINS; 0: none */
-    int at;   /* MEMORY: whose owners to list: this instruction; -1: at the peak */
+    int bins;   /* of the histograms, at most PICTURE_BINS; 0: none */
+    bool quick; /* TENSOR: without what takes long, so that it comes at once; it may be partial */
+    int at;     /* MEMORY: whose owners to list: this instruction; -1: at the peak */
     struct output_query output; /* OUTPUT */
 };
 
@@ -161,6 +163,9 @@ struct tensor_picture {
     int64_t stride;     /* element i of what is shown is element i * stride of the tensor */
     double scale;       /* the test's numbers below are divided by it */
     bool compared;
+    /* Statistics, worst elements, histograms or the map are missing, since the request is quick or
+     * something else was wanted before they were done; metrics only where it was compared. */
+    bool partial;
     bool sampled; /* of a trace with samples: all that follows is of those, a vector */
     struct metrics metrics;
     struct verdict verdict;
@@ -264,7 +269,7 @@ struct picture {
 struct debugger;
 
 /* Takes a picture. Never NULL; all parts are NULL when no run is loaded. Engine thread, and the
- * run must stand still. */
+ * run must stand still. That of a tensor is partial when the sink's `unwanted` said so. */
 struct picture *picture_take(struct debugger *debugger, const struct picture_request *request);
 void picture_free(struct picture *picture);
 
@@ -272,8 +277,11 @@ void picture_free(struct picture *picture);
 struct pair;
 struct program_picture *picture_of_program(const struct program *program);
 struct state_picture *picture_of_state(const struct debugger *debugger, int step);
+struct tensor_survey;
 struct tensor_picture *picture_of_tensor(struct pair *pair, int value,
-                                         const struct picture_request *request);
+                                         const struct picture_request *request,
+                                         struct tensor_survey **kept, /* tensor_survey.h */
+                                         const struct interrupt *interrupt);
 struct memory_picture *picture_of_memory(const struct pair *pair, int at);
 struct metrics_picture *picture_of_metrics(const struct pair *pair);
 struct record;

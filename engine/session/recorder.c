@@ -60,6 +60,12 @@ static bool on_cancelled(void *context)
     return recorder->outer.cancelled(recorder->outer.context);
 }
 
+static bool on_unwanted(void *context)
+{
+    struct recorder *recorder = context;
+    return recorder->outer.unwanted(recorder->outer.context);
+}
+
 static void on_publish(void *context, struct snapshot *snapshot)
 {
     struct recorder *recorder = context;
@@ -87,6 +93,7 @@ static void start(void *state, const struct session_options *options,
     recorder->sink.context = recorder;
     recorder->sink.emit = on_emit;
     recorder->sink.cancelled = on_cancelled;
+    recorder->sink.unwanted = recorder->outer.unwanted ? on_unwanted : NULL;
     recorder->sink.publish = on_publish;
     recorder->sink.loaded = on_loaded;
     recorder->inner.start(recorder->inner.state, options, &recorder->sink);

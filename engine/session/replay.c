@@ -219,7 +219,8 @@ static int fitness(const struct picture_request *request, const struct picture_r
                   request->column == found->column && request->rows == found->rows &&
                   request->columns == found->columns;
     bool parts = request->heat_side == found->heat_side && request->heat_rows == found->heat_rows &&
-                 request->heat_columns == found->heat_columns && request->bins == found->bins;
+                 request->heat_columns == found->heat_columns && request->bins == found->bins &&
+                 (request->quick || !found->quick);
     return 1 + window + parts;
 }
 

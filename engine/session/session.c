@@ -33,6 +33,7 @@ struct queued_command {
 
 struct queued_request {
     struct picture_request request;
+    uint64_t asks; /* what session->asks was with it */
     struct queued_request *next;
 };
 
@@ -46,6 +47,8 @@ struct session {
     int wake[2];                          /* pipe: read end for the front end */
     _Atomic uint64_t posted, interrupted; /* numbers of commands */
     uint64_t current;                     /* engine thread: the command that runs */
+    _Atomic uint64_t asks;                /* commands, pictures of tensors and interrupts so far */
+    _Atomic uint64_t taking; /* how many there were with the picture that is being taken */
 
     pthread_mutex_t mutex; /* guards what follows */
     pthread_cond_t arrived;
@@ -88,6 +91,12 @@ static bool sink_cancelled(void *context)
     return atomic_load(&session->interrupted) >= session->current;
 }
 
+static bool sink_unwanted(void *context)
+{
+    struct session *session = context;
+    return atomic_load(&session->asks) != atomic_load(&session->taking);
+}
+
 static struct queued_request *take_request(struct session *session)
 {
     pthread_mutex_lock(&session->mutex);
@@ -106,6 +115,7 @@ static void serve_requests(struct session *session)
 {
     struct queued_request *request;
     while ((request = take_request(session))) {
+        atomic_store(&session->taking, request->asks);
         struct picture *picture = session->engine.picture(session->engine.state, &request->request);
         add_event(session, &(struct session_event){.kind = EVENT_PICTURE, .picture = picture});
         free(request);
@@ -201,8 +211,8 @@ static void run_command(struct session *session, const struct queued_command *co
 static void *run_engine(void *context)
 {
     struct session *session = context;
-    struct debugger_sink sink = {session,      sink_emit,   sink_cancelled,
-                                 sink_publish, sink_loaded, session->output};
+    struct debugger_sink sink = {session,     sink_emit,       sink_cancelled, sink_publish,
+                                 sink_loaded, session->output, sink_unwanted};
     session->engine.start(session->engine.state, &session->options, &sink);
     struct queued_command *command;
     while ((command = take_command(session))) {
@@ -332,6 +342,7 @@ uint64_t session_post(struct session *session, const char *line)
     /* Before the engine can see the command: an interrupt from now on is meant for it too. */
     atomic_store(&session->posted, command->number);
     uint64_t number = command->number;
+    atomic_fetch_add(&session->asks, 1);
     pthread_mutex_lock(&session->mutex);
     *session->last_command = command;
     session->last_command = &command->next;
@@ -344,6 +355,8 @@ void session_request(struct session *session, const struct picture_request *requ
 {
     struct queued_request *queued = memory_zeroed(1, sizeof(*queued));
     queued->request = *request;
+    queued->asks = request->kind == PICTURE_TENSOR ? atomic_fetch_add(&session->asks, 1) + 1
+                                                   : atomic_load(&session->asks);
     pthread_mutex_lock(&session->mutex);
     *session->last_request = queued;
     session->last_request = &queued->next;
@@ -354,6 +367,7 @@ void session_request(struct session *session, const struct picture_request *requ
 void session_interrupt(struct session *session)
 {
     atomic_store(&session->interrupted, atomic_load(&session->posted));
+    atomic_fetch_add(&session->asks, 1);
 }
 
 int session_wake_fd(const struct session *session)

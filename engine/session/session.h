@@ -43,7 +43,9 @@ void session_stop(struct session *session);
  * its number (1, 2, ...); its end is announced by EVENT_DONE with that number. */
 uint64_t session_post(struct session *session, const char *line);
 /* Asks for a picture of the run, delivered by EVENT_PICTURE: at once when the run stands still,
- * before the commands that wait; between two instructions, some times a second, while it moves. */
+ * before the commands that wait; between two instructions, some times a second, while it moves. One
+ * of a tensor that takes long is given up, and comes with what was measured till then
+ * (tensor_picture.partial), for a command, for a newer one of a tensor, and for an interrupt. */
 void session_request(struct session *session, const struct picture_request *request);
 /* A run stops before its next instruction; a command that waits gives up. Async-signal-safe. */
 void session_interrupt(struct session *session);

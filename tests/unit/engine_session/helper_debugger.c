@@ -63,7 +63,8 @@ void bench_open(struct bench *bench)
         .threads = 1,
         .keep_limit = -1};
     bench->printed = rank_output_create(NULL);
-    struct debugger_sink sink = {bench, emit, cancelled, publish, loaded, bench->printed};
+    struct debugger_sink sink = {bench,  emit,           cancelled, publish,
+                                 loaded, bench->printed, cancelled};
     bench->debugger = debugger_create(&options, &sink);
 }
 

@@ -7,10 +7,12 @@
 
 struct bench {
     struct debugger *debugger;
-    struct text output;          /* of the last command */
-    char reason[200];            /* of the last stop */
-    int stops;                   /* EVENT_STOPPED so far */
-    _Atomic int cancel_after;    /* questions for an interrupt until it comes; -1: never */
+    struct text output; /* of the last command */
+    char reason[200];   /* of the last stop */
+    int stops;          /* EVENT_STOPPED so far */
+    /* Questions for an interrupt, or whether a picture is wanted still, until it comes; -1: never
+     */
+    _Atomic int cancel_after;
     struct status status;        /* of the last command */
     struct rank_output *printed; /* what ranks print */
 };

@@ -232,6 +232,101 @@ static void test_tensors(void **state)
     }
 }
 
+/* ---- a tensor that takes long ---- */
+
+static const struct picture_request large_request = {
+    .kind = PICTURE_TENSOR, .rows = 7, .columns = 5, .heat_rows = 9, .heat_columns = 8, .bins = 11};
+
+static struct picture *take_large(struct bench *bench, bool quick, int64_t row)
+{
+    struct picture_request request = large_request;
+    const struct program *program = pair_of(bench)->test->program;
+    for (int v = 0; v < program->value_count; v++)
+        if (program->values[v].name &&
+            strcmp(program->values[v].name, "param embeddings.word_embeddings_weight") == 0)
+            request.value = v;
+    request.quick = quick;
+    request.row = row;
+    return picture_take(bench->debugger, &request);
+}
+
+/* What is there is as it must be; returns whether all of it is. */
+static bool check_parts(const struct tensor_picture *seen, const struct tensor_picture *whole)
+{
+    bool numbers = seen->test_statistics.zeros >= 0;
+    if (numbers) {
+        assert_memory_equal(&seen->test_statistics, &whole->test_statistics,
+                            sizeof(seen->test_statistics));
+        assert_memory_equal(&seen->reference_statistics, &whole->reference_statistics,
+                            sizeof(seen->reference_statistics));
+        assert_int_equal(seen->worst_count, whole->worst_count);
+        assert_memory_equal(seen->worst, whole->worst, sizeof(seen->worst));
+    } else {
+        assert_true(isnan(seen->test_statistics.rms));
+        assert_int_equal(seen->worst_count, 0);
+    }
+    if (seen->bins > 0) {
+        const size_t bytes = (size_t)whole->bins * sizeof(int64_t);
+        assert_int_equal(seen->bins, whole->bins);
+        assert_memory_equal(seen->test_bins, whole->test_bins, bytes);
+        assert_memory_equal(seen->reference_bins, whole->reference_bins, bytes);
+        assert_memory_equal(seen->difference_bins, whole->difference_bins, bytes);
+    }
+    if (seen->heat) {
+        assert_int_equal(seen->heat_rows * seen->heat_columns,
+                         whole->heat_rows * whole->heat_columns);
+        assert_memory_equal(seen->heat, whole->heat,
+                            (size_t)(seen->heat_rows * seen->heat_columns) * sizeof(*seen->heat));
+        assert_true(seen->heat_most == whole->heat_most);
+    }
+    bool all = numbers && seen->bins > 0 && seen->heat;
+    assert_int_equal(seen->partial, !all);
+    return all;
+}
+
+/* A quick picture has the window; one that is given up what it has measured till then; what was
+ * measured is not measured again for another window; a command drops it. */
+static void test_large_tensor(void **state)
+{
+    struct random random = random_start("test_large_tensor");
+    struct bench bench;
+    int given_up = 0;
+    (void)state;
+    bench_open(&bench);
+    bench_do(&bench, "set config base_model.embeddings.vocab_size=40000");
+    bench_do(&bench, "file llama/bf16");
+    bench_do(&bench, "stepi 3");
+    struct picture *whole = take_large(&bench, false, 0);
+    assert_false(whole->tensor->partial);
+    assert_int_equal(whole->tensor->worst_count, PICTURE_WORST);
+    for (int i = 0; i < 20; i++) {
+        bench_do(&bench, "info run");
+        struct picture *quick = take_large(&bench, true, 0);
+        assert_true(quick->tensor->partial);
+        assert_false(check_parts(quick->tensor, whole->tensor));
+        assert_memory_equal(quick->tensor->test, whole->tensor->test,
+                            (size_t)(quick->tensor->rows * quick->tensor->columns) *
+                                sizeof(*quick->tensor->test));
+        picture_free(quick);
+        bench.cancel_after = (int)(random_bits(&random) % (i % 2 ? 60 : 500));
+        struct picture *broken = take_large(&bench, false, 0);
+        given_up += !check_parts(broken->tensor, whole->tensor);
+        picture_free(broken);
+        bench.cancel_after = -1;
+        picture_free(take_large(&bench, false, 0));
+        struct picture *moved = take_large(&bench, true, (int64_t)(random_bits(&random) % 30000));
+        assert_true(check_parts(moved->tensor, whole->tensor));
+        picture_free(moved);
+    }
+    assert_true(given_up > 0);
+    bench_do(&bench, "goto 2:3"); /* the same tensor, after an update */
+    struct picture *later = take_large(&bench, false, 0);
+    assert_true(later->tensor->test_statistics.hash != whole->tensor->test_statistics.hash);
+    picture_free(later);
+    picture_free(whole);
+    bench_close(&bench);
+}
+
 static void test_memory_and_metrics(void **state)
 {
     struct bench bench;
@@ -271,6 +366,7 @@ int main(void)
         cmocka_unit_test(test_program),
         cmocka_unit_test(test_state),
         cmocka_unit_test(test_tensors),
+        cmocka_unit_test(test_large_tensor),
         cmocka_unit_test(test_memory_and_metrics),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -2,10 +2,13 @@
 #include "engine/session/session.h"
 
 #include "engine/base/memory.h"
+#include "engine/session/engine.h"
+#include "engine/session/pictures.h"
 #include "helper_debugger.h"
 #include "tests/unit/random.h"
 
 #include <poll.h>
+#include <sched.h>
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -223,10 +226,119 @@ static void test_rapid_commands(void **state)
     text_free(&heard.output);
 }
 
+/* ---- pictures that are not wanted any more ---- */
+
+/* An engine whose pictures of tensors take until they are given up. */
+struct slow_engine {
+    struct debugger_sink sink;
+    _Atomic int begun;
+};
+
+static void slow_start(void *state, const struct session_options *options,
+                       const struct debugger_sink *sink)
+{
+    (void)options;
+    ((struct slow_engine *)state)->sink = *sink;
+}
+
+static bool slow_execute(void *state, const char *line, bool *quit, struct status *status)
+{
+    (void)state;
+    (void)line;
+    (void)quit;
+    (void)status;
+    return true;
+}
+
+static struct picture *slow_picture(void *state, const struct picture_request *request)
+{
+    struct slow_engine *slow = state;
+    struct picture *picture = memory_zeroed(1, sizeof(*picture));
+    picture->request = *request;
+    if (request->kind != PICTURE_TENSOR)
+        return picture;
+    atomic_fetch_add(&slow->begun, 1);
+    while (!request->quick && !slow->sink.unwanted(slow->sink.context))
+        sched_yield();
+    return picture;
+}
+
+static void slow_free(void *state)
+{
+    (void)state; /* the test's own */
+}
+
+static void request_tensor(struct session *session, int value, bool quick)
+{
+    session_request(
+        session, &(struct picture_request){.kind = PICTURE_TENSOR, .value = value, .quick = quick});
+}
+
+static void wait_begun(const struct slow_engine *slow, int count)
+{
+    while (atomic_load(&slow->begun) < count)
+        sched_yield();
+}
+
+/* The value of the next picture of a tensor; commands that end on the way are counted. */
+static int next_picture(struct session *session, int *done)
+{
+    for (;;) {
+        int value = -1;
+        struct session_event *events = session_take_events(session);
+        for (const struct session_event *event = events; event; event = event->next) {
+            *done += event->kind == EVENT_DONE;
+            if (event->kind == EVENT_PICTURE && event->picture->request.kind == PICTURE_TENSOR) {
+                assert_int_equal(value, -1); /* each is waited for before the next is asked for */
+                value = event->picture->request.value;
+            }
+        }
+        session_events_free(events);
+        if (value >= 0)
+            return value;
+        wait_readable(session);
+    }
+}
+
+/* A picture that takes long ends for a command, for a newer one and for an interrupt, and for
+ * nothing else; also when those come before it begins. */
+static void test_unwanted_picture(void **state)
+{
+    (void)state;
+    struct slow_engine slow = {0};
+    struct session_engine engine = {.state = &slow,
+                                    .start = slow_start,
+                                    .execute = slow_execute,
+                                    .picture = slow_picture,
+                                    .free = slow_free};
+    struct session_options options = {.device = "cpu", .engine = &engine};
+    struct status status = STATUS_NONE;
+    struct session *session = session_start(&options, &status);
+    int done = 0;
+    assert_non_null(session);
+    request_tensor(session, 1, false);
+    session_request(session, &(struct picture_request){.kind = PICTURE_STATE});
+    wait_begun(&slow, 1);
+    session_post(session, "something");
+    assert_int_equal(next_picture(session, &done), 1);
+    request_tensor(session, 2, false);
+    wait_begun(&slow, 2);
+    session_interrupt(session);
+    assert_int_equal(next_picture(session, &done), 2);
+    request_tensor(session, 3, false);
+    request_tensor(session, 4, true); /* perhaps before the other has begun */
+    wait_begun(&slow, 4);
+    session_post(session, "something else");
+    request_tensor(session, 5, false);
+    wait_begun(&slow, 5);
+    session_stop(session); /* does not wait for it either */
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_commands), cmocka_unit_test(test_interrupt),
-        cmocka_unit_test(test_stop_while_running), cmocka_unit_test(test_rapid_commands)};
+        cmocka_unit_test(test_unwanted_picture), cmocka_unit_test(test_commands),
+        cmocka_unit_test(test_interrupt), cmocka_unit_test(test_stop_while_running),
+        cmocka_unit_test(test_rapid_commands)};
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
