@@ -33,33 +33,48 @@ static int last_of_sum(const struct reduction *reduction, int micro_batch)
     return last == before ? last : -1;
 }
 
-/* The last partial sum of each parameter and micro-batch is named after the micro-batch, so that
- * it meets the same sum of another schedule. What is a summand over ranks too meets nothing, nor
- * does a sum over micro-batches that are not the first ones, or a tied weight's over all
- * micro-batches of one stage and some of another. */
+/* Names a partial sum after its micro-batch, so that it meets the same sum of another schedule. A
+ * sum over micro-batches that are not the first ones meets nothing. */
+static void name_partial_sum(const struct reduction *reduction, int v)
+{
+    struct program *program = reduction->builder->program;
+    struct origin origin = program->values[v].origin;
+    origin.micro_sequences = 1;
+    origin.micro_batch = last_of_sum(reduction, origin.micro_batch);
+    const struct parameter *parameter = &program->parameters[program->values[v].gradient_of];
+    if (origin.micro_batch >= 0)
+        program_name_value(program, v, WHAT_GRADIENT, program->values[parameter->value].path,
+                           &origin);
+}
+
+/* The last partial sum of each parameter and micro-batch is named: there are several where a
+ * parameter is used more than once (tied weights, chunks of the loss, micro-sequences). What is a
+ * summand over ranks too meets nothing, nor does a tied weight's sum over all micro-batches of one
+ * stage and some of another. */
 static void name_partial_gradients(struct reduction *reduction)
 {
     struct program *program = reduction->builder->program;
-    if (schedule_micro_batches(reduction->builder->config) == 1 ||
-        reduction->builder->config->distributed.zero_stage >= 2)
+    int micro_batches = schedule_micro_batches(reduction->builder->config);
+    if (micro_batches == 1 || reduction->builder->config->distributed.zero_stage >= 2)
         return;
     bool breadth = reduction->builder->config->schedule.breadth_first_micro_batches > 1;
     int *stages = memory_zeroed((size_t)program->parameter_count, sizeof(int));
+    size_t of_step = (size_t)micro_batches * (size_t)seat_batches(&program->seat);
+    bool *seen = memory_zeroed((size_t)program->parameter_count * of_step, 1);
     find_stages(program, stages);
-    for (int v = 0; v < program->value_count; v++) {
+    for (int v = program->value_count - 1; v >= 0; v--) {
         const struct value *value = &program->values[v];
-        if (value->gradient_of < 0 || value->origin.phase != PHASE_BACKWARD ||
-            value->layout.partial || (breadth && stages[value->gradient_of] < 0))
+        int p = value->gradient_of;
+        if (p < 0 || value->origin.phase != PHASE_BACKWARD)
             continue;
-        struct origin origin = value->origin;
-        origin.micro_sequences = 1;
-        origin.micro_batch = last_of_sum(reduction, origin.micro_batch);
-        if (origin.micro_batch < 0)
+        bool *later = &seen[(size_t)p * of_step + (size_t)value->origin.micro_batch];
+        if (*later)
             continue;
-        const struct parameter *parameter = &program->parameters[value->gradient_of];
-        program_name_value(program, v, WHAT_GRADIENT, program->values[parameter->value].path,
-                           &origin);
+        *later = true;
+        if (!value->layout.partial && !(breadth && stages[p] < 0))
+            name_partial_sum(reduction, v);
     }
+    free(seen);
     free(stages);
 }
 

@@ -73,6 +73,40 @@ static void test_visits(void **state)
     }
 }
 
+/* A name is one value's: what two values of a step are called cannot be compared with anything. */
+static void test_names_are_unique(void **state)
+{
+    static const char *const overrides[] = {
+        "data.micro_batch_size=16", "schedule.depth_first_micro_batches=2",
+        "schedule.micro_batch_splits=2", "base_model.head.cross_entropy_splits=2",
+        "base_model.decoder.num_blocks=2"};
+    static const char *const cases[] = {"gpt_2/df4",     "gpt_2/bf2_df2", "llama/df2",
+                                        "llama/df4_z2",  "mtp_llama/df2", "mtp_llama/bf4",
+                                        "mixtral/simple"};
+    (void)state;
+    for (int i = 0; i < 2 * ARRAY_LENGTH(cases); i++) {
+        struct status status = STATUS_NONE;
+        const char *name = cases[i / 2];
+        struct config *config = load_config(name, overrides, i % 2 ? ARRAY_LENGTH(overrides) : 1);
+        struct program *program = schedule_compile(config, &status);
+        if (!program)
+            fail_msg("%s: %s", name, status.text);
+        for (int v = 0; v < program->value_count; v++) {
+            const char *own = program->values[v].name;
+            if (own[0] && program_find(program, own) != v)
+                fail_msg("%s: values %d and %d are both %s", name, v, program_find(program, own),
+                         own);
+        }
+        /* Here the last micro-batch ends with the whole gradient, which has a name of its own. */
+        if (!strcmp(name, "gpt_2/df4") && i % 2 == 0) {
+            const char *tied = "gradient embeddings.word_embeddings_weight mb=2/4";
+            assert_true(program_find(program, tied) >= 0);
+        }
+        program_free(program);
+        config_free(config);
+    }
+}
+
 static void test_cut(void **state)
 {
     struct origin origin = {.phase = PHASE_BACKWARD,
@@ -106,6 +140,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_visits),
+        cmocka_unit_test(test_names_are_unique),
         cmocka_unit_test(test_cut),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
