@@ -330,6 +330,13 @@ static void check_micro_batch(const struct semantics *semantics)
     int64_t tokens = config->data.micro_batch_size;
     check_divides(semantics, "schedule.micro_batch_splits", splits, "data.micro_batch_size",
                   "micro_batch_size", tokens);
+    if (splits > 1 && !config->base_model.block.mixer.causal) {
+        problem_of_two(semantics, "schedule.micro_batch_splits", MIXER ".causal",
+                       "micro_batch_splits is %" PRId64 "; expected 1 without causal attention, as "
+                       "a micro-sequence does not see the keys of later ones",
+                       splits);
+        semantics->problems->layout++;
+    }
     tokens /= splits;
     check_shares(semantics, "distributed.sequence_data_parallel",
                  distributed->sequence_data_parallel, "the tokens of a split", tokens);

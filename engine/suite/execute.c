@@ -264,6 +264,10 @@ static bool execute_comparison(struct execution *execution, struct status *statu
                                        .test_options = execution_options(execution),
                                        .threads = environment->threads};
         pair = pair_create(&options, status);
+    } else if (status->code == STATUS_UNSUPPORTED) { /* the model is right, but not so cut */
+        outcome_set(execution->outcome, OUTCOME_SKIPPED, "not supported: %s", status->text);
+        comparison_free(&comparison);
+        return true;
     }
     bool ok = pair && run_pair(execution, pair, &log, status);
     if (ok) {

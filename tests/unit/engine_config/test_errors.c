@@ -198,6 +198,17 @@ static void test_messages(void **state)
                    bad_documents[i].message);
 }
 
+/* The model is right, but not under this variant: the suite skips such tests. */
+static void test_not_causal(void **state)
+{
+    static const char text[] = "extends: llama\n" MIXER "{causal: false}\n"
+                               "schedule: {micro_batch_splits: 2}\n";
+    (void)state;
+    load_fails(text, strlen(text), STATUS_UNSUPPORTED,
+               "my.yaml:7:32: micro_batch_splits is 2; expected 1 without causal attention, as a "
+               "micro-sequence does not see the keys of later ones");
+}
+
 /* Nine levels of nine aliases each: a thousand million values in 400 bytes. */
 static void test_alias_bomb(void **state)
 {
@@ -427,6 +438,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_messages),
+        cmocka_unit_test(test_not_causal),
         cmocka_unit_test(test_alias_bomb),
         cmocka_unit_test(test_size),
         cmocka_unit_test(test_cycle),
