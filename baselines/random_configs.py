@@ -1,0 +1,196 @@
+"""Draws configurations from all that lockstep's language allows, sizes small and odd."""
+
+import math
+
+
+class Draw:
+    """Draws of one configuration; `generator` is a `random.Random`."""
+
+    def __init__(self, generator):
+        self.random = generator
+
+    def chance(self, probability):
+        return self.random.random() < probability
+
+    def pick(self, *choices):
+        return self.random.choice(choices)
+
+    def between(self, low, high):
+        """Log-uniform, three digits."""
+        value = math.exp(self.random.uniform(math.log(low), math.log(high)))
+        return float(f"{value:.3g}")
+
+    def optional(self, target, key, probability, value):
+        if self.chance(probability):
+            target[key] = value
+
+    def normalization(self):
+        kind = self.pick("layer_norm", "layer_norm", "rms_norm", "rms_norm", "rms_norm", "none")
+        return {"type": kind, "epsilon": self.between(1e-7, 1e-1)}
+
+    def linear(self, bias):
+        """Settings of a linear layer; without `bias` it may not have one of its own."""
+        layer = {"weight": {"initialization": {"type": "normal", "std": self.between(1e-3, 1e-1)}}}
+        if bias and self.chance(0.3):
+            layer["bias"] = {"enabled": self.chance(0.5)}
+        self.optional(layer, "lr_scale", 0.1, self.pick(0, 0.5, 3))
+        return layer
+
+    def rotary(self):
+        kind = self.pick("none", "default", "default", "llama3", "yarn")
+        rotary = {
+            "type": kind,
+            "theta": self.pick(10000, 500000, self.between(1.5, 1e6)),
+            "scale_factor": self.pick(8, self.between(0.5, 64)),
+            "original_context_length": self.pick(8192, self.random.randint(3, 300)),
+        }
+        low = self.between(0.2, 4)
+        rotary["low_frequency_factor"] = low
+        rotary["high_frequency_factor"] = low * self.pick(1.0625, 2, 4, 16)
+        slow = self.between(0.05, 4)
+        rotary["beta_slow"], rotary["beta_fast"] = slow, slow * self.pick(1.0625, 4, 32)
+        if kind == "yarn":
+            self.optional(rotary, "attention_factor", 0.5, self.between(0.3, 2))
+        return rotary
+
+    def mixer(self, hidden, tokens):
+        heads = self.pick(1, 2, 3, 4, 6, 8)
+        groups = self.pick(*[g for g in range(1, heads + 1) if heads % g == 0])
+        mixer = {"heads": heads, "head_groups": groups, "rotary": self.rotary()}
+        turned = mixer["rotary"]["type"] != "none"
+        fits = hidden % heads == 0 and not (turned and hidden // heads % 2)
+        if not fits or self.chance(0.5):
+            mixer["head_size"] = self.random.randint(1, 40) * 2 - (0 if turned else self.pick(0, 1))
+        mixer["causal"] = self.chance(0.85)
+        if mixer["causal"] and self.chance(0.4):
+            mixer["window_size"] = self.random.randint(1, tokens + 3)
+        mixer["softmax_scale_power"] = self.pick(0.5, 0.5, 0, 1, self.between(0.1, 2))
+        mixer["add_linear_biases"] = self.chance(0.5)
+        for layer in ("query_layer", "key_layer", "dense_layer"):
+            self.optional(mixer, layer, 0.5, self.linear(True))
+        return mixer
+
+    def mlp(self):
+        kind = self.pick("mlp", "mlp", "moe")
+        mlp = {
+            "type": kind,
+            "intermediate_size": self.random.randint(1, 200),
+            "gated": self.chance(0.5),
+            "add_linear_biases": kind == "mlp" and self.chance(0.5),
+            "lr_scale": self.pick(1, 1, 1, 1, 1, 1, 1, 0, 0.5),
+        }
+        activations = ("gelu", "silu", "relu", "sigmoid", "squared_relu", "identity")
+        self.optional(mlp, "activation", 0.8, self.pick(*activations))
+        for layer in ("layer_1", "layer_2"):
+            self.optional(mlp, layer, 0.4, self.linear(kind == "mlp"))
+        if kind == "moe":
+            mlp["experts"] = self.random.randint(1, 8)
+            mlp["experts_per_token"] = self.random.randint(1, mlp["experts"])
+            mlp["auxiliary_loss_coefficient"] = self.pick(0, 0.01, self.between(1e-3, 1))
+            self.optional(mlp, "router", 0.5, self.linear(False))
+        return mlp
+
+    def schedule(self):
+        """Micro-batches and micro-sequences, and how many of them there are."""
+        depth, breadth = self.pick(1, 1, 1, 2, 3), self.pick(1, 1, 1, 2, 3)
+        return {
+            "depth_first_micro_batches": depth,
+            "breadth_first_micro_batches": breadth,
+            "micro_batch_splits": self.pick(1, 1, 1, 2, 3),
+        }
+
+    def optimizer(self, steps):
+        warmup = self.pick(0, 0, self.random.randint(1, 4))
+        base = self.between(1e-4, 1e-2)
+        return {
+            "learning_rate": {
+                "base": base,
+                "minimum": self.pick(0, base / 16),
+                "decay_style": self.pick("constant", "linear", "power", "cosine"),
+                "decay_power": self.pick(1, 2, 0.5),
+                "warmup_iterations": warmup,
+                "decay_iterations": warmup + self.random.randint(1, steps + 3),
+            },
+            "beta_1": self.pick(0.9, 0.5, 0),
+            "beta_2": self.pick(0.999, 0.95, 0.5),
+            "epsilon": self.between(1e-10, 1e-4),
+            "weight_decay": self.pick(0, 0.01, 0.5),
+            "gradient_norm_clipping": self.pick(0, 1, self.between(1e-2, 100)),
+        }
+
+    def data(self, tokens):
+        return {
+            "type": self.pick("text", "tokens"),
+            "seed": self.random.randrange(1 << 32),
+            "micro_batch_size": tokens,
+            "maximum_document_length": self.pick(512, self.random.randint(1, 2 * tokens)),
+            "loss_masking_spans": self.chance(0.5),
+            "shuffle": self.chance(0.7),
+        }
+
+    def model(self, tokens, chunks):
+        hidden = self.pick(32, 48, 64, 96, 100, 128, 200, 256, self.random.randint(32, 256))
+        vocabulary = self.pick(97, 131, 257, 384, self.random.randint(2, 400))
+        return {
+            "hidden_size": hidden,
+            "tied_embedding_weight": self.chance(0.4),
+            "embeddings": {
+                "vocab_size": vocabulary,
+                "num_position_embeddings": self.pick(600, 1024),
+                "position_embeddings": {"enabled": self.chance(0.3)},
+            },
+            "decoder": {
+                "num_blocks": self.pick(1, 1, 2, 2, 3, 4),
+                "block": {
+                    "normalization": self.normalization(),
+                    "mixer": self.mixer(hidden, tokens),
+                    "mlp": self.mlp(),
+                },
+            },
+            "head": {
+                "normalization": self.normalization(),
+                "logits_scale_factor": self.pick(1, 1, self.between(0.1, 3)),
+                "cross_entropy_splits": chunks,
+                "prediction_heads": self.pick(1, 1, 1, 2, 3),
+            },
+        }
+
+    def config(self, precision, steps):
+        """One configuration, complete but for the data's path."""
+        schedule, chunks = self.schedule(), self.pick(1, 1, 1, 2, 5)
+        tokens = schedule["micro_batch_splits"] * chunks * self.random.randint(1, 12)
+        while tokens < 12:
+            tokens *= 2
+        model = self.model(tokens, chunks)
+        config = {
+            "base_model": model,
+            "optimizer": self.optimizer(steps),
+            "data": self.data(tokens),
+            "schedule": schedule,
+            "distributed": {"compute_dtype": precision},
+            "multi_stage": {
+                "zero_stage": self.pick(0, 0, 2),
+                "layers_per_stage": self.pick(1, 1, 2),
+            },
+            "training": {"train_iters": steps},
+        }
+        if precision == "fp16":
+            scaler = {"initial": self.pick(1024, 65536, 2.0**30), "window": 2, "hysteresis": 1}
+            config["optimizer"]["gradient_scaler"] = scaler
+        if model["embeddings"]["position_embeddings"]["enabled"]:
+            limit = model["embeddings"]["num_position_embeddings"]
+            length = config["data"]["maximum_document_length"]
+            config["data"]["maximum_document_length"] = min(length, limit)
+        return config
+
+
+def to_yaml(value, indent=0):
+    """A mapping as YAML, block by block."""
+    lines = []
+    for key, item in value.items():
+        if isinstance(item, dict):
+            lines += [" " * indent + f"{key}:", to_yaml(item, indent + 2)]
+        else:
+            text = str(item).lower() if isinstance(item, bool) else str(item)
+            lines.append(" " * indent + f"{key}: {text}")
+    return "\n".join(lines)

@@ -1,0 +1,402 @@
+#!/usr/bin/env python3
+"""Draws models at random, trains each for a few steps with lockstep and with PyTorch on the same
+weights and tokens, and compares every tensor that lockstep names. See README.md."""
+
+import argparse
+import collections
+import json
+import math
+import pathlib
+import random
+import re
+import subprocess
+import sys
+import tempfile
+
+import numpy as np
+import torch
+import transformers
+from safetensors import safe_open
+from safetensors.torch import load_file, save_file
+
+import dataset
+import generic
+import random_configs
+import training
+from batches import MASKED
+
+ROOT = pathlib.Path(__file__).resolve().parent.parent
+ROUNDED = {"fp32": None, "bf16": torch.bfloat16, "fp16": torch.float16}
+# Both sides' errors are against PyTorch in float64. lockstep's may be this many times PyTorch's,
+# beside a floor: two honest sums of the same numbers differ by that much.
+FACTOR = {"fp32": 8.0, "bf16": 3.0, "fp16": 3.0}
+FLOOR = {"fp32": 2e-6, "bf16": 4e-3, "fp16": 5e-4}
+# A choice of experts, or the sign at a kink, that is nearer than this is left to rounding, and the
+# model is drawn again with other weights.
+MARGIN = {"fp32": 2e-5, "bf16": 0.0, "fp16": 0.0}
+
+
+def root_mean_square(x):
+    return float(x.double().square().mean().sqrt()) if x.numel() else 0.0
+
+
+def draw_values(shapes, generator):
+    """Weights of a size that keeps values near 1, and norms and biases that are not neutral."""
+    values = {}
+    for name in sorted(shapes):
+        noise = generator.standard_normal(shapes[name])
+        if "norm" in name and name.endswith("weight"):
+            value = 1 + 0.3 * noise
+        elif name.endswith(".bias"):
+            value = 0.3 * noise
+        elif "embeddings" in name:
+            value = 0.5 * noise
+        else:
+            rows = shapes[name][0 if "layer_2" in name else 1]
+            value = generator.uniform(0.7, 1.5) * noise / math.sqrt(rows)
+        values[name] = value.astype(np.float32).astype(np.float64)
+    return values
+
+
+def draw_documents(config, draw, folder):
+    """Writes token files where the configuration wants them; returns [(tokens, masked)]."""
+    data, vocabulary = config["data"], config["base_model"]["embeddings"]["vocab_size"]
+    if data["type"] == "text":
+        text = (ROOT / "configs/data/text.txt").read_bytes()
+        return dataset.text_documents(text, config)
+    lengths = [draw.random.randint(1, 80) for _ in range(draw.random.randint(1, 30))]
+    rectangular = draw.chance(0.3)
+    if rectangular:
+        lengths = [lengths[0]] * len(lengths)
+    documents = []
+    for length in lengths:
+        tokens = [draw.random.randrange(vocabulary) for _ in range(length)]
+        documents.append((np.array(tokens, np.int32), np.zeros(length, bool)))
+    if rectangular:
+        data["path"] = str(folder / "tokens.npy")
+        dataset.write_npy(data["path"], documents)
+    else:
+        data["path"] = str(folder / "tokens.idx")
+        dataset.write_megatron(folder / "tokens", documents)
+    return documents
+
+
+def repeated_names(path):
+    """Names that several tensors of the step have: a trace keeps one of them."""
+    with safe_open(path, "numpy") as file:
+        about = {name: json.loads(text) for name, text in file.metadata().items()}
+    return [name for name, what in about.items() if what.get("times", 1) > 1]
+
+
+class Run:
+    """lockstep's own run: its tensors by step, or why it refused."""
+
+    def __init__(self, program, config, values, folder):
+        for kind in ("models", "variants"):
+            (folder / kind).mkdir(exist_ok=True)
+        # The variants built in set the size of micro-batches: this one leaves the model as it is.
+        (folder / "variants/plain.yaml").write_text("group: basic\noverrides: {}\n")
+        (folder / "models/random.yaml").write_text(random_configs.to_yaml(config) + "\n")
+        save_file({name: torch.from_numpy(value).float() for name, value in values.items()},
+                  folder / "init.safetensors")
+        command = [program, "run", "random/plain", "--config-dir", str(folder), "--init-from",
+                   str(folder / "init.safetensors"), "--trace", str(folder / "trace"),
+                   "--full-tensors"]
+        result = subprocess.run(command, capture_output=True, text=True, cwd=folder)
+        self.output, self.command = result.stdout + result.stderr, command
+        self.refused, self.steps, self.repeated = result.returncode != 0, [], []
+        for number in range(0 if self.refused else config["training"]["train_iters"]):
+            path = folder / f"trace/train_{number + 1}.safetensors"
+            self.steps.append(load_file(path))
+            self.repeated += repeated_names(path)
+
+
+def learning_rate(settings, iteration):
+    """Of the step `iteration`, from 1: warmup from 0, then a curve from base to minimum."""
+    base, minimum = settings["base"], settings["minimum"]
+    warmup, end, kind = (settings[key] for key in
+                         ("warmup_iterations", "decay_iterations", "decay_style"))
+    if iteration < warmup:
+        return base * iteration / warmup
+    if kind == "constant":
+        return base
+    part = min((iteration - warmup) / (end - warmup), 1.0)
+    if kind == "power":
+        part = part ** settings["decay_power"]
+    if kind == "cosine":
+        part = 0.5 * (1 - math.cos(math.pi * part ** settings["decay_power"]))
+    return base + part * (minimum - base)
+
+
+def learning_rate_scale(config, name):
+    """The factor of a parameter's own layer, and that of the whole MLP."""
+    block = config["base_model"]["decoder"]["block"]
+    keys = {".mixer.query.": ("mixer", "query_layer"), ".mixer.key_value.": ("mixer", "key_layer"),
+            ".mixer.dense.": ("mixer", "dense_layer"), ".mlp.layer_1.": ("mlp", "layer_1"),
+            ".mlp.layer_2.": ("mlp", "layer_2"), ".mlp.router.": ("mlp", "router")}
+    for part, (group, key) in keys.items():
+        if part in name:
+            return block[group].get(key, {}).get("lr_scale", 1) * block[group].get("lr_scale", 1)
+    return 1
+
+
+class Optimizer:
+    """PyTorch's AdamW and clipping in float64, on the gradients and parameters that lockstep has:
+    so each step of it is judged by itself."""
+
+    def __init__(self, config, values):
+        self.config, settings = config, config["optimizer"]
+        self.parameters = {name: torch.from_numpy(value.copy()).requires_grad_()
+                           for name, value in values.items()
+                           if learning_rate_scale(config, name) > 0}
+        self.rates = [learning_rate_scale(config, name) for name in self.parameters]
+        groups = [{"params": [x], "weight_decay": settings["weight_decay"] * (x.ndim > 1)}
+                  for x in self.parameters.values()]
+        self.adamw = torch.optim.AdamW(groups, betas=(float(settings["beta_1"]), float(settings["beta_2"])),
+                                       eps=settings["epsilon"])
+
+    def step(self, number, gradients, values):
+        """(norm before clipping, {name: updated value})."""
+        rate = learning_rate(self.config["optimizer"]["learning_rate"], number)
+        for name, x in self.parameters.items():
+            x.data = torch.from_numpy(values[name].copy())
+            x.grad = gradients[name].double().reshape(x.shape).clone()
+        for group, scale in zip(self.adamw.param_groups, self.rates):
+            group["lr"] = rate * scale
+        limit = self.config["optimizer"]["gradient_norm_clipping"] or math.inf
+        parameters = list(self.parameters.values())
+        norm = float(torch.nn.utils.clip_grad_norm_(parameters, limit)) if parameters else 0.0
+        self.adamw.step()
+        return norm, {name: x.detach() for name, x in self.parameters.items()}
+
+
+class Judge:
+    """Compares one run's tensors with PyTorch's."""
+
+    def __init__(self, config, precision):
+        self.config = config
+        self.precision, self.problems, self.unknown = precision, [], collections.Counter()
+        self.compared, self.worst = 0, (0.0, "")
+
+    def problem(self, step, name, text):
+        self.problems.append(f"step {step} {name}: {text}")
+
+    def tensor(self, step, name, test, near, exact, scale=0.0):
+        """`near`: PyTorch in the same precision; `exact`: in float64; `scale`: a size below which
+        the tensor counts as rounding of others."""
+        test, near, exact = (x.double().reshape(-1) for x in (test, near, exact))
+        if test.shape != exact.shape:
+            return self.problem(step, name, f"{test.numel()} elements, not {exact.numel()}")
+        self.compared += 1
+        if not torch.isfinite(test).all():
+            if torch.isfinite(near).all():
+                self.problem(step, name, "not finite")
+            return None
+        error, own = root_mean_square(test - exact), root_mean_square(near - exact)
+        size = max(root_mean_square(exact), scale)
+        limit = FACTOR[self.precision] * own + FLOOR[self.precision] * size + 1e-30
+        self.worst = max(self.worst, (error / limit, f"step {step} {name}"))
+        if not error <= limit:
+            relative = error / size if size else math.inf
+            self.problem(step, name, f"relative error {relative:.1e}, PyTorch's {own / (size or 1):.1e}")
+        return None
+
+    def step(self, number, test, near, exact):
+        sizes = {}
+        for name, x in exact.items():
+            key = name.split()[0]
+            sizes[key] = max(sizes.get(key, 0.0), root_mean_square(x) if x.ndim > 1 else 0.0)
+        for name, value in test.items():
+            if name.startswith(("param ", "state ")):
+                continue
+            if name not in exact:
+                self.unknown[re.sub(r"\d+", "N", name)] += 1
+                continue
+            expected, wide = near[name], exact[name]
+            if "key_value_history" in name:
+                value = self.history(number, name, value, wide)
+            scale = 1e-3 * sizes[name.split()[0]]
+            if ".router.logits<-" in name or name.endswith(".router.weight"):
+                scale = max(scale, self.router_scale(wide))
+            self.tensor(number, name, value, expected, wide, scale)
+
+    def router_scale(self, gradient):
+        """Size of the terms of which a load-balancing gradient is the difference: with all experts
+        chosen nothing is left of them but rounding."""
+        mlp = self.config["base_model"]["decoder"]["block"]["mlp"]
+        return mlp["auxiliary_loss_coefficient"] * mlp["experts_per_token"] / len(gradient)
+
+    def history(self, number, name, value, wide):
+        """Rows that no micro-sequence has written yet are zeros; their gradients are not looked
+        at by anybody."""
+        if name.startswith("fw ") and len(value) > len(wide) and value[len(wide):].abs().max() > 0:
+            self.problem(number, name, "rows after the last written one are not zero")
+        return value[: len(wide)]
+
+    def missing(self, number, test, exact):
+        """Names that PyTorch's model has and lockstep's trace has not: only what needs no name."""
+        for name in exact:
+            if name in test or " mb=" in name or " ms=" in name:
+                continue
+            frozen = learning_rate_scale(self.config, name) == 0
+            if name.startswith("gradient ") and not frozen or re.match(r"fw .*(output|loss)$", name):
+                self.problem(number, name, "not in the trace")
+
+
+def complete(config, test, number, judge, name, values):
+    """The gradient of a parameter; frozen ones have none."""
+    gradient = test.get(f"gradient {name}")
+    if gradient is None:
+        judge.problem(number, f"gradient {name}", "not in the trace")
+        return torch.zeros(values[name].shape)
+    return gradient
+
+
+def judge_update(config, optimizer, judge, number, test, values, scaler):
+    """Checks norm, moments and parameters after the step; returns the parameters as lockstep has
+    them, for the next step."""
+    gradients = {name: complete(config, test, number, judge, name, values)
+                 for name in optimizer.parameters}
+    finite = all(bool(torch.isfinite(g).all()) for g in gradients.values())
+    after = dict(values)
+    for name in optimizer.parameters:
+        after[name] = test[f"state {name}.updated"].double().numpy().reshape(values[name].shape)
+    if not finite:
+        for name in optimizer.parameters:
+            if not np.array_equal(after[name], values[name]):
+                judge.problem(number, name, "changed in a step that overflowed")
+        return after
+    scaled = {name: g.double() / scaler for name, g in gradients.items()}
+    norm, updated = optimizer.step(number, scaled, values)
+    reported = float(test["state gradient_norm"][0])
+    if not math.isclose(norm, reported, rel_tol=1e-5, abs_tol=1e-30):
+        judge.problem(number, "state gradient_norm", f"{reported}, not {norm}")
+    for name, x in optimizer.parameters.items():
+        moments = optimizer.adamw.state[x]
+        for key, suffix in (("exp_avg", "first_moment"), ("exp_avg_sq", "second_moment")):
+            label = f"state {name}.updated_{suffix}"
+            judge.tensor(number, label, test[label], moments[key].float(), moments[key])
+        change, wanted = after[name] - values[name], updated[name].numpy() - values[name]
+        error = np.abs(change - wanted).max()
+        rounding = 2.0**-23 * np.abs(values[name]).max() + 2e-5 * np.abs(wanted).max()
+        if not error <= rounding:
+            judge.problem(number, f"state {name}.updated", f"off by {error:.1e} of {np.abs(wanted).max():.1e}")
+    return after
+
+
+class Case:
+    """One drawn model."""
+
+    def __init__(self, seed, options, folder):
+        self.seed, self.options, self.folder = seed, options, folder
+        self.draw = random_configs.Draw(random.Random(seed))
+        self.config = self.draw.config(options.precision, options.steps)
+        self.documents = draw_documents(self.config, self.draw, folder)
+
+    def passes(self, values, batches, scaler):
+        """(PyTorch in the run's precision, in float64), each a generic.Step after its run."""
+        rounded = ROUNDED[self.options.precision]
+        exact = generic.Step(self.config, values, torch.float64, None, scaler)
+        exact.run(batches)
+        near = generic.Step(self.config, values, torch.float32, rounded, scaler)
+        near.run(batches)
+        return near, exact
+
+    def summary(self):
+        """What is unusual about the model, in one line."""
+        model, schedule = self.config["base_model"], self.config["schedule"]
+        block = model["decoder"]["block"]
+        mixer, mlp = block["mixer"], block["mlp"]
+        counts = "x".join(str(count) for count in schedule.values())
+        return (f"{block['normalization']['type']}, {model['head']['prediction_heads']} heads, "
+                f"{mixer['heads']}/{mixer['head_groups']} {mixer['rotary']['type']} causal "
+                f"{mixer['causal']} window {mixer.get('window_size')}, {mlp['type']} "
+                f"{mlp.get('activation')}, schedule {counts}")
+
+    def stable(self, exact):
+        limit = MARGIN[self.options.precision]
+        return exact.routing_margin > limit and exact.kink_margin > limit
+
+    def run(self):
+        precision, shapes = self.options.precision, generic.parameter_shapes(self.config)
+        data, judge = dataset.Data(self.config, self.documents), Judge(self.config, precision)
+        scaler = 1.0
+        if precision == "fp16":
+            scaler = self.config["optimizer"]["gradient_scaler"]["initial"]
+        values = None
+        for attempt in range(40):
+            values = draw_values(shapes, np.random.default_rng([self.seed, attempt]))
+            near, exact = self.passes(values, data.step(0), scaler)
+            if self.stable(exact):
+                break
+        run = Run(self.options.program, self.config, values, self.folder)
+        if run.refused:
+            return run, judge
+        for name in run.repeated:
+            judge.problem("", name, "the name of several tensors")
+        optimizer = Optimizer(self.config, values)
+        for index, test in enumerate(run.steps):
+            if index:
+                near, exact = self.passes(values, data.step(index), scaler)
+            if not self.stable(exact):
+                break
+            judge.step(index + 1, test, near.tensors, exact.tensors)
+            judge.missing(index + 1, test, exact.tensors)
+            values = judge_update(self.config, optimizer, judge, index + 1, test, values, scaler)
+        return run, judge
+
+
+def parse(arguments):
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--count", type=int, default=20, help="models (default: %(default)s)")
+    parser.add_argument("--seed", type=int, default=1, help="of the first (default: %(default)s)")
+    parser.add_argument("--steps", type=int, default=2)
+    parser.add_argument("--precision", choices=ROUNDED, default="fp32")
+    parser.add_argument("--program", default=str(ROOT / "build/release/lockstep"))
+    parser.add_argument("--keep", type=pathlib.Path, metavar="DIR",
+                        help="keep configuration, weights, data and trace of what disagrees there")
+    parser.add_argument("-v", "--verbose", action="store_true", help="all problems of a model")
+    return parser.parse_args(arguments)
+
+
+def run_case(seed, options, folder):
+    case = Case(seed, options, folder)
+    run, judge = case.run()
+    if run.refused:
+        print(f"{seed}: refused: {run.output.strip()}", flush=True)
+    elif judge.problems:
+        shown = judge.problems if options.verbose else judge.problems[:4]
+        print(f"{seed}: {len(judge.problems)} of {judge.compared} tensors disagree "
+              f"({case.summary()})", flush=True)
+        for problem in shown:
+            print(f"    {problem}")
+    elif options.verbose:
+        print(f"{seed}: {judge.compared} tensors agree; at {judge.worst[0]:.2f} of its limit: {judge.worst[1]}")
+    return run, judge
+
+
+def main(arguments):
+    options = parse(arguments)
+    torch.set_num_threads(1)
+    transformers.logging.set_verbosity_error()
+    totals, unknown, worst = collections.Counter(), collections.Counter(), (0.0, "")
+    for seed in range(options.seed, options.seed + options.count):
+        with tempfile.TemporaryDirectory() as temporary:
+            folder = pathlib.Path(temporary)
+            if options.keep:
+                folder = options.keep.resolve() / str(seed)
+                folder.mkdir(parents=True, exist_ok=True)
+            run, judge = run_case(seed, options, folder)
+        totals["refused" if run.refused else "disagree" if judge.problems else "agree"] += 1
+        totals["tensors"] += judge.compared
+        unknown.update(judge.unknown)
+        worst = max(worst, (*judge.worst, seed))
+    print(f"seeds {options.seed} to {seed}: " + ", ".join(f"{n} {what}" for what, n in totals.items()))
+    print(f"nearest to its limit: {worst}")
+    for name, count in unknown.most_common():
+        print(f"not compared: {count} x {name}")
+    return 1 if totals["disagree"] else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))
