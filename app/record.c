@@ -26,7 +26,8 @@ struct recorder *recorder_create(const struct run *run, const struct recorder_op
                                      .config_hash = run->config->hash,
                                      .program_hash = program_hash(run->program),
                                      .seed = run->config->distributed.seed,
-                                     .full_tensors = options->full_tensors};
+                                     .full_tensors = options->full_tensors,
+                                     .log_points = options->log_points};
     struct trace_writer *writer = trace_create(options->directory, &what, status);
     free(name);
     if (!writer)

@@ -315,6 +315,19 @@ static const struct trace_step *existing_step(const struct trace *trace, const c
     return step && step_exists(step, tolerances) ? step : NULL;
 }
 
+/* A step that the other trace does not have, or has without a tensor that counts. */
+static void add_lone_step(struct comparison_log *log, const char *name, const struct trace *test,
+                          const struct trace *reference)
+{
+    const struct trace *other = test ? test : reference;
+    if (trace_find_step(other, name))
+        comparison_log_problem(log, "step %s has nothing to compare in the %s", name,
+                               test ? "test" : "reference");
+    else
+        comparison_log_problem(
+            log, test ? "step %s is missing in the test" : "step %s is only in the test", name);
+}
+
 struct diff *diff_traces(const struct trace *reference, const struct trace *test,
                          const struct tolerances *tolerances, struct status *status)
 {
@@ -322,10 +335,11 @@ struct diff *diff_traces(const struct trace *reference, const struct trace *test
     struct diff *diff = memory_zeroed(1, sizeof(*diff));
     diff->title = memory_format("%s against %s, tolerances %s", test->directory,
                                 reference->directory, tolerances->name ? tolerances->name : "-");
+    diff_note_runs(reference, test, tolerances->name, &diff->log);
     for (int i = 0; i < reference->step_count; i++) {
         const char *name = reference->steps[i].name;
         if (step_exists(&reference->steps[i], tolerances) && !existing_step(test, name, tolerances))
-            comparison_log_problem(&diff->log, "step %s is missing in the test", name);
+            add_lone_step(&diff->log, name, test, NULL);
     }
     for (int i = 0; i < test->step_count; i++) {
         const struct trace_step *step = &test->steps[i];
@@ -342,7 +356,7 @@ struct diff *diff_traces(const struct trace *reference, const struct trace *test
             pair.test_split = split_of(pair.test);
             compare_step(&pair);
         } else {
-            comparison_log_problem(&diff->log, "step %s is only in the test", step->name);
+            add_lone_step(&diff->log, step->name, NULL, reference);
         }
     }
     return diff;

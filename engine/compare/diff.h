@@ -26,6 +26,11 @@ struct diff *diff_traces(const struct trace *reference, const struct trace *test
                          const struct tolerances *tolerances, struct status *status);
 void diff_free(struct diff *diff);
 
+/* Notes what the manifests say of two different runs: their names, settings that differ, whether
+ * one has log points only, and which table of tolerances is made for it, if that is not `table`
+ * (may be NULL). Nothing where a manifest does not say it. */
+void diff_note_runs(const struct trace *reference, const struct trace *test, const char *table,
+                    struct comparison_log *log);
 /* The elements of one tensor that both sides have kept: the reference's is the meeting's `whole`.
  * False if they were sampled at different places or their shapes differ. */
 bool diff_align(const struct trace_tensor *reference, const struct trace_tensor *test,

@@ -178,7 +178,9 @@ static void add_to_group(struct group *group, const struct tensor_result *result
 static void add_extent(int64_t elements, int64_t whole, struct text *text)
 {
     char numbers[2][32];
-    if (elements == whole)
+    if (whole == 0)
+        text_add(text, "no elements");
+    else if (elements == whole)
         text_format(text, "%s elements, all of them", text_thousands(elements, numbers[0]));
     else
         text_format(text, "%s of %s elements", text_thousands(elements, numbers[0]),
@@ -259,11 +261,13 @@ static void add_summary(const struct comparison_log *log, const struct report_op
 {
     bool passed = comparison_log_passed(log);
     add_colored(text, options, passed ? "1;32" : "1;31", passed ? "PASSED" : "FAILED");
-    text_format(text, "  %d tensors compared in %d step%s, ", log->compared, log->step_count,
-                log->step_count == 1 ? "" : "s");
+    text_format(text, "  %d tensor%s compared in %d step%s, ", log->compared,
+                log->compared == 1 ? "" : "s", log->step_count, log->step_count == 1 ? "" : "s");
     add_extent(log->elements, log->elements_whole, text);
     if (log->failed > 0)
         text_format(text, ", %d failed", log->failed);
+    if (log->problem_count > 0)
+        text_format(text, ", %d problem%s", log->problem_count, log->problem_count > 1 ? "s" : "");
     if (log->ignored > 0)
         text_format(text, ", %d ignored", log->ignored);
     if (log->parts_alone > 0)
@@ -271,7 +275,7 @@ static void add_summary(const struct comparison_log *log, const struct report_op
     if (log->parts_sampled > 0)
         text_format(text, ", %d not compared: sampled at other places", log->parts_sampled);
     text_add(text, "\n");
-    if (log->compared == 0)
+    if (log->elements == 0)
         text_add(text, "  nothing was compared\n");
     const struct tensor_result *closest = comparison_log_closest(log);
     if (closest && closest->verdict.worst > 0) {
@@ -288,6 +292,10 @@ void comparison_log_report(const struct comparison_log *log, const struct report
 {
     if (options->title) {
         add_safely(text, options->title);
+        text_add(text, "\n");
+    }
+    for (int i = 0; i < log->note_count; i++) {
+        add_safely(text, log->notes[i]);
         text_add(text, "\n");
     }
     for (int i = 0; i < log->problem_count; i++) {

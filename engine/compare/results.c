@@ -95,6 +95,16 @@ void comparison_log_problem(struct comparison_log *log, const char *format, ...)
     ARRAY_PUSH(log->problems, log->problem_count, log->problem_capacity, memory_string(line));
 }
 
+void comparison_log_note(struct comparison_log *log, const char *format, ...)
+{
+    char line[1024];
+    va_list arguments;
+    va_start(arguments, format);
+    vsnprintf(line, sizeof(line), format, arguments);
+    va_end(arguments);
+    ARRAY_PUSH(log->notes, log->note_count, log->note_capacity, memory_string(line));
+}
+
 static void free_result(struct tensor_result *result)
 {
     free((void *)(uintptr_t)result->name); /* the log's own copies */
@@ -103,7 +113,7 @@ static void free_result(struct tensor_result *result)
 
 bool comparison_log_passed(const struct comparison_log *log)
 {
-    return log->compared > 0 && log->failed == 0 && log->problem_count == 0;
+    return log->elements > 0 && log->failed == 0 && log->problem_count == 0;
 }
 
 const struct tensor_result *comparison_log_first_failure(const struct comparison_log *log)
@@ -124,8 +134,11 @@ void comparison_log_free(struct comparison_log *log)
         free(log->steps[i]);
     for (int i = 0; i < log->problem_count; i++)
         free(log->problems[i]);
+    for (int i = 0; i < log->note_count; i++)
+        free(log->notes[i]);
     free(log->results);
     free(log->steps);
     free(log->problems);
+    free(log->notes);
     *log = (struct comparison_log){0};
 }

@@ -53,6 +53,8 @@ struct comparison_log {
     int step_count, step_capacity;
     char **problems; /* what concerns no single tensor: a step on one side only, a run that died */
     int problem_count, problem_capacity;
+    char **notes; /* what the reader should know, and fails nothing: runs of other settings */
+    int note_count, note_capacity;
     struct kind_total {
         int tensors, failed; /* failed: also those that could not be compared */
     } kinds[TENSOR_KINDS];
@@ -73,7 +75,10 @@ int comparison_log_add(struct comparison_log *log, const struct tensor_result *r
 /* Adds a problem, which fails the comparison. */
 void comparison_log_problem(struct comparison_log *log, const char *format, ...)
     __attribute__((format(printf, 2, 3)));
-/* True if something was compared and nothing failed. */
+/* Adds a note, which does not fail it. */
+void comparison_log_note(struct comparison_log *log, const char *format, ...)
+    __attribute__((format(printf, 2, 3)));
+/* True if elements were compared and nothing failed. */
 bool comparison_log_passed(const struct comparison_log *log);
 /* The first divergence in program order, and the result within limits that came closest to one.
  * NULL if there is none; valid until the log changes. */
@@ -101,10 +106,10 @@ const char *tensor_result_place(const struct tensor_result *result, int64_t inde
                                 char buffer[120]);
 /* The same as one JSON object: "passed", "compared", "failed", "ignored",
  * "not_compared" (parts_alone and parts_sampled), "elements", "elements_whole", "first_divergence"
- * (a name or null), "problems" (texts), and "tensors", each with "step", "name", "passed",
- * "failures" (names of the limits passed over, and the like), shapes, dtypes, metrics, "limits",
- * "of_limit" (the largest metric over its limit), "worst" (elements, of failures) and "looks_like",
- * and "rank" where ranks hold parts. Numbers that are not finite are null. */
+ * (a name or null), "problems" and "notes" (texts), and "tensors", each with "step", "name",
+ * "passed", "failures" (names of the limits passed over, and the like), shapes, dtypes, metrics,
+ * "limits", "of_limit" (the largest metric over its limit), "worst" (elements, of failures) and
+ * "looks_like", and "rank" where ranks hold parts. Numbers that are not finite are null. */
 void comparison_log_json(const struct comparison_log *log, struct text *text);
 /* What the JSON calls the failure 1 << bit: "rms_relative", ... static; NULL: there is none. */
 const char *failure_name(int bit);

@@ -154,6 +154,10 @@ static json_t *log_json(const struct comparison_log *log)
     for (int i = 0; i < log->problem_count; i++)
         json_array_append_new(problems, string(log->problems[i]));
     json_object_set_new(json, "problems", problems);
+    json_t *notes = json_array();
+    for (int i = 0; i < log->note_count; i++)
+        json_array_append_new(notes, string(log->notes[i]));
+    json_object_set_new(json, "notes", notes);
     for (int i = 0; i < log->count; i++)
         json_array_append_new(results, result_json(&log->results[i]));
     json_object_set_new(json, "tensors", results);

@@ -144,6 +144,8 @@ void page_add_log(struct page *page, const struct comparison_log *log)
     }
     for (int i = 0; i < log->problem_count; i++)
         page_note(page, "%s", log->problems[i]);
+    for (int i = 0; i < log->note_count; i++)
+        page_note(page, "%s", log->notes[i]);
     page->problem = log->problem_count > 0;
     page->ignored = log->ignored;
     page->elements = log->elements;

@@ -143,6 +143,10 @@ static bool check_layout(struct safetensors *file, uint64_t data_size, struct st
     for (int i = 0; i < file->count; i++) {
         const struct safetensors_entry *entry = &file->entries[i];
         uint64_t begin = (uintptr_t)entry->tensor.data;
+        bool twice = i > 0 && !strcmp(entry->name, file->entries[i - 1].name);
+        if (begin < end && twice)
+            return status_fail(status, STATUS_INVALID, "%s: tensor \"%s\" is given twice",
+                               file->path, safetensors_printable(entry->name, name));
         if (begin < end)
             return status_fail(status, STATUS_INVALID, "%s: tensors \"%s\" and \"%s\" overlap",
                                file->path, safetensors_printable(file->entries[i - 1].name, before),

@@ -9,6 +9,7 @@
 #include <limits.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 
 int64_t trace_sampling_step(struct shape shape)
 {
@@ -108,11 +109,23 @@ static bool check_tensors(struct trace_step *step, struct status *status)
     return bad == INT_MAX || trace_tensor_read(file, bad, &tensor, status);
 }
 
+/* The name is written as JSON: whatever it holds, a terminal does not obey it. */
+static bool fail_name(const struct trace *trace, const char *name, struct status *status)
+{
+    json_t *word = json_string(name);
+    char *quoted = json_dumps(word, JSON_ENCODE_ANY | JSON_ENSURE_ASCII);
+    status_fail(status, STATUS_INVALID,
+                "%s: a step is called %.100s; expected letters, digits, _ - and ., no . in front",
+                trace->directory, quoted ? quoted : "something that is not UTF-8");
+    free(quoted);
+    json_decref(word);
+    return false;
+}
+
 static bool open_step(struct trace *trace, const char *name, struct status *status)
 {
     if (!trace_step_name_is_valid(name))
-        return status_fail(status, STATUS_INVALID, "%s: a step has a name that cannot be a file",
-                           trace->directory);
+        return fail_name(trace, name, status);
     if (trace_find_step(trace, name))
         return status_fail(status, STATUS_INVALID, "%s/manifest.json: step \"%s\" is listed twice",
                            trace->directory, name);
@@ -187,19 +200,35 @@ static bool open_found_steps(struct trace *trace, struct status *status)
     return done;
 }
 
+static bool fail_empty(const struct trace *trace, bool has_manifest, struct status *status)
+{
+    return status_fail(status, STATUS_INVALID,
+                       has_manifest
+                           ? "%s: a trace without any step"
+                           : "%s: not a trace: neither manifest.json nor a .safetensors file",
+                       trace->directory);
+}
+
+static bool check_directory(const char *directory, struct status *status)
+{
+    struct stat facts;
+    return stat(directory, &facts) != 0 || S_ISDIR(facts.st_mode) ||
+           status_fail(status, STATUS_INVALID, "%s: not a folder, as a trace is", directory);
+}
+
 static bool open_steps(struct trace *trace, struct status *status)
 {
     json_t *root;
-    if (!trace_manifest_read(trace->directory, &trace->manifest, &root, status))
+    if (!check_directory(trace->directory, status) ||
+        !trace_manifest_read(trace->directory, &trace->manifest, &root, status))
         return false;
     trace->unfinished = json_is_false(json_object_get(root, "finished"));
     bool done = root ? open_listed_steps(trace, root, status) : open_found_steps(trace, status);
+    bool has_manifest = root != NULL;
     json_decref(root);
     if (!trace->manifest)
         trace->manifest = memory_string("{}");
-    return done &&
-           (trace->step_count ||
-            status_fail(status, STATUS_INVALID, "%s: a trace without any step", trace->directory));
+    return done && (trace->step_count || fail_empty(trace, has_manifest, status));
 }
 
 struct trace *trace_open(const char *directory, struct status *status)

@@ -61,7 +61,7 @@ bool trace_find(const struct trace_step *step, const char *name, struct trace_te
 struct trace_description {
     const char *run, *config_text, *device, *software;
     uint64_t config_hash, program_hash, seed;
-    bool full_tensors;
+    bool full_tensors, log_points;
 };
 
 struct trace_writer;

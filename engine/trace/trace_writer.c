@@ -454,6 +454,7 @@ static json_t *describe_run(const struct trace_description *what)
     json_object_set_new(root, "device", text_or_null(what->device));
     json_object_set_new(root, "software", text_or_null(what->software));
     json_object_set_new(root, "full_tensors", json_boolean(what->full_tensors));
+    json_object_set_new(root, "log_points", json_boolean(what->log_points));
     json_object_set_new(root, "finished", json_false());
     json_object_set_new(root, "steps", json_array());
     return root;

@@ -238,6 +238,73 @@ static void test_names_and_steps(void **state)
     diff_free(diff);
 }
 
+/* Traces of different runs: what differs in their manifests is said first, and fails nothing. */
+static void describe(struct place *place, int side, const char *run, const char *config,
+                     bool log_points)
+{
+    struct trace_description what = {
+        .run = run, .config_text = config, .full_tensors = true, .log_points = log_points};
+    struct status status = STATUS_NONE;
+    place->writers[side] = trace_create(side ? place->test : place->reference, &what, &status);
+    if (!place->writers[side])
+        fail_msg("%s", status.text);
+}
+
+static void test_notes_of_other_runs(void **state)
+{
+    struct place *place = *state;
+    describe(place, 0, "llama",
+             "groups: {basic: main}   # a.yaml:1\n"
+             "distributed:\n  compute_dtype: fp32   # a.yaml:2\n  seed: 4   # b.yaml:3\n"
+             "base_model:\n  block:\n    heads: 8   # a.yaml:4\n    window: 5   # a.yaml:5\n"
+             "data:\n  path: \"a # b\"   # a.yaml:7\n",
+             false);
+    describe(place, 1, "llama/bf16",
+             "groups: {basic: normal}   # c.yaml:1\n"
+             "distributed:\n  compute_dtype: bf16   # c.yaml:2\n  seed: 4   # d.yaml:3\n"
+             "base_model:\n  block:\n    heads: 4   # c.yaml:4\n"
+             "data:\n  path: \"a # c\"   # c.yaml:7\n",
+             true);
+    add(place, BOTH, "fw decoder.0", DTYPE_F32, shape_of1(10), 1, -1);
+    finish_step(place, BOTH, "train_1");
+    struct diff *diff = diff_of(place);
+    struct text text = {0};
+    char *report = report_of(diff, &text);
+    assert_says(report, "\nanother run: llama/bf16, reference llama\n");
+    assert_says(report,
+                "\nother settings: distributed.compute_dtype is bf16, reference fp32; "
+                "base_model.block.heads is 4, reference 8; data.path is \"a # c\", reference "
+                "\"a # b\"; base_model.block.window is unset, reference 5\n");
+    assert_says(report, "\nother precision: --tolerances bf16 is made for it, and for log points");
+    assert_says(report, "\nonly the test has log points alone");
+    assert_says(report, "PASSED  1 tensor compared in 1 step, 10 elements, all of them\n");
+    assert_int_equal(diff->log.note_count, 4);
+    text_free(&text);
+    diff_free(diff);
+}
+
+/* Tensors without an element agree, and are nothing that was compared. */
+static void test_nothing_to_compare(void **state)
+{
+    struct place *place = *state;
+    start(place, true, true);
+    add(place, BOTH, "fw decoder.0", DTYPE_F32, shape_of2(0, 3), 1, -1);
+    finish_step(place, BOTH, "train_1");
+    add(place, REFERENCE, "fw decoder.0", DTYPE_F32, shape_of1(3), 1, -1);
+    add(place, TEST, "state decoder.0", DTYPE_F32, shape_of1(3), 1, -1); /* ignored */
+    finish_step(place, BOTH, "train_2");
+    struct diff *diff = diff_of(place);
+    struct text text = {0};
+    char *report = report_of(diff, &text);
+    assert_false(comparison_log_passed(&diff->log));
+    assert_says(report, "step train_2 has nothing to compare in the test\n");
+    assert_says(report, "FAILED  1 tensor compared in 1 step, no elements, 1 problem, 1 ignored\n"
+                        "  nothing was compared\n");
+    assert_int_equal(diff->log.note_count, 0);
+    text_free(&text);
+    diff_free(diff);
+}
+
 /* Other software may sample otherwise: such a file takes the place of the test's. */
 static void record_otherwise(struct place *place, const char *step, const char *name,
                              const char *what, int64_t samples)
@@ -578,6 +645,8 @@ int main(void)
         WITH_TRACES(test_equal_traces),
         WITH_TRACES(test_first_divergence),
         WITH_TRACES(test_names_and_steps),
+        WITH_TRACES(test_notes_of_other_runs),
+        WITH_TRACES(test_nothing_to_compare),
         WITH_TRACES(test_shapes_and_sampling),
         WITH_TRACES(test_whole_against_samples),
         WITH_TRACES(test_nan_between_samples),

@@ -82,6 +82,8 @@ static const struct bad_header bad_headers[] = {
     {"{\"a\nb\":1}", 0, "malformed string"},
     {"{" ENTRY("a", "U8", "[4]", 0, 4) "," ENTRY("b", "U8", "[4]", 2, 6) "}", 6,
      "tensors \"a\" and \"b\" overlap"},
+    {"{" ENTRY("a", "U8", "[4]", 0, 4) "," ENTRY("a", "U8", "[4]", 0, 4) "}", 4,
+     "\"a\" is given twice"},
     {"{" ENTRY("b", "U8", "[4]", 0, 4) "," ENTRY("a", "U8", "[4]", 0, 4) "}", 4, "overlap"},
     {"{" ENTRY("a", "U8", "[4]", 0, 4) "," ENTRY("b", "U8", "[4]", 5, 9) "}", 9,
      "\"b\": 1 bytes before it belong to no tensor"},

@@ -370,7 +370,7 @@ static void names_what_is_wrong(void **state)
         {"{\"format\": \"lockstep-trace\", \"version\": 1, \"steps\": []}", "without any step"},
         {"{\"format\": \"lockstep-trace\", \"version\": 1, \"steps\": [1]}", "that is no name"},
         {"{\"format\": \"lockstep-trace\", \"version\": 1, \"steps\": [\"../x\"]}",
-         "cannot be a file"},
+         "a step is called"},
         {"{\"format\": \"lockstep-trace\", \"version\": 1, \"steps\": [\"gone\"]}",
          "gone.safetensors: No such"},
         {"{\"format\"", "manifest.json:1:"},
@@ -385,6 +385,10 @@ static void names_what_is_wrong(void **state)
     struct status status = STATUS_NONE;
     assert_null(trace_open("/proc/nonexistent", &status));
     assert_int_equal(status.code, STATUS_NOT_FOUND);
+    assert_null(trace_open(manifest, &status));
+    assert_non_null(strstr(status.text, "manifest.json: not a folder"));
+    assert_null(trace_open("/proc/self/task", &status));
+    assert_non_null(strstr(status.text, "not a trace: neither manifest.json nor"));
     free(folder);
     free(path);
     free(manifest);
