@@ -29,7 +29,7 @@ static void put_right(struct ui *ui, const char *text, enum theme_role role)
 static void text_seconds(char *right, size_t size, double seconds)
 {
     size_t used = strlen(right);
-    snprintf(right + used, size - used, " %.1fs ", seconds);
+    snprintf(right + used, size - used, " ran %.1fs ", seconds);
 }
 
 static void draw_header(struct ui *ui)
@@ -39,8 +39,11 @@ static void draw_header(struct ui *ui)
     struct pen pen = pen_at(box, 0);
     pen_line(&pen, 0, THEME_BAR);
     if (!now || now->state == RUN_NONE) {
-        pen_format(&pen, THEME_BAR, " lockstep   no run is open: choose a test%s%s",
-                   state_word(ui)[0] ? "   " : "", state_word(ui));
+        if (state_word(ui)[0])
+            pen_format(&pen, THEME_BAR, " lockstep   %s %s   %s", ui_is_busy(ui) ? "busy with" : "",
+                       ui_is_busy(ui) ? ui->posted[0].line : "", state_word(ui));
+        else
+            pen_put(&pen, THEME_BAR, " lockstep   no run is open: choose a test");
         return;
     }
     pen_format(&pen, THEME_BAR, " %s%s%s   ", now->run, now->reference[0] ? " ~ " : "",
@@ -49,10 +52,9 @@ static void draw_header(struct ui *ui)
         pen_format(&pen, THEME_BAR, "rank %d/%d   ", now->rank, now->ranks);
     bool running = now->state == RUN_RUNNING;
     char state[400], live[32], planned[32], right[200];
-    snprintf(state, sizeof(state), " %s%s%s ", state_word(ui), now->stop_reason[0] ? ": " : "",
-             running ? "" : now->stop_reason);
-    if (running)
-        snprintf(state, sizeof(state), " RUNNING ");
+    bool reason = now->state == RUN_STOPPED && now->stop_reason[0];
+    snprintf(state, sizeof(state), " %s%s%s ", state_word(ui), reason ? ": " : "",
+             reason ? now->stop_reason : "");
     text_bytes((uint64_t)now->memory_live, live);
     text_bytes((uint64_t)now->memory_planned, planned);
     snprintf(right, sizeof(right), " mem %s/%s ", live, planned);
@@ -122,17 +124,42 @@ static void draw_line(struct ui *ui, struct layout_rectangle box)
     term_cursor(box.row, box.col + before + cursor - skip);
 }
 
+/* What is wider than the screen goes on over the key bar. */
+static void draw_message(struct ui *ui, struct layout_rectangle box)
+{
+    const char *text = ui->message;
+    size_t length = strlen(text), first = length;
+    struct layout_rectangle keys = ui->layout.keys;
+    if (text_width(text, length) > box.cols && keys.rows > 0) {
+        first = text_fit(text, length, box.cols, NULL);
+        for (size_t at = first; at > first / 2; at--) /* at a blank, if there is one */
+            if (text[at] == ' ') {
+                first = at;
+                break;
+            }
+        term_fill(keys, ui->message_role);
+        const char *rest = text + first;
+        term_put(keys.row, keys.col, keys.cols, ui->message_role, rest + (*rest == ' '));
+    }
+    if (first < length)
+        term_put_part(box.row, box.col, box.cols, ui->message_role, text, first, 0);
+    else
+        term_put(box.row, box.col, box.cols, ui->message_role, text);
+}
+
 static void draw_prompt(struct ui *ui)
 {
     struct layout_rectangle box = ui->layout.prompt;
     term_cursor(-1, -1);
     if (ui->asks_to_quit)
         term_put(box.row, box.col, box.cols, THEME_WARNING,
-                 ui_is_running(ui) ? "The run moves. Leave? (y or n)" : "Leave? (y or n)");
+                 ui_is_running(ui)                ? "The run moves. Leave? (y or n)"
+                 : test_run_is_running(ui->tests) ? "Tests are running. Leave? (y or n)"
+                                                  : "Leave? (y or n)");
     else if (ui->prompting != PROMPT_CLOSED)
         draw_line(ui, box);
     else if (ui->message)
-        term_put(box.row, box.col, box.cols, ui->message_role, ui->message);
+        draw_message(ui, box);
     else
         term_put(box.row, box.col, box.cols, THEME_PROMPT, "(lockstep)");
 }
@@ -233,8 +260,8 @@ void ui_draw(struct ui *ui)
     } else {
         draw_header(ui);
         draw_panes(ui);
-        draw_prompt(ui);
         draw_keys(ui);
+        draw_prompt(ui);
         if (ui->match_count > 0)
             draw_matches(ui);
     }

@@ -17,6 +17,36 @@ static void binding_free(struct keymap_binding *binding)
     free(binding->origin);
 }
 
+/* Whether a binding before it has the same command. */
+static bool is_told(const struct keymap *map, int index)
+{
+    const struct keymap_binding *binding = &map->bindings[index];
+    for (int i = 0; i < index; i++)
+        if (strcmp(map->bindings[i].view, binding->view) == 0 &&
+            strcmp(map->bindings[i].command, binding->command) == 0)
+            return true;
+    return false;
+}
+
+void keymap_describe(const struct keymap *map, const char *view, struct text *out)
+{
+    for (int i = 0; i < map->count; i++) {
+        const struct keymap_binding *binding = &map->bindings[i];
+        struct text line = {0};
+        char name[48];
+        if (strcmp(binding->view, view) != 0 || is_told(map, i))
+            continue;
+        for (int k = i; k < map->count; k++)
+            if (strcmp(map->bindings[k].view, view) == 0 &&
+                strcmp(map->bindings[k].command, binding->command) == 0)
+                text_format(&line, "%s%s", line.length ? ", " : "  ",
+                            keys_name(&map->bindings[k].key, name));
+        text_pad(&line, 24);
+        text_format(out, "%s %s\n", line.data, binding->command);
+        text_free(&line);
+    }
+}
+
 void keymap_free(struct keymap *map)
 {
     if (!map)

@@ -48,6 +48,10 @@ const char *keymap_key_of(const struct keymap *map, const char *view, const char
  * it does not cover. */
 void keymap_print(const struct keymap *map, const char *view, struct text *out);
 
+/* Appends the view's own bindings, or the global ones, to read: a line for each command with all of
+ * its keys, in the order of the first. */
+void keymap_describe(const struct keymap *map, const char *view, struct text *out);
+
 void keymap_free(struct keymap *map);
 
 #endif

@@ -41,6 +41,23 @@ void pen_cell(struct pen *pen, int width, enum theme_role role, const char *text
     pen->col += width > 0 ? width : 0;
 }
 
+void pen_name(struct pen *pen, int width, enum theme_role role, const char *name)
+{
+    int columns = text_width(name, strlen(name)), room = pen_room(pen);
+    width = width < room ? width : room;
+    int tail = (width - 1) / 3;
+    if (columns <= width || tail < 1) {
+        pen_cell(pen, width, role, name);
+        return;
+    }
+    struct text part = {0};
+    text_clip(&part, name, strlen(name), 0, width - 1 - tail);
+    text_add(&part, theme_mark(THEME_MARK_MORE, term_ascii()));
+    text_clip(&part, name, strlen(name), columns - tail, tail);
+    pen_cell(pen, width, role, part.data);
+    text_free(&part);
+}
+
 void pen_put(struct pen *pen, enum theme_role role, const char *text)
 {
     pen_cell(pen, text_width(text, strlen(text)), role, text);

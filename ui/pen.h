@@ -19,7 +19,9 @@ void pen_format(struct pen *pen, enum theme_role role, const char *format, ...)
     __attribute__((format(printf, 3, 4)));
 /* Exactly `width` columns, cut with a mark or filled up with blanks. */
 void pen_cell(struct pen *pen, int width, enum theme_role role, const char *text);
-/* The same, at the right of the cell. */
+/* The same for names, whose ends tell them apart as their beginnings do: cut in the middle. */
+void pen_name(struct pen *pen, int width, enum theme_role role, const char *name);
+/* The same as pen_cell, at the right of the cell. */
 void pen_right(struct pen *pen, int width, enum theme_role role, const char *text);
 void pen_mark(struct pen *pen, enum theme_role role, enum theme_mark mark);
 void pen_skip(struct pen *pen, int columns);

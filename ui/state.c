@@ -32,7 +32,10 @@ void ui_say(struct ui *ui, enum theme_role role, const char *format, ...)
     vsnprintf(text, sizeof(text), format, arguments);
     va_end(arguments);
     free(ui->message);
-    ui->message = memory_string(text);
+    char *more = strchr(text, '\n'); /* a second line points at a place: for the log */
+    if (more)
+        ui_log(ui, role == THEME_ERROR ? LOG_ERROR : LOG_MESSAGE, text);
+    ui->message = memory_string_part(text, more ? (size_t)(more - text) : strlen(text));
     ui->message_role = role;
     ui_dirty(ui);
 }
@@ -163,6 +166,8 @@ void ui_open(struct ui *ui, enum layout_view view)
 
 void ui_focus(struct ui *ui, enum layout_view view)
 {
+    if (view == LAYOUT_HELP && ui->request.focus != LAYOUT_HELP)
+        ui->help_for = ui->request.focus;
     ui->request.focus = view;
     ui_open(ui, view);
 }
@@ -219,6 +224,13 @@ bool ui_act_on_value(struct ui *ui, int value, const char *command)
             return true;
         }
     return false;
+}
+
+const char *ui_why_empty(const struct ui *ui)
+{
+    if (!ui_program(ui))
+        return ui_is_busy(ui) ? " loading" : " no run is open";
+    return ui_is_running(ui) ? " is shown when the run stops" : "";
 }
 
 int64_t ui_milliseconds(const struct ui *ui)

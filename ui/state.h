@@ -59,6 +59,7 @@ struct ui {
     int value;     /* that the tensor view shows; -1: none yet */
     bool chosen;   /* by the user: stops without a tensor leave it */
     int64_t asked_ms[PICTURE_KIND_COUNT]; /* when one of the moving run was asked for */
+    enum layout_view help_for;            /* the view that help was asked for in */
     int focus_value;                      /* what the last stop was about */
     int step;                             /* whose marks are shown, -1: the current one */
     struct remembered remembered;
@@ -116,6 +117,8 @@ void ui_open_value(struct ui *ui, int value);
  * these, or there is no such value. */
 bool ui_act_on_value(struct ui *ui, int value, const char *command);
 void ui_log(struct ui *ui, enum log_kind kind, const char *text);
+/* What a view says as long as it has no picture. */
+const char *ui_why_empty(const struct ui *ui);
 int64_t ui_milliseconds(const struct ui *ui); /* monotonic; 0 in a script */
 
 /* Words of a command: whether `line` begins with `word`; *rest (may be NULL) is what follows. */

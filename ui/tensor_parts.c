@@ -85,7 +85,11 @@ static void put_limited(struct pen *pen, const char *name, double number, double
     bool failed = !(number <= limit);
     pen_format(pen, THEME_DIM, "%s ", name);
     pen_format(pen, failed ? THEME_DIVERGED : THEME_NUMBER, "%.1e", number);
-    pen_format(pen, failed ? THEME_DIVERGED : THEME_DIM, " %s %.1e   ", failed ? ">" : "<=", limit);
+    if (isinf(limit) && !failed)
+        pen_put(pen, THEME_DIM, " (no limit)");
+    else
+        pen_format(pen, failed ? THEME_DIVERGED : THEME_DIM, " %s %.1e",
+                   failed ? ">" : "<=", limit);
 }
 
 static void put_metrics(struct pen *pen, const struct tensor_picture *tensor)
@@ -95,6 +99,7 @@ static void put_metrics(struct pen *pen, const struct tensor_picture *tensor)
         put_limited(pen, "rms/scale", tensor->verdict.rms_relative, tensor->limits.rms_relative);
     else
         put_limited(pen, "rms", metrics->rms_difference, tensor->limits.rms_absolute);
+    pen_skip(pen, 3);
     if (tensor->limits.max_relative > 0)
         put_limited(pen, "max/scale", tensor->verdict.max_relative, tensor->limits.max_relative);
     else
@@ -104,19 +109,19 @@ static void put_metrics(struct pen *pen, const struct tensor_picture *tensor)
 static void put_counts(struct pen *pen, const struct tensor_picture *tensor)
 {
     const struct metrics *metrics = &tensor->metrics;
-    char place[100], different[32], count[32];
+    char different[32], count[32];
     bool bad = metrics->nan_test + metrics->infinity_test > 0;
-    pen_format(pen, THEME_NORMAL, " cosine %.5f  norm ratio ", metrics->cosine);
+    pen_format(pen, bad ? THEME_NAN : THEME_NORMAL, " NaN %lld inf %lld",
+               (long long)metrics->nan_test, (long long)metrics->infinity_test);
+    pen_format(pen, THEME_NORMAL, "  cosine %.5f  norm ratio ", metrics->cosine);
     pen_format(pen, THEME_NORMAL, metrics->rms_reference > 0 ? "%.4f" : "-",
                metrics->rms_test / metrics->rms_reference);
-    pen_format(pen, bad ? THEME_NAN : THEME_NORMAL, "  NaN %lld inf %lld",
-               (long long)metrics->nan_test, (long long)metrics->infinity_test);
     text_thousands(metrics->different, different);
     text_thousands(metrics->count, count);
-    pen_format(pen, THEME_NORMAL, "  different %s of %s", different, count);
-    if (metrics->max_index >= 0 && metrics->different > 0)
-        pen_format(pen, THEME_NORMAL, "  worst %s",
-                   tensor_place(tensor, metrics->max_index, place));
+    if (metrics->different == metrics->count)
+        pen_format(pen, THEME_NORMAL, "  all %s different", count);
+    else
+        pen_format(pen, THEME_NORMAL, "  different %s of %s", different, count);
 }
 
 static enum picture_status status_of(const struct tensor_picture *tensor)
@@ -150,30 +155,45 @@ static void put_statistics(struct pen *pen, const char *name, enum theme_role ro
                (long long)statistics->zeros);
 }
 
-int tensor_draw_verdict(struct layout_rectangle box, const struct tensor_picture *tensor,
-                        const struct program_picture *program)
+/* Of a compared tensor; returns the last of its lines. */
+static int put_verdict(struct pen *pen, const struct tensor_picture *tensor)
+{
+    const struct metrics *metrics = &tensor->metrics;
+    enum picture_status status = status_of(tensor);
+    char shape[80], place[100] = "";
+    int row = 0;
+    if (metrics->max_index >= 0 && metrics->different > 0)
+        tensor_place(tensor, metrics->max_index, place);
+    pen_skip(pen, 1);
+    pen_mark(pen, status_role(status), status_mark(status));
+    pen_format(pen, status_role(status), " %s", status_word(status));
+    pen_format(pen, THEME_NORMAL, "   %s %s", dtype_name(tensor->dtype),
+               shape_text(tensor->whole, shape));
+    if (tensor->sampled)
+        pen_format(pen, THEME_WARNING, "   %lld samples", (long long)shape_elements(tensor->shape));
+    if (status != MARK_NAN) { /* the metrics are of what is finite only */
+        pen_line(pen, ++row, -1);
+        pen_skip(pen, 1);
+        put_metrics(pen, tensor);
+    }
+    /* the place stands behind what it is the place of, or where there is room for it */
+    bool fits = status != MARK_NAN && pen_room(pen) >= (int)strlen(place) + 4;
+    if (fits && place[0])
+        pen_format(pen, THEME_NORMAL, " at %s", place);
+    pen_line(pen, ++row, -1);
+    if (!fits && place[0])
+        pen_format(pen, THEME_NORMAL, " worst %s ", place);
+    put_counts(pen, tensor);
+    return row;
+}
+
+int tensor_draw_verdict(struct layout_rectangle box, const struct tensor_picture *tensor)
 {
     struct pen pen = pen_at(box, 0);
     char shape[80];
     int row = 0;
-    (void)program;
     if (tensor->compared) {
-        enum picture_status status = status_of(tensor);
-        pen_skip(&pen, 1);
-        pen_mark(&pen, status_role(status), status_mark(status));
-        pen_format(&pen, status_role(status), " %s", status_word(status));
-        pen_format(&pen, THEME_NORMAL, "   %s %s", dtype_name(tensor->dtype),
-                   shape_text(tensor->whole, shape));
-        if (tensor->sampled)
-            pen_format(&pen, THEME_WARNING, "   %lld samples",
-                       (long long)shape_elements(tensor->shape));
-        if (status != MARK_NAN) { /* the metrics are of what is finite only */
-            pen_line(&pen, ++row, -1);
-            pen_skip(&pen, 1);
-            put_metrics(&pen, tensor);
-        }
-        pen_line(&pen, ++row, -1);
-        put_counts(&pen, tensor);
+        row = put_verdict(&pen, tensor);
     } else if (!tensor->problem) {
         pen_format(&pen, THEME_NORMAL, " %s %s", dtype_name(tensor->dtype),
                    shape_text(tensor->whole, shape));

@@ -55,8 +55,7 @@ struct layout_rectangle tensor_heat_inside(struct layout_rectangle box);
 enum heat_drawing tensor_heat_drawing(void);
 
 /* Name, verdict, cause; returns the rows taken. */
-int tensor_draw_verdict(struct layout_rectangle box, const struct tensor_picture *tensor,
-                        const struct program_picture *program);
+int tensor_draw_verdict(struct layout_rectangle box, const struct tensor_picture *tensor);
 void tensor_draw_heat(struct layout_rectangle box, const struct tensor_picture *tensor);
 void tensor_draw_histograms(struct layout_rectangle box, const struct tensor_picture *tensor);
 /* The element at the cursor stands out when `focus`. */

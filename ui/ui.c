@@ -55,7 +55,12 @@ static int on_complete(void *context, const char *line, size_t start, size_t end
         if (strncmp(layout_view_name((enum layout_view)i), line + start, end - start) == 0)
             add_match(&all, &count, &capacity,
                       memory_string(layout_view_name((enum layout_view)i)));
-    int more = session_complete(ui->session, line, start, end, &words);
+    /* "tensor NAME" takes what "print" does, in the same columns */
+    char *named = start >= 7 && command_is(line, "tensor", NULL)
+                      ? memory_format("print  %s", line + 7)
+                      : memory_string(line);
+    int more = session_complete(ui->session, named, start, end, &words);
+    free(named);
     for (int i = 0; i < more; i++) {
         bool known = false;
         for (int k = 0; k < count; k++)

@@ -201,7 +201,7 @@ static void run_interrupt(struct ui *ui, const char *rest)
 static void run_quit(struct ui *ui, const char *rest)
 {
     (void)rest;
-    if (ui_is_running(ui))
+    if (ui_is_running(ui) || test_run_is_running(ui->tests))
         ui->asks_to_quit = true;
     else
         ui->quit = true;
@@ -263,7 +263,7 @@ static const struct verb verbs[] = {
     {"filter", "filter TEXT: keep or find rows", run_filter},
     {"find", "find next|previous: look for the same again", run_find},
     {"show-step", "show-step N|now: whose comparisons the views show", run_show_step},
-    {"tensor", "tensor worst [N]|slice N|go [I,J]|follow|show PART|side SIDE", run_tensor},
+    {"tensor", "tensor NAME|worst [N]|slice N|go [I,J]|follow|show PART|side SIDE", run_tensor},
     {"ranks", "ranks merged|split|one|both|stdout|stderr|times|only RANKS|filter TEXT", run_ranks},
     {"save", "save [--format text|csv|json] [FILE]: what the view shows; .csv and .json decide too",
      run_save},

@@ -252,7 +252,7 @@ static void draw_result(const struct program_picture *program, const struct stat
     char number[32];
     pen_mark(pen, role, status_mark(result->status));
     pen_skip(pen, 1);
-    pen_cell(pen, name_width, role, value->name);
+    pen_name(pen, name_width, role, value->name);
     bool finite = result->status != MARK_NAN;
     if (finite)
         put_number(pen, true, result->error, role);
@@ -295,8 +295,9 @@ static void draw_empty(struct ui *ui, const struct divergences *view, struct pen
     else if (state->result_count == 0)
         pen_put(pen, THEME_DIM, " nothing was compared yet in this step");
     else
-        pen_format(pen, THEME_SAME, " all %s tensors compared in this step are within limits",
-                   text_thousands(state->result_count, all));
+        pen_format(pen, THEME_SAME, " %s tensor%s compared in this step, %s within limits",
+                   text_thousands(state->result_count, all), state->result_count == 1 ? "" : "s",
+                   state->result_count == 1 ? "" : "all");
 }
 
 static void draw_table(struct ui *ui, struct divergences *view, struct layout_rectangle box,
@@ -335,7 +336,7 @@ static void draw(struct ui *ui, void *context, struct layout_rectangle box, bool
     struct divergences *view = context;
     struct pen pen = pen_at(box, 0);
     if (!ui_program(ui) || !ui_state(ui))
-        pen_put(&pen, THEME_DIM, " no run is open");
+        pen_put(&pen, THEME_DIM, ui_why_empty(ui));
     else if (view->grouping == GROUP_MAP)
         divergence_map_draw(box, &view->list, ui_program(ui), ui_state(ui));
     else

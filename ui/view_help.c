@@ -10,7 +10,8 @@ struct help_view {
     struct list list;
     char **lines;
     int count, capacity;
-    int width; /* that they are broken for */
+    int width;              /* that they are broken for */
+    enum layout_view about; /* the view that comes first */
 };
 
 static void *create(struct ui *ui)
@@ -52,22 +53,32 @@ static void add_paragraph(struct text *out, const char *words, int width)
     text_add(out, "\n");
 }
 
+static void add_view(struct ui *ui, enum layout_view view, int width, struct text *out)
+{
+    const struct view_operations *operations = ui_operations(view);
+    text_format(out, "\n%s\n", operations->title);
+    add_paragraph(out, operations->help, width);
+    keymap_describe(&ui->keymap, layout_view_name(view), out);
+}
+
+/* What the user was looking at comes first. */
 static void write_help(struct ui *ui, int width, struct text *out)
 {
-    add_paragraph(out,
-                  "The letters of gdb move the run; they act on the selected row where that makes "
-                  "sense. : opens the command line with all commands of the prompt (:help lists "
-                  "them), / filters or finds, Tab goes to the next pane, Enter opens, Esc goes "
-                  "back, q leaves. Ctrl-C stops the run.",
-                  width);
+    add_paragraph(
+        out,
+        "The letters of gdb move the run; they act on the selected row where that makes "
+        "sense. : opens the command line with all commands of the prompt (:help lists "
+        "them), / filters or finds, Tab goes to the next pane, Enter opens, Esc goes "
+        "back, q leaves. Ctrl-C stops the run. The mouse selects, opens by a double click, "
+        "scrolls, and changes panes by their titles (Shift: the terminal selects text).",
+        width);
+    add_view(ui, ui->help_for, width, out);
+    text_add(out, "\nKEYS OF ALL VIEWS\n\n");
+    keymap_describe(&ui->keymap, "global", out);
     text_add(out, "\nVIEWS\n");
-    for (int v = 0; v < LAYOUT_VIEW_COUNT; v++) {
-        const struct view_operations *operations = ui_operations((enum layout_view)v);
-        text_format(out, "\n%s\n", operations->title);
-        add_paragraph(out, operations->help, width);
-    }
-    text_add(out, "\nKEYS  (view, key, command)\n\n");
-    keymap_print(&ui->keymap, NULL, out);
+    for (int v = 0; v < LAYOUT_VIEW_COUNT; v++)
+        if (v != (int)ui->help_for)
+            add_view(ui, (enum layout_view)v, width, out);
     text_add(out, "\nCOMMANDS OF THE SCREENS\n\n");
     for (int i = 0; ui_verb_name(i); i++)
         text_format(out, "  %-12s %s\n", ui_verb_name(i), ui_verb_help(i));
@@ -92,8 +103,12 @@ static void draw(struct ui *ui, void *context, struct layout_rectangle box, bool
     struct help_view *view = context;
     struct pen pen = pen_at(box, 0);
     (void)focus;
-    if (view->width != box.cols - 2)
+    if (view->width != box.cols - 2 || view->about != ui->help_for) {
+        if (view->about != ui->help_for)
+            view->list = (struct list){0};
+        view->about = ui->help_for;
         fill(ui, view, box.cols - 2);
+    }
     list_resize(&view->list, view->count);
     list_show(&view->list, box.rows);
     for (int i = 0; i < box.rows && view->list.top + i < view->count; i++) {

@@ -12,7 +12,7 @@ struct log_view {
     struct list list; /* of the lines that are shown */
     bool stay;        /* do not follow the newest line */
     int skip;         /* columns of the lines that are left of the edge */
-    int seen;         /* lines there were when drawn last */
+    int64_t seen;     /* lines there were when drawn last, with those that fell off */
 };
 
 static void *create(struct ui *ui)
@@ -47,11 +47,21 @@ static void put_line(struct pen *pen, const struct log_line *line, int skip)
     text_free(&part);
 }
 
+/* What is new is shown from its beginning. */
+static void look(const struct ui *ui, struct log_view *view)
+{
+    int64_t lines = ui->log.dropped + ui->log.count;
+    if (lines != view->seen && !view->stay)
+        view->skip = 0;
+    view->seen = lines;
+}
+
 static void draw(struct ui *ui, void *context, struct layout_rectangle box, bool focus)
 {
     struct log_view *view = context;
     const struct log *log = &ui->log;
     struct pen pen = pen_at(box, 0);
+    look(ui, view);
     list_resize(&view->list, log->count);
     if (!view->stay)
         list_select(&view->list, log->count - 1);
@@ -65,18 +75,33 @@ static void draw(struct ui *ui, void *context, struct layout_rectangle box, bool
 
 static void subtitle(struct ui *ui, void *context, struct text *out)
 {
-    const struct log_view *view = context;
+    struct log_view *view = context;
+    look(ui, view);
     text_format(out, "  %d lines%s", ui->log.count, view->stay ? "" : ", following");
+    if (view->skip > 0)
+        text_format(out, ", from column %d (Left goes back)", view->skip + 1);
+}
+
+/* Not beyond the longest line on the screen. */
+static void scroll_sideways(const struct ui *ui, struct log_view *view, int by)
+{
+    int longest = 0;
+    for (int i = 0; i < view->list.page && view->list.top + i < ui->log.count; i++) {
+        const char *text = ui->log.lines[view->list.top + i].text;
+        int width = text_width(text, strlen(text));
+        longest = width > longest ? width : longest;
+    }
+    int skip = view->skip + by;
+    if (by < 0 || skip < longest)
+        view->skip = skip < 0 ? 0 : skip;
 }
 
 static bool act(struct ui *ui, void *context, const char *command, bool key)
 {
     struct log_view *view = context;
-    (void)ui;
     (void)key;
     if (command_is(command, "move left", NULL) || command_is(command, "move right", NULL)) {
-        view->skip += command_is(command, "move right", NULL) ? 20 : -20;
-        view->skip = view->skip < 0 ? 0 : view->skip;
+        scroll_sideways(ui, view, command_is(command, "move right", NULL) ? 20 : -20);
         return true;
     }
     if (list_act(&view->list, command))
@@ -122,8 +147,10 @@ static const struct view_hint hints[] = {{"tail", "follow"}, {NULL, NULL}};
 const struct view_operations view_log = {
     .view = LAYOUT_LOG,
     .title = "Log",
-    .help = "Commands and all that they said, messages, and what libraries print to standard "
-            "output and error (after |). F follows the newest line or stays; / finds.",
+    .help =
+        "Commands and all that they said, messages, and what libraries print to standard "
+        "output and error (after |). F follows the newest line or stays; Left and Right show the "
+        "rest of long lines; / finds.",
     .hints = hints,
     .create = create,
     .destroy = destroy,

@@ -207,7 +207,7 @@ static void draw(struct ui *ui, void *context, struct layout_rectangle box, bool
     const struct memory_picture *memory = memory_of(ui);
     struct pen pen = pen_at(box, 0);
     if (!memory) {
-        pen_put(&pen, THEME_DIM, " no run is open");
+        pen_put(&pen, THEME_DIM, ui_why_empty(ui));
         return;
     }
     draw_summary(box, memory);

@@ -191,6 +191,11 @@ static void draw_plots(struct layout_rectangle box, int row, int lines,
                        const struct metrics_picture *metrics)
 {
     struct pen pen = pen_at(box, 0);
+    if (metrics->test_count == 0 && metrics->reference_count == 0) {
+        pen_line(&pen, row, -1);
+        pen_put(&pen, THEME_DIM, " no step has ended yet");
+        return;
+    }
     for (int m = 0; m < ARRAY_LENGTH(measures); m++) {
         struct plot plot = {metrics, &measures[m], INFINITY, -INFINITY};
         widen(&plot, LINE_TEST, &plot.low, &plot.high);
@@ -210,7 +215,7 @@ static void draw(struct ui *ui, void *context, struct layout_rectangle box, bool
     struct pen pen = pen_at(box, 0);
     (void)focus;
     if (!metrics) {
-        pen_put(&pen, THEME_DIM, " no run is open");
+        pen_put(&pen, THEME_DIM, ui_why_empty(ui));
         return;
     }
     int shown = ARRAY_LENGTH(measures);

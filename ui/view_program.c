@@ -197,8 +197,15 @@ static void put_name(struct pen *pen, const struct tree_node *node,
     if (in->part[0])
         pen_cell(pen, 15, THEME_NAME, in->part);
     pen_skip(pen, 1);
-    pen_cell(pen, end - pen->col, in->fault ? THEME_WARNING : THEME_NORMAL,
-             short_form ? in->op : in->text);
+    enum theme_role role = in->fault ? THEME_WARNING : THEME_NORMAL;
+    if (short_form) {
+        pen_cell(pen, end - pen->col, role, in->op);
+        return;
+    }
+    size_t op = strlen(in->op); /* a column of its own, wide enough for most */
+    pen_cell(pen, width < 90 ? 12 : 17, role, in->op);
+    pen_skip(pen, 1);
+    pen_cell(pen, end - pen->col, role, in->text + op + strspn(in->text + op, " "));
 }
 
 static void draw_row(struct ui *ui, struct program_view *view, struct pen *pen, int row)
@@ -261,7 +268,7 @@ static void draw(struct ui *ui, void *context, struct layout_rectangle box, bool
     const struct program_picture *program = ui_program(ui);
     struct pen pen = pen_at(box, 0);
     if (!program || view->tree.count == 0) {
-        pen_put(&pen, THEME_DIM, ui_is_busy(ui) ? " loading" : " no run is open");
+        pen_put(&pen, THEME_DIM, ui_why_empty(ui));
         return;
     }
     const struct tree_node *node = selected_node(view);

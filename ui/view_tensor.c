@@ -82,8 +82,9 @@ static void draw(struct ui *ui, void *context, struct layout_rectangle box, bool
     struct pen pen = pen_at(box, 0);
     if (!tensor) {
         pen_put(&pen, THEME_DIM,
-                ui_program(ui) ? " choose an instruction or a divergence and press Enter"
-                               : " no run is open");
+                ui_program(ui) && !ui_is_running(ui)
+                    ? " choose an instruction or a divergence and press Enter"
+                    : ui_why_empty(ui));
         return;
     }
     bool followed = view->mode == TENSOR_FOLLOWED; /* may be of another tensor */
@@ -91,7 +92,7 @@ static void draw(struct ui *ui, void *context, struct layout_rectangle box, bool
         pen_put(&pen, THEME_DIM, " is shown when the run stops");
         return;
     }
-    int used = followed ? 0 : tensor_draw_verdict(box, tensor, ui_program(ui));
+    int used = followed ? 0 : tensor_draw_verdict(box, tensor);
     struct layout_rectangle rest = {box.row + used, box.col, box.rows - used, box.cols};
     if (rest.rows <= 0)
         return;
@@ -322,6 +323,18 @@ static bool choose(const char *word, const char *const *names, int count, int *c
     return false;
 }
 
+/* A tensor by its name goes into the view. */
+static bool show_named(struct ui *ui, const char *name)
+{
+    const struct program_picture *program = ui_program(ui);
+    for (int v = 0; program && v < program->value_count; v++)
+        if (strcmp(program->values[v].name, name) == 0) {
+            ui_show_value(ui, v);
+            return true;
+        }
+    return false;
+}
+
 static bool act_on_tensor(struct ui *ui, struct tensor_view *view, const char *command)
 {
     const char *rest;
@@ -350,7 +363,7 @@ static bool act_on_tensor(struct ui *ui, struct tensor_view *view, const char *c
     else if (command_is(command, "follow", NULL))
         follow(ui, view);
     else
-        return false;
+        return show_named(ui, command);
     return true;
 }
 
@@ -372,7 +385,8 @@ static bool act(struct ui *ui, void *context, const char *command, bool key)
         return key && tensor && ui_act_on_value(ui, tensor->value, command);
     if (!act_on_tensor(ui, view, rest))
         ui_say(ui, THEME_ERROR,
-               "tensor worst [N], slice N, go [I,J], follow, side all|test|reference|difference, "
+               "tensor NAME, worst [N], slice N, go [I,J], follow, side "
+               "all|test|reference|difference, "
                "show all|numbers|map|histograms|worst|followed");
     ui_want(ui, PICTURE_TENSOR);
     return true;
@@ -437,7 +451,7 @@ const struct view_operations view_tensor = {
     .view = LAYOUT_TENSOR,
     .title = "Tensor",
     .help =
-        "One tensor: verdict with its limits, a map of |difference| (! where a number is not "
+        "One tensor: verdict with its limits, a map of the difference (! where a number is not "
         "finite), histograms of both sides, numbers of test, reference and difference. Arrows "
         "move, e goes from one of the worst elements to the next, [ and ] to other slices of "
         "tensors of three and more dimensions, i shows one part alone, Space one side. F "

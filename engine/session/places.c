@@ -8,6 +8,13 @@
 #include <stdlib.h>
 #include <string.h>
 
+/* Whether `path` is `word`, or starts with it at a dot. */
+static bool path_within(const char *path, const char *word)
+{
+    size_t length = strlen(word);
+    return strncmp(path, word, length) == 0 && (!path[length] || path[length] == '.');
+}
+
 bool same_text(const char *a, const char *b)
 {
     return strcmp(a ? a : "", b ? b : "") == 0;
@@ -17,16 +24,12 @@ const char *origin_text(const struct origin *origin, int step, char *buffer, int
 {
     char path[256], visit[120];
     origin_path(origin, path, sizeof(path));
+    const char *shown = path; /* what is done to a parameter has its path as part */
+    if (origin->layer && origin->part && path_within(origin->part, origin->layer))
+        shown = origin->part;
     snprintf(buffer, (size_t)size, "step %d, %s%s%s", step + 1,
-             origin_visit(origin, visit, sizeof(visit)), *path ? ", " : "", path);
+             origin_visit(origin, visit, sizeof(visit)), *shown ? ", " : "", shown);
     return buffer;
-}
-
-/* Whether `path` is `word`, or starts with it at a dot. */
-static bool path_within(const char *path, const char *word)
-{
-    size_t length = strlen(word);
-    return strncmp(path, word, length) == 0 && (!path[length] || path[length] == '.');
 }
 
 /* A layer's full path, or the path of a part in any layer. The parts of the last phases are the
