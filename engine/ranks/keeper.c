@@ -3,6 +3,7 @@
 #include "engine/base/memory.h"
 #include "engine/ranks/job_folder.h"
 #include "engine/ranks/launch.h"
+#include "engine/ranks/launched.h"
 
 #include <errno.h>
 #include <poll.h>
@@ -87,6 +88,7 @@ void keeper_start(int launcher)
         if (fork() == 0) {
             setsid();
             close_range(0, ~0u, 0); /* a launcher waits for the end of its pipes */
+            launched_forget_token();
             keep(&kept, guardian, launcher);
         }
         _exit(0);

@@ -1,6 +1,7 @@
 #include "engine/ranks/launch.h"
 
 #include "engine/base/memory.h"
+#include "engine/ranks/launched.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -19,7 +20,11 @@ extern char **environ;
 /* After being asked: mpirun takes two seconds, more on a busy machine, and then removes its files,
  * which stay when it is killed, unless they lie in a folder of the engine's. Asked while its
  * processes start and one of them has died, it sometimes never ends. */
-enum { PATIENCE_MILLISECONDS = 15000, PATIENCE_HERE_MILLISECONDS = 5000 };
+enum {
+    PATIENCE_MILLISECONDS = 15000,
+    PATIENCE_HERE_MILLISECONDS = 5000,
+    KILLED_MILLISECONDS = 5000 /* until the system has taken a killed process away */
+};
 
 struct words {
     char **words; /* owned, NULL-terminated when done */
@@ -224,6 +229,7 @@ bool launch_start(struct launch *launch, const struct launch_options *options,
     struct words command = {0}, environment = {0};
     int output[2] = {-1, -1};
     *launch = (struct launch){.descriptor = -1, .output = -1};
+    launch->token = memory_string(options->token);
     launch->patience = options->folder ? PATIENCE_HERE_MILLISECONDS : PATIENCE_MILLISECONDS;
     build_command(&command, options);
     build_environment(&environment, options);
@@ -267,21 +273,43 @@ static bool wait_for_end(struct launch *launch, int milliseconds)
     return launch_has_ended(launch);
 }
 
+/* Those that the launcher has started may need as long as it does: it may be a script, and mpirun
+ * what it waits for. */
+static void end_group(struct launch *launch)
+{
+    struct launched group = {.token = launch->token, .group = launch->pid};
+    if (!launch_has_ended(launch) || launched_signal(&group, 0) > 0) {
+        kill(-launch->pid, SIGTERM);
+        if (launched_wait(&group, launch->patience))
+            wait_for_end(launch, launch->patience); /* of one that has cleared its environment */
+    }
+    kill(-launch->pid, SIGKILL);
+    launched_wait(&group, KILLED_MILLISECONDS);
+    while (waitpid(launch->pid, NULL, 0) < 0 && errno == EINTR)
+        continue;
+}
+
+static void end_others(const struct launch *launch)
+{
+    struct launched others = {.token = launch->token, .group = launch->pid, .elsewhere = true};
+    if (launched_signal(&others, SIGTERM) == 0 || launched_wait(&others, launch->patience))
+        return;
+    launched_signal(&others, SIGKILL);
+    launched_wait(&others, KILLED_MILLISECONDS);
+}
+
 void launch_stop(struct launch *launch, int milliseconds)
 {
     if (launch->pid > 0) {
-        if (!wait_for_end(launch, milliseconds)) {
-            kill(launch->pid, SIGTERM);
-            wait_for_end(launch, launch->patience);
-        }
-        kill(-launch->pid, SIGKILL); /* what it has started and left, too */
-        while (waitpid(launch->pid, NULL, 0) < 0 && errno == EINTR)
-            continue;
+        wait_for_end(launch, milliseconds);
+        end_group(launch);
+        end_others(launch);
     }
     if (launch->descriptor >= 0)
         close(launch->descriptor);
     if (launch->output >= 0)
         close(launch->output);
+    free(launch->token);
     *launch = (struct launch){.descriptor = -1, .output = -1};
 }
 

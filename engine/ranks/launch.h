@@ -33,6 +33,7 @@ struct launch {
     int output;      /* of the launcher itself and of what it starts before that redirects */
     int wait_status; /* valid when `ended` */
     bool ended;
+    char *token;  /* owned: what it has started is known by it */
     int patience; /* milliseconds that it may take to end when it is asked to */
 };
 
@@ -41,7 +42,9 @@ bool launch_start(struct launch *launch, const struct launch_options *options,
 /* Whether it has ended: `wait_status` is known then, and launch_stop() is still to be called. Does
  * not wait. */
 bool launch_has_ended(struct launch *launch);
-/* Ends it and frees everything: waits so long for it to end by itself, asks, kills its group. */
+/* Ends it, and all that it has started on this machine, and frees everything. Waits so long for it
+ * to end by itself; asks its group to end (SIGTERM), waits for `patience`, and kills what is left;
+ * then does the same with what has left the group. */
 void launch_stop(struct launch *launch, int milliseconds);
 
 /* "ended with exit status 3", "was killed by signal 11 (Segmentation fault)". Returns `buffer`. */

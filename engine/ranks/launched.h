@@ -1,0 +1,26 @@
+/* What a launch has started on this machine, and is still there: a launcher may start others in the
+ * background, in groups and sessions of their own, and end before they do. They are found by the
+ * token of the launch in the environment that they were started with (launch.h). Linux: /proc.
+ * Internal to engine/ranks. */
+#ifndef ENGINE_RANKS_LAUNCHED_H
+#define ENGINE_RANKS_LAUNCHED_H
+
+#include <stdbool.h>
+#include <sys/types.h>
+
+/* Which of them: members of a process group, or all others. */
+struct launched {
+    const char *token; /* of the launch; borrowed */
+    pid_t group;
+    bool elsewhere; /* all but the group */
+};
+
+/* Sends each of them a signal (0: none), and returns how many there are; those that have ended and
+ * are not waited for yet do not count, nor do those of other users. */
+int launched_signal(const struct launched *which, int number);
+/* Until none is left, so long at most; whether none is. */
+bool launched_wait(const struct launched *which, int milliseconds);
+/* The calling process is none of them any more: for one that is to stay longer. */
+void launched_forget_token(void);
+
+#endif
