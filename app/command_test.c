@@ -22,9 +22,9 @@
 struct test_options {
     struct word_list patterns, models, groups;
     bool skip_slow, run_extra_slow, show_skipped, show_dependencies, no_distributed_capture;
-    bool first_failure;
+    bool first_failure, collect_only;
     int maximum_failures, memory_rows, duration_rows, workers, verbose, time_limit;
-    const char *junit, *json, *html, *fault, *results;
+    const char *junit, *json, *html, *fault, *results, *keyword;
     const char *command; /* the whole command line, for whoever reads a report */
 };
 
@@ -39,7 +39,6 @@ static void on_interrupt(int signal_number)
 
 /* pytest's options, of which `lockstep test` has some under its own names. */
 static const struct advice pytest_options[] = {
-    {"-k", "a glob of ids selects by a part of the name, as in '*ce4*'"},
     {"-m", "--skip-slow, --run-extra-slow and --groups select by kind"},
     {"-q", "progress is one line a test; --json, --junit and --html write reports"},
     {"--quiet", "progress is one line a test; --json, --junit and --html write reports"},
@@ -53,8 +52,6 @@ static const struct advice pytest_options[] = {
     {"--last-failed", "name the tests; --json FILE keeps which failed"},
     {"--ff", "name the tests; --json FILE keeps which failed"},
     {"--failed-first", "name the tests; --json FILE keeps which failed"},
-    {"--co", "`lockstep list tests [PATTERN...]` lists tests without running them"},
-    {"--collect-only", "`lockstep list tests [PATTERN...]` lists tests without running them"},
     {"--pdb", "a failure's report ends with the `lockstep debug` command that opens it"},
     {"--trace", "`lockstep debug MODEL/VARIANT` steps through a run"},
     {"--tb", "-v and -vv show more of each failure"},
@@ -78,6 +75,10 @@ static enum arguments_result parse(int argc, char **argv, struct test_options *o
     const struct argument arguments[] = {
         {"--models", NULL, ARGUMENT_WORDS, &options->models, "MODEL", "only these models"},
         {"--groups", NULL, ARGUMENT_WORDS, &options->groups, "GROUP", "only these groups"},
+        {"--keyword", "-k", ARGUMENT_TEXT, &options->keyword, "EXPRESSION",
+         "only tests whose ids contain a word: 'ce4', 'bf16 or fp16', 'not (ms or df)'"},
+        {"--collect-only", "--co", ARGUMENT_FLAG, &options->collect_only, NULL,
+         "list the tests that would run, in that order, and run none"},
         {"--skip-slow", NULL, ARGUMENT_FLAG, &options->skip_slow, NULL,
          "only groups whose action is main"},
         {"--run-extra-slow", "--test-extra-slow", ARGUMENT_FLAG, &options->run_extra_slow, NULL,
@@ -266,14 +267,24 @@ static int run_report(const struct app_options *app, const struct test_options *
     return code;
 }
 
+/* Ids alone, one a line, for other programs, too. What runs because others depend on it comes where
+ * it runs. */
+static int print_selection(const struct report *report)
+{
+    for (int i = 0; i < report->count; i++)
+        printf("%s\n", report->list->tests[report->order[i]].id);
+    fprintf(stderr, "%d test%s\n", report->count, report->count == 1 ? "" : "s");
+    return report->count > 0 ? EXIT_DONE : EXIT_NO_TESTS;
+}
+
 static int select_and_run(const struct app_options *app, const struct test_options *options,
                           const struct test_list *list)
 {
     struct status status = STATUS_NONE;
-    struct selection selection = {options->patterns.words, options->patterns.count,
-                                  options->models.words,   options->models.count,
-                                  options->groups.words,   options->groups.count,
-                                  options->skip_slow,      options->run_extra_slow};
+    struct selection selection = {
+        options->patterns.words, options->patterns.count, options->models.words,
+        options->models.count,   options->groups.words,   options->groups.count,
+        options->skip_slow,      options->run_extra_slow, options->keyword};
     size_t tests = (size_t)list->test_count;
     struct test_choice *choices = memory_zeroed(tests, sizeof(*choices));
     int *order = memory_zeroed(tests, sizeof(*order));
@@ -292,7 +303,7 @@ static int select_and_run(const struct app_options *app, const struct test_optio
                                 .show_skipped = options->show_skipped,
                                 .memory_rows = options->memory_rows,
                                 .duration_rows = options->duration_rows};
-        code = run_report(app, options, &report);
+        code = options->collect_only ? print_selection(&report) : run_report(app, options, &report);
     } else {
         code = app_complain(EXIT_USAGE, "%s", status.text);
     }

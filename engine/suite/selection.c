@@ -2,6 +2,7 @@
 
 #include "engine/base/memory.h"
 #include "engine/base/names.h"
+#include "engine/suite/keyword.h"
 
 #include <fnmatch.h>
 #include <stdio.h>
@@ -177,6 +178,8 @@ static enum choice asked_for(const struct selection *selection, const struct tes
     bool matches = selection->pattern_count == 0;
     for (int i = 0; i < selection->pattern_count && !matches; i++)
         matches = test_matches(list, test, selection->patterns[i]);
+    if (matches && selection->keyword)
+        matches = keyword_matches(selection->keyword, list->tests[test].id);
     if (!is_any_of(model, selection->models, selection->model_count))
         snprintf(reason, 200, "Skipping model %.100s", model);
     else if (!is_any_of(group, selection->groups, selection->group_count))
@@ -242,6 +245,8 @@ bool selection_apply(const struct selection *selection, const struct test_list *
     if (!check_models(selection, list, status) || !check_groups(selection, status) ||
         !check_patterns(selection, list, status))
         return false;
+    if (selection->keyword && !keyword_check(selection->keyword, status))
+        return status_context(status, "-k");
     for (int test = 0; test < list->test_count; test++)
         choose(selection, list, test, &choices[test]);
     for (int test = 0; test < list->test_count; test++)

@@ -23,14 +23,16 @@ struct selection {
     const char *const *groups; /* names; none: all */
     int group_count;
     bool skip_slow, run_extra_slow;
+    const char *keyword; /* an expression on ids (keyword.h); NULL: none */
 };
 
 enum choice {
     CHOICE_RUN = 0,
     CHOICE_DEPENDENCY, /* not selected itself, but one that runs depends on it */
-    CHOICE_UNNAMED,   /* no pattern names it: not worth a line even where skipped tests are shown */
-    CHOICE_UNASKED,   /* --models or --groups leave it out */
-    CHOICE_DROPPED,   /* its action does not run under these flags */
+    CHOICE_UNNAMED, /* no pattern or keyword names it: not worth a line even where skipped tests are
+                       shown */
+    CHOICE_UNASKED, /* --models or --groups leave it out */
+    CHOICE_DROPPED, /* its action does not run under these flags */
     CHOICE_NOT_BUILT, /* not implemented here, or for this model */
 };
 
@@ -44,7 +46,7 @@ bool choice_runs(const struct test_choice *choice);
 bool test_matches(const struct test_list *list, int test, const char *pattern);
 
 /* Decides about every test: `choices` has test_count elements. Fails on a model, group or pattern
- * that names nothing, with the closest name. */
+ * that names nothing, with the closest name, and on a keyword that cannot be read. */
 bool selection_apply(const struct selection *selection, const struct test_list *list,
                      struct test_choice *choices, struct status *status);
 

@@ -1,5 +1,8 @@
 /* Selection: the whole table of actions and flags, patterns, names that do not exist. */
+#include "engine/base/memory.h"
+#include "engine/suite/keyword.h"
 #include "tests/unit/engine_suite/helper_list.h"
+#include "tests/unit/random.h"
 
 #include <setjmp.h>
 #include <stdarg.h>
@@ -109,7 +112,7 @@ static void test_filters(void **state)
 {
     (void)state;
     const char *models[] = {"m1"}, *groups[] = {"basic"}, *patterns[] = {"*/*/bf4", "*/*/dp2"};
-    struct selection selection = {patterns, 2, models, 1, groups, 1, false, false};
+    struct selection selection = {patterns, 2, models, 1, groups, 1, false, false, NULL};
     struct test_choice choices[8];
     struct status status = STATUS_NONE;
     struct test_list *list = two_models();
@@ -181,12 +184,76 @@ static void test_real_list(void **state)
     assert_non_null(strstr(status.text, "did you mean llama?"));
 }
 
+/* Expressions on ids as pytest's -k, evaluated for random ids and compared with what they mean. */
+static void test_keywords(void **state)
+{
+    static const char *const bad[][2] = {
+        {"", "column 1: expected a part"},      {"ce4 or", "column 7: expected a part"},
+        {"(ce4", "column 5: expected and, or"}, {"ce4 bf16", "column 5: expected and, or"},
+        {"not", "column 4: expected a part"},   {"ce4 and or bf4", "column 9: expected a part"},
+        {"()", "column 2: expected a part"},    {"ce4)", "column 4: expected and, or"},
+    };
+    (void)state;
+    struct random random = random_start("keywords");
+    for (int i = 0; i < ARRAY_LENGTH(bad); i++) {
+        struct status status = STATUS_NONE;
+        assert_false(keyword_check(bad[i][0], &status));
+        if (!strstr(status.text, bad[i][1]))
+            fail_msg("%s: %s", bad[i][0], status.text);
+    }
+    char deep[4001];
+    memset(deep, '(', 4000);
+    deep[4000] = '\0';
+    struct status status = STATUS_NONE;
+    assert_false(keyword_check(deep, &status));
+    for (int i = 0; i < 200; i++) {
+        bool a = random_integer(&random, 0, 1), b = random_integer(&random, 0, 1);
+        bool c = random_integer(&random, 0, 1);
+        char id[64];
+        snprintf(id, sizeof(id), "llama/%s/%s%s", a ? "ALPHA" : "x", b ? "beta" : "y",
+                 c ? "Gamma+4" : "z");
+        assert_int_equal(keyword_matches("alpha", id), a);
+        assert_int_equal(keyword_matches("not alpha", id), !a);
+        assert_int_equal(keyword_matches("alpha or beta and gamma+4", id), a || (b && c));
+        assert_int_equal(keyword_matches("(alpha or beta) and gamma+4", id), (a || b) && c);
+        assert_int_equal(keyword_matches("not alpha and not (beta or gamma)", id), !a && !b && !c);
+        assert_int_equal(keyword_matches("not(alpha or not beta)", id), !(a || !b));
+        assert_true(keyword_matches("LLAMA/", id));
+        assert_false(keyword_matches("notalpha", id));
+    }
+}
+
+/* With patterns, and with what runs because others depend on it. */
+static void test_keyword_selects(void **state)
+{
+    (void)state;
+    struct test_list *list = make_list(2, ACTION_MAIN);
+    struct test_choice choices[6];
+    struct status status = STATUS_NONE;
+    for (int model = 0; model < 2; model++) {
+        make_test(list, model, GROUP_BASIC, "simple");
+        make_test(list, model, GROUP_BASIC, "ce4");
+        make_test(list, model, GROUP_BASIC, "bf4");
+    }
+    const char *first = test_model_name(list, 0);
+    struct selection selection = {
+        .patterns = &first, .pattern_count = 1, .keyword = "ce4 or nothing"};
+    assert_true(selection_apply(&selection, list, choices, &status));
+    for (int i = 0; i < 6; i++)
+        assert_int_equal(choices[i].choice, i == 1 ? CHOICE_RUN : CHOICE_UNNAMED);
+    selection.keyword = "ce4 or";
+    assert_false(selection_apply(&selection, list, choices, &status));
+    assert_non_null(strstr(status.text, "-k: \"ce4 or\", column 7"));
+    test_list_free(list);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_table),         cmocka_unit_test(test_several_groups),
-        cmocka_unit_test(test_patterns),      cmocka_unit_test(test_filters),
-        cmocka_unit_test(test_unknown_names), cmocka_unit_test(test_real_list),
+        cmocka_unit_test(test_table),           cmocka_unit_test(test_keywords),
+        cmocka_unit_test(test_keyword_selects), cmocka_unit_test(test_several_groups),
+        cmocka_unit_test(test_patterns),        cmocka_unit_test(test_filters),
+        cmocka_unit_test(test_unknown_names),   cmocka_unit_test(test_real_list),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
