@@ -14,6 +14,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -315,12 +316,55 @@ static void test_captured_output(void **state)
     screen_end(&screen);
 }
 
+/* ---- leaving ---- */
+
+/* Tests that never end: a script takes the place of the program that they are run with. */
+static int endless_tests(void *path)
+{
+    struct ui_options options = {.search = {.overrides = tiny, .override_count = TINY},
+                                 .device = "cpu",
+                                 .threads = 1,
+                                 .program_path = path};
+    return run_screens(&options);
+}
+
+/* Who leaves while something runs is asked; without it, leaves. */
+static void test_leaving_asks(void **state)
+{
+    char path[] = "/tmp/lockstep-endless-XXXXXX";
+    struct screen screen;
+    (void)state;
+    int fd = mkstemp(path);
+    assert_true(fd >= 0);
+    dprintf(fd, "#!/bin/sh\nexec sleep 100000\n");
+    assert_int_equal(fchmod(fd, 0700), 0);
+    close(fd);
+    screen_start(&screen, 24, 80, endless_tests, path);
+    screen_wait_text(&screen, "gpt_2");
+    screen_type(&screen, "r");
+    screen_wait_text(&screen, "tests are started");
+    screen_type(&screen, "q");
+    screen_wait_text(&screen, "Tests are running. Leave? (y or n)");
+    screen_type(&screen, "n");
+    screen_wait_text(&screen, "(lockstep)");
+    screen_type(&screen, "q");
+    screen_wait_text(&screen, "Tests are running. Leave? (y or n)");
+    screen_type(&screen, "y");
+    leave(&screen);
+    unlink(path);
+    start_run(&screen, 24, 80, long_run, "RUNNING");
+    screen_type(&screen, "q");
+    screen_wait_text(&screen, "The run moves. Leave? (y or n)");
+    screen_type(&screen, "y");
+    leave(&screen);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_colors_of_maps), cmocka_unit_test(test_captured_output),
-        cmocka_unit_test(test_find_the_fault), cmocka_unit_test(test_stop_a_run),
-        cmocka_unit_test(test_choose_a_test),
+        cmocka_unit_test(test_leaving_asks),    cmocka_unit_test(test_colors_of_maps),
+        cmocka_unit_test(test_captured_output), cmocka_unit_test(test_find_the_fault),
+        cmocka_unit_test(test_stop_a_run),      cmocka_unit_test(test_choose_a_test),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
