@@ -85,9 +85,9 @@ static void print_test(const struct test_list *list, int test)
     const struct test_case *of = &list->tests[test];
     struct text line = {0};
     text_add(&line, of->id);
-    text_pad(&line, 40);
+    text_pad(&line, 44); /* the longest of the shipped models */
     text_add(&line, test_action_name(test_action_of(list, test)));
-    text_pad(&line, 56);
+    text_pad(&line, 60);
     if (of->kind == TEST_NOT_BUILT)
         text_add(&line, "not implemented yet");
     else if (of->unsupported)

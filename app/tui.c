@@ -16,18 +16,22 @@ static bool parse_size(const char *text, struct ui_options *options, struct stat
     if (sscanf(text, "%dx%d%c", &options->cols, &options->rows, &rest) == 2 && options->cols > 0 &&
         options->rows > 0 && options->cols <= 1000 && options->rows <= 1000)
         return true;
-    return status_fail(status, STATUS_INVALID, "--size takes COLUMNSxROWS, such as 120x40");
+    return status_fail(status, STATUS_INVALID,
+                       "--size takes COLUMNSxROWS, such as 120x40, at most 1000x1000; not \"%s\"",
+                       text);
 }
 
 static bool check_words(const struct word_list *positional, struct ui_options *options,
                         const char *size, struct status *status)
 {
     if (positional->count > 1)
-        return status_fail(status, STATUS_INVALID, "one run at a time: \"%s\" is too much",
+        return status_fail(status, STATUS_INVALID,
+                           "one run at a time, MODEL/VARIANT: \"%s\" is one word too many",
                            positional->words[1]);
     options->run = positional->count ? positional->words[0] : NULL;
     if (!options->run && (options->fault || options->against))
-        return status_fail(status, STATUS_INVALID, "--fault and --against need a run");
+        return status_fail(status, STATUS_INVALID, "%s needs a run: lockstep tui MODEL/VARIANT",
+                           options->fault ? "--fault" : "--against");
     return parse_size(size, options, status);
 }
 

@@ -34,7 +34,8 @@ static bool add_part(struct filter *filter, char *part, struct status *status)
     const char *tilde = strchr(part, '~');
     struct status why = STATUS_NONE;
     if (!part[0])
-        return status_fail(status, STATUS_INVALID, "an empty part in the filter");
+        return status_fail(status, STATUS_INVALID,
+                           "filter: a part of a name or a condition is missing beside \"&&\"");
     if (tilde) {
         ARRAY_PUSH(filter->words, filter->word_count, filter->word_capacity,
                    trimmed(tilde + 1, strlen(tilde + 1)));

@@ -163,12 +163,15 @@ static bool is_usable(const json_t *json, const struct state_picture *state, str
     const char *reference = json_string_value(json_object_get(json, "reference"));
     int64_t version = json_integer_value(json_object_get(json, "version"));
     if (!format || strcmp(format, FORMAT) != 0)
-        return status_fail(status, STATUS_INVALID, "it is something else");
+        return status_fail(status, STATUS_INVALID, "not what lockstep keeps of a run");
     if (version != VERSION)
-        return status_fail(status, STATUS_INVALID, "version %" PRId64 ", not %d", version, VERSION);
+        return status_fail(status, STATUS_INVALID,
+                           "kept by another version of lockstep (%" PRId64 ", this one reads %d)",
+                           version, VERSION);
     if (!run || !reference || strcmp(run, state->run) != 0 ||
         strcmp(reference, state->reference) != 0)
-        return status_fail(status, STATUS_INVALID, "it is of another run");
+        return status_fail(status, STATUS_INVALID, "kept of another run: %s against %s",
+                           run ? run : "?", reference ? reference : "?");
     return true;
 }
 

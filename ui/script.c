@@ -74,8 +74,11 @@ static bool press_keys(struct ui *ui, char *words, struct status *status)
         struct key key = {0};
         const char *word = user_next_word(&words);
         if (!keys_parse(word, &key))
-            return status_fail(status, STATUS_INVALID,
-                               "\"%s\" is no key (a command begins with ':')", word);
+            return status_fail(
+                status, STATUS_INVALID,
+                "\"%s\" is no key, such as j, enter, page-down or ctrl-c (a command begins "
+                "with ':')",
+                word);
         fill_bytes(&key);
         ui_handle_key(ui, &key);
         if (!settle(ui, status))
@@ -92,7 +95,8 @@ static bool run_line(struct ui *ui, char *line, struct status *status)
     else if (command_is(line, "type", &rest))
         type_text(ui, rest);
     else if (command_is(line, "size", &rest))
-        return status_fail(status, STATUS_INVALID, "the size is an option: --size");
+        return status_fail(status, STATUS_INVALID,
+                           "size: the size of the screen is an option, such as --size 120x40");
     else
         return press_keys(ui, line, status);
     return settle(ui, status);

@@ -29,6 +29,15 @@ static void run_back(struct ui *ui, const char *rest)
     }
 }
 
+static void say_no_view(struct ui *ui, const char *name, const char *more)
+{
+    struct text names = {0};
+    for (int i = 0; i < LAYOUT_VIEW_COUNT; i++)
+        text_format(&names, "%s%s", i ? ", " : "", layout_view_name((enum layout_view)i));
+    ui_say(ui, THEME_ERROR, "no view \"%s\": there are %s%s", name, names.data, more);
+    text_free(&names);
+}
+
 static void run_focus(struct ui *ui, const char *rest)
 {
     int view = layout_view_find(rest);
@@ -39,7 +48,7 @@ static void run_focus(struct ui *ui, const char *rest)
     else if (view >= 0)
         ui_focus(ui, (enum layout_view)view);
     else
-        ui_say(ui, THEME_ERROR, "focus next, focus previous, or the name of a view");
+        say_no_view(ui, rest, ", next, previous");
     for (int kind = PICTURE_TENSOR; kind < PICTURE_KIND_COUNT; kind++)
         ui_want(ui, (enum picture_kind)kind);
 }
@@ -47,15 +56,10 @@ static void run_focus(struct ui *ui, const char *rest)
 static void run_view(struct ui *ui, const char *rest)
 {
     int view = layout_view_find(rest);
-    if (view >= 0) {
+    if (view >= 0)
         ui_focus(ui, (enum layout_view)view);
-        return;
-    }
-    struct text names = {0};
-    for (int i = 0; i < LAYOUT_VIEW_COUNT; i++)
-        text_format(&names, "%s%s", i ? ", " : "", layout_view_name((enum layout_view)i));
-    ui_say(ui, THEME_ERROR, "no view \"%s\": there are %s", rest, names.data);
-    text_free(&names);
+    else
+        say_no_view(ui, rest, "");
 }
 
 static void run_close(struct ui *ui, const char *rest)
@@ -74,6 +78,10 @@ static void run_zoom(struct ui *ui, const char *rest)
 static void run_resize(struct ui *ui, const char *rest)
 {
     bool bottom = layout_view_slot(ui->request.focus) == LAYOUT_BOTTOM;
+    if (strcmp(rest, "narrower") != 0 && strcmp(rest, "wider") != 0) {
+        ui_say(ui, THEME_ERROR, "resize wider or narrower, not \"%s\"", rest);
+        return;
+    }
     int *percent = bottom ? &ui->request.bottom_percent : &ui->request.left_percent;
     int least = 10, most = bottom ? 80 : 90, step = strcmp(rest, "narrower") == 0 ? -5 : 5;
     if (!bottom && layout_view_slot(ui->request.focus) == LAYOUT_RIGHT)
@@ -116,8 +124,10 @@ static void run_filter(struct ui *ui, const char *rest)
 
 static void run_find(struct ui *ui, const char *rest)
 {
-    if (!ui->searched)
-        ui_say(ui, THEME_WARNING, "nothing was looked for yet");
+    if (strcmp(rest, "next") != 0 && strcmp(rest, "previous") != 0)
+        ui_say(ui, THEME_ERROR, "find next or previous, not \"%s\"", rest);
+    else if (!ui->searched)
+        ui_say(ui, THEME_WARNING, "nothing was looked for yet: / takes a text");
     else
         search(ui, ui->searched, strcmp(rest, "previous") == 0 ? -1 : 1);
 }
@@ -176,9 +186,13 @@ static void run_suspend(struct ui *ui, const char *rest)
 
 static void run_mouse(struct ui *ui, const char *rest)
 {
-    if (strcmp(rest, "toggle") == 0)
+    bool toggle = strcmp(rest, "toggle") == 0;
+    if (toggle)
         term_set_mouse(!term_mouse());
-    ui_say(ui, THEME_NORMAL, "mouse %s", term_mouse() ? "on (Shift selects text)" : "off");
+    if (rest[0] && !toggle)
+        ui_say(ui, THEME_ERROR, "mouse toggle, not \"%s\"", rest);
+    else
+        ui_say(ui, THEME_NORMAL, "mouse %s", term_mouse() ? "on (Shift selects text)" : "off");
 }
 
 static void run_interrupt(struct ui *ui, const char *rest)
@@ -228,7 +242,8 @@ static void run_show_step(struct ui *ui, const char *rest)
     else if (step >= 1 && step <= steps)
         ui->step = step - 1;
     else
-        ui_say(ui, THEME_ERROR, "show-step takes now, or a step from 1 to %d", steps);
+        ui_say(ui, THEME_ERROR, "show-step takes now, or a step from 1 to %d, not \"%s\"", steps,
+               rest);
     ui_want(ui, PICTURE_STATE);
 }
 
@@ -313,6 +328,14 @@ static bool is_view_verb(const char *line)
     return false;
 }
 
+/* The session does one command after the other. */
+static void post_in_turn(struct ui *ui, const char *line)
+{
+    if (ui_is_busy(ui))
+        ui_say(ui, THEME_DIM, "waits until \"%s\" is done; Ctrl-C stops both", ui->posted[0].line);
+    ui_post(ui, "%s", line);
+}
+
 void ui_command(struct ui *ui, const char *line, bool key)
 {
     line += strspn(line, " ");
@@ -322,10 +345,15 @@ void ui_command(struct ui *ui, const char *line, bool key)
         return;
     if (operations->act && operations->act(ui, ui->states[ui->request.focus], line, key))
         return;
-    if (ui_verb(ui, line) || is_view_verb(line))
+    if (ui_verb(ui, line))
         return;
+    if (is_view_verb(line)) {
+        if (!command_is(line, "scroll", NULL))
+            ui_say(ui, THEME_DIM, "\"%s\" does nothing in this view; ? shows the keys", line);
+        return;
+    }
     if (key && (!ui->snapshot || ui->snapshot->state == RUN_NONE))
         ui_say(ui, THEME_WARNING, "no run is open: choose a test, or :file MODEL/VARIANT");
     else
-        ui_post(ui, "%s", line);
+        post_in_turn(ui, line);
 }

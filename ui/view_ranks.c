@@ -312,8 +312,9 @@ static bool act(struct ui *ui, void *context, const char *command, bool key)
     if (command_is(command, "ranks", &rest)) {
         if (!act_on_ranks(ui, view, rest))
             ui_say(ui, THEME_ERROR,
-                   "ranks merged, split, one, both, stdout, stderr, times, only RANKS, or "
-                   "filter TEXT");
+                   "no ranks \"%s\": there are merged, split, one, both, stdout, stderr, times, "
+                   "only RANKS, filter TEXT",
+                   rest);
         ui_want(ui, PICTURE_OUTPUT);
     } else if (command_is(command, "toggle", NULL)) {
         view->in_output = !view->in_output;

@@ -385,9 +385,9 @@ static bool act(struct ui *ui, void *context, const char *command, bool key)
         return key && tensor && ui_act_on_value(ui, tensor->value, command);
     if (!act_on_tensor(ui, view, rest))
         ui_say(ui, THEME_ERROR,
-               "tensor NAME, worst [N], slice N, go [I,J], follow, side "
-               "all|test|reference|difference, "
-               "show all|numbers|map|histograms|worst|followed");
+               "no tensor \"%s\", and none of: worst [N], slice N, go [I,J], follow, side "
+               "all|test|reference|difference, show all|numbers|map|histograms|worst|followed",
+               rest);
     ui_want(ui, PICTURE_TENSOR);
     return true;
 }

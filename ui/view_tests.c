@@ -311,9 +311,9 @@ static void open_row(struct ui *ui, struct tests_view *view)
     }
     const struct test_case *test = &view->tests->tests[row->test];
     if (!test->variant)
-        ui_say(ui, THEME_WARNING, "%s is not about one run", test->id);
+        ui_say(ui, THEME_WARNING, "%s is not about one run: only its result can be seen", test->id);
     else if (ui_is_busy(ui))
-        ui_say(ui, THEME_WARNING, "the session is busy; Ctrl-C stops it");
+        ui_say(ui, THEME_WARNING, "busy with \"%s\"; Ctrl-C stops it", ui->posted[0].line);
     else
         ui_post(ui, "file %s/%s", test_model_name(view->tests, row->test), test->variant);
 }

@@ -165,6 +165,22 @@ static void test_messages(void **state)
     assert_has(screen, "a number or a name is missing at column 10:\n");
     assert_has_not(screen, "^J");
     done(&run, screen);
+    static const struct {
+        const char *command, *said;
+    } wrong[] = {{":resize sideways", "not \"sideways\""},
+                 {":find nothing", "not \"nothing\""},
+                 {":mouse sometimes", "not \"sometimes\""},
+                 {":show-step 7", "from 1 to 0, not \"7\""},
+                 {":focus nothing", "no view \"nothing\""},
+                 {":tensor nothing", "no tensor \"nothing\""},
+                 {":ranks nothing", "no ranks \"nothing\""},
+                 {":move sideways", "\"move sideways\" does nothing in this view"},
+                 {"2\nspace\n?\nspace", "space does nothing here"}};
+    for (size_t i = 0; i < sizeof(wrong) / sizeof(wrong[0]); i++) {
+        screen = screen_of(&run, wrong[i].command, 80);
+        assert_has(screen, wrong[i].said);
+        done(&run, screen);
+    }
 }
 
 /* Help begins with the view that it is asked in, and tells each command once. */
