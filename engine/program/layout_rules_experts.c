@@ -15,7 +15,18 @@ static bool infer_top_k_gradient(struct layout_inference *it)
            layout_same_side(it, 0, 0, 2, 0);
 }
 
-/* Each call has a loss of its own (facts, 2.7): those of ranks with other tokens are summed. */
+/* A product of means over tokens: what ranks with other tokens compute says nothing of all tokens,
+ * unless each goes to all experts, where the loss is the same for any tokens, without a gradient.
+ */
+static bool balances_all(struct layout_inference *it)
+{
+    bool all = it->call->input_shapes[1].dims[1] == it->call->input_shapes[0].dims[1];
+    return all || layout_side(&it->call->inputs[0], 0).count == 0 ||
+           layout_refuse(it, 0, -1,
+                         "its rows are cut, and a rank would balance its own tokens, not all "
+                         "(auxiliary_loss_coefficient: 0 leaves the balance out)");
+}
+
 static bool infer_load_balance(struct layout_inference *it)
 {
     struct layout_side rows = layout_side(&it->call->inputs[0], 0);
@@ -23,11 +34,13 @@ static bool infer_load_balance(struct layout_inference *it)
     it->out[0] =
         gradient ? it->call->inputs[0] : (struct layout){.partial = layout_side_groups(&rows)};
     return layout_all_complete(it, 0, it->call->input_count - 1) && layout_whole(it, 0, 1) &&
-           layout_whole(it, 1, 1) && layout_same_side(it, 0, 0, 1, 0);
+           layout_whole(it, 1, 1) && layout_same_side(it, 0, 0, 1, 0) && balances_all(it);
 }
 
 /* Rows sorted by expert: where every token goes to every expert, each expert has a block of all
- * tokens, of which a rank has the tokens that it has. */
+ * tokens, of which a rank has the tokens that it has. Else the blocks are as long as the tokens
+ * make them: what is made of such rows alone is right on each rank, and sums over them are, too,
+ * but the rows cannot be put together, and so have no name (emit_moe). */
 static bool infer_route(struct layout_inference *it)
 {
     struct layout_side tokens = layout_side(&it->call->inputs[0], 0);

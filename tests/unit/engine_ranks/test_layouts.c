@@ -3,6 +3,7 @@
 #include "helper_world.h"
 
 #include "engine/base/memory.h"
+#include "engine/train/schedule.h"
 #include "tests/unit/distributed_variants.h"
 #include "tests/unit/random.h"
 
@@ -144,14 +145,37 @@ static void test_model(void **state)
             check_layout(*state, distributed_variants[i], text ? NULL : random_data, 1);
 }
 
-/* Two of four experts: which ones is the same on all ranks. (Not with parts of sequences, whose
- * load-balancing loss is another one.) */
+/* Two of four experts: which ones is the same on all ranks. With parts of sequences only without
+ * the load-balancing loss, which would be another one. */
 static void test_routing(void **state)
 {
     static const char *const routed[] = {"dp2_z2_df4", "stp2", "tp2_df4", "stp2_pp2s1_bf4"};
+    static const char *const parted[] = {"sdp2", "sdp2_stp2", "sdp2_stp2_bf4"};
+    static const char *const unbalanced[] = {
+        "data.type=random", "base_model.decoder.block.mlp.auxiliary_loss_coefficient=0", NULL};
     (void)state;
     for (int i = 0; i < ARRAY_LENGTH(routed); i++)
         check_layout("mixtral_top2", routed[i], random_data, 1);
+    for (int i = 0; i < ARRAY_LENGTH(parted); i++)
+        check_layout("mixtral_top2", parted[i], unbalanced, 1);
+}
+
+/* What would compute something else does not compile, and says which instruction, value and axis.
+ */
+static void test_balance_of_parts(void **state)
+{
+    static const char *const names[] = {"mixtral_top2/sdp2", "mixtral_top2/sdp2_stp2_bf4"};
+    (void)state;
+    for (int i = 0; i < ARRAY_LENGTH(names); i++) {
+        struct status status = STATUS_NONE;
+        struct config *config = config_load(NULL, names[i], &status);
+        assert_non_null(config);
+        assert_null(schedule_compile_rank(config, 0, &status));
+        if (!strstr(status.text, "load_balance") || !strstr(status.text, "rows / sequence data") ||
+            !strstr(status.text, "fw decoder.0.mlp.router.logits"))
+            fail_msg("%s: %s", names[i], status.text);
+        config_free(config);
+    }
 }
 
 /* Sums of 16-bit summands are rounded once more for each rank. */
@@ -257,6 +281,7 @@ int main(void)
         {"mixtral", test_model, NULL, NULL, (void *)"mixtral"},
         {"mtp_llama", test_model, NULL, NULL, (void *)"mtp_llama"}, /* two heads */
         cmocka_unit_test(test_routing),
+        cmocka_unit_test(test_balance_of_parts),
         cmocka_unit_test(test_16_bits),
         cmocka_unit_test(test_random),
     };
