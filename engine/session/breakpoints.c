@@ -82,6 +82,19 @@ void breakpoints_copy(struct breakpoints *breakpoints, const struct breakpoint *
     ARRAY_PUSH(breakpoints->list, breakpoints->count, breakpoints->capacity, copy);
 }
 
+bool breakpoint_set_condition(struct breakpoint *breakpoint, const char *text,
+                              struct status *status)
+{
+    struct condition *condition = *text ? condition_parse(text, status) : NULL;
+    if (*text && !condition)
+        return false;
+    condition_free(breakpoint->condition);
+    free(breakpoint->condition_text);
+    breakpoint->condition = condition;
+    breakpoint->condition_text = *text ? memory_string(text) : NULL;
+    return true;
+}
+
 struct breakpoint *breakpoints_find(struct breakpoints *breakpoints, int number)
 {
     for (int i = 0; i < breakpoints->count; i++)

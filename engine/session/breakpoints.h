@@ -41,6 +41,9 @@ void breakpoint_release(struct breakpoint *breakpoint);
 /* Adds the same breakpoint bound to another program; without one of its place there, nothing. */
 void breakpoints_copy(struct breakpoints *breakpoints, const struct breakpoint *breakpoint,
                       const struct program *program);
+/* Gives it another condition; "": none. On failure it keeps its own. */
+bool breakpoint_set_condition(struct breakpoint *breakpoint, const char *text,
+                              struct status *status);
 struct breakpoint *breakpoints_find(struct breakpoints *breakpoints, int number);
 bool breakpoints_remove(struct breakpoints *breakpoints, int number);
 void breakpoints_clear(struct breakpoints *breakpoints);

@@ -80,14 +80,22 @@ bool command_backtrace(struct debugger *debugger, const char *arguments, struct 
 {
     struct pair *pair = debugger->target->pair;
     const struct program *program = pair->test->program;
+    int most = MAX_FRAMES, frame = 0;
+    char *end;
+    long count = strtol(arguments, &end, 10); /* gdb's: as many frames */
+    if (end > arguments && (!*end || *end == ' ')) {
+        if (count < 1 || count > 1000000)
+            return status_fail(status, STATUS_INVALID, "backtrace [COUNT] [TENSOR]: from 1");
+        most = (int)count;
+        arguments = end + strspn(end, " ");
+    }
     int value = describe_pick_value(debugger, arguments, status);
     if (value < 0)
         return false;
     if (program->values[value].producer < 0)
         return status_fail(status, STATUS_INVALID, "no instruction writes %s: it is given",
                            program->values[value].name);
-    int frame = 0;
-    while (value >= 0 && program->values[value].producer >= 0 && frame < MAX_FRAMES) {
+    while (value >= 0 && program->values[value].producer >= 0 && frame < most) {
         int instruction = program->values[value].producer;
         struct value_error error = value_error_of(pair, value);
         bool diverged;
@@ -101,7 +109,7 @@ bool command_backtrace(struct debugger *debugger, const char *arguments, struct 
         value = next;
     }
     if (value >= 0 && program->values[value].producer >= 0)
-        say(debugger, "(more: backtrace TENSOR)\n");
+        say(debugger, "(more: backtrace COUNT)\n");
     return true;
 }
 

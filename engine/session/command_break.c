@@ -4,6 +4,7 @@
 #include "engine/session/describe.h"
 #include "engine/session/ranks_motion.h"
 
+#include <limits.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -172,24 +173,45 @@ bool command_stop(struct debugger *debugger, const char *arguments, struct statu
     return true;
 }
 
-/* Calls `apply` for each number of the list, or for every breakpoint when there is none. */
+/* "3" or "1-4"; what comes behind is left in *text. */
+static bool read_range(const char **text, int *first, int *last, struct status *status)
+{
+    char word[32], *end;
+    argument_word(text, word, sizeof(word));
+    long low = strtol(word, &end, 10), high = low;
+    if (*end == '-' && end > word)
+        high = strtol(end + 1, &end, 10);
+    if (*end || end == word || low < 1 || high < low || high > INT_MAX)
+        return status_fail(status, STATUS_INVALID,
+                           "'%s' is no number of a breakpoint, nor a range such as 1-3", word);
+    *first = (int)low;
+    *last = (int)high;
+    return true;
+}
+
+/* Calls `apply` for each breakpoint of the list of numbers and ranges, or for every one when there
+ * is none. All numbers are read first: a wrong one changes nothing. */
 static bool for_numbers(struct debugger *debugger, const char *arguments,
                         void (*apply)(struct debugger *debugger, int number), struct status *status)
 {
-    char word[32];
     struct breakpoints *all = &debugger->breakpoints;
+    int first, last;
+    if (strncmp(arguments, "breakpoints", strlen("breakpoints")) == 0) /* gdb's longer form */
+        for (arguments += strlen("breakpoints"); *arguments == ' ';)
+            arguments++;
     for (const char *at = arguments; *at;) {
-        argument_word(&at, word, sizeof(word));
-        if (!breakpoints_find(all, atoi(word)))
+        if (!read_range(&at, &first, &last, status))
+            return false;
+        if (first == last && !breakpoints_find(all, first))
             return status_fail(status, STATUS_NOT_FOUND,
-                               "there is no breakpoint '%s': see 'info breakpoints'", word);
+                               "there is no breakpoint '%d': see 'info breakpoints'", first);
     }
     for (int i = all->count - 1; !*arguments && i >= 0; i--)
         apply(debugger, all->list[i].number);
-    while (*arguments) {
-        argument_word(&arguments, word, sizeof(word));
-        apply(debugger, atoi(word));
-    }
+    while (*arguments && read_range(&arguments, &first, &last, status))
+        for (int i = all->count - 1; i >= 0; i--)
+            if (all->list[i].number >= first && all->list[i].number <= last)
+                apply(debugger, all->list[i].number);
     debugger_publish(debugger);
     return true;
 }
@@ -229,4 +251,25 @@ bool command_enable(struct debugger *debugger, const char *arguments, struct sta
 bool command_disable(struct debugger *debugger, const char *arguments, struct status *status)
 {
     return for_numbers(debugger, arguments, apply_disable, status);
+}
+
+bool command_condition(struct debugger *debugger, const char *arguments, struct status *status)
+{
+    char word[32], text[400];
+    int number;
+    argument_word(&arguments, word, sizeof(word));
+    if (!*word)
+        return status_fail(status, STATUS_INVALID,
+                           "condition NUMBER [CONDITION]: without one the breakpoint has none");
+    if (!argument_count(word, 0, &number, status))
+        return false;
+    struct breakpoint *breakpoint = breakpoints_find(&debugger->breakpoints, number);
+    if (!breakpoint)
+        return status_fail(status, STATUS_NOT_FOUND,
+                           "there is no breakpoint '%d': see 'info breakpoints'", number);
+    if (!breakpoint_set_condition(breakpoint, arguments, status))
+        return false;
+    say(debugger, "%s\n", breakpoint_text(breakpoint, text, sizeof(text)));
+    debugger_publish(debugger);
+    return true;
 }

@@ -251,10 +251,43 @@ static void info_divergences(struct debugger *debugger)
         say(debugger, "next: blame (of the first), diff TENSOR\n");
 }
 
+/* Topics of gdb that mean nothing here, and what comes nearest. */
+static bool advise(const char *word, struct status *status)
+{
+    static const char *const habits[][2] = {
+        {"args", "info run"},
+        {"checkpoints", "'goto STEP:INSTRUCTION' needs none"},
+        {"config", "show config"},
+        {"files", "info run"},
+        {"frame", "backtrace"},
+        {"layers", "info program"},
+        {"line", "list"},
+        {"locals", "info tensors WORD"},
+        {"registers", "info tensors"},
+        {"settings", "show"},
+        {"source", "info run"},
+        {"symbol", "info tensors WORD"},
+        {"threads", "info ranks"},
+        {"variables", "info tensors WORD"},
+        {"watchpoints", "info breakpoints"},
+    };
+    for (int i = 0; i < ARRAY_LENGTH(habits); i++)
+        if (!strcmp(word, habits[i][0]))
+            return status_fail(status, STATUS_INVALID, "there is no 'info %s' here: %s", word,
+                               habits[i][1]);
+    return true;
+}
+
 bool command_info(struct debugger *debugger, const char *arguments, struct status *status)
 {
     char word[32];
     argument_word(&arguments, word, sizeof(word));
+    if (strcmp(word, "display") == 0) { /* in full: 'd' stays that of divergences */
+        info_display(debugger);
+        return true;
+    }
+    if (!advise(word, status))
+        return false;
     int topic = argument_choice(word, info_topics, info_topic_count, "info", status);
     if (topic < 0)
         return false;

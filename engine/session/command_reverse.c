@@ -9,6 +9,7 @@
 static void arrive(struct debugger *debugger, const char *reason)
 {
     motion_show_place(debugger);
+    display_all(debugger);
     debugger_flush(debugger);
     debugger_set_state(debugger, pair_ended(debugger->target->pair) ? RUN_ENDED : RUN_STOPPED,
                        reason);

@@ -117,6 +117,21 @@ bool command_finish(struct debugger *debugger, const char *arguments, struct sta
            run_groups(debugger, "", LEVEL_PHASE, status);
 }
 
+/* STEP:INSTRUCTION that the run has passed would only be found to be missing at its end. */
+static bool lies_ahead(const struct debugger *debugger, const struct place *place,
+                       struct status *status)
+{
+    int64_t position =
+        (int64_t)place->step * debugger_program(debugger)->instruction_count + place->instruction;
+    return place->kind != PLACE_INSTRUCTION || place->step < 0 ||
+           position > debugger_position(debugger) ||
+           status_fail(status, STATUS_INVALID,
+                       position < debugger_position(debugger)
+                           ? "%s lies behind: 'goto %s' goes back to it"
+                           : "%s is where the run stands",
+                       place->text, place->text);
+}
+
 bool command_until(struct debugger *debugger, const char *arguments, struct status *status)
 {
     struct breakpoint until;
@@ -128,7 +143,8 @@ bool command_until(struct debugger *debugger, const char *arguments, struct stat
         (elsewhere = ranks_parse_elsewhere(debugger, arguments, &until, status)) < 0)
         return false;
     struct motion motion = {.goal = -1, .until = &until, .elsewhere = elsewhere >= 0};
-    bool ok = motion_run(debugger, &motion, status);
+    bool ok = (motion.elsewhere || lies_ahead(debugger, &until.place, status)) &&
+              motion_run(debugger, &motion, status);
     breakpoint_release(&until);
     return ok;
 }

@@ -29,11 +29,33 @@ static bool open_device(struct debugger *debugger, struct status *status)
     return debugger->device != NULL;
 }
 
-/* Words of "RUN [against REFERENCE] [fault SPEC...]". */
+/* Words of "RUN [against REFERENCE] [init FILE] [data FILE] [fault SPEC...]". */
 struct file_arguments {
-    char run[256], against[1024];
+    char run[256], against[1024], init[1024], data[1024];
     const char *fault;
 };
+
+/* The words that have a word of their own behind them. */
+static bool parse_pair(const char *word, const char **arguments, struct file_arguments *parsed,
+                       struct status *status)
+{
+    const struct {
+        const char *word, *what;
+        char *value;
+    } pairs[] = {{"against", "the reference", parsed->against},
+                 {"init", "the file of parameters", parsed->init},
+                 {"data", "the file of tokens", parsed->data}};
+    for (int i = 0; i < ARRAY_LENGTH(pairs); i++) {
+        if (strcmp(word, pairs[i].word) != 0)
+            continue;
+        argument_word(arguments, pairs[i].value, sizeof(parsed->against));
+        return pairs[i].value[0] ||
+               status_fail(status, STATUS_INVALID, "file: %s is missing after '%s'", pairs[i].what,
+                           word);
+    }
+    return status_fail(status, STATUS_INVALID,
+                       "file: '%s' is none of 'against', 'init', 'data' and 'fault'", word);
+}
 
 static bool parse_file(const char *arguments, struct file_arguments *parsed, struct status *status)
 {
@@ -42,19 +64,15 @@ static bool parse_file(const char *arguments, struct file_arguments *parsed, str
     argument_word(&arguments, parsed->run, sizeof(parsed->run));
     if (!parsed->run[0])
         return status_fail(status, STATUS_INVALID,
-                           "file MODEL/VARIANT [against REFERENCE] [fault SPEC]");
+                           "file MODEL/VARIANT [against REFERENCE] [init FILE] [data FILE] "
+                           "[fault SPEC]");
     while (*arguments && !parsed->fault) {
         argument_word(&arguments, word, sizeof(word));
-        if (strcmp(word, "against") == 0)
-            argument_word(&arguments, parsed->against, sizeof(parsed->against));
-        else if (strcmp(word, "fault") == 0)
+        if (strcmp(word, "fault") == 0)
             parsed->fault = arguments;
-        else
-            return status_fail(status, STATUS_INVALID,
-                               "file: '%s' is neither 'against' nor 'fault'", word);
+        else if (!parse_pair(word, &arguments, parsed, status))
+            return false;
     }
-    if (strcmp(word, "against") == 0 && !parsed->against[0])
-        return status_fail(status, STATUS_INVALID, "file: the reference is missing");
     if (parsed->fault && !*parsed->fault)
         return status_fail(status, STATUS_INVALID, "file: the fault is missing");
     return true;
@@ -129,6 +147,8 @@ static bool load(struct debugger *debugger, const char *arguments, int overrides
                                      .run = parsed.run,
                                      .against = parsed.against[0] ? parsed.against : NULL,
                                      .fault = parsed.fault,
+                                     .init_from = parsed.init[0] ? parsed.init : NULL,
+                                     .data_from = parsed.data[0] ? parsed.data : NULL,
                                      .device = debugger->device,
                                      .comm = debugger->comm,
                                      .threads = debugger->threads,
@@ -382,30 +402,72 @@ static void help_conditions(struct debugger *debugger)
         say(debugger, "    %-12s %s\n", variable_name(i), variable_meaning(i));
 }
 
-static void help_all(struct debugger *debugger)
+static void help_line(struct debugger *debugger, const struct command *command)
+{
+    int alias = (int)strcspn(command->aliases, " ");
+    say(debugger, "    %-18s %-8.*s %s\n", command->name, alias, command->aliases, command->brief);
+}
+
+/* All commands, or those of one family. */
+static void help_families(struct debugger *debugger, const char *only)
 {
     const char *family = "";
     for (int i = 0; i < command_count; i++) {
         const struct command *command = &command_table[i];
+        if (only && strcmp(only, command->family) != 0)
+            continue;
         if (strcmp(family, command->family) != 0)
             say(debugger, "%s\n", command->family);
         family = command->family;
-        int alias = (int)strcspn(command->aliases, " ");
-        say(debugger, "    %-18s %-8.*s %s\n", command->name, alias, command->aliases,
-            command->brief);
+        help_line(debugger, command);
     }
+}
+
+static void help_all(struct debugger *debugger)
+{
+    help_families(debugger, NULL);
     say(debugger, "'help COMMAND' tells more; 'help conditions' about conditions. Unique "
                   "beginnings are enough;\nan empty line does the last running or listing command "
                   "again.\n");
 }
 
+static bool is_family(const char *word)
+{
+    for (int i = 0; i < command_count; i++)
+        if (strcmp(command_table[i].family, word) == 0)
+            return true;
+    return false;
+}
+
+bool command_apropos(struct debugger *debugger, const char *arguments, struct status *status)
+{
+    int found = 0;
+    if (!*arguments)
+        return status_fail(status, STATUS_INVALID, "apropos WORD");
+    for (int i = 0; i < command_count; i++) {
+        const struct command *command = &command_table[i];
+        if (!strcasestr(command->name, arguments) && !strcasestr(command->aliases, arguments) &&
+            !strcasestr(command->usage, arguments) && !strcasestr(command->brief, arguments) &&
+            !strcasestr(command->details, arguments))
+            continue;
+        help_line(debugger, command);
+        found++;
+    }
+    return found > 0 ||
+           status_fail(status, STATUS_NOT_FOUND, "no command's help contains '%s'", arguments);
+}
+
 bool command_help(struct debugger *debugger, const char *arguments, struct status *status)
 {
-    if (!*arguments) {
+    if (!*arguments || strcmp(arguments, "all") == 0) {
         help_all(debugger);
         return true;
     }
-    if (strncmp(arguments, "cond", 4) == 0) {
+    if (is_family(arguments)) {
+        help_families(debugger, arguments);
+        return true;
+    }
+    if (strcmp(arguments, "conditions") == 0) {
         help_conditions(debugger);
         return true;
     }

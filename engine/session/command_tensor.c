@@ -48,17 +48,16 @@ static void print_number(struct debugger *debugger, double number, enum dtype dt
 
 /* One row after the other; the dimensions before the last two give headings. */
 static void print_elements(struct debugger *debugger, const struct pair_sides *sides,
-                           const struct slices *slices, enum side side)
+                           const struct slices *slices, enum side side, int64_t limit)
 {
     const struct tensor *shown = side == SIDE_REFERENCE ? &sides->reference : &sides->test;
     int rank = slices->rank, last = rank - 1;
     int64_t place[TENSOR_MAX_RANK] = {0}, printed = 0, total = slices_elements(slices);
     char text[120];
-    while (printed < total && printed < debugger->display.elements) {
+    while (printed < total && printed < limit) {
         int64_t first = slices_index(slices, shown->shape, place);
         say(debugger, "%12s", index_text(shown->shape, first, text, sizeof(text)));
-        for (place[last] = 0;
-             place[last] < slices->dims[last].count && printed < debugger->display.elements;
+        for (place[last] = 0; place[last] < slices->dims[last].count && printed < limit;
              place[last]++, printed++)
             print_number(debugger, element(sides, side, slices_index(slices, shown->shape, place)),
                          shown->dtype);
@@ -67,7 +66,7 @@ static void print_elements(struct debugger *debugger, const struct pair_sides *s
         for (int d = last - 1; d >= 0 && ++place[d] == slices->dims[d].count; d--)
             place[d] = 0;
     }
-    if (printed < total)
+    if (printed < total && limit == debugger->display.elements)
         say(debugger, "... %" PRId64 " of %" PRId64 " elements shown ('set elements N')\n", printed,
             total);
 }
@@ -190,7 +189,9 @@ static bool view(struct debugger *debugger, int value, struct pair_sides *sides,
     return false;
 }
 
-bool command_print(struct debugger *debugger, const char *arguments, struct status *status)
+/* The first `limit` elements of what `arguments` choose. */
+static bool print_first(struct debugger *debugger, const char *arguments, int64_t limit,
+                        struct status *status)
 {
     static const char *const labels[] = {"", "  of the reference", "  test - reference"};
     enum side side;
@@ -209,10 +210,30 @@ bool command_print(struct debugger *debugger, const char *arguments, struct stat
               slices_parse(text, shown->shape, &slices, status);
     if (ok) {
         say_heading(debugger, value, shown, labels[side]);
-        print_elements(debugger, &sides, &slices, side);
+        print_elements(debugger, &sides, &slices, side, limit);
     }
     pair_sides_free(&sides);
     return ok;
+}
+
+bool command_print(struct debugger *debugger, const char *arguments, struct status *status)
+{
+    return print_first(debugger, arguments, debugger->display.elements, status);
+}
+
+bool command_examine(struct debugger *debugger, const char *arguments, struct status *status)
+{
+    int count = 1;
+    if (*arguments == '/') {
+        char word[16];
+        argument_word(&arguments, word, sizeof(word));
+        for (size_t end = strlen(word); end > 1 && strchr("fgwd", word[end - 1]);)
+            word[--end] = '\0'; /* gdb's formats: the dtype is known here */
+        if (!argument_count(word + 1, 1, &count, status))
+            return status_fail(status, STATUS_INVALID,
+                               "x/COUNT TENSOR[SLICES], as in x/20, not x%s", word);
+    }
+    return print_first(debugger, arguments, count, status);
 }
 
 bool command_stats(struct debugger *debugger, const char *arguments, struct status *status)

@@ -79,6 +79,7 @@ bool command_break(struct debugger *debugger, const char *arguments, struct stat
 bool command_tbreak(struct debugger *debugger, const char *arguments, struct status *status);
 bool command_watch(struct debugger *debugger, const char *arguments, struct status *status);
 bool command_stop(struct debugger *debugger, const char *arguments, struct status *status);
+bool command_condition(struct debugger *debugger, const char *arguments, struct status *status);
 bool command_delete(struct debugger *debugger, const char *arguments, struct status *status);
 bool command_enable(struct debugger *debugger, const char *arguments, struct status *status);
 bool command_disable(struct debugger *debugger, const char *arguments, struct status *status);
@@ -88,6 +89,7 @@ bool command_info(struct debugger *debugger, const char *arguments, struct statu
 extern const char *const info_topics[];
 extern const int info_topic_count;
 /* command_tensor.c */
+bool command_examine(struct debugger *debugger, const char *arguments, struct status *status);
 bool command_print(struct debugger *debugger, const char *arguments, struct status *status);
 bool command_stats(struct debugger *debugger, const char *arguments, struct status *status);
 bool command_hist(struct debugger *debugger, const char *arguments, struct status *status);
@@ -99,6 +101,10 @@ bool command_output(struct debugger *debugger, const char *arguments, struct sta
 
 /* command_blame_ranks.c: command_blame of a run of several ranks. */
 bool blame_ranks(struct debugger *debugger, int value, struct status *status);
+
+/* command_display.c */
+bool command_display(struct debugger *debugger, const char *arguments, struct status *status);
+bool command_undisplay(struct debugger *debugger, const char *arguments, struct status *status);
 
 /* command_rank.c */
 bool command_rank(struct debugger *debugger, const char *arguments, struct status *status);
@@ -123,6 +129,7 @@ extern const int setting_count;
 bool command_source(struct debugger *debugger, const char *arguments, struct status *status);
 bool command_echo(struct debugger *debugger, const char *arguments, struct status *status);
 bool command_quit(struct debugger *debugger, const char *arguments, struct status *status);
+bool command_apropos(struct debugger *debugger, const char *arguments, struct status *status);
 bool command_help(struct debugger *debugger, const char *arguments, struct status *status);
 
 #endif

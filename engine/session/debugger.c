@@ -48,6 +48,7 @@ void debugger_free(struct debugger *debugger)
     comm_close(debugger->comm);
     record_free(&debugger->record);
     breakpoints_clear(&debugger->breakpoints);
+    displays_free(&debugger->displays);
     names_free(&debugger->directories);
     for (int i = 0; i < debugger->override_count; i++)
         free(debugger->overrides[i]);

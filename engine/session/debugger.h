@@ -6,6 +6,7 @@
 
 #include "engine/base/text.h"
 #include "engine/session/breakpoints.h"
+#include "engine/session/display.h"
 #include "engine/session/engine.h"
 #include "engine/session/record.h"
 #include "engine/session/session.h"
@@ -42,6 +43,7 @@ struct debugger {
     char *file;             /* arguments of the `file` that loaded it */
     struct record record;
     struct breakpoints breakpoints;
+    struct displays displays;
     bool stop_on_divergence, stop_on_not_finite;
     /* several ranks: see ranks_motion.h */
     int rank;                /* the selected one: target->pair is its pair */

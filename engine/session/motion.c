@@ -248,6 +248,7 @@ static void show_stop(struct debugger *debugger, const struct stops *stops,
         describe_instruction(debugger, run_next(debugger->target->pair->test), LISTED_NEXT);
     else
         motion_show_place(debugger);
+    display_all(debugger);
     if (stops->diverged >= 0 && target_is_alone(debugger->target))
         say(debugger, "next: rank N, print, list, backtrace, continue\n");
     else if (stops->diverged >= 0)
