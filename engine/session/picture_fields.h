@@ -14,5 +14,7 @@ void picture_write(struct text *out, const struct picture *picture);
 /* The picture, or NULL. Numbers of values and instructions are checked against each other as far
  * as one picture tells; free with picture_free. */
 struct picture *picture_read(const json_t *json, struct status *status);
+/* Whether the numbers of a picture fit each other: picture_read has asked. */
+bool picture_check(const struct picture *picture, struct status *status);
 
 #endif
