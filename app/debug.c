@@ -356,15 +356,6 @@ static void add_scripts(struct prompt *prompt, int argc, char **argv, const stru
     }
 }
 
-static void add_file_line(struct prompt *prompt, const char *run, const char *against,
-                          const char *fault)
-{
-    prompt->file_line = prompt->line_count;
-    add_line(prompt, memory_format("file %s%s%s%s%s%s", run, against ? " against \"" : "",
-                                   against ? against : "", against ? "\"" : "",
-                                   fault ? " fault " : "", fault ? fault : ""));
-}
-
 static bool open_prompt(struct prompt *prompt, struct status *status)
 {
     if (prompt->batch)
@@ -409,9 +400,25 @@ static void free_prompt(struct prompt *prompt)
 /* What the command line asks for. */
 struct debug_options {
     struct word_list files, commands, positional;
-    const char *fault, *against;
+    const char *fault, *against, *init_from, *data;
     bool batch, no_init;
 };
+
+static void add_file_line(struct prompt *prompt, const struct debug_options *debug)
+{
+    struct text line = {0};
+    text_format(&line, "file %s", debug->positional.words[0]);
+    if (debug->against)
+        text_format(&line, " against \"%s\"", debug->against);
+    if (debug->init_from)
+        text_format(&line, " init \"%s\"", debug->init_from);
+    if (debug->data)
+        text_format(&line, " data \"%s\"", debug->data);
+    if (debug->fault)
+        text_format(&line, " fault %s", debug->fault);
+    prompt->file_line = prompt->line_count;
+    add_line(prompt, text_take(&line));
+}
 
 static enum arguments_result parse(int argc, char **argv, struct debug_options *debug,
                                    struct status *status)
@@ -424,6 +431,10 @@ static enum arguments_result parse(int argc, char **argv, struct debug_options *
         {"--fault", NULL, ARGUMENT_TEXT, &debug->fault, "SPEC", "put a fault into the run"},
         {"--against", NULL, ARGUMENT_TEXT, &debug->against, "REFERENCE",
          "compare with a VARIANT, MODEL/VARIANT or a trace's folder; none: alone"},
+        {"--init-from", NULL, ARGUMENT_TEXT, &debug->init_from, "FILE",
+         "initial parameters (safetensors, or a recipe in JSON)"},
+        {"--data", NULL, ARGUMENT_TEXT, &debug->data, "FILE",
+         "tokens, labels and documents of each step (safetensors)"},
         {"--no-init", "-nx", ARGUMENT_FLAG, &debug->no_init, NULL, "do not read .lockstepinit"},
     };
     const struct usage usage = {"lockstep debug", "[MODEL[/VARIANT]] [options]",
@@ -437,8 +448,13 @@ static enum arguments_result parse(int argc, char **argv, struct debug_options *
     if (debug->positional.count > 1)
         status_fail(status, STATUS_INVALID, "one run at a time: \"%s\" is too much",
                     debug->positional.words[1]);
-    else if (!debug->positional.count && (debug->fault || debug->against))
-        status_fail(status, STATUS_INVALID, "--fault and --against need a run");
+    else if (!debug->positional.count &&
+             (debug->fault || debug->against || debug->init_from || debug->data))
+        status_fail(status, STATUS_INVALID, "%s needs a run",
+                    debug->fault       ? "--fault"
+                    : debug->against   ? "--against"
+                    : debug->init_from ? "--init-from"
+                                       : "--data");
     return status->code == STATUS_OK ? ARGUMENTS_OK : ARGUMENTS_WRONG;
 }
 
@@ -453,7 +469,7 @@ static int run_debug(int argc, char **argv, const struct debug_options *debug,
     if (!debug->no_init && home && *home && !is_current_folder(home))
         add_init_file(&prompt, home);
     if (debug->positional.count)
-        add_file_line(&prompt, debug->positional.words[0], debug->against, debug->fault);
+        add_file_line(&prompt, debug);
     if (!debug->no_init)
         add_init_file(&prompt, ".");
     add_scripts(&prompt, argc, argv, &debug->files, &debug->commands);

@@ -137,6 +137,8 @@ static void set_run_options(const struct target *target, const struct target_req
                             struct run_options *test, struct run_options *reference)
 {
     test->keep_points = reference->keep_points = true;
+    test->init_from = reference->init_from = target->init_from;
+    test->data_from = reference->data_from = target->data_from;
     test->points_limit = reference->points_limit =
         request->keep_limit > 0 ? request->keep_limit / 4 : 0;
     if (target->fault) {
@@ -200,6 +202,8 @@ struct target *target_load(const struct target_request *request, struct status *
 {
     struct target *target = memory_zeroed(1, sizeof(*target));
     target->fault = memory_string(request->fault);
+    target->init_from = memory_string(request->init_from);
+    target->data_from = memory_string(request->data_from);
     if (load_configs(target, request, status) && create_pair(target, request, status))
         return target;
     target_free(target);
@@ -226,5 +230,7 @@ void target_free(struct target *target)
     free(target->name);
     free(target->reference_name);
     free(target->fault);
+    free(target->init_from);
+    free(target->data_from);
     free(target);
 }

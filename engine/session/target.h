@@ -9,9 +9,10 @@
 #define TARGET_ALONE "none"
 
 struct target {
-    char *name;           /* "llama/bf4" */
-    char *reference_name; /* "llama/df4", a trace's folder, or "none" */
-    char *fault;          /* what was changed in the test's program, or NULL */
+    char *name;                  /* "llama/bf4" */
+    char *reference_name;        /* "llama/df4", a trace's folder, or "none" */
+    char *fault;                 /* what was changed in the test's program, or NULL */
+    char *init_from, *data_from; /* what both sides begin with, as of run_options, or NULL */
     struct config *test, *reference;
     struct variant_config *variant; /* of the test */
     struct trace *trace;
@@ -28,6 +29,7 @@ struct target_request {
     const char *against; /* VARIANT, MODEL/VARIANT, a trace's folder, or "none"; NULL: as the
                             variant says, else the run itself without the fault */
     const char *fault;   /* NULL: none */
+    const char *init_from, *data_from; /* of run_options, for both sides; NULL: none */
     struct device *device;
     struct comm *comm;
     int threads;
