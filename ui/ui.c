@@ -141,10 +141,20 @@ static void take_signals(struct ui *ui)
         ui_dirty(ui);
 }
 
-/* Lines of the tests that run beside the screens. */
+/* Lines of the tests that run beside the screens. The last, "=== 2 passed, 1 failed in 3s ===", is
+ * where the user looks, too. */
 static void on_test_line(void *context, const char *line)
 {
+    static const char edge[] = "= ";
     ui_log(context, LOG_CAPTURED, line);
+    if (strncmp(line, "====", 4) != 0)
+        return;
+    size_t first = strspn(line, edge), length = strlen(line);
+    while (length > first && strchr(edge, line[length - 1]))
+        length--;
+    bool bad = strstr(line, "failed") || strstr(line, "error");
+    ui_say(context, bad ? THEME_FAILED : THEME_PASSED, "tests: %.*s", (int)(length - first),
+           line + first);
 }
 
 /* How long not to look at captured output: somebody who prints without end must not have a frame

@@ -134,6 +134,11 @@ static void destroy(void *state)
     free(view);
 }
 
+static const struct test_row *selected_row(const struct tests_view *view)
+{
+    return view->list.selected < view->row_count ? &view->rows[view->list.selected] : NULL;
+}
+
 /* ---- drawing ---- */
 
 static enum theme_role outcome_role(const char *word)
@@ -231,6 +236,22 @@ static void draw_heading(struct pen *pen)
     pen_right(pen, 10, THEME_DIM, "memory");
 }
 
+/* What the selected test's line may have no room for: why it failed. */
+static bool draw_remark(struct ui *ui, const struct tests_view *view, struct layout_rectangle box)
+{
+    const struct test_row *row = selected_row(view);
+    if (!row || row->test < 0 || box.rows < 8)
+        return false;
+    const char *id = view->tests->tests[row->test].id;
+    const struct test_result *result = test_run_result(ui->tests, id);
+    if (!result || !result->remark[0])
+        return false;
+    struct pen pen = pen_at(box, box.rows - 1);
+    pen_format(&pen, outcome_role(result->outcome), " %s: ", id);
+    pen_cell(&pen, pen_room(&pen), THEME_NORMAL, result->remark);
+    return true;
+}
+
 static void draw(struct ui *ui, void *context, struct layout_rectangle box, bool focus)
 {
     struct tests_view *view = context;
@@ -248,6 +269,7 @@ static void draw(struct ui *ui, void *context, struct layout_rectangle box, bool
         return;
     }
     build_rows(ui, view);
+    box.rows -= draw_remark(ui, view, box);
     draw_heading(&pen);
     list_show(&view->list, box.rows - 1);
     for (int i = 1; i < box.rows && view->list.top + i - 1 < view->row_count; i++) {
@@ -293,11 +315,6 @@ static void subtitle(struct ui *ui, void *context, struct text *out)
 }
 
 /* ---- acting ---- */
-
-static const struct test_row *selected_row(const struct tests_view *view)
-{
-    return view->list.selected < view->row_count ? &view->rows[view->list.selected] : NULL;
-}
 
 static void open_row(struct ui *ui, struct tests_view *view)
 {

@@ -318,8 +318,8 @@ static void test_captured_output(void **state)
 
 /* ---- leaving ---- */
 
-/* Tests that never end: a script takes the place of the program that they are run with. */
-static int endless_tests(void *path)
+/* A script takes the place of the program that tests are run with. */
+static int pretended_tests(void *path)
 {
     struct ui_options options = {.search = {.overrides = tiny, .override_count = TINY},
                                  .device = "cpu",
@@ -328,18 +328,54 @@ static int endless_tests(void *path)
     return run_screens(&options);
 }
 
+static void write_script(char *path, const char *commands)
+{
+    int fd = mkstemp(path);
+    assert_true(fd >= 0);
+    dprintf(fd, "#!/bin/sh\n%s\n", commands);
+    assert_int_equal(fchmod(fd, 0700), 0);
+    close(fd);
+}
+
+/* The title has no progress of tests any more. */
+static bool is_at_rest(struct screen *screen, const void *context)
+{
+    char row[1000];
+    (void)context;
+    screen_row(screen, 1, row, sizeof(row));
+    return !strstr(row, "done [");
+}
+
+/* The end of tests is told, and why the selected one failed, though its line has no room for that.
+ */
+static void test_tests_end(void **state)
+{
+    char path[] = "/tmp/lockstep-failing-XXXXXX";
+    struct screen screen;
+    (void)state;
+    write_script(path, "echo 'gpt_2/basic/simple FAILED 0.10s   first divergence: train_1, fw "
+                       "far.away.from.here  (3 tensors, 9 elements)  [100%]'\n"
+                       "echo '==== 1 failed, 2 deselected in 0.10s ===='");
+    screen_start(&screen, 24, 80, pretended_tests, path);
+    screen_wait_text(&screen, "gpt_2");
+    screen_type(&screen, "\rjjr");
+    screen_wait_text(&screen, "tests: 1 failed, 2 deselected in 0.10s");
+    screen_wait_text(&screen,
+                     "gpt_2/basic/simple: first divergence: train_1, fw far.away.from.here");
+    screen_wait(&screen, is_at_rest, NULL, "the tests end");
+    screen_type(&screen, "q");
+    leave(&screen);
+    unlink(path);
+}
+
 /* Who leaves while something runs is asked; without it, leaves. */
 static void test_leaving_asks(void **state)
 {
     char path[] = "/tmp/lockstep-endless-XXXXXX";
     struct screen screen;
     (void)state;
-    int fd = mkstemp(path);
-    assert_true(fd >= 0);
-    dprintf(fd, "#!/bin/sh\nexec sleep 100000\n");
-    assert_int_equal(fchmod(fd, 0700), 0);
-    close(fd);
-    screen_start(&screen, 24, 80, endless_tests, path);
+    write_script(path, "exec sleep 100000");
+    screen_start(&screen, 24, 80, pretended_tests, path);
     screen_wait_text(&screen, "gpt_2");
     screen_type(&screen, "r");
     screen_wait_text(&screen, "tests are started");
@@ -362,9 +398,10 @@ static void test_leaving_asks(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_leaving_asks),    cmocka_unit_test(test_colors_of_maps),
-        cmocka_unit_test(test_captured_output), cmocka_unit_test(test_find_the_fault),
-        cmocka_unit_test(test_stop_a_run),      cmocka_unit_test(test_choose_a_test),
+        cmocka_unit_test(test_tests_end),      cmocka_unit_test(test_leaving_asks),
+        cmocka_unit_test(test_colors_of_maps), cmocka_unit_test(test_captured_output),
+        cmocka_unit_test(test_find_the_fault), cmocka_unit_test(test_stop_a_run),
+        cmocka_unit_test(test_choose_a_test),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
