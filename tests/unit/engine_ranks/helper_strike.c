@@ -285,3 +285,43 @@ void strike_prepare(void)
     sigaction(SIGUSR1, &word, NULL);
     pthread_atfork(NULL, after_fork, on_fork);
 }
+
+static bool has(const char *text, const char *part)
+{
+    return strstr(text, part) != NULL;
+}
+
+bool strike_is_told(enum strike_kind kind, const char *text)
+{
+    switch (kind) {
+    case STRIKE_KILL:
+        return has(text, "was killed by signal 9 (Killed)");
+    case STRIKE_CRASH:
+        return has(text, "was killed by signal 11 (Segmentation fault)");
+    case STRIKE_ABORT:
+        return has(text, "was killed by signal 6 (Aborted)");
+    case STRIKE_STOP:
+        return has(text, "stopped by signal 19");
+    case STRIKE_EXIT_0:
+        return has(text, "ended with exit status 0");
+    case STRIKE_EXIT_3:
+        return has(text, "ended with exit status 3");
+    case STRIKE_DROP:
+        return has(text, "connection");
+    case STRIKE_GARBAGE:
+        return has(text, "sent what is no message");
+    case STRIKE_HALF:
+        return has(text, "in the middle of a message");
+    case STRIKE_NO_MEMORY:
+        /* not all libraries tell: MPI ends its process when it has none to start with */
+        return has(text, "memory") || has(text, "signal") || has(text, "exit status");
+    case STRIKE_NO_FILES:
+        return has(text, "File size limit exceeded") || has(text, "File too large");
+    case STRIKE_ORPHAN:
+        return has(text, "guardian");
+    case STRIKE_NO_LAUNCHER:
+        return has(text, "launcher") && has(text, "was killed by signal 9 (Killed)");
+    default:
+        return false;
+    }
+}

@@ -39,6 +39,8 @@ const char *strike_name(enum strike_kind kind);
 bool strike_is_deadly(enum strike_kind kind);
 /* Whether it does nothing any more from that moment on. */
 bool strike_is_instant(enum strike_kind kind);
+/* Whether a report of a lost rank says what befell it. */
+bool strike_is_told(enum strike_kind kind, const char *report);
 /* Tells a process. */
 void strike_send(const struct strike *strike, pid_t pid);
 /* Tells the ranks that are started from now on; NULL: none. */

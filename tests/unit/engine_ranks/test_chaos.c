@@ -3,6 +3,7 @@
  * be started again, and the next run has the bits of the ranks in one process. LOCKSTEP_TEST_COUNT
  * says how often (a third of that with ranks far away). This executable is also the rank:
  * "test_chaos rank". */
+#include "helper_expected.h"
 #include "helper_pool.h"
 #include "helper_strike.h"
 #include "helper_world.h"
@@ -47,86 +48,7 @@
 #define SIGNALS_WAIT 0
 #endif
 
-enum { STEPS = 3, RANKS = 4, TOKENS = 32, TIMEOUT_SECONDS = 8, DEFAULT_ROUNDS = 18 };
-
-/* ---- what is right ---- */
-
-struct expected {
-    const char *variant;
-    uint64_t *hashes[STEPS][RANKS]; /* by value, at the end of the step; 0: it is not held then */
-};
-
-/* 0: it cannot be read. */
-static uint64_t hash_of(const struct run *run, int value, struct status *status)
-{
-    size_t bytes = value_bytes(&run->program->values[value]);
-    void *data = memory_zeroed(bytes, 1);
-    if (!executor_read(run->executor, value, data, status)) {
-        free(data);
-        return 0;
-    }
-    uint64_t hash = hash_bytes(data, bytes) | 1;
-    free(data);
-    return hash;
-}
-
-static void expect_bits(struct expected *expected, struct pool_test *it, const char *variant)
-{
-    struct status status = STATUS_NONE;
-    struct run_options options = {.plan = PLAN_KEEP};
-    char text[600];
-    *expected = (struct expected){.variant = variant};
-    pool_test_load(it, variant, TOKENS);
-    struct world *world = world_create(it->config, it->device, &options, &status);
-    assert_non_null(world);
-    for (int step = 0; step < STEPS; step++) {
-        if (!world_finish_step(world, text))
-            fail_msg("%s", text);
-        for (int rank = 0; rank < world->size; rank++) {
-            const struct run *run = world->ranks[rank].run;
-            uint64_t *hashes = memory_zeroed((size_t)run->program->value_count, sizeof(*hashes));
-            for (int v = 0; v < run->program->value_count; v++)
-                if (executor_holds(run->executor, v))
-                    hashes[v] = hash_of(run, v, &status);
-            expected->hashes[step][rank] = hashes;
-        }
-    }
-    world_free(world);
-}
-
-static bool is_lost(const struct world *world, int rank)
-{
-    return world->ranks[rank].state == RANK_LOST;
-}
-
-/* What each rank has computed in its present step, however far it came. Returns how many values;
- * -1, with a status, when one cannot be read. `gone`: all processes are. */
-static int check_bits(const struct expected *expected, const struct world *world, bool gone,
-                      struct status *status)
-{
-    int checked = 0;
-    for (int rank = 0; rank < world->size; rank++) {
-        const struct run *run = world->ranks[rank].run;
-        bool far = !device_host_memory(run->device);
-        if (far && (is_lost(world, rank) || gone))
-            continue; /* its memory went with it */
-        for (int v = 0; v < run->program->value_count; v++) {
-            const struct value *value = &run->program->values[v];
-            uint64_t right = expected->hashes[run->step][rank][v];
-            if (value->kind != VALUE_COMPUTED || !right || value->producer >= run_next(run) ||
-                !executor_holds(run->executor, v))
-                continue;
-            uint64_t hash = hash_of(run, v, status);
-            if (!hash)
-                return -1;
-            if (hash != right)
-                fail_msg("%s: wrong bits in %s of rank %d, step %d", expected->variant, value->name,
-                         rank, run->step + 1);
-            checked++;
-        }
-    }
-    return checked;
-}
+enum { RANKS = EXPECTED_RANKS, TIMEOUT_SECONDS = 8, DEFAULT_ROUNDS = 18 };
 
 /* ---- a life ---- */
 
@@ -275,7 +197,7 @@ static bool live_back(struct life *life)
 static bool live_look(struct life *life)
 {
     struct status status = STATUS_NONE;
-    return check_bits(life->expected, life->world, false, &status) >= 0 ||
+    return expected_check(life->expected, life->world, false, &status) >= 0 ||
            report(life, status.text);
 }
 
@@ -303,42 +225,6 @@ static bool has(const char *text, const char *part)
     return strstr(text, part) != NULL;
 }
 
-/* What must be said of it. */
-static bool says_what(enum strike_kind kind, const char *text)
-{
-    switch (kind) {
-    case STRIKE_KILL:
-        return has(text, "was killed by signal 9 (Killed)");
-    case STRIKE_CRASH:
-        return has(text, "was killed by signal 11 (Segmentation fault)");
-    case STRIKE_ABORT:
-        return has(text, "was killed by signal 6 (Aborted)");
-    case STRIKE_STOP:
-        return has(text, "stopped by signal 19");
-    case STRIKE_EXIT_0:
-        return has(text, "ended with exit status 0");
-    case STRIKE_EXIT_3:
-        return has(text, "ended with exit status 3");
-    case STRIKE_DROP:
-        return has(text, "connection");
-    case STRIKE_GARBAGE:
-        return has(text, "sent what is no message");
-    case STRIKE_HALF:
-        return has(text, "in the middle of a message");
-    case STRIKE_NO_MEMORY:
-        /* not all libraries tell: MPI ends its process when it has none to start with */
-        return has(text, "memory") || has(text, "signal") || has(text, "exit status");
-    case STRIKE_NO_FILES:
-        return has(text, "File size limit exceeded") || has(text, "File too large");
-    case STRIKE_ORPHAN:
-        return has(text, "guardian");
-    case STRIKE_NO_LAUNCHER:
-        return has(text, "launcher") && has(text, "was killed by signal 9 (Killed)");
-    default:
-        return false;
-    }
-}
-
 static void check_report(const struct life *life)
 {
     char rank[32], words[32], place[160] = "";
@@ -356,7 +242,7 @@ static void check_report(const struct life *life)
         else
             snprintf(place, sizeof(place), "the end of its step");
     }
-    if (!whose || !heard || !says_what(kind, life->report) || !has(life->report, place))
+    if (!whose || !heard || !strike_is_told(kind, life->report) || !has(life->report, place))
         fail_msg("wrong report of \"%s\" of rank %d while %s%s%s: %s", strike_name(kind),
                  life->strike.rank, moment_names[life->moment], place[0] ? " before " : "", place,
                  life->report);
@@ -412,10 +298,10 @@ static void end_life(struct life *life)
     double deadline = clock_seconds() + PATIENCE_SECONDS;
     if (life->report[0]) {
         check_report(life);
-        if (life->world && is_lost(life->world, life->strike.rank))
+        if (life->world && rank_is_lost(life->world, life->strike.rank))
             check_others(life);
         bool gone = life->strike.kind == STRIKE_NO_LAUNCHER || has(life->report, "cannot be read");
-        if (life->world && check_bits(life->expected, life->world, gone, &status) < 0)
+        if (life->world && expected_check(life->expected, life->world, gone, &status) < 0)
             fail_msg("%s of rank %d while %s: %s", strike_name(life->strike.kind),
                      life->strike.rank, moment_names[life->moment], status.text);
     }
@@ -460,7 +346,7 @@ static void live_in_peace(struct life *life)
             fail_msg("after %s: %s", strike_name(life->strike.kind), life->report);
     }
     assert_true(all_at_end(life->world));
-    assert_true(check_bits(life->expected, life->world, false, &status) > 100);
+    assert_true(expected_check(life->expected, life->world, false, &status) > 100);
     world_free(life->world);
     life->world = NULL;
 }
@@ -498,7 +384,7 @@ static void one_round(struct pool_test *it, const struct expected *expected, str
 {
     struct life life = {.it = it, .expected = expected, .random = random, .place = -1};
     double began = clock_seconds();
-    pool_test_load(it, expected->variant, TOKENS);
+    pool_test_load(it, expected->variant, EXPECTED_TOKENS);
     int ranks = it->config->distributed.world_size;
     life.moment = (enum moment)random_integer(random, 0, MOMENTS - 1);
     int longest = life.moment == STARTING ? 200000 : life.moment == LOADING ? 30000 : 12000;
@@ -531,14 +417,12 @@ static void run_chaos(struct pool_test *it, const char *what, int count)
     struct expected expected[ARRAY_LENGTH(variants)];
     struct random random = random_start(what);
     for (int i = 0; i < ARRAY_LENGTH(variants); i++)
-        expect_bits(&expected[i], it, variants[i]);
+        expected_fill(&expected[i], it, variants[i]);
     for (int round = 0; round < count; round++)
         one_round(it, &expected[random_integer(&random, 0, ARRAY_LENGTH(variants) - 1)], &random,
                   round);
     for (int i = 0; i < ARRAY_LENGTH(variants); i++)
-        for (int step = 0; step < STEPS; step++)
-            for (int rank = 0; rank < RANKS; rank++)
-                free(expected[i].hashes[step][rank]);
+        expected_free(&expected[i]);
 }
 
 static int rounds(void)
