@@ -78,24 +78,27 @@ static void post(struct ui *ui, const char *line, bool quiet)
     ui_dirty(ui);
 }
 
-void ui_post(struct ui *ui, const char *format, ...)
+static void post_format(struct ui *ui, bool quiet, const char *format, va_list arguments)
 {
     char line[2000];
+    vsnprintf(line, sizeof(line), format, arguments);
+    post(ui, line, quiet);
+}
+
+void ui_post(struct ui *ui, const char *format, ...)
+{
     va_list arguments;
     va_start(arguments, format);
-    vsnprintf(line, sizeof(line), format, arguments);
+    post_format(ui, false, format, arguments);
     va_end(arguments);
-    post(ui, line, false);
 }
 
 void ui_post_quietly(struct ui *ui, const char *format, ...)
 {
-    char line[2000];
     va_list arguments;
     va_start(arguments, format);
-    vsnprintf(line, sizeof(line), format, arguments);
+    post_format(ui, true, format, arguments);
     va_end(arguments);
-    post(ui, line, true);
 }
 
 bool ui_is_busy(const struct ui *ui)

@@ -1,6 +1,7 @@
 /* What was compared and did not pass (or all that was compared): a table that sorts, filters and
  * groups, and a map of layers and passes. */
 #include "ui/divergence_map.h"
+#include "ui/divergence_rows.h"
 #include "ui/filter.h"
 #include "ui/result_order.h"
 #include "ui/state.h"
@@ -228,61 +229,6 @@ static void picture(struct ui *ui, void *context, const struct picture *picture)
 
 /* ---- the table ---- */
 
-static void put_number(struct pen *pen, bool known, double number, enum theme_role role)
-{
-    char text[32];
-    pen_right(pen, 9, role, number_text(known ? number : NAN, text));
-}
-
-static void put_cosine(struct pen *pen, const struct picture_result *result, bool finite)
-{
-    char text[32];
-    snprintf(text, sizeof(text), "%.5f", result->metrics.cosine);
-    pen_right(pen, 10, THEME_NUMBER, result->measured && finite ? text : "-");
-}
-
-static void draw_result(const struct program_picture *program, const struct state_picture *state,
-                        const struct picture_result *result, struct pen *pen, int name_width,
-                        bool wide)
-{
-    const struct picture_value *value = &program->values[result->value];
-    const struct metrics *metrics = &result->metrics;
-    enum theme_role role = status_role(result->status);
-    bool first = state->first_step == state->step && state->first_value == result->value;
-    char number[32];
-    pen_mark(pen, role, status_mark(result->status));
-    pen_skip(pen, 1);
-    pen_name(pen, name_width, role, value->name);
-    bool finite = result->status != MARK_NAN;
-    if (finite)
-        put_number(pen, true, result->error, role);
-    else
-        pen_right(pen, 9, role, "NaN");
-    if (wide) {
-        put_number(pen, result->measured && finite, result->verdict.max_relative, role);
-        put_cosine(pen, result, finite);
-        put_number(pen, result->measured && metrics->rms_reference > 0,
-                   metrics->rms_test / metrics->rms_reference, THEME_NUMBER);
-    }
-    put_number(pen, true, result->worst, role);
-    snprintf(number, sizeof(number), "%d", value->producer);
-    pen_right(pen, 7, THEME_NUMBER, number);
-    pen_put(pen, THEME_WARNING, first ? " first" : result->sampled ? " samples" : "");
-}
-
-static void draw_heading(struct pen *pen, int name_width, bool wide)
-{
-    pen_cell(pen, name_width + 2, THEME_DIM, "  tensor");
-    pen_right(pen, 9, THEME_DIM, "rms/scale");
-    if (wide) {
-        pen_right(pen, 9, THEME_DIM, "max/sc.");
-        pen_right(pen, 10, THEME_DIM, "cosine");
-        pen_right(pen, 9, THEME_DIM, "norm r.");
-    }
-    pen_right(pen, 9, THEME_DIM, "of limit");
-    pen_right(pen, 7, THEME_DIM, "instr.");
-}
-
 static void draw_empty(struct ui *ui, const struct divergences *view, struct pen *pen)
 {
     const struct state_picture *state = ui_state(ui);
@@ -306,11 +252,8 @@ static void draw_table(struct ui *ui, struct divergences *view, struct layout_re
     const struct program_picture *program = ui_program(ui);
     const struct state_picture *state = ui_state(ui);
     struct pen pen = pen_at(box, 0);
-    bool wide = box.cols >= 100;
-    int numbers = wide ? 61 : 33;
-    int name_width = box.cols - 2 - numbers;
-    name_width = name_width < 10 ? 10 : name_width > 64 ? 64 : name_width;
-    draw_heading(&pen, name_width, wide);
+    struct divergence_columns columns = divergence_columns_of(box.cols);
+    divergence_heading_draw(&pen, &columns);
     list_resize(&view->list, view->row_count);
     list_show(&view->list, box.rows - 1);
     if (view->row_count == 0) {
@@ -327,7 +270,7 @@ static void draw_table(struct ui *ui, struct divergences *view, struct layout_re
                        view->groups[row->group].name, view->groups[row->group].failed,
                        view->groups[row->group].results);
         else if (row->result < state->result_count)
-            draw_result(program, state, &state->results[row->result], &pen, name_width, wide);
+            divergence_row_draw(&pen, &columns, program, state, &state->results[row->result]);
     }
 }
 

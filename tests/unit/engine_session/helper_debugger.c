@@ -1,6 +1,7 @@
 #include "helper_debugger.h"
 
 #include "engine/base/memory.h"
+#include "tests/unit/tiny_model.h"
 
 #include <setjmp.h>
 #include <stdarg.h>
@@ -11,16 +12,7 @@
 
 #include <cmocka.h>
 
-const char *const tiny_overrides[] = {
-    "base_model.embeddings.vocab_size=64",
-    "base_model.hidden_size=32",
-    "base_model.decoder.block.mixer.heads=2",
-    "base_model.decoder.block.mixer.head_groups=2",
-    "base_model.decoder.block.mixer.head_size=16",
-    "base_model.decoder.block.mlp.intermediate_size=48",
-    "data.micro_batch_size=64",
-    "data.type=random",
-};
+const char *const tiny_overrides[] = {TINY_MODEL};
 const int tiny_override_count = ARRAY_LENGTH(tiny_overrides);
 
 static void emit(void *context, enum event_kind kind, const char *text)

@@ -3,6 +3,7 @@
 #include "helper_screen.h"
 
 #include "engine/base/memory.h"
+#include "tests/unit/tiny_model.h"
 #include "ui/ui.h"
 
 #include <locale.h>
@@ -22,16 +23,9 @@
 
 #ifdef LOCKSTEP_HAVE_VTERM
 
-static const char *const tiny[] = {"base_model.embeddings.vocab_size=64",
-                                   "base_model.hidden_size=32",
-                                   "base_model.decoder.block.mixer.heads=2",
-                                   "base_model.decoder.block.mixer.head_groups=2",
-                                   "base_model.decoder.block.mixer.head_size=16",
-                                   "base_model.decoder.block.mlp.intermediate_size=48",
-                                   "data.micro_batch_size=64",
-                                   "data.type=random",
-                                   "training.train_iters=100000"};
-enum { TINY = 8, ENDLESS = 9 }; /* how many of them make a tiny run, and one without an end */
+static const char *const tiny[] = {TINY_MODEL, "training.train_iters=100000"};
+/* How many of them make a tiny run, and one without an end. */
+enum { ENDLESS = sizeof(tiny) / sizeof(tiny[0]), TINY = ENDLESS - 1 };
 
 static int run_screens(const struct ui_options *options)
 {

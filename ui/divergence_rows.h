@@ -1,0 +1,21 @@
+/* The table of compared tensors: its heading and its rows, in columns that belong together. UI
+ * thread. */
+#ifndef UI_DIVERGENCE_ROWS_H
+#define UI_DIVERGENCE_ROWS_H
+
+#include "engine/session/pictures.h"
+#include "ui/pen.h"
+
+/* Columns of a table: `wide` has three more numbers. */
+struct divergence_columns {
+    int name;
+    bool wide;
+};
+struct divergence_columns divergence_columns_of(int columns);
+
+void divergence_heading_draw(struct pen *pen, const struct divergence_columns *columns);
+void divergence_row_draw(struct pen *pen, const struct divergence_columns *columns,
+                         const struct program_picture *program, const struct state_picture *state,
+                         const struct picture_result *result);
+
+#endif
