@@ -44,6 +44,10 @@ void barrier();
 /* Every lane of the warp gives a number; each gets all 32. Valid until its next call. */
 const uint64_t *exchange(unsigned mask, uint64_t number);
 void complain(const char *finding);
+/* Asynchronous copies into shared memory: until the thread waits there is poison, and a thread must
+ * not end before. */
+void copy_begin(void *to, const void *from, int bytes);
+void copy_wait();
 /* Runs body(argument) once for each thread. */
 cudaError_t run(const char *kernel, dim3 grid, dim3 block, size_t shared, void (*body)(void *),
                 void *argument);

@@ -30,10 +30,23 @@ dim3 thread_index, block_index, block_size, grid_size;
 
 namespace
 {
-enum { WARP = 32, STACK_BYTES = 128 << 10, SHARED_MOST = 163 << 10, SHARED_GUARD = 4096 };
+enum {
+    WARP = 32,
+    STACK_BYTES = 128 << 10,
+    SHARED_MOST = 163 << 10,
+    SHARED_GUARD = 4096,
+    COPIED = 16
+};
 enum state { READY, AT_BARRIER, AT_WARP, DONE };
 
+struct copy {
+    char *to;
+    const char *from;
+    int bytes;
+};
+
 struct fiber {
+    std::vector<copy> copies; // begun, and not waited for
     void *stack_pointer = nullptr;
     char *stack = nullptr;
     void *fake_stack = nullptr; // the address sanitizer's
@@ -129,6 +142,8 @@ void fiber_main()
     __sanitizer_finish_switch_fiber(nullptr, &m.host_stack, &m.host_stack_bytes);
 #endif
     m.body(m.argument);
+    if (!m.current->copies.empty())
+        complain("a thread ended before its asynchronous copies");
     m.current->state = DONE;
     switch_fibers(*m.current, m.host, true);
 }
@@ -159,6 +174,7 @@ void prepare(fiber &one)
 #endif
     one.state = READY;
     one.phase = 0;
+    one.copies.clear();
 }
 
 void resume(fiber &one)
@@ -309,6 +325,29 @@ const uint64_t *exchange(unsigned mask, uint64_t number)
     m.slots[set][place] = number;
     wait_as(AT_WARP);
     return &m.slots[set][place / WARP * WARP];
+}
+
+void copy_begin(void *to, const void *from, int bytes)
+{
+    machine &m = the_machine();
+    char *at = (char *)to;
+    if (((uintptr_t)to | (uintptr_t)from) % COPIED != 0 || bytes < 0 || bytes > COPIED)
+        complain("an asynchronous copy that is not aligned, or of another size");
+    else if (at < m.shared || at + COPIED > m.shared + SHARED_MOST)
+        complain("an asynchronous copy to what is not shared memory");
+    else {
+        std::memset(at, 0xff, COPIED);
+        m.current->copies.push_back({at, (const char *)from, bytes});
+    }
+}
+
+void copy_wait()
+{
+    for (const copy &one : the_machine().current->copies) {
+        std::memset(one.to, 0, COPIED);
+        std::memcpy(one.to, one.from, (size_t)one.bytes);
+    }
+    the_machine().current->copies.clear();
 }
 
 void complain(const char *finding)

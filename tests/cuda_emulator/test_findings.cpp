@@ -249,6 +249,41 @@ static void misaligned_row(void *)
     emulator::read_matrices(to, emulator::shared_memory() + 8, false);
 }
 
+static unsigned source[4 * 64] __attribute__((aligned(16)));
+
+/* Not there before the thread has waited; then the first bytes, and zeros. */
+static void copy_of_some(void *)
+{
+    unsigned *to = (unsigned *)(void *)emulator::shared_memory() + 4 * threadIdx.x;
+    unsigned *from = source + 4 * threadIdx.x;
+    for (int i = 0; i < 4; i++) {
+        to[i] = 1;
+        from[i] = 100 * threadIdx.x + i;
+    }
+    emulator::copy_begin(to, from, 6);
+    bool early = to[0] != 0xffffffffu || to[3] != 0xffffffffu;
+    emulator::copy_wait();
+    if (early || to[0] != from[0] || to[1] != (from[1] & 0xffffu) || to[2] != 0 || to[3] != 0)
+        emulator::complain("a wrong copy");
+}
+
+static void copy_without_waiting(void *)
+{
+    emulator::copy_begin(emulator::shared_memory() + 16 * threadIdx.x, source, 16);
+}
+
+static void misaligned_copy(void *)
+{
+    emulator::copy_begin(emulator::shared_memory(), (const char *)source + 8, 16);
+    emulator::copy_wait();
+}
+
+static void copy_elsewhere(void *)
+{
+    emulator::copy_begin(source, source, 16);
+    emulator::copy_wait();
+}
+
 int main()
 {
     expect("sum", nullptr, sum_of_block);
@@ -267,6 +302,11 @@ int main()
     expect("product", nullptr, product_of_matrices, 32, 4096);
     expect("fragments", nullptr, product_of_fragments, 32, 4096);
     expect("misaligned row", "not aligned", misaligned_row, 32, 4096);
+    expect("copy", nullptr, copy_of_some, 64, 1024);
+    expect("copy without waiting", "before its asynchronous copies", copy_without_waiting, 64,
+           1024);
+    expect("misaligned copy", "not aligned", misaligned_copy, 64, 1024);
+    expect("copy elsewhere", "not shared memory", copy_elsewhere, 64, 1024);
     captured_arguments();
     forbidden_calls();
     if (!failures)

@@ -1,10 +1,15 @@
 /* ATTENTION with scores in registers: see attention_units.cuh. */
 #include "engine/device/cuda/attention_units.cuh"
 
-enum { KEYS = 64 }; /* of a tile */
+/* Keys of a tile, of which there are two in shared memory: one is used, the next one comes. */
+__host__ __device__ static constexpr int tile_keys(int head)
+{
+    return head > 64 ? 32 : 64;
+}
 
-/* A row's scores become weights relative to the row's maximum; gives the factor for what was summed
- * before. Numbers `row` and `row` + 1 of each four belong to it. */
+/* A row's scores, times log2(e), become weights relative to the row's maximum; gives the factor for
+ * what was summed before. Numbers `row` and `row` + 1 of each four belong to it. */
+template <int KEYS>
 __device__ inline float weigh_row(float (&scores)[KEYS / 8][4], int row, unsigned seen,
                                   float *maximum, float *sum)
 {
@@ -18,13 +23,23 @@ __device__ inline float weigh_row(float (&scores)[KEYS / 8][4], int row, unsigne
 #pragma unroll
     for (int i = 0; i < KEYS / 4; i++) {
         float *score = &scores[i / 2][row + i % 2];
-        *score = seen >> (i / 2 * 4 + row + i % 2) & 1u ? expf(*score - shift) : 0.0f;
+        *score = seen >> (i / 2 * 4 + row + i % 2) & 1u ? exp2f(*score - shift) : 0.0f;
         added += *score;
     }
-    float factor = *maximum > -INFINITY ? expf(*maximum - shift) : 1.0f;
+    float factor = *maximum > -INFINITY ? exp2f(*maximum - shift) : 1.0f;
     *sum = *sum * factor + row_sum(added);
     *maximum = most;
     return factor;
+}
+
+/* A tile of keys and that of their values behind it. */
+template <int HEAD, typename T>
+__device__ inline void keys_begin(T *to, const struct attention &it, int64_t first, int group)
+{
+    constexpr int KEYS = tile_keys(HEAD);
+    rows_begin<KEYS, HEAD>(to, it.kv, first, it.keys, (int64_t)group * it.size, it.size);
+    rows_begin<KEYS, HEAD>(to + KEYS * tile_stride<T>(it.size), it.kv, first, it.keys,
+                           (int64_t)(it.groups + group) * it.size, it.size);
 }
 
 /* Later queries have more keys before them: their blocks begin first. */
@@ -32,41 +47,43 @@ template <int HEAD, typename T>
 static __global__ void __launch_bounds__(ATTENTION_THREADS, HEAD > 64 ? 2 : 3)
     attention_units_kernel(struct attention it)
 {
+    constexpr int KEYS = tile_keys(HEAD);
     int size = it.size, stride = tile_stride<T>(size), warp = (int)threadIdx.x / WARP;
-    T *query = (T *)(void *)shared_memory(), *key = query + BLOCK_ROWS * stride;
-    T *value = key + KEYS * stride;
-    int32_t *flags = (int32_t *)(void *)(value + KEYS * stride);
+    T *query = (T *)(void *)shared_memory(), *tiles = query + BLOCK_ROWS * stride;
+    int32_t *flags = (int32_t *)(void *)(tiles + 4 * KEYS * stride), turn = 0;
     int64_t first_token = (int64_t)(gridDim.x - 1 - blockIdx.x) * BLOCK_ROWS;
     int64_t token = first_token + warp * WARP_ROWS + (int)threadIdx.x % WARP / 4;
     int head = (int)blockIdx.y, group = head / (it.heads / it.groups);
     struct sight sights[2] = {sight_of(it, token), sight_of(it, token + 8)};
-    int64_t start = first_seen(it, sights, token, flags), end = end_seen(it, first_token);
+    int64_t start = first_seen(it, sights, token, flags + 8), end = end_seen(it, first_token);
     float maxima[2] = {-INFINITY, -INFINITY}, totals[2] = {0, 0}, factors[2];
     float scores[KEYS / 8][4], sums[HEAD / 8][4];
 #pragma unroll
     for (int i = 0; i < HEAD / 8; i++)
         sums[i][0] = sums[i][1] = sums[i][2] = sums[i][3] = 0;
-    rows_load<BLOCK_ROWS>(query, it.q, first_token, it.tokens, (int64_t)head * size, size);
-    for (int64_t first = start; first < end; first += KEYS) {
-        __syncthreads();
-        rows_load<KEYS>(key, it.kv, first, it.keys, (int64_t)group * size, size);
-        note_any(flags, rows_load<KEYS>(value, it.kv, first, it.keys,
-                                        (int64_t)(it.groups + group) * size, size));
-        __syncthreads();
+    rows_begin<BLOCK_ROWS, HEAD>(query, it.q, first_token, it.tokens, (int64_t)head * size, size);
+    keys_begin<HEAD>(tiles, it, start, group);
+    for (int64_t first = start; first < end; first += KEYS, turn ^= 1) {
+        T *key = tiles + turn * 2 * KEYS * stride, *value = key + KEYS * stride;
+        copy_wait();
+        note_any(flags + 4 * turn, rows_odd<KEYS, HEAD>(value, size));
+        __syncthreads(); /* this tile is there, and nobody looks at the other one any more */
+        if (first + KEYS < end)
+            keys_begin<HEAD>(tiles + (turn ^ 1) * 2 * KEYS * stride, it, first + KEYS, group);
         unsigned seen = seen_by<KEYS>(it, sights, first);
         if (!__any_sync(0xffffffffu, seen != 0))
             continue;
         unit_scores<HEAD, KEYS>(scores, query + warp * WARP_ROWS * stride, key, size);
 #pragma unroll
         for (int i = 0; i < KEYS / 2; i++)
-            scores[i / 4][i % 4] *= it.scale;
+            scores[i / 4][i % 4] *= it.scale * LOG2_E;
 #pragma unroll
         for (int k = 0; k < 2; k++)
-            factors[k] = weigh_row(scores, 2 * k, seen, &maxima[k], &totals[k]);
+            factors[k] = weigh_row<KEYS>(scores, 2 * k, seen, &maxima[k], &totals[k]);
 #pragma unroll
         for (int i = 0; i < HEAD / 2; i++)
             sums[i / 4][i % 4] *= factors[i % 4 / 2];
-        add_sums<HEAD, KEYS>(sums, scores, value, flags, size);
+        add_sums<HEAD, KEYS>(sums, scores, value, flags + 4 * turn, size);
     }
     factors[0] = 1.0f / totals[0];
     factors[1] = 1.0f / totals[1];
@@ -74,7 +91,7 @@ static __global__ void __launch_bounds__(ATTENTION_THREADS, HEAD > 64 ? 2 : 3)
     for (int k = 0; k < 2; k++)
         if (threadIdx.x % 4 == 0 && token + 8 * k < it.tokens)
             operand_store(it.lse, token + 8 * k, head,
-                          (maxima[k] > -INFINITY ? maxima[k] : 0.0f) + logf(totals[k]));
+                          (maxima[k] > -INFINITY ? maxima[k] / LOG2_E : 0.0f) + logf(totals[k]));
 }
 
 bool attention_units_run(struct cuda_context *context, const struct attention &it,
@@ -83,6 +100,6 @@ bool attention_units_run(struct cuda_context *context, const struct attention &i
     struct launch where;
     where.grid = dim3((unsigned)divide_up(it.tokens, BLOCK_ROWS), (unsigned)it.heads);
     where.block = dim3(ATTENTION_THREADS);
-    where.shared = units_shared(it, BLOCK_ROWS + 2 * KEYS, ATTENTION_THREADS / WARP);
+    where.shared = units_shared(it, BLOCK_ROWS + 4 * tile_keys(it.size), 12);
     return UNITS_LAUNCH(attention_units_kernel, where, it);
 }

@@ -15,29 +15,62 @@
 enum {
     BLOCK_ROWS = 64,
     WARP_ROWS = 16,
-    BF16_PIECES = 3, /* 8 bits each: all of a float32 number */
+    BF16_PIECES = 2, /* 8 bits and a sign each: what is lost is 2^-17 of a number at most */
     F16_PIECES = 2,  /* 11 bits each, of a number that was scaled */
 };
 
-/* Rows first.. of columns column.. into shared memory; rows from `end` on, and columns that fill
- * the last 16, as zeros. Whether this thread met a number that is not finite. */
-template <int ROWS, typename T>
-__device__ inline bool rows_load(T *to, const struct operand &from, int64_t first, int64_t end,
-                                 int64_t column, int size)
+/* Weights are made as powers of two, of which the units for special functions know. */
+constexpr float LOG2_E = 1.44269504088896340736f;
+
+/* Rows first.. of columns column.. begin their way into shared memory; rows from `end` on, and
+ * columns that fill the last 16, as zeros. What this thread has begun is there after copy_wait().
+ */
+template <int ROWS, int HEAD, typename T>
+__device__ inline void rows_begin(T *to, const struct operand &from, int64_t first, int64_t end,
+                                  int64_t column, int size)
 {
-    const unsigned exponent = std::is_same<T, __half>::value ? 0x7c00u : 0x7f80u;
-    int stride = tile_stride<T>(size), pieces = (stride - 8) / 8;
-    bool odd = false;
-    for (int i = (int)threadIdx.x; i < ROWS * pieces; i += ATTENTION_THREADS) {
-        int row = i / pieces, at = i % pieces * 8;
-        uint4 bits = {0, 0, 0, 0};
-        if (first + row < end && at < size)
-            bits = bits_load(from, first + row, column + at, size - at);
-        *(uint4 *)(void *)&to[row * stride + at] = bits;
-        odd = odd || is_odd(bits.x, exponent) || is_odd(bits.y, exponent) ||
-              is_odd(bits.z, exponent) || is_odd(bits.w, exponent);
+    const int stride = tile_stride<T>(size);
+    const char *begin = operand_at(from, 0, column);
+    const bool wide = ((uintptr_t)begin & 15u) == 0 && from.stride % 8 == 0;
+#pragma unroll
+    for (int k = 0; k < ROWS * HEAD / 8 / ATTENTION_THREADS; k++) {
+        int i = k * ATTENTION_THREADS + (int)threadIdx.x, row = i / (HEAD / 8);
+        int at = i % (HEAD / 8) * 8, count = first + row < end ? size - at : 0;
+        count = count < 0 ? 0 : count > 8 ? 8 : count;
+        if (at >= stride - 8)
+            continue;
+        if (wide) {
+            const char *source = operand_at(from, first + row, column + at);
+            copy_begin(&to[row * stride + at], count ? source : begin, count * 2);
+        } else {
+            uint4 bits = {0, 0, 0, 0};
+            if (count > 0)
+                bits = bits_load(from, first + row, column + at, count);
+            *(uint4 *)(void *)&to[row * stride + at] = bits;
+        }
     }
-    return odd;
+}
+
+/* Whether any number that this thread brought by rows_begin is not finite. One is added to the
+ * exponents: where all its bits were set, it reaches the place of the sign. */
+template <int ROWS, int HEAD, typename T> __device__ inline bool rows_odd(const T *rows, int size)
+{
+    const unsigned one = std::is_same<T, __half>::value ? 0x04000400u : 0x00800080u;
+    const unsigned unsigned_two = 0x7fff7fffu;
+    const int stride = tile_stride<T>(size);
+    unsigned reached = 0;
+#pragma unroll
+    for (int k = 0; k < ROWS * HEAD / 8 / ATTENTION_THREADS; k++) {
+        int i = k * ATTENTION_THREADS + (int)threadIdx.x, at = i % (HEAD / 8) * 8;
+        if (at >= stride - 8)
+            continue;
+        uint4 bits = *(const uint4 *)(const void *)&rows[i / (HEAD / 8) * stride + at];
+        reached |= (bits.x & unsigned_two) + one;
+        reached |= (bits.y & unsigned_two) + one;
+        reached |= (bits.z & unsigned_two) + one;
+        reached |= (bits.w & unsigned_two) + one;
+    }
+    return reached & 0x80008000u;
 }
 
 /* scores = rows . others: of the 16 rows at `rows` with those at `others`. */
@@ -64,25 +97,16 @@ __device__ inline void unit_scores(float (&scores)[OTHERS / 8][4], const T *rows
     }
 }
 
-/* Two numbers in pieces, each what is left, cut off after the eight bits that bf16 has. */
+/* Two numbers in pieces, each what is left, rounded to bf16. A number that is not finite, or is
+ * none when it is rounded, is in the first piece. */
 __device__ inline void cut_two(float first, float second, unsigned words[BF16_PIECES])
 {
-    float left[2] = {first, second};
-    unsigned bits[2];
-#pragma unroll
-    for (int i = 0; i < BF16_PIECES; i++) {
-#pragma unroll
-        for (int k = 0; k < 2; k++) {
-            bits[k] = __float_as_uint(left[k]) & 0xffff0000u;
-            if (left[k] != left[k])
-                bits[k] |= 0x400000u; /* a NaN whose bits are all among those cut off */
-            left[k] = isfinite(left[k]) ? left[k] - __uint_as_float(bits[k]) : 0.0f;
-        }
-        words[i] = bits[0] >> 16 | bits[1];
-    }
+    words[0] = bf16_two(first, second);
+    float low = __uint_as_float(words[0] << 16), high = __uint_as_float(words[0] & 0xffff0000u);
+    words[1] = bf16_two(isfinite(low) ? first - low : 0.0f, isfinite(high) ? second - high : 0.0f);
 }
 
-/* The same for fp16, rounded. */
+/* The same for fp16. */
 __device__ inline void split_two(float first, float second, unsigned words[F16_PIECES])
 {
     float left[2] = {first, second};
@@ -138,7 +162,7 @@ __device__ inline void scale_of(float largest, float *factor, float *inverse)
     *inverse = __uint_as_float((exponent - 14u) << 23);
 }
 
-/* sums += weights rows. For bf16 weights are cut in pieces, which add up to them exactly. */
+/* sums += weights rows. For bf16 weights are cut in pieces, which add up to 16 bits of them. */
 template <int HEAD, int DEPTH>
 __device__ inline void unit_sums(float (&sums)[HEAD / 8][4], const float (&weights)[DEPTH / 8][4],
                                  const __nv_bfloat16 *rows, int size)

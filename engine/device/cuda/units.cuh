@@ -116,6 +116,43 @@ __device__ inline void unit_read(unsigned to[4], const void *row, bool across)
 #endif
 }
 
+/* 16 bytes of shared memory, aligned as `from` is in global memory: its first `bytes`, and zeros.
+ * They are there when the thread has waited; for other threads after a barrier. */
+__device__ inline void copy_begin(void *to, const void *from, int bytes)
+{
+#ifdef LOCKSTEP_CUDA_EMULATED
+    emulator::copy_begin(to, from, bytes);
+#else
+    unsigned at = (unsigned)__cvta_generic_to_shared(to);
+    asm volatile("cp.async.cg.shared.global [%0], [%1], 16, %2;"
+                 :
+                 : "r"(at), "l"(__cvta_generic_to_global(from)), "r"(bytes)
+                 : "memory");
+#endif
+}
+
+/* Until all copies that this thread began are done. */
+__device__ inline void copy_wait()
+{
+#ifdef LOCKSTEP_CUDA_EMULATED
+    emulator::copy_wait();
+#else
+    asm volatile("cp.async.wait_all;" : : : "memory");
+#endif
+}
+
+/* Two numbers as bf16, to nearest even; the first has the lower half. */
+__device__ inline unsigned bf16_two(float first, float second)
+{
+#ifdef LOCKSTEP_CUDA_EMULATED
+    return bf16_round(first) | (unsigned)bf16_round(second) << 16;
+#else
+    unsigned two;
+    asm("cvt.rn.bf16x2.f32 %0, %1, %2;" : "=r"(two) : "f"(second), "f"(first));
+    return two;
+#endif
+}
+
 /* 16 x 16 at `from` as a, or as b: rows of the matrix are columns of b, of which there are two
  * beside each other; `across`: as they are. */
 template <typename T> __device__ inline void read_a(unsigned to[4], const T *from, int stride)
