@@ -9,6 +9,8 @@ import sys
 
 
 def mask(text):
+    # which element is the worst, and where that cuts the line
+    text = re.sub(r"worst \[[\d,]+\][^│]*│|at \[[\d,]+\]", "#", text)
     text = re.sub(r"-?\d+\.\d+(e[-+]\d+)?|-?\d+e[-+]\d+|-?\d+\.?\d*…|\d+ (B|KiB|MiB)", "#", text)
     text = re.sub(r"[▁▂▃▄▅▆▇░▒▓█▀]", "▒", text)
     return [re.sub(r"[ ▒#]+", " ", re.sub(r"yaml:\d+", "yaml:#", line)) for line in text.splitlines()]
