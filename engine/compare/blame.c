@@ -259,6 +259,58 @@ static void accuse(struct walk *walk, const struct structure_node *node)
                              : -1;
 }
 
+static bool makes_right_one(const struct pair *pair, const struct instruction *in)
+{
+    for (int k = 0; k < in->output_count; k++) {
+        struct value_error error = value_error_of(pair, in->outputs[k]);
+        if (error.known && !error.diverged)
+            return true;
+    }
+    return false;
+}
+
+/* Whether something right was computed with it, or of it at once: then it is hardly wrong. */
+static bool is_cleared(const struct pair *pair, int value)
+{
+    const struct program *program = pair->test->program;
+    bool cleared = makes_right_one(pair, structure_producer(program, value));
+    for (int i = 0; i < program->instruction_count && !cleared; i++) {
+        const struct instruction *in = &program->instructions[i];
+        bool reads = false;
+        for (int k = 0; k < in->input_count; k++)
+            reads |= in->inputs[k] == value;
+        cleared = reads && makes_right_one(pair, in);
+    }
+    return cleared;
+}
+
+/* A trace is no program: of what it does not have, any instruction may be the wrong one, but for
+ * those whose results were used for something that is right. */
+static void suspect_all(struct walk *walk, const struct region *region)
+{
+    const struct pair *pair = walk->pair;
+    const struct program *program = pair->test->program;
+    struct blame *blame = walk->blame;
+    if (pair->reference || region->count < 2)
+        return;
+    /* A node comes after the node that reads it: what is only behind cleared ones is not asked. */
+    unsigned char *suspected = memory_zeroed((size_t)program->instruction_count, 1);
+    unsigned char *cleared = memory_zeroed((size_t)region->count, 1);
+    for (int n = 0; n < region->count; n++) {
+        const struct structure_node *node = &region->nodes[n];
+        cleared[n] = node->parent >= 0 && (cleared[node->parent] || is_cleared(pair, node->value) ||
+                                           !dtype_is_float(program->values[node->value].dtype));
+        suspected[program->values[node->value].producer] |= !cleared[n];
+    }
+    blame->suspects = memory_zeroed((size_t)region->count, sizeof(*blame->suspects));
+    blame->suspect_count = 0;
+    for (int i = 0; i < program->instruction_count; i++)
+        if (suspected[i])
+            blame->suspects[blame->suspect_count++] = i;
+    free(cleared);
+    free(suspected);
+}
+
 /* The value to go on from behind the region, -1 at the end. */
 static int next_value(struct walk *walk, const struct region *region, struct status *status)
 {
@@ -272,8 +324,10 @@ static int next_value(struct walk *walk, const struct region *region, struct sta
             walk->certain = walk->blame->sure = true;
             return -1;
         }
-        if (walk->diverged && walk->blame->guilty < 0)
+        if (walk->diverged && walk->blame->guilty < 0) {
             accuse(walk, &region->nodes[0]);
+            suspect_all(walk, region);
+        }
         n = region->faint_reader;
         next = region->faint;
     }
@@ -456,6 +510,8 @@ bool blame_walk(struct pair *pair, int value, struct blame *blame, struct status
         ok = check_instruction(pair, link->step, link->instruction, &blame->check, status);
         if (ok)
             acquit(pair, error.known && !error.diverged, blame);
+        if (blame->sure || blame->check.wrong || blame->guilty < 0)
+            blame->suspect_count = 0;
     }
     bool moved = pair->test->step != step || run_next(pair->test) != next;
     return (!moved || pair_go_to(pair, step, next, status)) && ok;
@@ -464,6 +520,9 @@ bool blame_walk(struct pair *pair, int value, struct blame *blame, struct status
 void blame_free(struct blame *blame)
 {
     free(blame->links);
+    free(blame->suspects);
     blame->links = NULL;
+    blame->suspects = NULL;
+    blame->suspect_count = 0;
     blame->count = blame->capacity = 0;
 }

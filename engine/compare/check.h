@@ -49,6 +49,11 @@ struct blame {
     bool different;     /* the reference computes the same name by another instruction */
     bool sure;          /* not numbers alone accuse it: it is wrong, or not the reference's */
     int counterpart;    /* that instruction of the reference, -1 if there is none */
+    /* Where the reference is a trace without what lies between the guilty one's value and the
+     * values that were compared: all instructions between, in order, the guilty one among them.
+     * float64 confirms each of their kernels; any may be wrong as a part of the program. */
+    int *suspects;
+    int suspect_count;
     /* Where the two sides compute in different precisions: index of the link whose result was the
      * first beyond its limits, by rounding, as far as can be told: the reference computes all that
      * lies behind it in the same way, and float64 agrees. Then nobody is guilty. -1: not so. */

@@ -281,6 +281,25 @@ static void say_rounding(struct debugger *debugger, const struct blame *blame)
         say(debugger, "next: continue, or --against a run of the same precision\n");
 }
 
+/* The reference is a trace that does not have what these compute. */
+static void say_suspects(struct debugger *debugger, const struct blame *blame)
+{
+    const struct program *program = debugger_program(debugger);
+    const struct blame_link *link = &blame->links[blame->guilty];
+    char name[256];
+    say(debugger, "One of these %d instructions introduced it (step %d): %s\n",
+        blame->suspect_count, link->step + 1,
+        program_value_text(program, link->value, name, sizeof(name)));
+    for (int i = 0; i < blame->suspect_count; i++)
+        say_instruction(debugger, "", program, blame->suspects[i]);
+    say_errors(debugger, link);
+    say(debugger,
+        "    The trace does not have what they compute on the way, and float64 of the same inputs\n"
+        "    agrees with each: the kernels are right, so the program is wrong in one of them.\n"
+        "next: goto %d:%d, list %d, graft %s\n",
+        link->step + 1, blame->suspects[0], blame->suspects[0], name);
+}
+
 static void say_blame(struct debugger *debugger, const struct blame *blame)
 {
     const struct program *program = debugger_program(debugger);
@@ -291,6 +310,10 @@ static void say_blame(struct debugger *debugger, const struct blame *blame)
     }
     if (blame->guilty < 0) {
         say(debugger, "No instruction stands out: everything behind it is within limits.\n");
+        return;
+    }
+    if (blame->suspect_count > 1) {
+        say_suspects(debugger, blame);
         return;
     }
     const struct blame_link *link = &blame->links[blame->guilty];
@@ -325,7 +348,8 @@ static void say_chain(struct debugger *debugger, const struct blame *blame)
 {
     for (int i = 0; i < blame->count && i < MAX_FRAMES; i++) {
         const struct blame_link *link = &blame->links[i];
-        const char *verdict = i == blame->guilty     ? "introduced"
+        bool several = blame->suspect_count > 1;
+        const char *verdict = i == blame->guilty     ? several ? "diverged" : "introduced"
                               : i == blame->rounding ? "rounding"
                               : link->diverged       ? "inherited"
                               : isnan(link->error)   ? "not compared"

@@ -22,9 +22,10 @@ void feed_close(struct run *run)
         micro_batch_free(&run->batches[i]);
 }
 
-/* The recorded integers `name` of a step: `count` of them after dimension 0. */
+/* The recorded integers `name` of a step: after dimension 0 `count` of them, and `more` that
+ * nobody looks at (tokens behind the last one are in the labels). */
 static const struct tensor *recorded(const struct run *run, const char *name, int64_t count,
-                                     struct status *status)
+                                     int more, struct status *status)
 {
     const struct safetensors *file = run->recorded_data;
     const struct safetensors_entry *entry = safetensors_find(file, name);
@@ -33,14 +34,20 @@ static const struct tensor *recorded(const struct run *run, const char *name, in
         return NULL;
     }
     const struct tensor *tensor = &entry->tensor;
-    if (tensor->dtype != DTYPE_I32 || tensor->shape.dims[0] <= run->step ||
-        shape_columns(tensor->shape) < count) {
+    int64_t columns = shape_columns(tensor->shape), steps = tensor->shape.dims[0];
+    if (tensor->dtype != DTYPE_I32 || columns < count || columns > count + more)
         status_fail(status, STATUS_INVALID,
-                    "%s: %s must be i32 with %" PRId64 " numbers for each of %d steps", file->path,
-                    name, count, run->step + 1);
-        return NULL;
-    }
-    return tensor;
+                    "%s: %s is %s with %" PRId64
+                    " numbers for each step; expected i32 with %" PRId64
+                    ", as data.micro_batch_size is %" PRId64,
+                    file->path, name, dtype_name(tensor->dtype), columns, count,
+                    run->config->data.micro_batch_size);
+    else if (steps <= run->step)
+        status_fail(status, STATUS_INVALID, "%s: %s has %" PRId64 " steps; step %d is not there",
+                    file->path, name, steps, run->step + 1);
+    else
+        return tensor;
+    return NULL;
 }
 
 static int32_t *copy_row(const struct tensor *tensor, int step, int64_t first, int64_t count)
@@ -49,6 +56,33 @@ static int32_t *copy_row(const struct tensor *tensor, int step, int64_t first, i
     for (int64_t i = 0; i < count; i++)
         row[i] = (int32_t)tensor_load(tensor, step * shape_columns(tensor->shape) + first + i);
     return row;
+}
+
+/* Devices take indices as they are: what is outside of its range must not get there. */
+static bool check_recorded(const struct run *run, const struct micro_batch *batch,
+                           struct status *status)
+{
+    int64_t vocabulary = run->config->base_model.vocab_size;
+    const char *path = run->recorded_data->path;
+    for (int64_t t = 0; t < batch->tokens; t++) {
+        if (batch->ids[t] < 0 || batch->ids[t] >= vocabulary)
+            return status_fail(status, STATUS_INVALID,
+                               "%s: step %d: token %d at %" PRId64 " is outside of the vocabulary "
+                               "of %" PRId64,
+                               path, run->step + 1, batch->ids[t], t, vocabulary);
+        for (int h = 0; h < batch->heads; h++)
+            if (batch->labels[h][t] >= vocabulary)
+                return status_fail(status, STATUS_INVALID,
+                                   "%s: step %d: label %d at %" PRId64 " is outside of the "
+                                   "vocabulary of %" PRId64,
+                                   path, run->step + 1, batch->labels[h][t], t, vocabulary);
+        if (batch->document_start[t] < 0 || batch->document_start[t] > t)
+            return status_fail(status, STATUS_INVALID,
+                               "%s: step %d: document_start is %d at %" PRId64 "; expected the "
+                               "index of the first token of its document",
+                               path, run->step + 1, batch->document_start[t], t);
+    }
+    return true;
 }
 
 /* How many micro-batches the step has on all ranks. */
@@ -69,9 +103,10 @@ static bool read_recorded(struct run *run, struct micro_batch *batch, struct sta
 {
     int64_t tokens = run->config->data.micro_batch_size;
     int heads = run->config->base_model.prediction_heads;
-    const struct tensor *ids = recorded(run, "tokens", tokens, status);
-    const struct tensor *labels = ids ? recorded(run, "labels", heads * tokens, status) : NULL;
-    const struct tensor *starts = labels ? recorded(run, "document_start", tokens, status) : NULL;
+    const struct tensor *ids = recorded(run, "tokens", tokens, heads, status);
+    const struct tensor *labels = ids ? recorded(run, "labels", heads * tokens, 0, status) : NULL;
+    const struct tensor *starts =
+        labels ? recorded(run, "document_start", tokens, 0, status) : NULL;
     if (!starts)
         return false;
     if (step_batches(run) > 1)
@@ -88,7 +123,7 @@ static bool read_recorded(struct run *run, struct micro_batch *batch, struct sta
         batch->labels[h] = copy_row(labels, run->step, h * tokens, tokens);
     for (int64_t t = 0; t < tokens; t++)
         batch->position[t] = (int32_t)t - batch->document_start[t];
-    return true;
+    return check_recorded(run, batch, status);
 }
 
 static bool read_batches(struct run *run, struct status *status)
