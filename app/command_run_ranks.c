@@ -207,12 +207,45 @@ static bool batch_record(struct batch *batch, struct status *status)
     return ok;
 }
 
+/* Of ranks whose memory is not read here, only what is kept comes. *taken: it was such a tensor. */
+static bool batch_add_summary(struct batch *batch, int index, bool *taken, struct status *status)
+{
+    struct training *training = batch->training;
+    const struct team_tensor *of = &training->team->tensors[index];
+    int rank = team_first_rank(of);
+    struct tensor tensor =
+        tensor_of(NULL, team_value(training->team, rank, of->values[rank])->dtype, of->global);
+    struct sampling sampling = {trace_sampling_step(of->global), trace_sample_count(of->global)};
+    struct device_statistics statistics;
+    *taken = false;
+    if (recorder_keeps_tensors(training->recorder))
+        return true;
+    void *samples = memory_try((size_t)sampling.count, dtype_size(tensor.dtype));
+    if (!samples)
+        return status_fail(status, STATUS_MEMORY, "no memory to record \"%s\"", of->name);
+    bool ok = team_summarize(training->team, index, &sampling, taken, &statistics, samples, status);
+    if (!ok || !*taken) {
+        free(samples);
+        return ok;
+    }
+    if (!batch_record(batch, status)) { /* what came before it comes before it */
+        free(samples);
+        return false;
+    }
+    recorder_add_summary(training->recorder, of->name, &tensor, samples, &statistics);
+    return true;
+}
+
 /* Nothing if the ranks do not have all of it. */
 static bool batch_add(struct batch *batch, int tensor, struct status *status)
 {
     struct team *team = batch->training->team;
     struct team_parts *parts = &batch->parts[batch->count];
-    bool complete;
+    bool complete, taken;
+    if (!batch_add_summary(batch, tensor, &taken, status))
+        return false;
+    if (taken)
+        return true;
     if (!team_view_parts(team, tensor, parts, &complete, status))
         return false;
     if (!complete)

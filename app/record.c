@@ -70,6 +70,12 @@ bool recorder_add(struct recorder *recorder, const struct trace_item *items, int
     return trace_add_parts(recorder->writer, items, count, status);
 }
 
+void recorder_add_summary(struct recorder *recorder, const char *name, const struct tensor *tensor,
+                          void *samples, const struct device_statistics *statistics)
+{
+    trace_add_summary(recorder->writer, name, tensor, samples, statistics);
+}
+
 bool recorder_keeps_tensors(const struct recorder *recorder)
 {
     return trace_keeps_tensors(recorder->writer);

@@ -27,6 +27,10 @@ bool recorder_take(struct recorder *recorder, struct run *run, struct status *st
 bool recorder_wants(const struct recorder *recorder, bool log_point);
 bool recorder_add(struct recorder *recorder, const struct trace_item *items, int count,
                   struct status *status);
+/* A tensor of that type and shape, of which samples (taken over) and statistics were taken where it
+ * lies: trace_add_summary(). */
+void recorder_add_summary(struct recorder *recorder, const char *name, const struct tensor *tensor,
+                          void *samples, const struct device_statistics *statistics);
 /* Whether these are whole tensors: then they must stay until their step is finished. */
 bool recorder_keeps_tensors(const struct recorder *recorder);
 bool recorder_finish_init(struct recorder *recorder, struct status *status);

@@ -111,6 +111,12 @@ struct team_parts {
 bool team_view_parts(struct team *team, int tensor, struct team_parts *parts, bool *complete,
                      struct status *status);
 void team_parts_free(struct team_parts *parts);
+/* What a trace keeps of a whole tensor whose parts are all on far ranks (world_is_far), each of
+ * which is asked for its own: statistics, and sampling->count samples. *taken is false, with
+ * nothing done, where some part is near, or the ranks do not have all of it: team_view_parts()
+ * tells. */
+bool team_summarize(struct team *team, int tensor, const struct sampling *sampling, bool *taken,
+                    struct device_statistics *statistics, char *samples, struct status *status);
 /* A value of a rank's program; and the first rank that holds a part of a tensor. */
 const struct value *team_value(const struct team *team, int rank, int value);
 int team_first_rank(const struct team_tensor *tensor);

@@ -45,6 +45,43 @@ bool team_view_parts(struct team *team, int index, struct team_parts *parts, boo
     return ok;
 }
 
+/* Parts that are alike have one owner; those that overlap otherwise would count twice. */
+static bool is_far_and_whole(const struct team *team, const struct team_tensor *tensor)
+{
+    int64_t elements = 0;
+    for (int rank = 0; rank < team->world->size; rank++) {
+        int value = tensor->values[rank];
+        if (value < 0 || tensor->same_as[rank] != rank)
+            continue;
+        if (!world_is_far(team->world, rank) ||
+            !executor_holds(team->pairs[rank]->test->executor, value))
+            return false;
+        elements += shape_elements(team_value(team, rank, value)->shape);
+    }
+    return elements == shape_elements(tensor->global);
+}
+
+bool team_summarize(struct team *team, int index, const struct sampling *sampling, bool *taken,
+                    struct device_statistics *statistics, char *samples, struct status *status)
+{
+    const struct team_tensor *tensor = &team->tensors[index];
+    bool ok = true, first = true;
+    *taken = is_far_and_whole(team, tensor);
+    for (int rank = 0; ok && *taken && rank < team->world->size; rank++) {
+        struct device_statistics part;
+        if (tensor->values[rank] < 0 || tensor->same_as[rank] != rank)
+            continue;
+        ok = world_summarize_far(team->world, rank, tensor->values[rank], sampling, &part, samples,
+                                 status);
+        if (ok && first)
+            *statistics = part;
+        else if (ok)
+            summary_add(statistics, &part);
+        first = false;
+    }
+    return ok;
+}
+
 void team_parts_free(struct team_parts *parts)
 {
     mosaic_free(&parts->whole);

@@ -170,6 +170,9 @@ static bool hash_value(struct team *team, struct team_tensor *tensor, int rank,
     struct tensor view;
     struct executor *executor = team->pairs[rank]->test->executor;
     int value = tensor->values[rank];
+    if (world_is_far(team->world, rank))
+        return world_hash_far(team->world, rank, value, &tensor->hashes[rank], status) ||
+               status_context(status, "rank %d", rank);
     if (!executor_view(executor, value, &buffer, &view, status))
         return status_context(status, "rank %d", rank);
     tensor->hashes[rank] = XXH3_64bits(view.data, value_bytes(team_value(team, rank, value)));

@@ -87,6 +87,9 @@ struct pool_memory {
 bool pool_find_silent(struct rank_pool *pool, const bool *asked, int ranks, bool *silent);
 bool pool_read_memory(void *context, const struct extent *extent, void *bytes,
                       struct status *status);
+/* Asks such a rank about a value: the answer is as protocol.h has it. */
+bool pool_ask(struct pool_memory *memory, const struct question *question, struct text *answer,
+              struct status *status);
 bool pool_write_memory(void *context, const struct extent *extent, const void *bytes,
                        struct status *status);
 

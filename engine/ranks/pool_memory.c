@@ -63,27 +63,50 @@ static bool fail_memory(const struct pool_memory *memory, const char *done, stru
     return status_fail(status, STATUS_IO, "%s", text);
 }
 
-bool pool_read_memory(void *context, const struct extent *extent, void *bytes,
-                      struct status *status)
+/* Until the answer is there, or too late: false. */
+static bool ask(const struct pool_memory *memory, enum frame_kind kind, const struct text *body)
 {
-    const struct pool_memory *memory = context;
     struct pool_process *process = &memory->pool->processes[memory->rank];
     double deadline = clock_seconds() + memory->pool->timeout;
-    struct text body = {0};
     process->has_data = false;
-    extent_write(&body, extent);
-    pool_send(memory->pool, memory->rank, FRAME_READ, &body, NULL, 0);
-    text_free(&body);
+    pool_send(memory->pool, memory->rank, kind, body, NULL, 0);
     while (!process->has_data && !pool_has_lost(memory->pool, memory->rank) &&
            clock_seconds() < deadline) {
         pool_pump(memory->pool, 100);
         if (find_lost(memory->pool) >= 0 && deadline > clock_seconds() + LOST_SECONDS)
             deadline = clock_seconds() + LOST_SECONDS;
     }
-    if (!process->has_data || process->data.length != extent->bytes)
+    return process->has_data;
+}
+
+bool pool_read_memory(void *context, const struct extent *extent, void *bytes,
+                      struct status *status)
+{
+    const struct pool_memory *memory = context;
+    struct pool_process *process = &memory->pool->processes[memory->rank];
+    struct text body = {0};
+    extent_write(&body, extent);
+    bool answered = ask(memory, FRAME_READ, &body);
+    text_free(&body);
+    if (!answered || process->data.length != extent->bytes)
         return fail_memory(memory, "read", status);
     memcpy(bytes, process->data.data, (size_t)extent->bytes);
     text_free(&process->data);
+    return true;
+}
+
+bool pool_ask(struct pool_memory *memory, const struct question *question, struct text *answer,
+              struct status *status)
+{
+    struct pool_process *process = &memory->pool->processes[memory->rank];
+    struct text body = {0};
+    question_write(&body, question);
+    bool answered = ask(memory, FRAME_ASK, &body);
+    text_free(&body);
+    if (!answered || process->data.length == 0)
+        return fail_memory(memory, "read", status);
+    *answer = process->data;
+    process->data = (struct text){0};
     return true;
 }
 

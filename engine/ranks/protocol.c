@@ -173,6 +173,32 @@ void extent_write(struct text *body, const struct extent *extent)
     put(body, extent->bytes, 8);
 }
 
+void question_write(struct text *body, const struct question *question)
+{
+    put_int(body, question->value);
+    put(body, (uint64_t)question->sampling.step, 8);
+    put(body, (uint64_t)question->sampling.count, 8);
+}
+
+void hash_write(struct text *body, uint64_t hash)
+{
+    put(body, hash, 8);
+}
+
+void statistics_write(struct text *body, const struct device_statistics *statistics)
+{
+    const double numbers[] = {statistics->mean, statistics->squares, statistics->minimum,
+                              statistics->maximum};
+    put(body, (uint64_t)statistics->finite, 8);
+    put(body, (uint64_t)statistics->nans, 8);
+    put(body, (uint64_t)statistics->infinities, 8);
+    for (int i = 0; i < ARRAY_LENGTH(numbers); i++) {
+        uint64_t bits;
+        memcpy(&bits, &numbers[i], sizeof(bits));
+        put(body, bits, 8);
+    }
+}
+
 void number_write(struct text *body, uint32_t number)
 {
     put(body, number, 4);
@@ -432,6 +458,40 @@ bool extent_read(const void *body, size_t length, struct extent *extent, const v
     *data = reader.at;
     return !reader.bad && extent->bytes <= PROTOCOL_CHUNK &&
            (reader.left == 0 || reader.left == extent->bytes);
+}
+
+bool question_read(const void *body, size_t length, struct question *question)
+{
+    struct reader reader = reader_of(body, length);
+    question->value = get_int(&reader, 0, INT32_MAX);
+    question->sampling.step = (int64_t)get(&reader, 8);
+    question->sampling.count = (int64_t)get(&reader, 8);
+    bool small = question->sampling.step >= 0 && question->sampling.count >= 0 &&
+                 question->sampling.count <= PROTOCOL_SAMPLES &&
+                 question->sampling.step <= INT64_MAX / PROTOCOL_SAMPLES;
+    return reader_ends(&reader) && small;
+}
+
+bool hash_read(const void *body, size_t length, uint64_t *hash)
+{
+    struct reader reader = reader_of(body, length);
+    *hash = get(&reader, 8);
+    return reader_ends(&reader);
+}
+
+bool statistics_read(const void *body, size_t length, struct device_statistics *statistics)
+{
+    struct reader reader = reader_of(body, length);
+    double *const numbers[] = {&statistics->mean, &statistics->squares, &statistics->minimum,
+                               &statistics->maximum};
+    statistics->finite = (int64_t)get(&reader, 8);
+    statistics->nans = (int64_t)get(&reader, 8);
+    statistics->infinities = (int64_t)get(&reader, 8);
+    for (int i = 0; i < ARRAY_LENGTH(numbers); i++) {
+        uint64_t bits = get(&reader, 8);
+        memcpy(numbers[i], &bits, sizeof(bits));
+    }
+    return !reader.bad;
 }
 
 bool number_read(const void *body, size_t length, uint32_t *number)

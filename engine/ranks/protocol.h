@@ -8,15 +8,17 @@
 #include "engine/base/text.h"
 #include "engine/ranks/board.h"
 #include "engine/ranks/collectives.h"
+#include "engine/ranks/summary.h"
 
 enum {
-    PROTOCOL_VERSION = 4,
+    PROTOCOL_VERSION = 5,
     PROTOCOL_TOKEN = 32,           /* characters of the token */
     PROTOCOL_HEADER = 8,           /* bytes before a body: its length, the kind */
     PROTOCOL_MOST_HELLO = 1024,    /* bytes of a body before the token was seen */
     PROTOCOL_MOST_BODY = 17 << 20, /* after it */
     PROTOCOL_CHUNK = 16 << 20,     /* bytes of a tensor in one frame */
     PROTOCOL_MOST_WORDS = 4096,
+    PROTOCOL_SAMPLES = 1 << 16, /* of a tensor, in one answer */
     PROTOCOL_ARENAS = 2,
     PROTOCOL_LEFT = 113, /* exit status of a rank whose connection with the engine is gone */
 };
@@ -38,6 +40,7 @@ enum frame_kind {
     FRAME_WRITE,     /* engine: struct extent, then the bytes */
     FRAME_FAILED,    /* rank: struct failure */
     FRAME_QUIT,      /* engine */
+    FRAME_ASK,       /* engine: struct question; FRAME_DATA answers it */
     FRAME_KIND_COUNT,
 };
 
@@ -117,6 +120,14 @@ struct failure {
     char reason[1024];
 };
 
+/* About a value of the rank's program: its samples and statistics, or the hash of its bytes. */
+struct question {
+    int value;
+    struct sampling sampling; /* of the whole tensor; a count of 0: the hash is asked for */
+};
+
+enum { STATISTICS_BYTES = 56 };
+
 /* The header of a frame; false: such a frame does not exist, or its body is longer than `most`. */
 void frame_header(unsigned char header[PROTOCOL_HEADER], enum frame_kind kind, size_t length);
 bool frame_parse(const unsigned char header[PROTOCOL_HEADER], size_t most, enum frame_kind *kind,
@@ -131,6 +142,9 @@ void ready_write(struct text *body, const struct ready *ready);
 void order_write(struct text *body, const struct order *order);
 void update_write(struct text *body, const struct update *update);
 void extent_write(struct text *body, const struct extent *extent);
+void question_write(struct text *body, const struct question *question);
+void hash_write(struct text *body, uint64_t hash);
+void statistics_write(struct text *body, const struct device_statistics *statistics);
 void number_write(struct text *body, uint32_t number);
 void failure_write(struct text *body, const struct failure *failure);
 
@@ -148,6 +162,10 @@ bool update_read(const void *body, size_t length, int size, struct update *updat
 /* *data: the bytes after the extent, `extent->bytes` of them for FRAME_WRITE, none for FRAME_READ.
  */
 bool extent_read(const void *body, size_t length, struct extent *extent, const void **data);
+bool question_read(const void *body, size_t length, struct question *question);
+bool hash_read(const void *body, size_t length, uint64_t *hash);
+/* Of the beginning of a body: the samples follow. */
+bool statistics_read(const void *body, size_t length, struct device_statistics *statistics);
 bool number_read(const void *body, size_t length, uint32_t *number);
 bool failure_read(const void *body, size_t length, struct failure *failure);
 

@@ -255,6 +255,9 @@ void rank_handle(struct rank_process *rank, const struct frame *frame)
     case FRAME_WRITE:
         write_memory(rank, frame);
         break;
+    case FRAME_ASK:
+        rank_answer(rank, frame);
+        break;
     case FRAME_QUIT:
         quit(rank);
         break;

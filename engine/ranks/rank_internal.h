@@ -72,6 +72,8 @@ bool rank_meanwhile(void *context);
 /* On another machine: the page is kept by messages. */
 struct board_link rank_link(struct rank_process *rank);
 
+/* Answers FRAME_ASK (rank_answer.c). */
+void rank_answer(struct rank_process *rank, const struct frame *frame);
 /* Does what a frame asks for. Ends the process on FRAME_QUIT. */
 void rank_handle(struct rank_process *rank, const struct frame *frame);
 /* Whether frames must be taken while this rank has something to do: it is on another machine, or

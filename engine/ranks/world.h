@@ -6,6 +6,7 @@
 #ifndef ENGINE_RANKS_WORLD_H
 #define ENGINE_RANKS_WORLD_H
 
+#include "engine/ranks/summary.h"
 #include "engine/train/run.h"
 
 enum rank_state {
@@ -89,6 +90,18 @@ int world_waits_for(const struct world *world, int rank, bool *for_ranks);
 
 /* Takes all ranks (back or forward) to the start of a step, from saved points. */
 bool world_go_to_step(struct world *world, int step, struct status *status);
+
+/* Whether a rank's tensors are fetched when the engine looks at them: it is on another machine, or
+ * its tensors are on a GPU. Of such a rank the hash of a value's bytes (XXH3), or what a trace
+ * keeps of it: statistics of the part that it has, and the samples of the whole tensor that are in
+ * that part, which come to their places in `samples` (sampling->count elements). The value is one
+ * that the twin holds. False with STATUS_IO when the rank is lost or does not answer. */
+bool world_is_far(const struct world *world, int rank);
+bool world_hash_far(struct world *world, int rank, int value, uint64_t *hash,
+                    struct status *status);
+bool world_summarize_far(struct world *world, int rank, int value, const struct sampling *sampling,
+                         struct device_statistics *statistics, char *samples,
+                         struct status *status);
 
 /* The instructions of all ranks in one step, in an order in which they can run, the same whatever
  * runs them and however fast: in rounds, one of each rank that need not wait for others. Returns

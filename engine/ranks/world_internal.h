@@ -3,6 +3,7 @@
 #ifndef ENGINE_RANKS_WORLD_INTERNAL_H
 #define ENGINE_RANKS_WORLD_INTERNAL_H
 
+#include "engine/ranks/protocol.h"
 #include "engine/ranks/world.h"
 
 /* The functions of world.h without their prefix, with the same contracts. world.c has what is the
@@ -19,6 +20,10 @@ struct world_ops {
     bool (*go_to_step)(struct world *world, int step, struct status *status);
     /* Whether the message of the receive that `rank` stands before has been sent. */
     bool (*has_message)(const struct world *world, int rank);
+    /* Asks a rank about a value; the answer is of the protocol. NULL: the engine reads all memory
+     * itself. */
+    bool (*ask)(struct world *world, int rank, const struct question *question, struct text *answer,
+                struct status *status);
 };
 
 /* A world without ranks' runs yet, whose ranks[] have the size of the configuration's world. */

@@ -438,6 +438,12 @@ static void pool_world_free(struct world *world)
     world_pool_release(world);
 }
 
+static bool ask_rank(struct world *world, int rank, const struct question *question,
+                     struct text *answer, struct status *status)
+{
+    return pool_ask(&world_pool_context(world)->ranks[rank].link, question, answer, status);
+}
+
 const struct world_ops world_pool_ops = {
     .name = "processes",
     .free = pool_world_free,
@@ -447,4 +453,5 @@ const struct world_ops world_pool_ops = {
     .is_quiet = pool_is_quiet,
     .go_to_step = world_pool_go_to_step,
     .has_message = pool_has_message,
+    .ask = ask_rank,
 };

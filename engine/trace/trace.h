@@ -89,6 +89,12 @@ bool trace_keeps_tensors(const struct trace_writer *writer);
  * same.) */
 bool trace_add_samples(struct trace_writer *writer, const char *name, const struct tensor *tensor,
                        struct status *status);
+/* The same of a tensor of that type and shape, whose data are not looked at: samples (as many as
+ * trace_sample_count() says, trace_sampling_step() apart) and statistics were taken elsewhere.
+ * Takes `samples` over. Only for a writer that does not record whole tensors. */
+struct device_statistics;
+void trace_add_summary(struct trace_writer *writer, const char *name, const struct tensor *tensor,
+                       void *samples, const struct device_statistics *statistics);
 /* For tensors in a device's memory: samples and statistics are taken there, and fetched many at a
  * time, so that the run need not wait for each. NULL where that is not possible: the host reads the
  * memory itself, whole tensors are recorded, or there is no room for it on the device. `writer` and

@@ -68,6 +68,13 @@ static struct trace_statistics finish(const struct device_statistics *found)
         .maximum = any ? found->maximum : NAN};
 }
 
+void trace_add_summary(struct trace_writer *writer, const char *name, const struct tensor *tensor,
+                       void *samples, const struct device_statistics *statistics)
+{
+    struct trace_statistics finished = finish(statistics);
+    trace_put_samples(writer, name, tensor, samples, &finished);
+}
+
 static size_t sample_bytes(const struct tensor *tensor)
 {
     return (size_t)trace_sample_count(tensor->shape) * dtype_size(tensor->dtype);
@@ -83,8 +90,7 @@ static bool put(const struct trace_gatherer *gatherer, const struct gathered *on
         return status_fail(status, STATUS_MEMORY, "no memory to record \"%s\"", one->name);
     memcpy(&found, block + one->at, sizeof(found));
     memcpy(samples, block + one->at + sizeof(found), bytes);
-    struct trace_statistics statistics = finish(&found);
-    trace_put_samples(gatherer->writer, one->name, &one->tensor, samples, &statistics);
+    trace_add_summary(gatherer->writer, one->name, &one->tensor, samples, &found);
     return true;
 }
 

@@ -21,6 +21,7 @@ static bool rewrite(enum frame_kind kind, const uint8_t *body, size_t size, stru
     struct order order;
     struct update update;
     struct extent extent;
+    struct question question;
     struct failure failure;
     uint32_t number;
     const void *data;
@@ -54,6 +55,8 @@ static bool rewrite(enum frame_kind kind, const uint8_t *body, size_t size, stru
         extent_write(out, &extent);
         text_add_part(out, data, size - out->length);
         return true;
+    case FRAME_ASK:
+        return question_read(body, size, &question) && (question_write(out, &question), true);
     case FRAME_FAILED:
         return failure_read(body, size, &failure) && (failure_write(out, &failure), true);
     default:

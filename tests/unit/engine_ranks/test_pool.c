@@ -25,6 +25,9 @@
 
 #include <cmocka.h>
 
+#define XXH_INLINE_ALL
+#include <xxhash.h>
+
 enum { FLOOD_BYTES = 512 << 20 };
 
 /* ---- in the rank ---- */
@@ -107,6 +110,69 @@ static void test_bits(void **state)
     pool_test_end(&it);
 }
 
+/* What a far rank says of a tensor is what follows from its bytes. */
+static void check_answers(struct world *world, int rank, int number)
+{
+    struct run *run = world->ranks[rank].run;
+    const struct value *value = &run->program->values[number];
+    struct status status = STATUS_NONE;
+    void *buffer = NULL;
+    struct tensor part;
+    uint64_t hash;
+    char samples[64 * sizeof(float)] = "", right[64 * sizeof(float)] = "";
+    struct sampling sampling = {3, 64};
+    struct device_statistics got;
+    struct text taken = {0};
+    assert_true(executor_view(run->executor, number, &buffer, &part, &status));
+    assert_true(world_hash_far(world, rank, number, &hash, &status));
+    assert_true(hash == XXH3_64bits(part.data, value_bytes(value)));
+    if (!world_summarize_far(world, rank, number, &sampling, &got, samples, &status))
+        fail_msg("%s: %s", value->name, status.text);
+    struct device_statistics statistics = summary_statistics(&part);
+    assert_int_equal(got.finite, statistics.finite);
+    assert_true(got.mean == statistics.mean && got.squares == statistics.squares);
+    assert_true(got.minimum == statistics.minimum && got.maximum == statistics.maximum);
+    summary_take(&part, &value->shard, &sampling, &taken);
+    assert_true(
+        summary_put(taken.data, taken.length, &value->shard, value->dtype, &sampling, right));
+    assert_memory_equal(samples, right, sizeof(samples));
+    text_free(&taken);
+    free(buffer);
+}
+
+static void check_far_answers(struct pool_test *it)
+{
+    struct run_options options = {.plan = PLAN_KEEP};
+    struct world_event event;
+    struct status status = STATUS_NONE;
+    int asked = 0;
+    pool_test_load(it, "llama/stp2_pp2s1_bf4", 64);
+    struct world *world = pool_test_world(it, &options);
+    run_step_of(world);
+    for (int rank = 0; rank < world->size; rank++) {
+        struct executor *executor = world->ranks[rank].run->executor;
+        assert_true(world_is_far(world, rank));
+        for (int i = 0; i < executor->program->value_count; i++) {
+            const struct value *value = &executor->program->values[i];
+            if (!value->name[0] || value->dtype != DTYPE_F32 || !executor_holds(executor, i) ||
+                shape_elements(value->shape) < 64 * 3)
+                continue;
+            check_answers(world, rank, i);
+            asked++;
+        }
+    }
+    assert_true(asked > 100);
+    /* also while it waits for others in a collective */
+    assert_true(world_allow(world, 0, INT32_MAX, &status));
+    double deadline = clock_seconds() + PATIENCE_SECONDS;
+    while (!world_is_quiet(world) && clock_seconds() < deadline)
+        world_next(world, 0.2, &event);
+    assert_int_equal(world->ranks[0].state, RANK_WAITING);
+    const struct run *run = world->ranks[0].run;
+    check_answers(world, 0, run->program->parameters[0].value);
+    world_free(world);
+}
+
 /* As on another machine: no memory in common, everything goes over TCP. */
 static void test_far(void **state)
 {
@@ -118,6 +184,7 @@ static void test_far(void **state)
     it.device = device_open("cpu", &(struct device_options){.threads = 1}, &status);
     check_same_bits(&it, "llama/dp2", 64, 2);
     check_same_bits(&it, "llama/stp2_pp2s1_bf4", 64, 2);
+    check_far_answers(&it);
     pool_test_end(&it);
 }
 

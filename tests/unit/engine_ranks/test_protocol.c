@@ -6,6 +6,7 @@
 #include "tests/unit/random.h"
 
 #include <fcntl.h>
+#include <math.h>
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -224,12 +225,53 @@ static void test_strangers(void **state)
     text_free(&body);
 }
 
+static void test_questions(void **state)
+{
+    (void)state;
+    struct random random = random_start("questions");
+    for (int round = 0; round < 200; round++) {
+        struct question question = {.value = (int)random_integer(&random, 0, INT32_MAX)}, read;
+        struct device_statistics statistics = {.finite = random_integer(&random, 0, INT64_MAX - 1),
+                                               .nans = random_integer(&random, 0, 9),
+                                               .infinities = random_integer(&random, 0, 9),
+                                               .mean = random_normal(&random),
+                                               .squares = random_normal(&random),
+                                               .minimum = -INFINITY,
+                                               .maximum = random_normal(&random)},
+                                 got;
+        struct text body = {0};
+        uint64_t hash = random_bits(&random), same;
+        question.sampling.step = random_integer(&random, 0, INT64_MAX / PROTOCOL_SAMPLES - 1);
+        question.sampling.count = random_integer(&random, 0, PROTOCOL_SAMPLES);
+        question_write(&body, &question);
+        assert_true(question_read(body.data, body.length, &read));
+        assert_int_equal(read.value, question.value);
+        assert_int_equal(read.sampling.step, question.sampling.step);
+        assert_int_equal(read.sampling.count, question.sampling.count);
+        assert_false(question_read(body.data, body.length - 1, &read));
+        text_clear(&body);
+        question.sampling.count = PROTOCOL_SAMPLES + 1;
+        question_write(&body, &question);
+        assert_false(question_read(body.data, body.length, &read));
+        text_clear(&body);
+        hash_write(&body, hash);
+        assert_true(hash_read(body.data, body.length, &same) && same == hash);
+        assert_false(hash_read(body.data, body.length - 1, &same));
+        text_clear(&body);
+        statistics_write(&body, &statistics);
+        assert_int_equal(body.length, STATISTICS_BYTES);
+        assert_true(statistics_read(body.data, body.length, &got));
+        assert_memory_equal(&got, &statistics, sizeof(got));
+        assert_false(statistics_read(body.data, body.length - 1, &got));
+        text_free(&body);
+    }
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_setup),
-        cmocka_unit_test(test_updates),
-        cmocka_unit_test(test_stream),
+        cmocka_unit_test(test_questions), cmocka_unit_test(test_setup),
+        cmocka_unit_test(test_updates),   cmocka_unit_test(test_stream),
         cmocka_unit_test(test_strangers),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
