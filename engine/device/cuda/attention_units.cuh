@@ -29,25 +29,28 @@ template <int ROWS, int HEAD, typename T>
 __device__ inline void rows_begin(T *to, const struct operand &from, int64_t first, int64_t end,
                                   int64_t column, int size)
 {
-    const int stride = tile_stride<T>(size);
-    const char *begin = operand_at(from, 0, column);
+    constexpr int STEP = ATTENTION_THREADS / (HEAD / 8); /* rows that the block brings at a time */
+    const int stride = tile_stride<T>(size), at = (int)threadIdx.x % (HEAD / 8) * 8;
+    const int64_t row = first + (int)threadIdx.x / (HEAD / 8);
+    const char *begin = operand_at(from, 0, column), *source = operand_at(from, row, column + at);
     const bool wide = ((uintptr_t)begin & 15u) == 0 && from.stride % 8 == 0;
+    const int count = size - at < 0 ? 0 : size - at > 8 ? 8 : size - at;
+    T *target = to + (int)threadIdx.x / (HEAD / 8) * stride + at;
+    if (at >= stride - 8)
+        return;
 #pragma unroll
-    for (int k = 0; k < ROWS * HEAD / 8 / ATTENTION_THREADS; k++) {
-        int i = k * ATTENTION_THREADS + (int)threadIdx.x, row = i / (HEAD / 8);
-        int at = i % (HEAD / 8) * 8, count = first + row < end ? size - at : 0;
-        count = count < 0 ? 0 : count > 8 ? 8 : count;
-        if (at >= stride - 8)
-            continue;
+    for (int k = 0; k < ROWS / STEP; k++) {
+        bool there = row + k * STEP < end && count > 0;
         if (wide) {
-            const char *source = operand_at(from, first + row, column + at);
-            copy_begin(&to[row * stride + at], count ? source : begin, count * 2);
+            copy_begin(target, there ? source : begin, there ? count * 2 : 0);
         } else {
             uint4 bits = {0, 0, 0, 0};
-            if (count > 0)
-                bits = bits_load(from, first + row, column + at, count);
-            *(uint4 *)(void *)&to[row * stride + at] = bits;
+            if (there)
+                bits = bits_load(from, row + k * STEP, column + at, count);
+            *(uint4 *)(void *)target = bits;
         }
+        target += STEP * stride;
+        source += STEP * from.stride * (int64_t)sizeof(T);
     }
 }
 
@@ -57,14 +60,15 @@ template <int ROWS, int HEAD, typename T> __device__ inline bool rows_odd(const 
 {
     const unsigned one = std::is_same<T, __half>::value ? 0x04000400u : 0x00800080u;
     const unsigned unsigned_two = 0x7fff7fffu;
-    const int stride = tile_stride<T>(size);
+    constexpr int STEP = ATTENTION_THREADS / (HEAD / 8);
+    const int stride = tile_stride<T>(size), at = (int)threadIdx.x % (HEAD / 8) * 8;
+    const T *mine = rows + (int)threadIdx.x / (HEAD / 8) * stride + at;
     unsigned reached = 0;
+    if (at >= stride - 8)
+        return false;
 #pragma unroll
-    for (int k = 0; k < ROWS * HEAD / 8 / ATTENTION_THREADS; k++) {
-        int i = k * ATTENTION_THREADS + (int)threadIdx.x, at = i % (HEAD / 8) * 8;
-        if (at >= stride - 8)
-            continue;
-        uint4 bits = *(const uint4 *)(const void *)&rows[i / (HEAD / 8) * stride + at];
+    for (int k = 0; k < ROWS / STEP; k++) {
+        uint4 bits = *(const uint4 *)(const void *)(mine + k * STEP * stride);
         reached |= (bits.x & unsigned_two) + one;
         reached |= (bits.y & unsigned_two) + one;
         reached |= (bits.z & unsigned_two) + one;
