@@ -1,11 +1,13 @@
 #!/usr/bin/env python3
 """What scripts/gpu-check measured, as tables: `gpu_ratios.py STEPS TORCH` puts lockstep's steps (lines
-of lockstep_bench_step) beside PyTorch's (bench/gpu_torch.py); `gpu_ratios.py --kernels CSV` adds up
+of lockstep_bench_step) beside PyTorch's (bench/gpu_torch.py), for as many tokens, and beside what
+was forecast for an H100 (gpu_forecast.json, docs/cuda.md); `gpu_ratios.py --kernels CSV` adds up
 what Nsight Compute wrote about each kernel."""
 
 import collections
 import csv
 import json
+import pathlib
 import sys
 
 PEAK = 989e12  # bf16 products of an H100 SXM, without sparsity: NVIDIA's data sheet
@@ -17,6 +19,7 @@ def lines(path):
 
 
 def steps(ours_path, torch_path):
+    forecasts = json.loads(pathlib.Path(__file__).with_name("gpu_forecast.json").read_text())
     theirs = collections.defaultdict(dict)
     for entry in lines(torch_path):
         theirs[entry["model"]][entry["mode"]] = entry
@@ -29,9 +32,11 @@ def steps(ours_path, torch_path):
             parameters = next(iter(modes.values()))["parameters"]
             share = 6 * parameters * ours["tokens"] / ours["step"] / PEAK
             text += f", {100 * share:.1f} % of the peak"
+        if ours["model"] in forecasts:
+            text += f"; forecast {forecasts[ours['model']]:.2f} ms"
         print(text)
         for mode, entry in modes.items():
-            ratio = entry["step"] / ours["step"]
+            ratio = entry["step"] / entry["tokens"] * ours["tokens"] / ours["step"]
             verdict = "ahead" if ratio > 1 else "BEHIND"
             print(f"  PyTorch {mode:16} {entry['step'] * 1e3:9.3f} ms  x{ratio:5.2f} {verdict}")
 
