@@ -210,28 +210,31 @@ static void draw_hints(struct ui *ui, struct pen *pen, const struct view_hint *h
 
 static void draw_keys(struct ui *ui)
 {
-    static const struct view_hint everywhere[] = {{"view help", "help"},
-                                                  {"prompt", "command"},
-                                                  {"focus next", "pane"},
-                                                  {"step", "step"},
-                                                  {"next", "next"},
-                                                  {"continue", "continue"},
-                                                  {"reverse-step", "back"},
-                                                  {"view memory", "memory"},
-                                                  {"view tests", "tests"},
-                                                  {"view ranks", "ranks"},
-                                                  {"prompt filter", "filter"},
-                                                  {"quit", "quit"},
-                                                  {NULL, NULL}};
     static const struct view_hint moving[] = {{"interrupt", "stop the run"}, {NULL, NULL}};
+    static const struct view_hint help[] = {
+        {"view help", "help"}, {"prompt", "command"}, {"focus next", "pane"}, {NULL, NULL}};
+    static const struct view_hint of_run[] = {{"step", "step"},          {"next", "next"},
+                                              {"continue", "continue"},  {"reverse-step", "back"},
+                                              {"view memory", "memory"}, {NULL, NULL}};
+    static const struct view_hint others[] = {{"view tests", "tests"},
+                                              {"view ranks", "ranks"},
+                                              {"prompt filter", "filter"},
+                                              {"quit", "quit"},
+                                              {NULL, NULL}};
+    enum { HELP_COLUMNS = 8 }; /* where all others are to be found: it always has room */
     struct pen pen = pen_at(ui->layout.keys, 0);
     if (ui->layout.keys.rows == 0)
         return;
     term_fill(ui->layout.keys, THEME_BAR);
+    pen.box.cols -= HELP_COLUMNS;
     if (ui_is_busy(ui))
         draw_hints(ui, &pen, moving);
     draw_hints(ui, &pen, ui_operations(ui->request.focus)->hints);
-    draw_hints(ui, &pen, everywhere);
+    pen.box.cols += HELP_COLUMNS;
+    draw_hints(ui, &pen, help);
+    if (ui_program(ui))
+        draw_hints(ui, &pen, of_run);
+    draw_hints(ui, &pen, others);
 }
 
 /* In two lines, where one is too short for it. */

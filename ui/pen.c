@@ -45,7 +45,7 @@ void pen_name(struct pen *pen, int width, enum theme_role role, const char *name
 {
     int columns = text_width(name, strlen(name)), room = pen_room(pen);
     width = width < room ? width : room;
-    int tail = (width - 1) / 3;
+    int tail = (width - 1) / 2;
     if (columns <= width || tail < 1) {
         pen_cell(pen, width, role, name);
         return;

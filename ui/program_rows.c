@@ -1,6 +1,7 @@
 #include "ui/program_rows.h"
 
 #include "ui/state.h"
+#include "ui/text_width.h"
 
 #include <string.h>
 
@@ -79,19 +80,30 @@ void program_row_draw(struct pen *pen, const struct tree_node *node,
     put_status(pen, &node->mark, bar);
 }
 
+/* The shape stays readable, if need be at the cost of the name. */
 static void put_operand(struct pen *pen, const struct program_picture *program, const char *what,
                         int value)
 {
     const struct picture_value *operand = &program->values[value];
     char shape[80], whole[80];
-    pen_format(pen, THEME_DIM, " %-4s", what);
-    pen_format(pen, THEME_NAME, "%s", operand->name);
-    pen_format(pen, THEME_NORMAL, "  %s %s", dtype_name(operand->dtype),
-               shape_text(operand->shape, shape));
+    struct text type = {0}, more = {0};
+    text_format(&type, "  %s %s", dtype_name(operand->dtype), shape_text(operand->shape, shape));
     if (operand->shard.global.rank > 0)
-        pen_format(pen, THEME_DIM, " of %s", shape_text(operand->shard.global, whole));
+        text_format(&more, " of %s", shape_text(operand->shard.global, whole));
     if (operand->producer >= 0 && what[0] == 'i')
-        pen_format(pen, THEME_DIM, "  by %d", operand->producer);
+        text_format(&more, "  by %d", operand->producer);
+    pen_format(pen, THEME_DIM, " %-4s", what);
+    int wide = text_width(operand->name, strlen(operand->name));
+    enum { ENOUGH = 32 }; /* of a name */
+    int room = pen_room(pen) - (int)type.length;
+    if (room - (int)more.length < wide && room - (int)more.length < ENOUGH)
+        text_clear(&more);
+    room -= (int)more.length;
+    pen_name(pen, wide < room ? wide : room, THEME_NAME, operand->name);
+    pen_put(pen, THEME_NORMAL, type.data);
+    pen_put(pen, THEME_DIM, more.data ? more.data : "");
+    text_free(&type);
+    text_free(&more);
 }
 
 void program_operands_draw(struct layout_rectangle box, const struct program_picture *program,

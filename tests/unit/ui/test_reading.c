@@ -145,8 +145,8 @@ static void test_names(void **state)
     (void)state;
     struct large_run run = {0};
     char *screen = screen_of(&run, "3", 80);
-    assert_has(screen, "gradient decoder.1.a_layer_w….weight mb=0/4 ");
-    assert_has(screen, "gradient decoder.1.a_layer_w….weight mb=1/4 ");
+    assert_has(screen, "gradient decoder.1.a_…t_of_it.weight mb=0/4 ");
+    assert_has(screen, "gradient decoder.1.a_…t_of_it.weight mb=1/4 ");
     assert_has(screen, " fw short  ");
     done(&run, screen);
 }
@@ -199,6 +199,12 @@ static void test_help(void **state)
     screen = made_up_screen(&run.made, "4\n?\n2\n?\nz", 130, 100);
     assert_true(strstr(screen, " Program ") < strstr(screen, "KEYS OF ALL VIEWS"));
     done(&run, screen);
+    static const char *const views[] = {"1", "2", "3", "4", "5", "6", "7", "8"};
+    for (size_t i = 0; i < sizeof(views) / sizeof(views[0]); i++) {
+        screen = screen_of(&run, views[i], 30); /* its key is there, however few fit */
+        assert_has(screen, " ? help");
+        done(&run, screen);
+    }
 }
 
 /* The log is read to the right as far as there is something, and new lines from their beginning. */
