@@ -1,6 +1,7 @@
 /* Attention of 16-bit numbers: the matrix units must not round the weights, nor lose those of fp16
  * that are very small or large, the sums must follow maxima that grow, and what a query does not
- * see must not reach it, be it infinite. Short calls and long ones have kernels of their own. */
+ * see must not reach it, be it infinite. Short calls and long ones have kernels of their own.
+ * LOCKSTEP_TEST_CASES sets how many cases there are of each. */
 #include "engine/base/memory.h"
 #include "helper_module.h"
 #include "tests/unit/random.h"
@@ -115,7 +116,7 @@ static void poison(const struct subject *it)
     }
 }
 
-/* Float32 sums of exact products: bf16 weights would be wrong by 2^-9. */
+/* Float32 sums of products with weights of 16 bits or more: bf16 weights would be wrong by 2^-9. */
 static void compare(const struct subject *it, const struct tensor *wanted, const struct tensor *got,
                     bool poisoned)
 {
@@ -166,9 +167,11 @@ static void test_attention(void **state)
     struct status status = STATUS_NONE;
     struct device *device = device_open("cuda", NULL, &status);
     (void)state;
+    const char *asked = getenv("LOCKSTEP_TEST_CASES");
+    int rounds = asked ? atoi(asked) : ROUNDS;
     if (!device)
         fail_msg("%s", status.text);
-    for (int round = 0; round < 2 * ROUNDS; round++)
+    for (int round = 0; round < 2 * rounds; round++)
         check(device, round % 2, &random);
     device_close(device);
 }
