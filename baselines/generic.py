@@ -40,6 +40,28 @@ class RoundBoth(torch.autograd.Function):
         return (gradient.to(kind).to(gradient.dtype) if kind else gradient), None, None
 
 
+class RoundedAttention(torch.autograd.Function):
+    """Attention whose result is stored in 16 bits: the way back takes the sum over keys of p dp
+    from that result, as flash attention does."""
+
+    @staticmethod
+    def forward(context, query, key, value, mask, scale, kind):
+        scores = (query @ key.transpose(1, 2) * scale).masked_fill(~mask, -math.inf)
+        share = scores.softmax(-1)
+        output = (share @ value).to(kind).to(query.dtype)
+        context.save_for_backward(query, key, value, share, output)
+        context.scale = scale
+        return output
+
+    @staticmethod
+    def backward(context, gradient):
+        query, key, value, share, output = context.saved_tensors
+        inner = gradient @ value.transpose(1, 2) - (gradient * output).sum(-1, keepdim=True)
+        scores = share * inner * context.scale
+        value_gradient = share.transpose(1, 2) @ gradient
+        return scores @ key, scores.transpose(1, 2) @ query, value_gradient, None, None, None
+
+
 def rotary_frequencies(rotary, head_size):
     """(frequency of each pair, factor of cosine and sine), in float32 as `transformers` computes
     them, or in float64 under `training.computing_in`."""
@@ -53,7 +75,9 @@ def rotary_frequencies(rotary, head_size):
         parameters["high_freq_factor"] = rotary["high_frequency_factor"]
     if kind == "yarn":
         parameters.update(beta_fast=rotary["beta_fast"], beta_slow=rotary["beta_slow"])
-        parameters["attention_factor"] = rotary.get("attention_factor")
+        # `transformers` has no factor below 1 unless it is told so.
+        factor = 0.1 * math.log(rotary["scale_factor"]) + 1 if rotary["scale_factor"] < 1 else None
+        parameters["attention_factor"] = rotary.get("attention_factor", factor)
         parameters["truncate"] = True
     if kind == "default":
         exponent = torch.arange(0, head_size, 2, dtype=torch.float64) / head_size
@@ -142,13 +166,16 @@ def block_shapes(name, block, hidden):
 class Step:
     """Forward and backward passes of one training step, on given parameters (`values`, {name:
     float64 array}). `dtype` is what PyTorch computes in; `rounded` a 16-bit type to which values,
-    gradients and weights are rounded wherever lockstep stores them.
+    gradients and weights are rounded wherever lockstep stores them. `dither`: a torch.Generator that
+    moves each value by up to a quarter of a step of that type before it is rounded, to see how much
+    hangs on single roundings.
 
     After `run`: `tensors` {lockstep's name: tensor}, `parameter_gradients` {name: tensor}, and
     `routing_margin`, `kink_margin`: how far choices of experts and signs at the kink of a relu are
     from depending on rounding."""
 
-    def __init__(self, config, values, dtype, rounded=None, loss_scale=1.0):
+    def __init__(self, config, values, dtype, rounded=None, loss_scale=1.0, dither=None):
+        self.dither = dither
         self.config, self.model = config, config["base_model"]
         self.dtype, self.rounded, self.loss_scale = dtype, rounded, loss_scale
         self.leaves = {
@@ -185,6 +212,9 @@ class Step:
     def keep(self, name, x, rounded=True):
         """`x` as lockstep stores it, under its name; its gradient will be kept, too."""
         kind = self.rounded if rounded else None
+        if self.dither and kind:
+            noise = torch.rand(x.shape, generator=self.dither, dtype=x.dtype) - 0.5
+            x = x * (1 + torch.finfo(kind).eps / 2 * noise)
         x = RoundBoth.apply(x, kind, None)
         if x.requires_grad:
             x.retain_grad()
@@ -197,12 +227,12 @@ class Step:
     def use(self, x, target, consumer):
         """`x` for one of its several consumers, whose share of the gradient will be kept. Without
         norms lockstep numbers shares and sums of shares alike (#2, ...): those are left out."""
-        x = RoundBoth.apply(x, None, self.rounded)
+        x = RoundBoth.apply(x, None, None)
         if x.requires_grad:
             x.retain_grad()
         if self.model["decoder"]["block"]["normalization"]["type"] != "none":
             self.pending[f"{target}<-{consumer}{self.suffix()}"] = x
-        return x
+        return RoundBoth.apply(x, None, self.rounded)
 
     def weight(self, name, consumer):
         """A parameter for one of the instructions that use it; None if the model does not have
@@ -290,9 +320,12 @@ class Step:
             ~mask, -math.inf
         )
         self.keep_float(f"{name}.mixer.context.log_sum_exp", scores.logsumexp(-1).T)
-        context = functional.scaled_dot_product_attention(
-            query[None], key[None], value[None], attn_mask=mask, scale=scale
-        )[0]
+        if self.rounded:
+            context = RoundedAttention.apply(query, key, value, mask, scale, self.rounded)
+        else:
+            context = functional.scaled_dot_product_attention(
+                query[None], key[None], value[None], attn_mask=mask, scale=scale
+            )[0]
         return self.keep(f"{name}.mixer.context", context.transpose(0, 1).flatten(1))
 
     def mixer(self, name, x):
@@ -336,9 +369,9 @@ class Step:
         logits = self.keep(logits_name, functional.linear(x, self.weight(f"{name}.mlp.router.weight", f"{name}.mlp.router")))
         ordered = torch.sort(logits.detach(), dim=-1, descending=True, stable=True)
         top = ordered.indices[:, :chosen]
-        gaps = ordered.values[:, :-1] - ordered.values[:, 1:]
-        if gaps.numel(): # the order of the chosen ones decides the order of their rows
-            self.routing_margin = min(self.routing_margin, float(gaps[:, :chosen].min()))
+        if chosen < experts:
+            gaps = ordered.values[:, chosen - 1] - ordered.values[:, chosen]
+            self.routing_margin = min(self.routing_margin, float(gaps.min()))
         balanced = mlp["auxiliary_loss_coefficient"] > 0
         routed = self.use(logits, logits_name, f"{name}.mlp.router#2") if balanced else logits
         scores = functional.softmax(routed.gather(1, top), -1)

@@ -4,10 +4,12 @@ import math
 
 
 class Draw:
-    """Draws of one configuration; `generator` is a `random.Random`."""
+    """Draws of one configuration; `generator` is a `random.Random`. Models of 16 bits have no
+    relu, whose derivative jumps where values are rounded, norms everywhere, and learn slowly, since
+    a single rounding of a large logit is a large error of a probability."""
 
-    def __init__(self, generator):
-        self.random = generator
+    def __init__(self, generator, precision="fp32"):
+        self.random, self.wide = generator, precision == "fp32"
 
     def chance(self, probability):
         return self.random.random() < probability
@@ -26,6 +28,7 @@ class Draw:
 
     def normalization(self):
         kind = self.pick("layer_norm", "layer_norm", "rms_norm", "rms_norm", "rms_norm", "none")
+        kind = "rms_norm" if kind == "none" and not self.wide else kind
         return {"type": kind, "epsilon": self.between(1e-7, 1e-1)}
 
     def linear(self, bias):
@@ -53,7 +56,7 @@ class Draw:
             self.optional(rotary, "attention_factor", 0.5, self.between(0.3, 2))
         return rotary
 
-    def mixer(self, hidden, tokens):
+    def mixer(self, hidden, tokens, splits):
         heads = self.pick(1, 2, 3, 4, 6, 8)
         groups = self.pick(*[g for g in range(1, heads + 1) if heads % g == 0])
         mixer = {"heads": heads, "head_groups": groups, "rotary": self.rotary()}
@@ -61,7 +64,7 @@ class Draw:
         fits = hidden % heads == 0 and not (turned and hidden // heads % 2)
         if not fits or self.chance(0.5):
             mixer["head_size"] = self.random.randint(1, 40) * 2 - (0 if turned else self.pick(0, 1))
-        mixer["causal"] = self.chance(0.85)
+        mixer["causal"] = splits > 1 or self.chance(0.75)
         if mixer["causal"] and self.chance(0.4):
             mixer["window_size"] = self.random.randint(1, tokens + 3)
         mixer["softmax_scale_power"] = self.pick(0.5, 0.5, 0, 1, self.between(0.1, 2))
@@ -79,13 +82,15 @@ class Draw:
             "add_linear_biases": kind == "mlp" and self.chance(0.5),
             "lr_scale": self.pick(1, 1, 1, 1, 1, 1, 1, 0, 0.5),
         }
-        activations = ("gelu", "silu", "relu", "sigmoid", "squared_relu", "identity")
+        kinked = "relu" if self.wide else "silu"
+        activations = ("gelu", "silu", kinked, "sigmoid", "squared_relu", "identity")
         self.optional(mlp, "activation", 0.8, self.pick(*activations))
         for layer in ("layer_1", "layer_2"):
             self.optional(mlp, layer, 0.4, self.linear(kind == "mlp"))
         if kind == "moe":
             mlp["experts"] = self.random.randint(1, 8)
-            mlp["experts_per_token"] = self.random.randint(1, mlp["experts"])
+            fewest = 1 if self.wide or self.chance(0.3) else mlp["experts"]
+            mlp["experts_per_token"] = self.random.randint(fewest, mlp["experts"])
             mlp["auxiliary_loss_coefficient"] = self.pick(0, 0.01, self.between(1e-3, 1))
             self.optional(mlp, "router", 0.5, self.linear(False))
         return mlp
@@ -101,7 +106,7 @@ class Draw:
 
     def optimizer(self, steps):
         warmup = self.pick(0, 0, self.random.randint(1, 4))
-        base = self.between(1e-4, 1e-2)
+        base = self.between(1e-4, 1e-2) if self.wide else self.between(1e-5, 3e-4)
         return {
             "learning_rate": {
                 "base": base,
@@ -128,7 +133,7 @@ class Draw:
             "shuffle": self.chance(0.7),
         }
 
-    def model(self, tokens, chunks):
+    def model(self, tokens, chunks, splits):
         hidden = self.pick(32, 48, 64, 96, 100, 128, 200, 256, self.random.randint(32, 256))
         vocabulary = self.pick(97, 131, 257, 384, self.random.randint(2, 400))
         return {
@@ -143,7 +148,7 @@ class Draw:
                 "num_blocks": self.pick(1, 1, 2, 2, 3, 4),
                 "block": {
                     "normalization": self.normalization(),
-                    "mixer": self.mixer(hidden, tokens),
+                    "mixer": self.mixer(hidden, tokens, splits),
                     "mlp": self.mlp(),
                 },
             },
@@ -161,7 +166,7 @@ class Draw:
         tokens = schedule["micro_batch_splits"] * chunks * self.random.randint(1, 12)
         while tokens < 12:
             tokens *= 2
-        model = self.model(tokens, chunks)
+        model = self.model(tokens, chunks, schedule["micro_batch_splits"])
         config = {
             "base_model": model,
             "optimizer": self.optimizer(steps),
@@ -175,13 +180,48 @@ class Draw:
             "training": {"train_iters": steps},
         }
         if precision == "fp16":
-            scaler = {"initial": self.pick(1024, 65536, 2.0**30), "window": 2, "hysteresis": 1}
+            scaler = {"initial": self.pick(1024, 65536, 2.0**30), "window": self.pick(1, 2),
+                      "hysteresis": self.pick(1, 2)}
             config["optimizer"]["gradient_scaler"] = scaler
         if model["embeddings"]["position_embeddings"]["enabled"]:
             limit = model["embeddings"]["num_position_embeddings"]
             length = config["data"]["maximum_document_length"]
             config["data"]["maximum_document_length"] = min(length, limit)
         return config
+
+
+def spoil(draw, config):
+    """Sets one key to what does not fit, or is at an end of its range; returns what."""
+    model, data, optimizer = config["base_model"], config["data"], config["optimizer"]
+    block = model["decoder"]["block"]
+    mixer, mlp, rotary = block["mixer"], block["mlp"], block["mixer"]["rotary"]
+    rate, tokens = optimizer["learning_rate"], data["micro_batch_size"]
+    target, key, value = draw.pick(
+        (mixer, "heads", mixer["heads"] + 1), (mixer, "head_groups", mixer["heads"] + 1),
+        (mixer, "head_groups", 0), (mixer, "head_size", 7), (mixer, "head_size", 1),
+        (mixer, "causal", False), (mixer, "window_size", 0), (mixer, "window_size", 10 * tokens),
+        (mixer, "softmax_scale_power", 11), (mixer, "add_linear_biases", True),
+        (rotary, "theta", 1), (rotary, "theta", 1.0001), (rotary, "scale_factor", 0),
+        (rotary, "high_frequency_factor", rotary["low_frequency_factor"]),
+        (rotary, "beta_fast", rotary["beta_slow"]), (rotary, "original_context_length", 1),
+        (mlp, "type", "moe"), (mlp, "type", "mlp"), (mlp, "experts", 1), (mlp, "experts", 9),
+        (mlp, "experts_per_token", 9), (mlp, "add_linear_biases", True), (mlp, "lr_scale", 0),
+        (mlp, "intermediate_size", 1), (mlp, "intermediate_size", -1),
+        (model, "hidden_size", 0), (model, "hidden_size", 1), (model, "hidden_size", 31),
+        (model["embeddings"], "vocab_size", 1), (model["embeddings"], "vocab_size", 2),
+        (model["embeddings"], "num_position_embeddings", 1),
+        (model["head"], "cross_entropy_splits", 7), (model["head"], "prediction_heads", 5),
+        (model["head"], "logits_scale_factor", 0), (block["normalization"], "epsilon", 0),
+        (optimizer, "beta_1", 1), (optimizer, "beta_2", 0), (optimizer, "epsilon", 0),
+        (rate, "base", 0), (rate, "decay_iterations", 0), (rate, "decay_power", 0),
+        (data, "micro_batch_size", tokens + 1), (data, "micro_batch_size", 1),
+        (data, "maximum_document_length", 1), (data, "maximum_document_length", 5000),
+        (config["schedule"], "micro_batch_splits", 4),
+        (config["schedule"], "depth_first_micro_batches", 0),
+        (config["multi_stage"], "layers_per_stage", 50),
+    )
+    target[key] = value
+    return f"{key} {value}"
 
 
 def to_yaml(value, indent=0):

@@ -33,7 +33,8 @@ FACTOR = {"fp32": 8.0, "bf16": 3.0, "fp16": 3.0}
 FLOOR = {"fp32": 2e-6, "bf16": 4e-3, "fp16": 5e-4}
 # A choice of experts, or the sign at a kink, that is nearer than this is left to rounding, and the
 # model is drawn again with other weights.
-MARGIN = {"fp32": 2e-5, "bf16": 0.0, "fp16": 0.0}
+ROUTING_MARGIN = {"fp32": 2e-5, "bf16": 3e-2, "fp16": 4e-3}
+KINK_MARGIN = 2e-5
 
 
 def root_mean_square(x):
@@ -170,6 +171,25 @@ class Optimizer:
         return norm, {name: x.detach() for name, x in self.parameters.items()}
 
 
+class LossScale:
+    """The dynamic loss scale of fp16; 1 in other precisions."""
+
+    def __init__(self, config):
+        self.settings = config["optimizer"].get("gradient_scaler")
+        self.value = self.settings["initial"] if self.settings else 1.0
+        self.good, self.patience = 0, self.settings["hysteresis"] if self.settings else 0
+
+    def update(self, finite):
+        if not self.settings:
+            return
+        self.good = self.good + 1 if finite else 0
+        self.patience -= not finite
+        if not finite and self.patience <= 0:
+            self.value = max(self.value / 2, 1.0)
+        if self.good == self.settings["window"]:
+            self.good, self.patience, self.value = 0, self.settings["hysteresis"], self.value * 2
+
+
 class Judge:
     """Compares one run's tensors with PyTorch's."""
 
@@ -182,17 +202,19 @@ class Judge:
         self.problems.append(f"step {step} {name}: {text}")
 
     def tensor(self, step, name, test, near, exact, scale=0.0):
-        """`near`: PyTorch in the same precision; `exact`: in float64; `scale`: a size below which
-        the tensor counts as rounding of others."""
-        test, near, exact = (x.double().reshape(-1) for x in (test, near, exact))
+        """`near`: PyTorch in the same precision, several times; `exact`: in float64; `scale`: a
+        size below which the tensor counts as rounding of others."""
+        test, exact = test.double().reshape(-1), exact.double().reshape(-1)
+        near = [x.double().reshape(-1) for x in near]
         if test.shape != exact.shape:
             return self.problem(step, name, f"{test.numel()} elements, not {exact.numel()}")
         self.compared += 1
         if not torch.isfinite(test).all():
-            if torch.isfinite(near).all():
+            if all(torch.isfinite(x).all() for x in near):
                 self.problem(step, name, "not finite")
             return None
-        error, own = root_mean_square(test - exact), root_mean_square(near - exact)
+        error = root_mean_square(test - exact)
+        own = max(root_mean_square(x - exact) for x in near)
         size = max(root_mean_square(exact), scale)
         limit = FACTOR[self.precision] * own + FLOOR[self.precision] * size + 1e-30
         self.worst = max(self.worst, (error / limit, f"step {step} {name}"))
@@ -212,7 +234,7 @@ class Judge:
             if name not in exact:
                 self.unknown[re.sub(r"\d+", "N", name)] += 1
                 continue
-            expected, wide = near[name], exact[name]
+            expected, wide = [tensors[name] for tensors in near], exact[name]
             if "key_value_history" in name:
                 value = self.history(number, name, value, wide)
             scale = 1e-3 * sizes[name.split()[0]]
@@ -252,13 +274,14 @@ def complete(config, test, number, judge, name, values):
     return gradient
 
 
-def judge_update(config, optimizer, judge, number, test, values, scaler):
+def judge_update(config, optimizer, judge, number, test, values, loss_scale):
     """Checks norm, moments and parameters after the step; returns the parameters as lockstep has
     them, for the next step."""
     gradients = {name: complete(config, test, number, judge, name, values)
                  for name in optimizer.parameters}
     finite = all(bool(torch.isfinite(g).all()) for g in gradients.values())
-    after = dict(values)
+    scaler, after = loss_scale.value, dict(values)
+    loss_scale.update(finite)
     for name in optimizer.parameters:
         after[name] = test[f"state {name}.updated"].double().numpy().reshape(values[name].shape)
     if not finite:
@@ -275,7 +298,7 @@ def judge_update(config, optimizer, judge, number, test, values, scaler):
         moments = optimizer.adamw.state[x]
         for key, suffix in (("exp_avg", "first_moment"), ("exp_avg_sq", "second_moment")):
             label = f"state {name}.updated_{suffix}"
-            judge.tensor(number, label, test[label], moments[key].float(), moments[key])
+            judge.tensor(number, label, test[label], [moments[key].float()], moments[key])
         change, wanted = after[name] - values[name], updated[name].numpy() - values[name]
         error = np.abs(change - wanted).max()
         rounding = 2.0**-23 * np.abs(values[name]).max() + 2e-5 * np.abs(wanted).max()
@@ -289,17 +312,23 @@ class Case:
 
     def __init__(self, seed, options, folder):
         self.seed, self.options, self.folder = seed, options, folder
-        self.draw = random_configs.Draw(random.Random(seed))
+        self.draw = random_configs.Draw(random.Random(seed), options.precision)
         self.config = self.draw.config(options.precision, options.steps)
+        self.spoiled = random_configs.spoil(self.draw, self.config) if options.odd else None
         self.documents = draw_documents(self.config, self.draw, folder)
 
     def passes(self, values, batches, scaler):
-        """(PyTorch in the run's precision, in float64), each a generic.Step after its run."""
+        """(tensors of PyTorch in the run's precision, the generic.Step in float64). With 16 bits
+        there are several of the former, since few tokens make errors a matter of luck."""
         rounded = ROUNDED[self.options.precision]
         exact = generic.Step(self.config, values, torch.float64, None, scaler)
         exact.run(batches)
-        near = generic.Step(self.config, values, torch.float32, rounded, scaler)
-        near.run(batches)
+        near = []
+        for draw in range(3 if rounded else 1):
+            dither = torch.Generator().manual_seed(draw) if draw else None
+            step = generic.Step(self.config, values, torch.float32, rounded, scaler, dither)
+            step.run(batches)
+            near.append(step.tensors)
         return near, exact
 
     def summary(self):
@@ -314,19 +343,21 @@ class Case:
                 f"{mlp.get('activation')}, schedule {counts}")
 
     def stable(self, exact):
-        limit = MARGIN[self.options.precision]
-        return exact.routing_margin > limit and exact.kink_margin > limit
+        limit = ROUTING_MARGIN[self.options.precision]
+        return exact.routing_margin > limit and exact.kink_margin > KINK_MARGIN
 
     def run(self):
         precision, shapes = self.options.precision, generic.parameter_shapes(self.config)
         data, judge = dataset.Data(self.config, self.documents), Judge(self.config, precision)
-        scaler = 1.0
-        if precision == "fp16":
-            scaler = self.config["optimizer"]["gradient_scaler"]["initial"]
+        if self.spoiled:
+            run = Run(self.options.program, self.config, {}, self.folder)
+            if "models/random.yaml:" in run.output: # where, and why
+                return run, judge
+        loss_scale = LossScale(self.config)
         values = None
         for attempt in range(40):
             values = draw_values(shapes, np.random.default_rng([self.seed, attempt]))
-            near, exact = self.passes(values, data.step(0), scaler)
+            near, exact = self.passes(values, data.step(0), loss_scale.value)
             if self.stable(exact):
                 break
         run = Run(self.options.program, self.config, values, self.folder)
@@ -337,12 +368,12 @@ class Case:
         optimizer = Optimizer(self.config, values)
         for index, test in enumerate(run.steps):
             if index:
-                near, exact = self.passes(values, data.step(index), scaler)
+                near, exact = self.passes(values, data.step(index), loss_scale.value)
             if not self.stable(exact):
                 break
-            judge.step(index + 1, test, near.tensors, exact.tensors)
+            judge.step(index + 1, test, near, exact.tensors)
             judge.missing(index + 1, test, exact.tensors)
-            values = judge_update(self.config, optimizer, judge, index + 1, test, values, scaler)
+            values = judge_update(self.config, optimizer, judge, index + 1, test, values, loss_scale)
         return run, judge
 
 
@@ -355,6 +386,8 @@ def parse(arguments):
     parser.add_argument("--program", default=str(ROOT / "build/release/lockstep"))
     parser.add_argument("--keep", type=pathlib.Path, metavar="DIR",
                         help="keep configuration, weights, data and trace of what disagrees there")
+    parser.add_argument("--odd", action="store_true",
+                        help="spoil one setting of each model; print why it is refused")
     parser.add_argument("-v", "--verbose", action="store_true", help="all problems of a model")
     return parser.parse_args(arguments)
 
@@ -363,7 +396,11 @@ def run_case(seed, options, folder):
     case = Case(seed, options, folder)
     run, judge = case.run()
     if run.refused:
-        print(f"{seed}: refused: {run.output.strip()}", flush=True)
+        spoiled = f" ({case.spoiled})" if case.spoiled else ""
+        reason = re.sub(r"\S*models/random.yaml", "random.yaml", run.output.strip())
+        print(f"{seed}: refused{spoiled}: {reason}", flush=True)
+    elif not judge.compared:
+        print(f"{seed}: choices of experts or signs hang on rounding ({case.summary()})")
     elif judge.problems:
         shown = judge.problems if options.verbose else judge.problems[:4]
         print(f"{seed}: {len(judge.problems)} of {judge.compared} tensors disagree "
@@ -387,7 +424,8 @@ def main(arguments):
                 folder = options.keep.resolve() / str(seed)
                 folder.mkdir(parents=True, exist_ok=True)
             run, judge = run_case(seed, options, folder)
-        totals["refused" if run.refused else "disagree" if judge.problems else "agree"] += 1
+        totals["refused" if run.refused else "disagree" if judge.problems else
+               "agree" if judge.compared else "undecided"] += 1
         totals["tensors"] += judge.compared
         unknown.update(judge.unknown)
         worst = max(worst, (*judge.worst, seed))
