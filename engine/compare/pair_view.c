@@ -7,6 +7,25 @@
 #include <stdlib.h>
 #include <string.h>
 
+/* Other software records what a step begins with, and after the last one what is left: what an
+ * update makes of a parameter is what the next step of the trace has under the parameter's name. */
+static bool find_updated(const struct pair *pair, const struct value *of,
+                         struct trace_tensor *recorded)
+{
+    const struct trace *trace = pair->options.trace;
+    if (of->what != WHAT_STATE || of->state < 0 ||
+        pair->test->program->values[of->state].what != WHAT_PARAM)
+        return false;
+    const char *name = pair->test->program->values[of->state].name;
+    for (int i = 0; i + 1 < trace->step_count; i++)
+        if (&trace->steps[i] == pair->trace_step &&
+            trace_find(&trace->steps[i + 1], name, recorded)) {
+            recorded->name = of->name;
+            return true;
+        }
+    return false;
+}
+
 /* The recorded tensor, or the one whose rows the value is. */
 static bool find_recorded(const struct pair *pair, const struct value *of,
                           struct trace_tensor *recorded, struct shard *place)
@@ -14,7 +33,7 @@ static bool find_recorded(const struct pair *pair, const struct value *of,
     *place = of->shard;
     if (!pair->trace_step)
         return false;
-    if (trace_find(pair->trace_step, of->name, recorded))
+    if (trace_find(pair->trace_step, of->name, recorded) || find_updated(pair, of, recorded))
         return true;
     char *name = pair_whole_name(of);
     bool found = name && trace_find(pair->trace_step, name, recorded);
