@@ -143,16 +143,16 @@ static const char *status_word(enum picture_status status)
 static void put_statistics(struct pen *pen, const char *name, enum theme_role role,
                            const struct statistics *statistics)
 {
-    char low[32], high[32], mean[32], rms[32];
+    char low[32], high[32], mean[32], rms[32], zeros[32];
     pen_format(pen, role, " %-10s", name);
     if (statistics->zeros < 0) {
         pen_put(pen, THEME_DIM, "not measured yet");
         return;
     }
-    pen_format(pen, THEME_NORMAL, "min %s  max %s  mean %s  rms %s  zeros %lld",
+    pen_format(pen, THEME_NORMAL, "min %s  max %s  mean %s  rms %s  zeros %s",
                number_text(statistics->minimum, low), number_text(statistics->maximum, high),
                number_text(statistics->mean, mean), number_text(statistics->rms, rms),
-               (long long)statistics->zeros);
+               text_thousands(statistics->zeros, zeros));
 }
 
 /* Of a compared tensor; returns the last of its lines. */

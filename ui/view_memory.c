@@ -150,6 +150,10 @@ static void draw_owners(struct memory_view *view, struct layout_rectangle box,
     pen_format(&pen, THEME_DIM, " largest of %d live at instruction %d (%s)",
                memory->owner_count + memory->owners_more, memory->owners_at,
                view->follow ? "now" : "peak");
+    if (pen_room(&pen) >= 15) { /* over the instructions from which to which they are */
+        pen.col = box.cols - 14;
+        pen_right(&pen, 13, THEME_DIM, "live from..to");
+    }
     list_resize(&view->list, memory->owner_count);
     list_show(&view->list, box.rows - 1);
     for (int i = 1; i < box.rows && view->list.top + i - 1 < memory->owner_count; i++) {
@@ -161,7 +165,7 @@ static void draw_owners(struct memory_view *view, struct layout_rectangle box,
         pen_format(&pen, THEME_DIM, "  %-12s", memory_class_name(owner->memory_class));
         snprintf(range, sizeof(range), "%d..%d", owner->first, owner->last);
         int width = pen_room(&pen) - 14;
-        pen_cell(&pen, width, THEME_NAME, owner->name);
+        pen_name(&pen, width, THEME_NAME, owner->name);
         pen_right(&pen, 13, THEME_DIM, range);
     }
 }
@@ -170,15 +174,15 @@ static void draw_summary(struct layout_rectangle box, const struct memory_pictur
 {
     struct pen pen = pen_at(box, 0);
     char test[32], reference[32];
-    pen_format(&pen, THEME_NORMAL, " forecast: run %s",
+    pen_format(&pen, THEME_NORMAL, " forecast %s",
                text_bytes((uint64_t)memory->forecast, test));
     if (memory->reference_forecast > 0)
         pen_format(&pen, THEME_NORMAL, " + reference %s",
                    text_bytes((uint64_t)memory->reference_forecast, reference));
-    pen_format(&pen, THEME_NORMAL, "   %s counted %s", memory->device_name,
+    pen_format(&pen, THEME_NORMAL, "  %s counted %s", memory->device_name,
                text_bytes((uint64_t)memory->device.live_total, test));
     if (memory->keep)
-        pen_put(&pen, THEME_DIM, "   all values kept");
+        pen_put(&pen, THEME_DIM, "  keeps all values");
 }
 
 /* One line about the GPU as a whole, if it is one: rows used. */

@@ -107,13 +107,13 @@ static void test_large_tensor(void **state)
     struct large_run run = {0};
     char *screen = screen_of(&run, ":tensor fw short\nz", 80);
     assert_has(screen, "Tensor  fw short");
-    assert_has(screen, "zeros 4321");
+    assert_has(screen, "zeros 4,321");
     assert_has_not(screen, "not measured yet");
     assert_true(run.quick > 0 && run.thorough > 0);
     done(&run, screen);
     struct large_run moved = {0};
     screen = screen_of(&moved, ":tensor fw short\nz\nj j j", 80);
-    assert_has(screen, "zeros 4321");
+    assert_has(screen, "zeros 4,321");
     assert_int_equal(moved.quick, run.quick + 3);
     assert_int_equal(moved.thorough, run.thorough + 3);
     done(&moved, screen);

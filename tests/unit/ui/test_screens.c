@@ -131,7 +131,7 @@ static void test_find_the_fault(void **state)
     screen_type(&screen, "3");
     screen_wait_text(&screen, "gradient decoder.1.mlp.layer_2.weight mb=2/4");
     screen_type(&screen, "m");
-    screen_wait_text(&screen, "forecast: run");
+    screen_wait_text(&screen, "forecast ");
     screen_type(&screen, "\033"); /* Esc closes, and the tensor is back */
     screen_wait_text(&screen, "produced by");
     screen_type(&screen, "4ey"); /* the worst number goes to the clipboard, when it is there */
