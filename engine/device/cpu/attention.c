@@ -14,7 +14,7 @@ static size_t carve(const struct attention *attention, void *base, struct memory
 {
     struct workspace all = {base, 0}, one = {NULL, 0};
     struct attention_tiles tiles;
-    attention_carve_tiles(attention, &one, &tiles);
+    attention_carve_tiles(attention, &one, &tiles, 1);
     memory->first = workspace_take(&all, attention->tokens, sizeof(int32_t));
     memory->end = workspace_take(&all, attention->tokens, sizeof(int32_t));
     memory->tiles = workspace_take(&all, attention->context->threads, one.used);
@@ -61,22 +61,20 @@ static void update_row(const struct attention *attention, struct attention_tiles
 static void key_tile(const struct attention *attention, const struct attention_queries *queries,
                      struct attention_tiles *tiles, int64_t key, int count)
 {
-    const struct kernels *kernels = attention->context->kernels;
-    int padded = attention->padded, width = attention_round16(count);
+    int width = attention_round16(count);
     attention_pack_keys(attention, queries->group, key, count, false, tiles->key,
                         tiles->key_columns);
     bool finite =
         attention_pack_keys(attention, queries->group, key, count, true, tiles->value, NULL);
-    kernels->tile_multiply(queries->rows, width, attention->size, tiles->query, padded, 1,
-                           tiles->key_columns, ATTENTION_KEYS, tiles->scores, ATTENTION_KEYS, false,
-                           false);
+    attention_score(attention, queries, key, count, tiles->query, tiles->key_columns,
+                    tiles->scores);
     for (int row = 0; row < queries->rows; row++) {
         int first, end;
         attention_seen(attention, queries->token + row / queries->heads, key, count, &first, &end);
         update_row(attention, tiles, row, first, end, width);
     }
-    kernels->tile_multiply(queries->rows, padded, count, tiles->scores, ATTENTION_KEYS, 1,
-                           tiles->value, padded, tiles->output, padded, true, !finite);
+    attention_add_keys(attention, queries, key, count, tiles->scores, tiles->value, finite,
+                       tiles->output);
 }
 
 static void finish(const struct attention *attention, const struct attention_queries *queries,
@@ -125,13 +123,13 @@ CPU_RUN(attention)
         return false;
     int64_t token_tiles = (attention.tokens + attention.tile_tokens - 1) / attention.tile_tokens;
     int64_t per_token_tile = (int64_t)attention.groups * attention.chunks;
-    CPU_OMP(parallel for schedule(dynamic) num_threads(context->threads))
+    CPU_OMP(parallel for schedule(dynamic, per_token_tile) num_threads(context->threads))
     for (int64_t i = 0; i < token_tiles * per_token_tile; i++) {
         if (cpu_stops(context))
             continue;
         struct workspace mine = {memory.tiles + (size_t)cpu_thread() * memory.tile_bytes, 0};
         struct attention_tiles tiles;
-        attention_carve_tiles(&attention, &mine, &tiles);
+        attention_carve_tiles(&attention, &mine, &tiles, 1);
         int64_t part = i % per_token_tile;
         struct attention_queries queries = attention_queries_at(
             &attention, (int)(part / attention.chunks), (int)(part % attention.chunks),

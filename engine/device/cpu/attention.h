@@ -39,8 +39,9 @@ bool attention_setup(struct attention *attention, const struct cpu_context *cont
                      const struct tensor *document_start, struct status *status);
 /* Fills first and end, for which the caller gave memory. */
 bool attention_ranges(struct attention *attention, struct status *status);
+/* With `key_tiles` tiles of keys, one after the other. */
 void attention_carve_tiles(const struct attention *attention, struct workspace *memory,
-                           struct attention_tiles *tiles);
+                           struct attention_tiles *tiles, int key_tiles);
 
 /* A query tile: token range and heads first_head..first_head+heads-1 of group `group`. */
 struct attention_queries {
@@ -60,6 +61,23 @@ void attention_unpack_queries(const struct attention *attention, const struct te
  * transpose [d, KEYS]; beyond count zero. Returns whether all finite. */
 bool attention_pack_keys(const struct attention *attention, int group, int64_t key, int count,
                          bool values, float *rows, float *columns);
+/* Products of a tile of queries and `count` keys from `key` on, for those pairs of a few rows and a
+ * few keys of which one sees the other at least: with short documents that is a small part.
+ * Others' scores are not set; where probabilities or their gradients stand for them they are 0.
+ *
+ * scores [rows, KEYS] = rows [rows, padded] times columns [d, KEYS]. */
+void attention_score(const struct attention *attention, const struct attention_queries *queries,
+                     int64_t key, int count, const float *rows, const float *columns,
+                     float *scores);
+/* sums [rows, padded] += scores [rows, KEYS] times keys [KEYS, padded], which may be infinite or
+ * NaN where `finite` is false: then they are 0 times a score of 0. */
+void attention_add_keys(const struct attention *attention, const struct attention_queries *queries,
+                        int64_t key, int count, const float *scores, const float *keys, bool finite,
+                        float *sums);
+/* sums [KEYS, padded] += the transpose of scores [rows, KEYS] times rows [rows, padded]. */
+void attention_add_rows(const struct attention *attention, const struct attention_queries *queries,
+                        int64_t key, int count, const float *scores, const float *rows, bool finite,
+                        float *sums);
 static inline int attention_round16(int count)
 {
     return (count + 15) & ~15;

@@ -60,10 +60,10 @@ bool attention_ranges(struct attention *attention, struct status *status)
 }
 
 void attention_carve_tiles(const struct attention *attention, struct workspace *memory,
-                           struct attention_tiles *tiles)
+                           struct attention_tiles *tiles, int key_tiles)
 {
     int64_t rows = (int64_t)ATTENTION_ROWS * attention->padded;
-    int64_t keys = (int64_t)ATTENTION_KEYS * attention->padded;
+    int64_t keys = (int64_t)key_tiles * ATTENTION_KEYS * attention->padded;
     float **by_rows[] = {&tiles->query, &tiles->output, &tiles->doutput};
     float **by_keys[] = {&tiles->key,           &tiles->value, &tiles->key_columns,
                          &tiles->value_columns, &tiles->dkey,  &tiles->dvalue};
@@ -138,4 +138,104 @@ bool attention_pack_keys(const struct attention *attention, int group, int64_t k
                    (size_t)(ATTENTION_KEYS - count) * sizeof(float));
     }
     return kernels->all_finite(rows, (int64_t)count * padded);
+}
+
+/* Rows or keys that are multiplied at a time. */
+enum { BLOCK = 8 };
+
+struct span {
+    int first, end;
+};
+
+static struct span unite(struct span a, int first, int end)
+{
+    if (end <= first)
+        return a;
+    if (a.end <= a.first)
+        return (struct span){first, end};
+    return (struct span){first < a.first ? first : a.first, end > a.end ? end : a.end};
+}
+
+/* Keys of the tile that some of a few rows see; the first one at a whole vector. */
+static struct span keys_seen(const struct attention *attention,
+                             const struct attention_queries *queries, int row, int rows,
+                             int64_t key, int count)
+{
+    struct span keys = {0, 0};
+    for (int token = row / queries->heads; token <= (row + rows - 1) / queries->heads; token++) {
+        int first, end;
+        attention_seen(attention, queries->token + token, key, count, &first, &end);
+        keys = unite(keys, first, end);
+    }
+    keys.first &= ~15;
+    return keys;
+}
+
+/* Rows of the tile that see some of a few keys. */
+static struct span rows_seeing(const struct attention *attention,
+                               const struct attention_queries *queries, int64_t key, int count)
+{
+    struct span rows = {0, 0};
+    for (int token = 0; token < queries->tokens; token++) {
+        int first, end;
+        attention_seen(attention, queries->token + token, key, count, &first, &end);
+        if (end > first)
+            rows = unite(rows, token * queries->heads, (token + 1) * queries->heads);
+    }
+    return rows;
+}
+
+static int block_at(int index, int count)
+{
+    return count - index < BLOCK ? count - index : BLOCK;
+}
+
+void attention_score(const struct attention *attention, const struct attention_queries *queries,
+                     int64_t key, int count, const float *rows, const float *columns, float *scores)
+{
+    int padded = attention->padded;
+    for (int row = 0; row < queries->rows; row += BLOCK) {
+        int block = block_at(row, queries->rows);
+        struct span keys = keys_seen(attention, queries, row, block, key, count);
+        if (keys.end > keys.first)
+            attention->context->kernels->tile_multiply(
+                block, attention_round16(keys.end - keys.first), attention->size,
+                rows + (ptrdiff_t)row * padded, padded, 1, columns + keys.first, ATTENTION_KEYS,
+                scores + (ptrdiff_t)row * ATTENTION_KEYS + keys.first, ATTENTION_KEYS, false,
+                false);
+    }
+}
+
+void attention_add_keys(const struct attention *attention, const struct attention_queries *queries,
+                        int64_t key, int count, const float *scores, const float *keys, bool finite,
+                        float *sums)
+{
+    int padded = attention->padded;
+    for (int row = 0; row < queries->rows; row += BLOCK) {
+        int block = block_at(row, queries->rows);
+        struct span seen = keys_seen(attention, queries, row, block, key, count);
+        if (seen.end > seen.first)
+            attention->context->kernels->tile_multiply(
+                block, padded, seen.end - seen.first,
+                scores + (ptrdiff_t)row * ATTENTION_KEYS + seen.first, ATTENTION_KEYS, 1,
+                keys + (ptrdiff_t)seen.first * padded, padded, sums + (ptrdiff_t)row * padded,
+                padded, true, !finite);
+    }
+}
+
+void attention_add_rows(const struct attention *attention, const struct attention_queries *queries,
+                        int64_t key, int count, const float *scores, const float *rows, bool finite,
+                        float *sums)
+{
+    int padded = attention->padded;
+    for (int j = 0; j < count; j += BLOCK) {
+        int block = block_at(j, count);
+        struct span seeing = rows_seeing(attention, queries, key + j, block);
+        if (seeing.end > seeing.first)
+            attention->context->kernels->tile_multiply(
+                block, padded, seeing.end - seeing.first,
+                scores + (ptrdiff_t)seeing.first * ATTENTION_KEYS + j, 1, ATTENTION_KEYS,
+                rows + (ptrdiff_t)seeing.first * padded, padded, sums + (ptrdiff_t)j * padded,
+                padded, true, !finite);
+    }
 }

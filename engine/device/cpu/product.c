@@ -6,10 +6,6 @@
 /* What is packed at a time: columns of b for all threads, as deep as there is room for, so that
  * threads seldom wait for each other; rows of a for each thread. */
 enum { COLUMNS_MOST = 1024 };
-/* Parts that a thread should find: with fewer, threads wait for the last; with more, rows that lie
- * across are read in shorter pieces. */
-enum { PARTS = 2 };
-
 static const struct product_way *way_of(const struct cpu_context *context)
 {
 #ifdef LOCKSTEP_CPU_MATRIX
@@ -27,7 +23,7 @@ static struct product_plan plan_of(const struct cpu_context *context,
         .product = p, .kernels = context->kernels, .interrupt = context->interrupt};
     const struct product_way *way = plan.way = way_of(context);
     way->set_sizes(&plan);
-    int64_t parts = (int64_t)PARTS * context->threads;
+    int64_t parts = (int64_t)plan.thread_parts * context->threads;
     plan.block_rows =
         product_blocks(product_blocks(p->rows, parts), plan.rows_step) * plan.rows_step;
     plan.block_rows = product_least(plan.block_rows, plan.rows_most);

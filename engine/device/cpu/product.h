@@ -14,7 +14,10 @@ struct product_plan {
     const struct interrupt *interrupt;
     const struct product_way *way;
     int tile_rows, tile_columns;
-    int rows_most, rows_step;          /* of a part */
+    int rows_most, rows_step; /* of a part */
+    /* Parts that a thread should find: with fewer, threads wait for the last; with more, rows that
+     * lie across are read in shorter pieces, and columns more often. */
+    int thread_parts;
     int64_t block_rows, block_columns; /* of one part */
     int64_t round_depth;
     size_t own_bytes;
@@ -38,8 +41,9 @@ struct product_way {
     int depth, depth_step; /* of a block; packed depth is a multiple of depth_step */
     int64_t shared_most;   /* bytes packed for a round */
     bool any_output;       /* adds the bias, and rounds to 16 bits where the depth is one block */
-    void (*set_sizes)(struct product_plan *plan); /* tile_rows to rows_step; none depends on rows */
-    int (*element_bytes)(enum dtype dtype);       /* as it is packed */
+    void (*set_sizes)(
+        struct product_plan *plan);         /* tile_rows to thread_parts; none depends on rows */
+    int (*element_bytes)(enum dtype dtype); /* as it is packed */
     size_t (*own_bytes)(const struct product_plan *plan);
     void (*enter)(void), (*leave)(void); /* around the work of each thread; may be NULL */
     void (*pack_columns)(const struct product_plan *plan, const struct product_round *round,

@@ -10,6 +10,7 @@ static void set_sizes(struct product_plan *plan)
 {
     plan->rows_most = ROWS_MOST;
     plan->rows_step = ROWS_STEP;
+    plan->thread_parts = 2;
     plan->kernels->product_sizes(&plan->tile_rows, &plan->tile_columns);
 }
 

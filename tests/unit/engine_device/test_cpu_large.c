@@ -103,6 +103,8 @@ static const struct attention_shape attention_shapes[] = {
     {200, 310, 95, 90, 70, 6, 2, 20, true}, /* a window, keys before and after the queries */
     {150, 200, 30, 80, 0, 20, 1, 16, true}, /* more heads in a group than a tile takes */
     {180, 180, 0, 100, 0, 3, 3, 33, false},
+    {700, 700, 0, 1000000, 0, 2, 1, 16, true}, /* one document that is no island */
+    {900, 900, 0, 1000000, 40, 2, 2, 8, true}, /* the same by a window */
 };
 
 static struct op_case attention_case(const struct attention_shape *shape, enum op op,
@@ -151,6 +153,44 @@ static void test_attention(void **state)
                                                i % 2 ? DTYPE_F32 : DTYPE_BF16, &random);
             check(&it);
         }
+}
+
+/* The first rows of an operand, as a smaller one. */
+static struct tensor first_rows(const struct tensor *tensor, int64_t rows)
+{
+    struct tensor first = *tensor;
+    first.shape.dims[0] = rows;
+    return first;
+}
+
+/* A long document after short ones changes how theirs are made, but none of their bits. */
+static void test_islands(void **state)
+{
+    (void)state;
+    enum { SHORT = 330, ALL = 1100, HEADS = 4, GROUPS = 2, SIZE = 24 };
+    struct random random = random_start("islands");
+    struct attention_shape shape = {ALL, ALL, 0, 20, 0, HEADS, GROUPS, SIZE, true};
+    struct op_case it = attention_case(&shape, OP_ATTENTION_GRADIENT, DTYPE_F32, &random);
+    int32_t *starts = it.call.inputs[3].data;
+    for (int64_t j = SHORT; j < ALL; j++)
+        starts[j] = SHORT;
+    struct op_case few = it;
+    for (int i = 0; i < few.call.input_count; i++)
+        few.call.inputs[i] = first_rows(&it.call.inputs[i], SHORT);
+    unsigned char *whole[OP_MAX_OUTPUTS], *part[OP_MAX_OUTPUTS];
+    run_with(&it, 2, whole);
+    for (int i = 0; i < few.call.output_count; i++)
+        few.call.outputs[i] = first_rows(&it.call.outputs[i], SHORT);
+    run_with(&few, 2, part);
+    for (int i = 0; i < it.call.output_count; i++) {
+        const struct tensor *rows = &few.call.outputs[i];
+        size_t offset = it.blocks[OP_MAX_INPUTS + i].offset;
+        int64_t count = (SHORT - 1) * rows->row_stride + rows->shape.dims[1];
+        assert_memory_equal(whole[i] + offset, part[i] + offset, (size_t)count * sizeof(float));
+        free(whole[i]);
+        free(part[i]);
+    }
+    op_case_free(&it);
 }
 
 static void test_norm_gradients(void **state)
@@ -347,9 +387,13 @@ static void test_instruction_sets(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_attention),         cmocka_unit_test(test_norm_gradients),
-        cmocka_unit_test(test_long_rows),         cmocka_unit_test(test_products),
-        cmocka_unit_test(test_parts_of_products), cmocka_unit_test(test_nan_stays_in_its_document),
+        cmocka_unit_test(test_attention),
+        cmocka_unit_test(test_islands),
+        cmocka_unit_test(test_norm_gradients),
+        cmocka_unit_test(test_long_rows),
+        cmocka_unit_test(test_products),
+        cmocka_unit_test(test_parts_of_products),
+        cmocka_unit_test(test_nan_stays_in_its_document),
         cmocka_unit_test(test_instruction_sets),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

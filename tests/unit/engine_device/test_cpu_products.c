@@ -254,6 +254,21 @@ static void spoil(const struct example *it, bool *rows, bool *columns, struct ra
                 values[random_integer(random, 0, 7)];
 }
 
+/* An expert without tokens: all sums are empty. */
+static void test_no_depth(void **state)
+{
+    (void)state;
+    struct random random = random_start("no depth");
+    for (int i = 0; i < ARRAY_LENGTH(sets); i++) {
+        struct example it = example_make(70, 0, 90, &random);
+        run(&it, sets[i]);
+        for (int64_t k = 0; k < it.rows * it.columns; k++)
+            if (it.out[k] != 0)
+                fail_msg("%s: element %lld is %g", sets[i], (long long)k, (double)it.out[k]);
+        example_free(&it);
+    }
+}
+
 /* Infinity and NaN come out as float32 arithmetic gives them, large numbers are not lost, and what
  * is not summed with them keeps its bits. */
 static void test_not_finite(void **state)
@@ -333,9 +348,9 @@ static void test_unknown_set(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_accuracy),    cmocka_unit_test(test_types),
-        cmocka_unit_test(test_not_finite),  cmocka_unit_test(test_subnormals),
-        cmocka_unit_test(test_unknown_set),
+        cmocka_unit_test(test_accuracy),   cmocka_unit_test(test_types),
+        cmocka_unit_test(test_no_depth),   cmocka_unit_test(test_not_finite),
+        cmocka_unit_test(test_subnormals), cmocka_unit_test(test_unknown_set),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -128,6 +128,9 @@ void KERNEL(pack_rows)(float *to, int padded, const void *from, enum dtype dtype
     for (int row = 0; row < rows; row++, to += padded) {
         const char *source = (const char *)from + (size_t)(row * stride) * dtype_size(dtype);
         int i = 0;
+        /* What other heads read soon lies behind. */
+        for (size_t next = (size_t)size * dtype_size(dtype), end = 2 * next; next < end; next += 64)
+            __builtin_prefetch(source + next);
         if (dtype == DTYPE_F32)
             for (; i + GROUP <= size; i += GROUP)
                 memcpy(to + i, source + (size_t)i * sizeof(float), GROUP * sizeof(float));

@@ -52,10 +52,6 @@ struct matrix_panels {
     int a_parts, b_parts, rows, columns;
 };
 
-/* sums [MATRIX_PANEL, MATRIX_PANEL] = the product of `steps` steps. Each element is summed in the
- * order of steps by itself; tiles without rows or columns of the panels are left alone. */
-void matrix_multiply(const struct matrix_panels *panels, int steps, float *sums);
-
 /* Where sums go: to `out`, f32, bf16 or f16, rounded once, added to the bias if there is one; or,
  * f32 only, added to what is there. */
 struct matrix_target {
@@ -67,8 +63,35 @@ struct matrix_target {
     bool passes_caches; /* whole lines of f32 are not read before they are written, nor kept */
 };
 
-/* Stores sums [rows, MATRIX_PANEL] where they are finite, and leaves other elements as they are.
- * Returns whether all are finite. */
-bool matrix_store(const struct matrix_target *target, const float *sums, int rows, int columns);
+/* Sums [rows, MATRIX_PANEL] on their way to a target; nothing if there are no rows. */
+struct matrix_results {
+    struct matrix_target target;
+    const float *sums;
+    int rows, columns;
+    bool finite; /* whether all that was stored was finite; elements that are not are left alone */
+};
+
+/* A panel on its way to be packed (matrix_pack()); nothing if the depth is 0. */
+struct matrix_packing {
+    void *to;
+    struct matrix_source source;
+    bool right;
+    int count, depth;
+};
+
+/* What a thread does beside a product: its units need few of the thread's instructions. Both are
+ * done when matrix_multiply() comes back. */
+struct matrix_beside {
+    struct matrix_results results; /* of an earlier product */
+    struct matrix_packing packing; /* for a later one */
+};
+
+/* sums [MATRIX_PANEL, MATRIX_PANEL] = the product of `steps` steps. Each element is summed in the
+ * order of steps by itself; tiles without rows or columns of the panels are left alone. */
+void matrix_multiply(const struct matrix_panels *panels, int steps, float *sums,
+                     struct matrix_beside *beside);
+
+/* Stores what results hold from the first row to before the end. */
+void matrix_store(struct matrix_results *results, int first, int end);
 
 #endif
