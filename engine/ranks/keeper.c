@@ -7,6 +7,7 @@
 
 #include <errno.h>
 #include <poll.h>
+#include <signal.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/syscall.h>
@@ -15,6 +16,7 @@
 
 enum {
     LAUNCHER_MILLISECONDS = 20000, /* that mpirun may take to end; it removes its files then */
+    PATIENCE_MILLISECONDS = 5000,  /* that others may take who are asked to */
     SHORTEST_NAP = 10,
     LONGEST_NAP = 1000,
     GONE = -1,
@@ -23,20 +25,23 @@ enum {
 
 struct kept {
     int engine; /* process */
-    char *text, *folders[2];
+    char *text, *folders[2], *token;
 };
 
 static bool read_kept(struct kept *kept)
 {
-    const char *given = getenv(LAUNCH_KEPT);
-    if (!given)
+    const char *given = getenv(LAUNCH_KEPT), *token = getenv(LAUNCH_TOKEN);
+    char here[LAUNCHED_MACHINE];
+    *kept = (struct kept){0};
+    if (!given || !token)
         return false;
+    kept->token = memory_string(token);
     kept->text = memory_string(given);
-    char *rest = kept->text, *engine = strsep(&rest, ":");
+    char *rest = kept->text, *engine = strsep(&rest, ":"), *machine = strsep(&rest, ":");
     kept->folders[0] = strsep(&rest, ":");
     kept->folders[1] = strsep(&rest, ":");
     kept->engine = atoi(engine);
-    return kept->engine > 0;
+    return kept->engine > 0 && machine && strcmp(machine, launched_machine(here)) == 0;
 }
 
 /* Readable when the process has ended; GONE: it is gone already; another negative number: that
@@ -58,8 +63,27 @@ static bool are_there(const struct kept *kept)
     return false;
 }
 
-/* Until the engine is gone, or has removed its folders, as it does when it ends the launch:
- * which is worth a look from the end of the guardian on. */
+/* What the launcher has started and left, in groups and sessions of their own, too. */
+static struct launched all_of(const struct kept *kept)
+{
+    return (struct launched){.token = kept->token, .group = getpgrp(), .elsewhere = true};
+}
+
+static bool is_needed(const struct kept *kept)
+{
+    struct launched all = all_of(kept);
+    return are_there(kept) || launched_signal(&all, 0) > 0;
+}
+
+static void end_all(const struct kept *kept)
+{
+    struct launched all = all_of(kept);
+    if (launched_signal(&all, SIGTERM) > 0 && !launched_wait(&all, PATIENCE_MILLISECONDS))
+        launched_signal(&all, SIGKILL);
+}
+
+/* Until the engine is gone, or has ended the launch and removed its folders: which is worth a look
+ * from the end of the guardian on. */
 static void keep(const struct kept *kept, int guardian, int launcher)
 {
     struct pollfd both[2] = {watch(kept->engine), watch(guardian)}, last = watch(launcher);
@@ -68,10 +92,12 @@ static void keep(const struct kept *kept, int guardian, int launcher)
         return; /* a later engine removes what nobody has locked any more */
     if (both[0].fd >= 0 && both[1].fd >= 0)
         poll(both, 2, -1);
-    while (both[0].fd >= 0 && are_there(kept) && poll(&both[0], 1, nap) == 0)
+    while (both[0].fd >= 0 && is_needed(kept) && poll(&both[0], 1, nap) == 0)
         nap = nap < LONGEST_NAP ? 2 * nap : nap;
-    if (last.fd >= 0 && are_there(kept))
+    if (last.fd >= 0 && is_needed(kept))
         poll(&last, 1, LAUNCHER_MILLISECONDS);
+    if (both[0].fd == GONE || poll(&both[0], 1, 0) > 0)
+        end_all(kept);
     for (int i = 0; i < ARRAY_LENGTH(kept->folders); i++)
         if (kept->folders[i])
             job_folder_erase(kept->folders[i]);
@@ -81,9 +107,8 @@ void keeper_start(int launcher)
 {
     struct kept kept;
     int guardian = getpid();
-    if (!read_kept(&kept))
-        return;
-    pid_t between = fork();
+    bool here = read_kept(&kept);
+    pid_t between = here ? fork() : -1;
     if (between == 0) {
         if (fork() == 0) {
             setsid();
@@ -96,4 +121,5 @@ void keeper_start(int launcher)
     if (between > 0)
         waitpid(between, NULL, 0);
     free(kept.text);
+    free(kept.token);
 }

@@ -127,7 +127,8 @@ static void set_open_mpi(struct words *environment, const struct launch_options 
 
 static void set_kept(struct words *environment, const struct launch_options *options)
 {
-    char *kept = memory_format("%d:%s:%s", options->folder ? (int)getpid() : 0,
+    char machine[LAUNCHED_MACHINE];
+    char *kept = memory_format("%d:%s:%s:%s", (int)getpid(), launched_machine(machine),
                                options->folder ? options->folder : "",
                                options->memory_folder ? options->memory_folder : "");
     set(environment, LAUNCH_KEPT, kept);

@@ -12,7 +12,7 @@
 #define LAUNCH_ADDRESS "LOCKSTEP_RANK_ENGINE"
 #define LAUNCH_TOKEN "LOCKSTEP_RANK_TOKEN"
 #define LAUNCH_RANK "LOCKSTEP_RANK"
-/* For keeper.h: the engine's process and its job folders, separated by colons. */
+/* For keeper.h: the engine's process and machine, and its job folders, separated by colons. */
 #define LAUNCH_KEPT "LOCKSTEP_RANK_KEPT"
 
 struct launch_options {

@@ -9,6 +9,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <sys/syscall.h>
 #include <time.h>
 #include <unistd.h>
@@ -89,6 +90,22 @@ bool launched_wait(const struct launched *which, int milliseconds)
         nanosleep(&(struct timespec){.tv_nsec = NAP_NANOSECONDS}, NULL);
     }
     return true;
+}
+
+const char *launched_machine(char buffer[LAUNCHED_MACHINE])
+{
+    struct stat numbers;
+    FILE *file = fopen("/proc/sys/kernel/random/boot_id", "re");
+    buffer[0] = '\0';
+    if (file && fgets(buffer, LAUNCHED_MACHINE / 2, file) &&
+        stat("/proc/self/ns/pid", &numbers) == 0)
+        snprintf(buffer + strcspn(buffer, "\n"), LAUNCHED_MACHINE / 2, "-%llu",
+                 (unsigned long long)numbers.st_ino);
+    else
+        buffer[0] = '\0';
+    if (file)
+        fclose(file);
+    return buffer;
 }
 
 /* In place: the memory that the process was started with is what others read. */

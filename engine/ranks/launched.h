@@ -20,6 +20,10 @@ struct launched {
 int launched_signal(const struct launched *which, int number);
 /* Until none is left, so long at most; whether none is. */
 bool launched_wait(const struct launched *which, int milliseconds);
+/* Words for this machine, and whose process numbers mean the same: "" where that is not known.
+ * Returns `buffer`. */
+enum { LAUNCHED_MACHINE = 80 };
+const char *launched_machine(char buffer[LAUNCHED_MACHINE]);
 /* The calling process is none of them any more: for one that is to stay longer. */
 void launched_forget_token(void);
 
