@@ -121,8 +121,9 @@ static void subtitle(struct ui *ui, void *context, struct text *out)
         return;
     }
     if (tensor->partial)
-        text_add(out, ui->asked[PICTURE_TENSOR] > 0 ? "  looking at all of it"
-                                                    : "  not all of it was looked at");
+        text_add(out, ui->patient || ui->asked[PICTURE_TENSOR] > 0
+                          ? "  looking at all of it"
+                          : "  not all of it was looked at");
     text_format(out, "  %s", tensor->name);
     if (view->mode)
         text_format(out, "  %s", mode_names[view->mode]);
@@ -383,7 +384,10 @@ static bool act(struct ui *ui, void *context, const char *command, bool key)
         return move(ui, view, rest);
     if (!command_is(command, "tensor", &rest))
         return key && tensor && ui_act_on_value(ui, tensor->value, command);
-    if (!act_on_tensor(ui, view, rest))
+    bool done = act_on_tensor(ui, view, rest);
+    if (!done && !ui_program(ui))
+        ui_say(ui, THEME_WARNING, "no tensor \"%s\":%s", rest, ui_why_empty(ui));
+    else if (!done)
         ui_say(ui, THEME_ERROR,
                "no tensor \"%s\", and none of: worst [N], slice N, go [I,J], follow, side "
                "all|test|reference|difference, show all|numbers|map|histograms|worst|followed",
