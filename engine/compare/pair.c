@@ -69,8 +69,8 @@ static const struct limits *limits_of(struct pair *pair, const struct value *val
         *limits = pair->state_limits;
         return limits;
     }
-    /* the norm of all gradients is judged as a gradient */
-    const char *name = value->what == WHAT_STATE ? "gradient norm" : value->name;
+    /* the norm of all gradients is judged as a gradient, not as one of a normalization */
+    const char *name = value->what == WHAT_STATE ? "gradient" : value->name;
     *limits = *tolerances_find(pair->options.tolerances, step_name(pair, step), name);
     if (!value->log_point)
         widen_for_inner_value(pair, limits);

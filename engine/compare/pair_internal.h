@@ -71,7 +71,8 @@ bool pair_find_not_finite(struct pair *pair, const struct instruction *done,
                           const struct interrupt *interrupt, struct pair_event *event,
                           struct status *status);
 /* Limits for parameters after their update. Adam divides the gradient by its own size, so noise in
- * a small gradient turns the update by as much as the learning rate: limits are in units of it. */
+ * a small gradient turns the update by as much as the learning rate: limits are in units of it. In
+ * 16 bit healthy runs come to 0.6 of it; a parameter that is not updated at all must not pass. */
 struct limits pair_state_limits(const struct pair *pair);
 /* Compares the initial parameters (step "init"). */
 bool pair_compare_parameters(struct pair *pair, struct status *status);

@@ -123,7 +123,7 @@ struct limits pair_state_limits(const struct pair *pair)
     bool half = pair->options.test->distributed.compute_dtype != PRECISION_FP32;
     return (struct limits){.rms_relative = INFINITY,
                            .max_relative = INFINITY,
-                           .rms_absolute = rate * (half ? 1 : 0.05),
+                           .rms_absolute = rate * (half ? 0.9 : 0.05),
                            .max_absolute = rate * 2.5,
                            .scale = 1};
 }
