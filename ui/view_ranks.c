@@ -310,7 +310,7 @@ static bool act(struct ui *ui, void *context, const char *command, bool key)
     if (move(ui, view, command))
         return true;
     if (command_is(command, "ranks", &rest)) {
-        if (!act_on_ranks(ui, view, rest))
+        if (rest[0] && !act_on_ranks(ui, view, rest)) /* alone it opens the view */
             ui_say(ui, THEME_ERROR,
                    "no ranks \"%s\": there are merged, split, one, both, stdout, stderr, times, "
                    "only RANKS, filter TEXT",

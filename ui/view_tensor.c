@@ -384,7 +384,7 @@ static bool act(struct ui *ui, void *context, const char *command, bool key)
         return move(ui, view, rest);
     if (!command_is(command, "tensor", &rest))
         return key && tensor && ui_act_on_value(ui, tensor->value, command);
-    bool done = act_on_tensor(ui, view, rest);
+    bool done = !rest[0] || act_on_tensor(ui, view, rest); /* alone it opens the view */
     if (!done && !ui_program(ui))
         ui_say(ui, THEME_WARNING, "no tensor \"%s\":%s", rest, ui_why_empty(ui));
     else if (!done)

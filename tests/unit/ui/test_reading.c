@@ -176,6 +176,10 @@ static void test_messages(void **state)
                  {":ranks nothing", "no ranks \"nothing\""},
                  {":move sideways", "\"move sideways\" does nothing in this view"},
                  {"2\nspace\n?\nspace", "space does nothing here"}};
+    screen = screen_of(&run, ":tensor\n:ranks\n:tensor", 80); /* alone they open their views */
+    assert_has(screen, "max/scale");
+    assert_has_not(screen, "none of:");
+    done(&run, screen);
     for (size_t i = 0; i < sizeof(wrong) / sizeof(wrong[0]); i++) {
         screen = screen_of(&run, wrong[i].command, 80);
         assert_has(screen, wrong[i].said);
