@@ -3,7 +3,11 @@
 model in plain modules, and training steps as fast as eager mode allows - documents packed, so that
 no token is padding, and padded in attention only. Prints the losses.
 
-Usage: torch_simple.py [STEPS [THREADS]]
+With LOG it also does what makes it that test: of every parameter at first, and of every layer's
+output, its gradient and all parameters' gradients of each step, the mean, deviation, least, most and
+1024 samples are kept and saved in that folder.
+
+Usage: torch_simple.py [STEPS [THREADS [LOG]]]
 """
 
 import os
@@ -12,6 +16,7 @@ import time
 
 STEPS = int(sys.argv[1]) if len(sys.argv) > 1 else 2
 THREADS = int(sys.argv[2]) if len(sys.argv) > 2 else os.cpu_count()
+LOG = sys.argv[3] if len(sys.argv) > 3 else None
 # Read when PyTorch's libraries are loaded.
 os.environ["OMP_NUM_THREADS"] = os.environ["OPENBLAS_NUM_THREADS"] = str(THREADS)
 
@@ -86,6 +91,36 @@ class Batch:
         return x.transpose(1, 2).reshape(-1, HEADS * SIZE)[self.place]
 
 
+class Log:
+    """What is kept of tensors; nothing if there is no folder."""
+
+    def __init__(self, folder):
+        self.folder, self.entries = folder, []
+
+    def add(self, name, tensor):
+        if not self.folder:
+            return
+        flat = tensor.detach().float().flatten()
+        step = max(flat.numel() // 1024, 1)
+        while step > 1 and any(size > 1 and step % size == 0 for size in tensor.shape):
+            step -= 1
+        self.entries.append({"name": name, "shape": tuple(tensor.shape), "mean": flat.mean().item(),
+                             "std": flat.std().item(), "min": flat.min().item(), "max": flat.max().item(),
+                             "samples": flat[:1024 * step:step].clone()})
+
+    def add_both(self, name, tensor):
+        """The tensor now, and its gradient when that is there."""
+        self.add(f"fw {name}", tensor)
+        if self.folder:
+            tensor.register_hook(lambda gradient: self.add(f"bw {name}", gradient))
+
+    def save(self, name):
+        if self.folder:
+            os.makedirs(self.folder, exist_ok=True)
+            torch.save(self.entries, f"{self.folder}/tensor_logs_{name}.pt")
+        self.entries = []
+
+
 class Model(torch.nn.Module):
     def __init__(self):
         super().__init__()
@@ -96,24 +131,34 @@ class Model(torch.nn.Module):
             if parameter.dim() > 1:
                 torch.nn.init.normal_(parameter, std=HIDDEN**-0.5)
 
-    def forward(self, batch):
+    def forward(self, batch, log):
         x = self.embedding(batch.tokens)
-        for layer in self.layers:
+        log.add_both("embeddings", x)
+        for i, layer in enumerate(self.layers):
             x = layer(x, batch)
-        return functional.cross_entropy(self.head(self.norm(x)), batch.labels)
+            log.add_both(f"decoder.{i}", x)
+        loss = functional.cross_entropy(self.head(self.norm(x)), batch.labels)
+        log.add("fw head", loss.view(1))
+        return loss
 
 
 def main():
     torch.manual_seed(1)
     torch.set_num_threads(THREADS)
-    model = Model()
+    model, log = Model(), Log(LOG)
+    for name, parameter in model.named_parameters():
+        log.add(f"param {name}", parameter)
+    log.save("init")
     optimizer = torch.optim.AdamW(model.parameters(), lr=1e-4, weight_decay=0.01, fused=True)
-    for _ in range(STEPS):
+    for step in range(STEPS):
         batch = Batch()
         start = time.perf_counter()
-        loss = model(batch)
+        loss = model(batch, log)
         optimizer.zero_grad()
         loss.backward()
+        for name, parameter in model.named_parameters():
+            log.add(f"gradient {name}", parameter.grad)
+        log.save(f"train_{step + 1}")
         torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
         optimizer.step()
         print(f"loss {loss.item():.5f}  {1e3 * (time.perf_counter() - start):.1f} ms")
