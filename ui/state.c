@@ -78,7 +78,8 @@ static void post(struct ui *ui, const char *line, bool quiet)
     ui_dirty(ui);
 }
 
-static void post_format(struct ui *ui, bool quiet, const char *format, va_list arguments)
+__attribute__((format(printf, 3, 0))) static void post_format(struct ui *ui, bool quiet,
+                                                              const char *format, va_list arguments)
 {
     char line[2000];
     vsnprintf(line, sizeof(line), format, arguments);
