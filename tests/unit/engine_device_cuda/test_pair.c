@@ -93,11 +93,10 @@ static void assert_same(const struct seen *there, const struct seen *here)
 
 static void test_compared_there(void **state)
 {
-    static const char *const directories[] = {LOCKSTEP_SOURCE_DIR "/configs"};
     static const char *const overrides[] = {"data.micro_batch_size=32", "base_model.hidden_size=32",
                                             "base_model.decoder.block.mlp.intermediate_size=48"};
     static const char *const names[] = {"llama/bf16", "llama/fp16"};
-    struct config_search search = {directories, 1, overrides, 3};
+    struct config_search search = search_configs(overrides, 3);
     (void)state;
     for (int i = 0; i < 2; i++) {
         struct status status = STATUS_NONE;
