@@ -4,8 +4,8 @@
 #ifndef ENGINE_RANKS_KEEPER_H
 #define ENGINE_RANKS_KEEPER_H
 
-/* A guardian starts it, if the engine is on this machine: LAUNCH_KEPT of the environment (launch.h).
- * `launcher` is its parent. Must be called before there are threads. */
+/* A guardian starts it, if the engine is on this machine: LAUNCH_KEPT of the environment
+ * (launch.h). `launcher` is its parent. Must be called before there are threads. */
 void keeper_start(int launcher);
 
 #endif

@@ -2,6 +2,7 @@
 
 #include "engine/base/memory.h"
 
+#include <assert.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -185,18 +186,14 @@ void hash_write(struct text *body, uint64_t hash)
     put(body, hash, 8);
 }
 
+static_assert(sizeof(struct device_statistics) == STATISTICS_BYTES, "numbers of eight bytes each");
+
 void statistics_write(struct text *body, const struct device_statistics *statistics)
 {
-    const double numbers[] = {statistics->mean, statistics->squares, statistics->minimum,
-                              statistics->maximum};
-    put(body, (uint64_t)statistics->finite, 8);
-    put(body, (uint64_t)statistics->nans, 8);
-    put(body, (uint64_t)statistics->infinities, 8);
-    for (int i = 0; i < ARRAY_LENGTH(numbers); i++) {
-        uint64_t bits;
-        memcpy(&bits, &numbers[i], sizeof(bits));
-        put(body, bits, 8);
-    }
+    uint64_t numbers[STATISTICS_BYTES / 8];
+    memcpy(numbers, statistics, sizeof(numbers));
+    for (int i = 0; i < ARRAY_LENGTH(numbers); i++)
+        put(body, numbers[i], 8);
 }
 
 void number_write(struct text *body, uint32_t number)
@@ -482,15 +479,10 @@ bool hash_read(const void *body, size_t length, uint64_t *hash)
 bool statistics_read(const void *body, size_t length, struct device_statistics *statistics)
 {
     struct reader reader = reader_of(body, length);
-    double *const numbers[] = {&statistics->mean, &statistics->squares, &statistics->minimum,
-                               &statistics->maximum};
-    statistics->finite = (int64_t)get(&reader, 8);
-    statistics->nans = (int64_t)get(&reader, 8);
-    statistics->infinities = (int64_t)get(&reader, 8);
-    for (int i = 0; i < ARRAY_LENGTH(numbers); i++) {
-        uint64_t bits = get(&reader, 8);
-        memcpy(numbers[i], &bits, sizeof(bits));
-    }
+    uint64_t numbers[STATISTICS_BYTES / 8];
+    for (int i = 0; i < ARRAY_LENGTH(numbers); i++)
+        numbers[i] = get(&reader, 8);
+    memcpy(statistics, numbers, sizeof(numbers));
     return !reader.bad;
 }
 
