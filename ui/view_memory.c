@@ -174,8 +174,7 @@ static void draw_summary(struct layout_rectangle box, const struct memory_pictur
 {
     struct pen pen = pen_at(box, 0);
     char test[32], reference[32];
-    pen_format(&pen, THEME_NORMAL, " forecast %s",
-               text_bytes((uint64_t)memory->forecast, test));
+    pen_format(&pen, THEME_NORMAL, " forecast %s", text_bytes((uint64_t)memory->forecast, test));
     if (memory->reference_forecast > 0)
         pen_format(&pen, THEME_NORMAL, " + reference %s",
                    text_bytes((uint64_t)memory->reference_forecast, reference));
