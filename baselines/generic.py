@@ -1,14 +1,12 @@
 """Any model that lockstep's configuration can describe, in plain PyTorch: one function for each
 layer, composed as the configuration says. What `random_models.py` compares lockstep with.
 
-Tensors have lockstep's names and shapes. Derivatives are PyTorch's own. Rotary frequencies are those
-of `transformers`, losses, norms and attention those of `torch.nn.functional`.
+Tensors have lockstep's names and shapes. Derivatives are PyTorch's own. Rotary frequencies are
+those of `transformers`, losses, norms and attention those of `torch.nn.functional`.
 """
 
-import contextlib
 import math
 
-import numpy as np
 import torch
 import transformers
 from torch.nn import functional
@@ -166,9 +164,9 @@ def block_shapes(name, block, hidden):
 class Step:
     """Forward and backward passes of one training step, on given parameters (`values`, {name:
     float64 array}). `dtype` is what PyTorch computes in; `rounded` a 16-bit type to which values,
-    gradients and weights are rounded wherever lockstep stores them. `dither`: a torch.Generator that
-    moves each value by up to a quarter of a step of that type before it is rounded, to see how much
-    hangs on single roundings.
+    gradients and weights are rounded wherever lockstep stores them. `dither`: a torch.Generator
+    that moves each value by up to a quarter of a step of that type before it is rounded, to see
+    how much hangs on single roundings.
 
     After `run`: `tensors` {lockstep's name: tensor}, `parameter_gradients` {name: tensor}, and
     `routing_margin`, `kink_margin`: how far choices of experts and signs at the kink of a relu are
@@ -184,9 +182,7 @@ class Step:
         }
         self.parallel = config["schedule"]
         self.splits = self.parallel["micro_batch_splits"]
-        self.micro_batches = (
-            self.parallel["depth_first_micro_batches"] * self.parallel["breadth_first_micro_batches"]
-        )
+        self.micro_batches = len(self.backward_order())
         self.tensors, self.pending = {}, {}
         self.routing_margin = self.kink_margin = math.inf
         self.make_rotary_table()
@@ -222,7 +218,8 @@ class Step:
         return RoundBoth.apply(x, None, kind)
 
     def keep_float(self, name, x):
-        self.tensors[f"fw {name}{self.suffix()}"] = x.detach().float() if self.rounded else x.detach()
+        x = x.detach().float() if self.rounded else x.detach()
+        self.tensors[f"fw {name}{self.suffix()}"] = x
 
     def use(self, x, target, consumer):
         """`x` for one of its several consumers, whose share of the gradient will be kept. Without
@@ -366,7 +363,8 @@ class Step:
         mlp = self.model["decoder"]["block"]["mlp"]
         experts, chosen = mlp["experts"], mlp["experts_per_token"]
         logits_name = f"{name}.mlp.router.logits"
-        logits = self.keep(logits_name, functional.linear(x, self.weight(f"{name}.mlp.router.weight", f"{name}.mlp.router")))
+        weight = self.weight(f"{name}.mlp.router.weight", f"{name}.mlp.router")
+        logits = self.keep(logits_name, functional.linear(x, weight))
         ordered = torch.sort(logits.detach(), dim=-1, descending=True, stable=True)
         top = ordered.indices[:, :chosen]
         if chosen < experts:
@@ -393,8 +391,10 @@ class Step:
         routed = self.use(x, source, f"{name}.mlp.router")[order // chosen]
         routed = self.keep(f"{name}.mlp.routed", routed)
         parts = routed.split(torch.bincount(flat, minlength=mlp["experts"]).tolist())
-        first = self.weight(f"{name}.mlp.layer_1.weight", f"{name}.mlp.layer_1").chunk(mlp["experts"])
-        second = self.weight(f"{name}.mlp.layer_2.weight", f"{name}.mlp.layer_2").chunk(mlp["experts"])
+        first, second = (
+            self.weight(f"{part}.weight", part).chunk(mlp["experts"])
+            for part in (f"{name}.mlp.layer_1", f"{name}.mlp.layer_2")
+        )
         hidden = torch.cat([part @ weight.T for part, weight in zip(parts, first)])
         activated = self.activate(name, self.keep(f"{name}.mlp.hidden", hidden))
         parts = activated.split([len(part) for part in parts])
@@ -417,7 +417,8 @@ class Step:
             f"{name}.mixer_residual", x + self.mixer(name, self.norm(own, f"{name}.norm_1", norm))
         )
         own = self.use(x, f"{name}.mixer_residual", f"{name}.norm_2")
-        return self.keep(f"{name}.output", x + self.mlp(name, self.norm(own, f"{name}.norm_2", norm)))
+        fed = self.mlp(name, self.norm(own, f"{name}.norm_2", norm))
+        return self.keep(f"{name}.output", x + fed)
 
     def embed(self):
         tokens = torch.from_numpy(self.batch.tokens[self.first : self.first + self.rows]).long()

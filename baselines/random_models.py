@@ -22,8 +22,6 @@ from safetensors.torch import load_file, save_file
 import dataset
 import generic
 import random_configs
-import training
-from batches import MASKED
 
 ROOT = pathlib.Path(__file__).resolve().parent.parent
 ROUNDED = {"fp32": None, "bf16": torch.bfloat16, "fp16": torch.float16}
@@ -157,8 +155,8 @@ class Optimizer:
         self.rates = [learning_rate_scale(config, name) for name in self.parameters]
         groups = [{"params": [x], "weight_decay": settings["weight_decay"] * (x.ndim > 1)}
                   for x in self.parameters.values()]
-        self.adamw = torch.optim.AdamW(groups, betas=(float(settings["beta_1"]), float(settings["beta_2"])),
-                                       eps=settings["epsilon"])
+        betas = (float(settings["beta_1"]), float(settings["beta_2"]))
+        self.adamw = torch.optim.AdamW(groups, betas=betas, eps=settings["epsilon"])
 
     def step(self, number, gradients, values):
         """(norm before clipping, {name: updated value})."""
@@ -224,7 +222,8 @@ class Judge:
         self.worst = max(self.worst, (error / limit, f"step {step} {name}"))
         if not error <= limit:
             relative = error / size if size else math.inf
-            self.problem(step, name, f"relative error {relative:.1e}, PyTorch's {own / (size or 1):.1e}")
+            self.problem(step, name, f"relative error {relative:.1e}, PyTorch's "
+                                     f"{own / (size or 1):.1e}")
         return None
 
     def floor(self, name):
@@ -269,7 +268,8 @@ class Judge:
             if name in test or " mb=" in name or " ms=" in name:
                 continue
             frozen = learning_rate_scale(self.config, name) == 0
-            if name.startswith("gradient ") and not frozen or re.match(r"fw .*(output|loss)$", name):
+            value = re.match(r"fw .*(output|loss)$", name)
+            if name.startswith("gradient ") and not frozen or value:
                 self.problem(number, name, "not in the trace")
 
 
@@ -311,7 +311,8 @@ def judge_update(config, optimizer, judge, number, test, values, loss_scale):
         error = np.abs(change - wanted).max()
         rounding = 2.0**-23 * np.abs(values[name]).max() + 2e-5 * np.abs(wanted).max()
         if not error <= rounding:
-            judge.problem(number, f"state {name}.updated", f"off by {error:.1e} of {np.abs(wanted).max():.1e}")
+            judge.problem(number, f"state {name}.updated",
+                          f"off by {error:.1e} of {np.abs(wanted).max():.1e}")
     return after
 
 
@@ -381,7 +382,8 @@ class Case:
                 break
             judge.step(index + 1, test, near, exact.tensors)
             judge.missing(index + 1, test, exact.tensors)
-            values = judge_update(self.config, optimizer, judge, index + 1, test, values, loss_scale)
+            values = judge_update(self.config, optimizer, judge, index + 1, test, values,
+                                  loss_scale)
         return run, judge
 
 
@@ -416,7 +418,8 @@ def run_case(seed, options, folder):
         for problem in shown:
             print(f"    {problem}")
     elif options.verbose:
-        print(f"{seed}: {judge.compared} tensors agree; at {judge.worst[0]:.2f} of its limit: {judge.worst[1]}")
+        print(f"{seed}: {judge.compared} tensors agree; at {judge.worst[0]:.2f} of its limit: "
+              f"{judge.worst[1]}")
     return run, judge
 
 
@@ -437,7 +440,8 @@ def main(arguments):
         totals["tensors"] += judge.compared
         unknown.update(judge.unknown)
         worst = max(worst, (*judge.worst, seed))
-    print(f"seeds {options.seed} to {seed}: " + ", ".join(f"{n} {what}" for what, n in totals.items()))
+    counts = ", ".join(f"{count} {what}" for what, count in totals.items())
+    print(f"seeds {options.seed} to {seed}: {counts}")
     print(f"nearest to its limit: {worst}")
     for name, count in unknown.most_common():
         print(f"not compared: {count} x {name}")
