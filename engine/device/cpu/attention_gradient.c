@@ -5,6 +5,7 @@
  * key tiles gives dkv: the scores are made twice. Either way no two threads ever add to the same
  * memory, and sums are in the order of tokens and of keys. */
 #include "engine/device/cpu/attention.h"
+#include "engine/device/cpu/product.h"
 
 #include <math.h>
 
@@ -272,6 +273,7 @@ static void find_islands(struct gradient *gradient)
         lowest[p] = first < lowest[p + 1] ? first : lowest[p + 1];
     }
     int64_t count = 0;
+    gradient->island_count = 0;
     island[0] = 0;
     for (int64_t p = 1; p <= keys; p++) {
         if (p > first_row && p <= first_row + attention->tokens &&
@@ -293,14 +295,9 @@ static struct attention_tiles tiles_at(const struct attention *attention,
     struct attention_tiles at = *tiles;
     float **by_keys[] = {&at.key,           &at.value, &at.key_columns,
                          &at.value_columns, &at.dkey,  &at.dvalue};
-    for (size_t i = 0; i < sizeof(by_keys) / sizeof(by_keys[0]); i++)
+    for (int i = 0; i < ARRAY_LENGTH(by_keys); i++)
         *by_keys[i] += tile * ATTENTION_KEYS * attention->padded;
     return at;
-}
-
-static int64_t least(int64_t a, int64_t b)
-{
-    return a < b ? a : b;
 }
 
 /* All that a tile of queries gives to dq, and to dk and dv of its island. */
@@ -315,7 +312,7 @@ static void island_queries(const struct gradient *gradient, const struct attenti
     for (int64_t tile = (queries->first_key - first) / ATTENTION_KEYS;
          first + tile * ATTENTION_KEYS < queries->end_key; tile++) {
         int64_t key = first + tile * ATTENTION_KEYS;
-        int count = (int)least(end - key, ATTENTION_KEYS);
+        int count = (int)product_least(end - key, ATTENTION_KEYS);
         at = tiles_at(attention, tiles, tile);
         score_gradients(gradient, queries, &at, key, 0, count);
         attention_add_keys(attention, queries, key, count, at.dscores, at.key, finite[tile],
@@ -333,11 +330,11 @@ static void one_island(const struct gradient *gradient, int group, int64_t first
     const struct attention *attention = &gradient->attention;
     int64_t first_row = attention->call->parameters.first_row;
     int64_t token = first > first_row ? first - first_row : 0;
-    int64_t last = least(end - first_row, attention->tokens);
+    int64_t last = product_least(end - first_row, attention->tokens);
     bool finite[ISLAND_TILES];
     for (int64_t key = first, tile = 0; key < end; key += ATTENTION_KEYS, tile++) {
         struct attention_tiles at = tiles_at(attention, tiles, tile);
-        int count = (int)least(end - key, ATTENTION_KEYS);
+        int count = (int)product_least(end - key, ATTENTION_KEYS);
         size_t bytes = (size_t)ATTENTION_KEYS * (size_t)attention->padded * sizeof(float);
         memset(at.dkey, 0, bytes);
         memset(at.dvalue, 0, bytes);
@@ -353,7 +350,7 @@ static void one_island(const struct gradient *gradient, int group, int64_t first
         }
     for (int64_t key = first, tile = 0; key < end; key += ATTENTION_KEYS, tile++) {
         struct attention_tiles at = tiles_at(attention, tiles, tile);
-        write_keys(gradient, &at, group, key, (int)least(end - key, ATTENTION_KEYS));
+        write_keys(gradient, &at, group, key, (int)product_least(end - key, ATTENTION_KEYS));
     }
 }
 

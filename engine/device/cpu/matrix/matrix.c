@@ -84,12 +84,10 @@ static void do_beside(struct matrix_beside *beside, int step, int steps)
         int depth = packing->depth - step * MATRIX_STEP;
         struct matrix_source source = packing->source;
         int64_t element = source.dtype == DTYPE_F32 ? 4 : 2;
-        source.data = (const char *)source.data +
-                      step * MATRIX_STEP * element * (source.across ? source.stride : 1);
+        source.data = (const char *)source.data + step * MATRIX_STEP * element;
         matrix_pack((char *)packing->to +
                         (ptrdiff_t)step * MATRIX_TILE_BYTES * 2 * matrix_parts(source.dtype),
-                    &source, packing->right, packing->count,
-                    depth < MATRIX_STEP ? depth : MATRIX_STEP);
+                    &source, false, packing->count, depth < MATRIX_STEP ? depth : MATRIX_STEP);
     }
 }
 

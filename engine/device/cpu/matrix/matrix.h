@@ -71,11 +71,11 @@ struct matrix_results {
     bool finite; /* whether all that was stored was finite; elements that are not are left alone */
 };
 
-/* A panel on its way to be packed (matrix_pack()); nothing if the depth is 0. */
+/* A panel of the left operand on its way to be packed (matrix_pack()), no deeper than the product
+ * that is made meanwhile, and not across; nothing if the depth is 0. */
 struct matrix_packing {
     void *to;
     struct matrix_source source;
-    bool right;
     int count, depth;
 };
 
