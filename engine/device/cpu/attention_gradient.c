@@ -4,6 +4,7 @@
  * see, which no other token sees. Else one pass over query tiles gives D and dq, a second one over
  * key tiles gives dkv: the scores are made twice. Either way no two threads ever add to the same
  * memory, and sums are in the order of tokens and of keys. */
+#include "engine/base/memory.h"
 #include "engine/device/cpu/attention.h"
 #include "engine/device/cpu/product.h"
 
