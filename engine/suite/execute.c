@@ -115,17 +115,24 @@ static bool goes_on(const void *context, struct status *status)
     return execution_goes_on(context, status);
 }
 
+static bool is_cuda(const struct device *device)
+{
+    return strcmp(device_name(device), "cuda") == 0;
+}
+
 /* How many of the tests that run compare with this baseline; none: not worth recording. */
 static int count_users(const struct execution *execution)
 {
     const struct test_list *list = execution->list;
     const struct test_choice *choices = execution->environment->choices;
     const struct test_case *baseline = &list->tests[execution->test];
+    bool has_cuda = is_cuda(execution->environment->device);
     int users = 0;
     for (int i = 0; i < list->test_count; i++) {
         const struct test_case *other = &list->tests[i];
         bool compares = other->kind == TEST_COMPARISON || other->kind == TEST_DISTRIBUTED;
-        bool runs = !other->unsupported && (!choices || choice_runs(&choices[i]));
+        bool runs = !other->unsupported && (!other->requires_cuda || has_cuda) &&
+                    (!choices || choice_runs(&choices[i]));
         users += compares && runs && other->model == baseline->model &&
                  strcmp(other->reference, baseline->variant) == 0;
     }
@@ -179,8 +186,10 @@ static bool execute_baseline(struct execution *execution, struct status *status)
     return ok;
 }
 
-void comparison_free(struct comparison *comparison)
+void execution_end_comparison(struct execution *execution, struct comparison *comparison)
 {
+    if (comparison->reference)
+        references_release(&execution->environment->references, comparison->reference->hash);
     config_free(comparison->test);
     config_free(comparison->reference);
     variant_free(comparison->variant);
@@ -188,14 +197,25 @@ void comparison_free(struct comparison *comparison)
     free(comparison->title);
 }
 
+bool execution_skip_layout(struct execution *execution, struct comparison *comparison,
+                           struct status *status)
+{
+    outcome_set(execution->outcome, OUTCOME_SKIPPED, "not supported: %s", status->text);
+    *status = STATUS_NONE;
+    execution_end_comparison(execution, comparison);
+    return true;
+}
+
 bool comparison_load(const struct execution *execution, struct comparison *comparison,
                      struct status *status)
 {
     const struct environment *environment = execution->environment;
     const struct test_case *test = &execution->list->tests[execution->test];
-    const char *device = strcmp(device_name(environment->device), "cuda") == 0 ? "cuda" : "cpu";
-    if (!(comparison->test = load(execution, test->variant, status)) ||
-        !(comparison->reference = load(execution, test->reference, status)) ||
+    const char *device = is_cuda(environment->device) ? "cuda" : "cpu";
+    struct status ignored = STATUS_NONE;
+    comparison->test = load(execution, test->variant, status);
+    comparison->reference = load(execution, test->reference, comparison->test ? status : &ignored);
+    if (!comparison->test || !comparison->reference ||
         !(comparison->variant = variant_load(environment->search, test->variant, status)))
         return false;
     const char *own = comparison->variant->tolerances;
@@ -264,10 +284,8 @@ static bool execute_comparison(struct execution *execution, struct status *statu
                                        .test_options = execution_options(execution),
                                        .threads = environment->threads};
         pair = pair_create(&options, status);
-    } else if (status->code == STATUS_UNSUPPORTED) { /* the model is right, but not so cut */
-        outcome_set(execution->outcome, OUTCOME_SKIPPED, "not supported: %s", status->text);
-        comparison_free(&comparison);
-        return true;
+    } else if (status->code == STATUS_UNSUPPORTED) {
+        return execution_skip_layout(execution, &comparison, status);
     }
     bool ok = pair && run_pair(execution, pair, &log, status);
     if (ok) {
@@ -279,10 +297,8 @@ static bool execute_comparison(struct execution *execution, struct status *statu
     if (pair && status->code != STATUS_CANCELLED)
         execution_judge(execution, &comparison, &log);
     pair_free(pair);
-    if (comparison.reference)
-        references_release(&environment->references, comparison.reference->hash);
     comparison_log_free(&log);
-    comparison_free(&comparison);
+    execution_end_comparison(execution, &comparison);
     return ok;
 }
 
@@ -305,7 +321,7 @@ static bool execute(struct execution *execution, struct status *status)
         return false;
     struct device *device = execution->environment->device;
     device_memory_reset_peak(device);
-    if (test->requires_cuda && strcmp(device_name(device), "cuda") != 0) {
+    if (test->requires_cuda && !is_cuda(device)) {
         outcome_set(execution->outcome, OUTCOME_SKIPPED, "Cuda not available.");
         return true;
     }

@@ -26,9 +26,18 @@ struct comparison {
     struct tolerances *tolerances;
     char *title;
 };
+/* Sets `reference` wherever that alone could be loaded, even when the test's own layout could not,
+ * so that the end of the comparison finds the recording. */
 bool comparison_load(const struct execution *execution, struct comparison *comparison,
                      struct status *status);
-void comparison_free(struct comparison *comparison);
+/* Once for each comparison_load, whatever came of it: the test needs its reference's recording no
+ * longer. Frees what was loaded. */
+void execution_end_comparison(struct execution *execution, struct comparison *comparison);
+/* After comparison_load failed with STATUS_UNSUPPORTED: the model is right, but cannot be cut as
+ * the variant wants, which is not this test's fault. Skips the test, resets `status`, ends the
+ * comparison; true. */
+bool execution_skip_layout(struct execution *execution, struct comparison *comparison,
+                           struct status *status);
 
 /* False with STATUS_CANCELLED once the user wants the tests to end. */
 bool execution_goes_on(const struct execution *execution, struct status *status);

@@ -279,17 +279,6 @@ static void finish(struct execution *execution, const struct team *team, struct 
     capture_end(environment->capture);
 }
 
-/* The model's sizes cannot be shared by the ranks: not this test's fault. */
-static bool skip_layout(struct execution *execution, struct comparison *comparison,
-                        struct status *status)
-{
-    outcome_set(execution->outcome, OUTCOME_SKIPPED, "not supported: %s", status->text);
-    *status = STATUS_NONE;
-    capture_end(execution->environment->capture);
-    comparison_free(comparison);
-    return true;
-}
-
 bool execute_distributed(struct execution *execution, struct status *status)
 {
     struct comparison comparison = {0};
@@ -297,10 +286,12 @@ bool execute_distributed(struct execution *execution, struct status *status)
     struct team *team = NULL;
     if (!begin_capture(execution, status))
         return false;
-    if (comparison_load(execution, &comparison, status))
+    if (comparison_load(execution, &comparison, status)) {
         team = create_team(execution, &comparison, status);
-    else if (status->code == STATUS_UNSUPPORTED)
-        return skip_layout(execution, &comparison, status);
+    } else if (status->code == STATUS_UNSUPPORTED) {
+        capture_end(execution->environment->capture);
+        return execution_skip_layout(execution, &comparison, status);
+    }
     bool ok = team && execution_run_team(execution, team, &log, status);
     if (ok) {
         take_steps(execution, team);
@@ -311,9 +302,7 @@ bool execute_distributed(struct execution *execution, struct status *status)
         execution_judge(execution, &comparison, &log);
     finish(execution, team, status);
     team_free(team);
-    if (comparison.reference)
-        references_release(&execution->environment->references, comparison.reference->hash);
     comparison_log_free(&log);
-    comparison_free(&comparison);
+    execution_end_comparison(execution, &comparison);
     return ok;
 }

@@ -1,5 +1,7 @@
 #include "engine/suite/keyword.h"
 
+#include "engine/base/memory.h"
+
 #include <ctype.h>
 #include <string.h>
 
@@ -52,7 +54,7 @@ static bool read_word(struct reader *reader)
     const char *token;
     size_t length = peek(reader, &token);
     bool is_word = length > 0;
-    for (int i = 0; i < 4; i++)
+    for (int i = 0; i < ARRAY_LENGTH(operators); i++)
         is_word =
             is_word && !(length == strlen(operators[i]) && !strncmp(token, operators[i], length));
     if (!is_word) {

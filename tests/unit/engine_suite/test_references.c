@@ -1,6 +1,10 @@
 /* A recorded reference is kept until the last test that compares with it has ended. */
-#include "engine/suite/references.h"
+#include "engine/base/memory.h"
+#include "engine/suite/execute.h"
 #include "tests/unit/configs.h"
+
+#include <stdlib.h>
+#include <string.h>
 
 struct bench {
     struct device *device;
@@ -58,8 +62,58 @@ static void is_freed_after_its_last_user(void **state)
     device_close(bench.device);
 }
 
+/* Executes the tests that run, and says how many were skipped for their layout. The recording that
+ * they compare with must be there for all of them, and no longer. */
+static int execute_all(struct environment *environment, const struct test_list *list)
+{
+    int *order = memory_zeroed((size_t)list->test_count, sizeof(*order)), skipped = 0;
+    int count = selection_order(list, environment->choices, order);
+    for (int i = 0; i < count; i++) {
+        struct outcome outcome = {0};
+        test_execute(environment, list, order[i], &outcome);
+        if (outcome.kind == OUTCOME_SKIPPED)
+            skipped += !strncmp(outcome.reason, "not supported: ", 15);
+        else if (outcome.kind != OUTCOME_PASSED)
+            fail_msg("%s: %s", list->tests[order[i]].id, outcome.reason);
+        outcome_free(&outcome);
+        assert_int_equal(environment->references.bytes > 0, i + 1 < count);
+    }
+    free(order);
+    return skipped;
+}
+
+/* Without causal attention there are no micro-sequences, and 47 channels are not shared by two. */
+static void is_freed_after_skipped_users(void **state)
+{
+    (void)state;
+    static const char *const settings[] = {"data.micro_batch_size=64", "base_model.hidden_size=32",
+                                           "base_model.decoder.block.mlp.intermediate_size=47",
+                                           "base_model.decoder.block.mixer.causal=false"};
+    static const char *const models[] = {"llama"};
+    static const char *const patterns[] = {"llama/ms4", "llama/ce4", "llama/tp2"};
+    struct status status = STATUS_NONE;
+    struct config_search search = search_configs(settings, ARRAY_LENGTH(settings));
+    struct test_list *list = test_list_create(&search, models, 1, &status);
+    assert_non_null(list);
+    struct selection selection = {.patterns = patterns, .run_extra_slow = true};
+    struct test_choice *choices = memory_zeroed((size_t)list->test_count, sizeof(*choices));
+    /* The last of the users is ms4, then tp2: each of them is skipped. */
+    for (selection.pattern_count = 2; selection.pattern_count <= 3; selection.pattern_count++) {
+        struct environment environment = {.search = &search,
+                                          .device_name = "cpu",
+                                          .choices = choices,
+                                          .launch = {.in_process = true}};
+        assert_true(selection_apply(&selection, list, choices, &status));
+        assert_int_equal(execute_all(&environment, list), selection.pattern_count - 1);
+        environment_close(&environment);
+    }
+    free(choices);
+    test_list_free(list);
+}
+
 int main(void)
 {
-    const struct CMUnitTest tests[] = {cmocka_unit_test(is_freed_after_its_last_user)};
+    const struct CMUnitTest tests[] = {cmocka_unit_test(is_freed_after_its_last_user),
+                                       cmocka_unit_test(is_freed_after_skipped_users)};
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
