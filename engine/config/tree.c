@@ -157,9 +157,13 @@ static bool says_the_same(const struct node *one, const struct node *other)
         return false;
     if (one->kind == NODE_SCALAR)
         return !strcmp(one->text, other->text);
-    for (int i = 0; i < one->count; i++)
-        if (!says_the_same(one->entries[i].value, other->entries[i].value))
+    for (int i = 0; i < one->count; i++) {
+        const struct node_entry *entry = &one->entries[i], *twin = &other->entries[i];
+        if (entry->key) /* mappings say the same in any order */
+            twin = node_entry_find(other, entry->key);
+        if (!twin || !says_the_same(entry->value, twin->value))
             return false;
+    }
     return true;
 }
 

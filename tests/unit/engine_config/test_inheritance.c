@@ -3,6 +3,7 @@
 #include "helper_config.h"
 
 #include "engine/base/memory.h"
+#include "engine/config/tree.h"
 
 #include <locale.h>
 #include <setjmp.h>
@@ -206,6 +207,31 @@ static void test_replaced_is_shown(void **state)
     folder_remove(folder);
 }
 
+/* Whether `after` over `before` tells of a replaced value of the key "list". */
+static bool is_replaced(const char *before, const char *after)
+{
+    struct tree_pool pool = {0};
+    struct status status = STATUS_NONE;
+    struct node *parent = tree_parse(&pool, "before.yaml", before, strlen(before), &status);
+    struct node *child = tree_parse(&pool, "after.yaml", after, strlen(after), &status);
+    assert_string_equal(status.text, "");
+    const struct node *merged = tree_override(&pool, parent, child);
+    bool replaced = node_find(merged, "list")->over.file != NULL;
+    pool_free(&pool);
+    return replaced;
+}
+
+static void test_replaced_in_lists_of_mappings(void **state)
+{
+    (void)state;
+    assert_true(is_replaced("list: [{a: 1}]", "list: [{b: 1}]"));
+    assert_true(is_replaced("list: [{a: 1, b: 2}]", "list: [{a: 2, b: 1}]"));
+    assert_true(is_replaced("list: [{a: [{b: 1}]}]", "list: [{a: [{c: 1}]}]"));
+    assert_false(is_replaced("list: [{a: 1, b: 2}]", "list: [{b: 2, a: 1}]"));
+    assert_true(is_replaced("list: [1, 2]", "list: [2, 1]"));
+    assert_false(is_replaced("list: [1, [2]]", "list: [1, [2]]"));
+}
+
 static void test_hash_is_of_what_runs(void **state)
 {
     (void)state;
@@ -283,6 +309,7 @@ int main(void)
         cmocka_unit_test(test_unset_values),
         cmocka_unit_test(test_resolved_is_a_model),
         cmocka_unit_test(test_replaced_is_shown),
+        cmocka_unit_test(test_replaced_in_lists_of_mappings),
         cmocka_unit_test(test_hash_is_of_what_runs),
         cmocka_unit_test(test_settings),
         cmocka_unit_test(test_locale),
