@@ -9,8 +9,9 @@ import sys
 
 
 def mask(text):
-    # which element is the worst, and where that cuts the line
-    text = re.sub(r"worst \[[\d,]+\][^│]*│|at \[[\d,]+\]", "#", text)
+    # which element is the worst, and what that cuts at the end of its line
+    text = re.sub(r"(worst \[[\d,]+\][^│]*?)  (?:[^│ ]| (?! ))*…│", r"\1│", text)
+    text = re.sub(r"(worst|at) \[[\d,]+\]", r"\1 #", text)
     text = re.sub(r"-?\d+\.\d+(e[-+]\d+)?|-?\d+e[-+]\d+|-?\d+\.?\d*…|\d+ (B|KiB|MiB)", "#", text)
     text = re.sub(r"[▁▂▃▄▅▆▇░▒▓█▀]", "▒", text)
     return [re.sub(r"[ ▒#]+", " ", re.sub(r"yaml:\d+", "yaml:#", line)) for line in text.splitlines()]
