@@ -1,6 +1,7 @@
 /* lockstep list: what there is to test. */
 #include "app/app.h"
 #include "app/arguments.h"
+#include "app/report.h"
 
 #include "engine/base/memory.h"
 #include "engine/base/names.h"
@@ -44,10 +45,15 @@ static void add_actions(const struct tested_model *model, struct text *line)
 static int list_models(const struct test_list *list)
 {
     struct text line = {0};
+    size_t width = 16;
+    for (int i = 0; i < list->model_count; i++) {
+        size_t length = strlen(list->models[i].name);
+        width = length > width ? length : width;
+    }
     for (int i = 0; i < list->model_count; i++) {
         text_clear(&line);
         text_add(&line, list->models[i].name);
-        text_pad(&line, 18);
+        text_pad(&line, width + 2);
         add_actions(&list->models[i], &line);
         printf("%s%s\n", line.data, list->models[i].requires_cuda ? "; needs CUDA" : "");
     }
@@ -80,14 +86,16 @@ static int list_variants(const struct config_search *search)
     return EXIT_DONE;
 }
 
-static void print_test(const struct test_list *list, int test)
+/* `width`: of the column of ids. */
+static void print_test(const struct test_list *list, int test, size_t width)
 {
+    enum { ACTION_WIDTH = 15 }; /* "not_implemented" */
     const struct test_case *of = &list->tests[test];
     struct text line = {0};
     text_add(&line, of->id);
-    text_pad(&line, 44); /* the longest of the shipped models */
+    text_pad(&line, width + 1);
     text_add(&line, test_action_name(test_action_of(list, test)));
-    text_pad(&line, 60);
+    text_pad(&line, width + 1 + ACTION_WIDTH + 1);
     if (of->kind == TEST_NOT_BUILT)
         text_add(&line, "not implemented yet");
     else if (of->unsupported)
@@ -106,19 +114,20 @@ static int list_tests(const struct test_list *list, const struct selection *sele
 {
     struct status status = STATUS_NONE;
     struct test_choice *choices = memory_zeroed((size_t)list->test_count, sizeof(*choices));
-    int shown = 0;
+    int *shown = memory_zeroed((size_t)list->test_count, sizeof(*shown)), count = 0;
     bool ok = selection_apply(selection, list, choices, &status);
-    for (int i = 0; ok && i < list->test_count; i++) {
-        if (choices[i].choice == CHOICE_UNNAMED || choices[i].choice == CHOICE_UNASKED ||
-            choices[i].choice == CHOICE_DEPENDENCY)
-            continue;
-        print_test(list, i);
-        shown++;
-    }
+    for (int i = 0; ok && i < list->test_count; i++)
+        if (choices[i].choice != CHOICE_UNNAMED && choices[i].choice != CHOICE_UNASKED &&
+            choices[i].choice != CHOICE_DEPENDENCY)
+            shown[count++] = i;
+    int width = report_id_width(list, shown, count);
+    for (int i = 0; i < count; i++)
+        print_test(list, shown[i], (size_t)width);
+    free(shown);
     free(choices);
     if (!ok)
         return app_complain(EXIT_USAGE, "%s", status.text);
-    return shown > 0 ? EXIT_DONE : EXIT_NO_TESTS;
+    return count > 0 ? EXIT_DONE : EXIT_NO_TESTS;
 }
 
 static int list_what(const char *what, const struct app_options *app, struct word_list *words,

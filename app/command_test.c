@@ -164,17 +164,6 @@ static int most_ranks(const struct report *report)
     return most;
 }
 
-/* Width of the longest id among the tests that run. */
-static int id_width(const struct report *report)
-{
-    int width = 20;
-    for (int i = 0; i < report->count; i++) {
-        int length = (int)strlen(report->list->tests[report->order[i]].id);
-        width = length > width ? length : width;
-    }
-    return width;
-}
-
 static bool run_tests(const struct app_options *app, const struct test_options *options,
                       struct report *report, struct outcome *outcomes, struct status *status)
 {
@@ -255,7 +244,7 @@ static int run_report(const struct app_options *app, const struct test_options *
     struct outcome *outcomes =
         memory_zeroed((size_t)report->list->test_count, sizeof(struct outcome));
     report->outcomes = outcomes;
-    report->id_width = id_width(report);
+    report->id_width = report_id_width(report->list, report->order, report->count);
     if (options->show_dependencies)
         report_dependencies(report, options->verbose > 1);
     int code = run_tests(app, options, report, outcomes, &status)

@@ -106,6 +106,16 @@ static void add_note(const struct report *report, const struct outcome *outcome,
         add_measures(outcome, line);
 }
 
+int report_id_width(const struct test_list *list, const int *tests, int count)
+{
+    int width = 20;
+    for (int i = 0; i < count; i++) {
+        int length = (int)strlen(list->tests[tests[i]].id);
+        width = length > width ? length : width;
+    }
+    return width;
+}
+
 void report_progress(const struct report *report, int test, const struct outcome *outcome, int done)
 {
     struct text line = {0};

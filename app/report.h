@@ -33,6 +33,8 @@ struct report_counts {
 };
 struct report_counts report_count(const struct report *report);
 
+/* Width of a column for the ids of `tests`, indices into the list: of the longest, at least 20. */
+int report_id_width(const struct test_list *list, const int *tests, int count);
 /* The line of one test, as it ends. */
 void report_progress(const struct report *report, int test, const struct outcome *outcome,
                      int done);
