@@ -12,7 +12,9 @@ static_assert(sizeof(((struct rank_departure *)0)->index) == TEAM_DESYNC_INDEX,
 static void forget(struct rank_seat *seat)
 {
     free(seat->departure.tensor);
+    free(seat->since.places);
     seat->departure = (struct rank_departure){0};
+    seat->since = (struct departed_since){0};
 }
 
 static void depart(struct rank_seat *seat, const struct team *team, int rank, int tensor, int step,
@@ -20,16 +22,48 @@ static void depart(struct rank_seat *seat, const struct team *team, int rank, in
 {
     struct rank_departure *departure = &seat->departure;
     struct team_difference difference;
-    forget(seat);
+    free(departure->tensor);
     team_difference(team, tensor, rank, against, &difference);
     *departure = (struct rank_departure){.tensor = memory_string(team->tensors[tensor].name),
                                          .step = step,
                                          .against = against,
+                                         .further = seat->since.count,
                                          .different = difference.different,
                                          .elements = difference.elements,
                                          .own = difference.first,
                                          .other = difference.second};
     memcpy(departure->index, difference.index, sizeof(departure->index));
+}
+
+static void insert(struct departed_since *since, int at, int64_t place)
+{
+    ARRAY_PUSH(since->places, since->count, since->capacity, place);
+    int64_t *there = &since->places[at];
+    memmove(there + 1, there, (size_t)(since->count - 1 - at) * sizeof(*there));
+    *there = place;
+}
+
+static void drop(struct departed_since *since, int at)
+{
+    int64_t *there = &since->places[at];
+    since->count--;
+    memmove(there, there + 1, (size_t)(since->count - at) * sizeof(*there));
+}
+
+/* Whether the tensor at a place departs, too. Each rank that brings the same part tells it anew, in
+ * whatever order, and may show that it does not. */
+static void note_since(struct rank_seat *seat, int64_t place, bool departs)
+{
+    struct departed_since *since = &seat->since;
+    int at = since->count;
+    while (at > 0 && since->places[at - 1] >= place) /* nearly always the last */
+        at--;
+    bool known = at < since->count && since->places[at] == place;
+    if (departs && !known)
+        insert(since, at, place);
+    else if (!departs && known)
+        drop(since, at);
+    seat->departure.further = since->count;
 }
 
 /* The first tensor stays, since what follows may follow from it. It is looked at again when others
@@ -38,16 +72,15 @@ static void note(struct rank_seat *seat, const struct team *team, int rank, int 
                  int against)
 {
     struct rank_departure *departure = &seat->departure;
-    int64_t position = (int64_t)step * team->tensor_count + tensor;
-    bool same = departure->tensor && seat->departed_at == position;
+    int64_t place = (int64_t)step * team->tensor_count + tensor;
+    bool same = departure->tensor && seat->departed_at == place;
     if (against < 0 && same) {
         forget(seat);
     } else if (against >= 0 && (!departure->tensor || (same && departure->against != against))) {
         depart(seat, team, rank, tensor, step, against);
-        seat->departed_at = seat->departed_last = position;
-    } else if (against >= 0 && seat->departed_last != position) {
-        departure->further++;
-        seat->departed_last = position;
+        seat->departed_at = place;
+    } else if (departure->tensor && !same) {
+        note_since(seat, place, against >= 0);
     }
 }
 
@@ -80,9 +113,22 @@ void ranks_note_desync(struct debugger *debugger, struct team_event *event)
         event->pair.failed = tensor->values[event->rank];
 }
 
+/* Of what departed since only the part from there on, which the run comes to again. */
+static void forget_since(struct rank_seat *seat, int64_t place)
+{
+    struct departed_since *since = &seat->since;
+    while (since->count > 0 && since->places[since->count - 1] >= place)
+        since->count--;
+    seat->departure.further = since->count;
+}
+
 void ranks_forget_desync(struct debugger *debugger, int step)
 {
-    for (int rank = 0; rank < ranks_count(debugger); rank++)
-        if (debugger->seats[rank].departure.tensor && debugger->seats[rank].departure.step >= step)
-            forget(&debugger->seats[rank]);
+    for (int rank = 0; rank < ranks_count(debugger); rank++) {
+        struct rank_seat *seat = &debugger->seats[rank];
+        if (seat->departure.tensor && seat->departure.step >= step)
+            forget(seat);
+        else if (seat->departure.tensor)
+            forget_since(seat, (int64_t)step * debugger->target->team->tensor_count);
+    }
 }

@@ -8,13 +8,20 @@
 #include "engine/session/debugger.h"
 #include "engine/session/ranks.h"
 
+/* Where tensors of a rank departed after its first, each once: step * tensors + tensor, ascending.
+ * `places` is owned. */
+struct departed_since {
+    int64_t *places;
+    int count, capacity;
+};
+
 /* What the debugger keeps for each rank, beside the run. */
 struct rank_seat {
-    struct record record;               /* not of the selected rank: that is debugger->record */
-    struct breakpoints breakpoints;     /* the same, bound to this rank's program */
-    struct rank_departure departure;    /* ranks_desync.c; `tensor` is owned */
-    int64_t departed_at, departed_last; /* its place, and that of the last that departed: step *
-                                           tensors + tensor */
+    struct record record;            /* not of the selected rank: that is debugger->record */
+    struct breakpoints breakpoints;  /* the same, bound to this rank's program */
+    struct rank_departure departure; /* ranks_desync.c; `tensor` is owned */
+    int64_t departed_at;             /* its place, as in `since` */
+    struct departed_since since;     /* `departure.further` of them */
 };
 
 /* After a target with several ranks was loaded, and before it is freed. */

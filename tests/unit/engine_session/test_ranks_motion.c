@@ -261,9 +261,12 @@ static struct rank_departure departure_of(const struct bench *bench, int rank)
     return bench->debugger->seats[rank].departure;
 }
 
-/* Of two ranks nobody can say who is right; of four, one is alone. */
+/* Of two ranks nobody can say who is right; of four, one is alone. With the weight that was not
+ * updated depart its moments, which others write by one instruction and so may not be told of, and
+ * in the second step the norm's output, two gradients, the weight and the moments. */
 static void test_who_departs(void **state)
 {
+    enum { MOMENTS = 2, STEP = 4 + MOMENTS };
     (void)state;
     struct random random = random_start("who departs");
     struct bench bench;
@@ -302,6 +305,15 @@ static void test_who_departs(void **state)
     bench_do(&bench, "goto 2:0"); /* seen again, though the way to a place says nothing */
     assert_int_equal(departure_of(&bench, alone).against, other);
     assert_null(departure_of(&bench, other).tensor);
+    for (int again = 0; again < 4; again++) { /* each tensor counts once, however often it comes */
+        assert_in_range(departure_of(&bench, alone).further, 0, MOMENTS);
+        bench_do(&bench, "continue");
+        assert_in_range(departure_of(&bench, alone).further, STEP - MOMENTS, MOMENTS + STEP);
+        snprintf(line, sizeof(line), "goto 2:%d", (int)random_integer(&random, 1, 99));
+        bench_do(&bench, line);
+        assert_in_range(departure_of(&bench, alone).further, 0, MOMENTS + STEP);
+        bench_do(&bench, "goto 2:0");
+    }
     bench_close(&bench);
 }
 
