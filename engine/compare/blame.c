@@ -247,11 +247,14 @@ static int enter_previous_step(struct pair *pair, int state, struct status *stat
     return -1;
 }
 
-/* The last link made it. */
+/* The last link made it; who was suspected of having made an earlier one no longer is. */
 static void accuse(struct walk *walk, const struct structure_node *node)
 {
     const struct pair *pair = walk->pair;
     struct blame *blame = walk->blame;
+    free(blame->suspects);
+    blame->suspects = NULL;
+    blame->suspect_count = 0;
     blame->guilty = blame->count - 1;
     blame->different = structure_differs(pair, node);
     blame->counterpart = pair->reference && node->other >= 0

@@ -109,11 +109,13 @@ static void note_settings(const struct settings *reference, const struct setting
     text_free(&text);
 }
 
-/* The tables of the 16-bit precisions have their names. */
+/* The tables of the 16-bit precisions have their names. Other software need not tell its own. */
 static void note_precision(const struct settings *reference, const struct settings *test,
                            bool log_points, const char *table, struct comparison_log *log)
 {
     const char *key = "distributed.compute_dtype";
+    if (names_find(&test->keys, key) < 0 || names_find(&reference->keys, key) < 0)
+        return;
     const char *here = value_of(test, key), *there = value_of(reference, key);
     const char *narrow = strcmp(here, "fp32") != 0 ? here : there;
     if (strcmp(here, there) == 0 || (log_points && table && strcmp(table, narrow) == 0))

@@ -7,23 +7,40 @@
 #include <stdlib.h>
 #include <string.h>
 
+static bool is_training_step(const char *name)
+{
+    size_t word = strlen("train_");
+    return strncmp(name, "train_", word) == 0 && name[word] &&
+           name[word + strspn(name + word, "0123456789")] == '\0';
+}
+
+/* What the trace has of the time after this step: the next step, or what is recorded behind the
+ * last one. NULL where steps are missing in between. */
+static const struct trace_step *step_after(const struct pair *pair)
+{
+    const struct trace *trace = pair->options.trace;
+    char name[32];
+    const struct trace_step *next =
+        trace_find_step(trace, run_step_name(pair->test->step + 1, name));
+    if (next)
+        return next;
+    next = pair->trace_step + 1;
+    return next < trace->steps + trace->step_count && !is_training_step(next->name) ? next : NULL;
+}
+
 /* Other software records what a step begins with, and after the last one what is left: what an
  * update makes of a parameter is what the next step of the trace has under the parameter's name. */
 static bool find_updated(const struct pair *pair, const struct value *of,
                          struct trace_tensor *recorded)
 {
-    const struct trace *trace = pair->options.trace;
     if (of->what != WHAT_STATE || of->state < 0 ||
         pair->test->program->values[of->state].what != WHAT_PARAM)
         return false;
-    const char *name = pair->test->program->values[of->state].name;
-    for (int i = 0; i + 1 < trace->step_count; i++)
-        if (&trace->steps[i] == pair->trace_step &&
-            trace_find(&trace->steps[i + 1], name, recorded)) {
-            recorded->name = of->name;
-            return true;
-        }
-    return false;
+    const struct trace_step *after = step_after(pair);
+    if (!after || !trace_find(after, pair->test->program->values[of->state].name, recorded))
+        return false;
+    recorded->name = of->name;
+    return true;
 }
 
 /* The recorded tensor, or the one whose rows the value is. */

@@ -85,24 +85,27 @@ int comparison_log_add(struct comparison_log *log, const struct tensor_result *r
     return log->count - 1;
 }
 
+__attribute__((format(printf, 1, 0))) static char *formatted(const char *format, va_list arguments)
+{
+    char *text = NULL;
+    return vasprintf(&text, format, arguments) < 0 ? memory_string("") : text;
+}
+
 void comparison_log_problem(struct comparison_log *log, const char *format, ...)
 {
-    char line[1024];
     va_list arguments;
     va_start(arguments, format);
-    vsnprintf(line, sizeof(line), format, arguments);
+    ARRAY_PUSH(log->problems, log->problem_count, log->problem_capacity,
+               formatted(format, arguments));
     va_end(arguments);
-    ARRAY_PUSH(log->problems, log->problem_count, log->problem_capacity, memory_string(line));
 }
 
 void comparison_log_note(struct comparison_log *log, const char *format, ...)
 {
-    char line[1024];
     va_list arguments;
     va_start(arguments, format);
-    vsnprintf(line, sizeof(line), format, arguments);
+    ARRAY_PUSH(log->notes, log->note_count, log->note_capacity, formatted(format, arguments));
     va_end(arguments);
-    ARRAY_PUSH(log->notes, log->note_count, log->note_capacity, memory_string(line));
 }
 
 static void free_result(struct tensor_result *result)

@@ -28,6 +28,8 @@ struct kept {
     char *text, *folders[2], *token;
 };
 
+/* False where there is nothing to keep, or it may be on another machine than this one: where the
+ * machine is not known, process numbers and folders may be somebody else's. */
 static bool read_kept(struct kept *kept)
 {
     const char *given = getenv(LAUNCH_KEPT), *token = getenv(LAUNCH_TOKEN);
@@ -41,7 +43,7 @@ static bool read_kept(struct kept *kept)
     kept->folders[0] = strsep(&rest, ":");
     kept->folders[1] = strsep(&rest, ":");
     kept->engine = atoi(engine);
-    return kept->engine > 0 && machine && strcmp(machine, launched_machine(here)) == 0;
+    return kept->engine > 0 && machine && *machine && strcmp(machine, launched_machine(here)) == 0;
 }
 
 /* Readable when the process has ended; GONE: it is gone already; another negative number: that

@@ -283,6 +283,25 @@ static void test_notes_of_other_runs(void **state)
     diff_free(diff);
 }
 
+/* A precision is another one where both sides tell theirs. */
+static void test_no_note_of_an_untold_precision(void **state)
+{
+    struct place *place = *state;
+    int told = (int)random_integer(&place->random, 0, 1);
+    describe(place, told, "llama", "distributed:\n  compute_dtype: bf16\n  seed: 4\n", false);
+    describe(place, !told, "llama", "distributed:\n  seed: 4\n", false);
+    add(place, BOTH, "fw decoder.0", DTYPE_F32, shape_of1(10), 1, -1);
+    finish_step(place, BOTH, "train_1");
+    struct diff *diff = diff_of(place);
+    struct text text = {0};
+    char *report = report_of(diff, &text);
+    assert_says(report, "\nother settings: distributed.compute_dtype is ");
+    assert_null(strstr(report, "--tolerances"));
+    assert_int_equal(diff->log.note_count, 1);
+    text_free(&text);
+    diff_free(diff);
+}
+
 /* Tensors without an element agree, and are nothing that was compared. */
 static void test_nothing_to_compare(void **state)
 {
@@ -494,6 +513,10 @@ static void test_log_summary(void **state)
     assert_true(comparison_log_passed(&log));
     comparison_log_problem(&log, "rank %d died", 3);
     assert_false(comparison_log_passed(&log));
+    comparison_log_problem(&log, "%2000d", 3);
+    comparison_log_note(&log, "%2000d", 3);
+    assert_int_equal(strlen(log.problems[1]), 2000);
+    assert_int_equal(strlen(log.notes[0]), 2000);
     comparison_log_free(&log);
 }
 
@@ -646,6 +669,7 @@ int main(void)
         WITH_TRACES(test_first_divergence),
         WITH_TRACES(test_names_and_steps),
         WITH_TRACES(test_notes_of_other_runs),
+        WITH_TRACES(test_no_note_of_an_untold_precision),
         WITH_TRACES(test_nothing_to_compare),
         WITH_TRACES(test_shapes_and_sampling),
         WITH_TRACES(test_whole_against_samples),

@@ -1,56 +1,21 @@
 /* A recorded reference that computes whole tensors, and a test that computes them in
  * micro-sequences: every part is compared with its rows. */
-#include "engine/base/memory.h"
-#include "engine/compare/pair.h"
-#include "engine/program/faults.h"
+#include "helper_recorded.h"
+
 #include "tests/unit/configs.h"
 
-#include <ftw.h>
-#include <stdio.h>
-#include <stdlib.h>
 #include <string.h>
-#include <unistd.h>
-
-struct bench {
-    char directory[64];
-    struct device *device;
-    struct comm *comm;
-};
-
-static int remove_one(const char *path, const struct stat *facts, int kind, struct FTW *walk)
-{
-    (void)facts, (void)kind, (void)walk;
-    return remove(path);
-}
-
-static void bench_open(struct bench *bench)
-{
-    struct status status = STATUS_NONE;
-    strcpy(bench->directory, "/tmp/lockstep_rows_XXXXXX");
-    assert_non_null(mkdtemp(bench->directory));
-    bench->device = device_open("cpu", &(struct device_options){.threads = 2}, &status);
-    bench->comm = comm_self();
-    assert_non_null(bench->device);
-}
-
-static void bench_close(struct bench *bench)
-{
-    nftw(bench->directory, remove_one, 8, FTW_DEPTH | FTW_PHYS);
-    comm_close(bench->comm);
-    device_close(bench->device);
-}
 
 /* Records every named value of the run. */
-static void record(const struct bench *bench, const char *name, bool full)
+static void record(const struct recorded *bench, const char *name, bool full)
 {
     struct config *config = load_tiny_config(name);
     struct status status = STATUS_NONE;
-    struct run *run =
-        run_create(config, bench->device, bench->comm, &(struct run_options){0}, &status);
+    struct run *run = recorded_run(bench, config);
     struct trace_description what = {.run = name, .full_tensors = full};
     struct trace_writer *writer = trace_create(bench->directory, &what, &status);
     char step[32];
-    assert_true(run && writer);
+    assert_non_null(writer);
     while (!run_ended(run)) {
         assert_true(run_one(run, &status));
         const struct instruction *done = &run->program->instructions[run_next(run) - 1];
@@ -89,42 +54,27 @@ static void observe(void *context, const struct pair *pair, int step, int value,
 }
 
 /* Compares llama in micro-sequences with what is in the folder. */
-static struct tally compare(const struct bench *bench, const char *fault)
+static struct tally compare(struct recorded *bench, const char *fault)
 {
     struct status status = STATUS_NONE;
     struct config *config = load_tiny_config("llama/ms4");
-    struct tolerances *tolerances = tolerances_load(NULL, "layer_match", "cpu", &status);
-    struct trace *trace = trace_open(bench->directory, &status);
-    struct pair_options options = {.test = config,
-                                   .trace = trace,
-                                   .tolerances = tolerances,
-                                   .device = bench->device,
-                                   .comm = bench->comm,
-                                   .inner_values = true};
-    if (fault)
-        options.test_options = (struct run_options){.change = faults_change,
-                                                    .change_context = (void *)(uintptr_t)fault};
     struct tally tally = {0};
     struct pair_event event;
-    struct pair *pair = pair_create(&options, &status);
-    if (!pair)
-        fail_msg("%s", status.text);
+    struct pair *pair = recorded_compare(bench, config, fault);
     pair_observe(pair, observe, &tally);
     while (!pair_ended(pair))
         if (!pair_run_one(pair, &event, &status))
             fail_msg("%s", status.text);
-    pair_free(pair);
-    trace_close(trace);
-    tolerances_free(tolerances);
+    recorded_end(bench);
     config_free(config);
     return tally;
 }
 
 static void test_rows_of_a_trace(void **state)
 {
-    struct bench bench;
+    struct recorded bench;
     (void)state;
-    bench_open(&bench);
+    recorded_open(&bench);
     record(&bench, "llama", true);
     struct tally whole = compare(&bench, NULL), wrong = compare(&bench, "lost-keys");
     assert_int_equal(whole.failed, 0);
@@ -143,7 +93,7 @@ static void test_rows_of_a_trace(void **state)
     assert_true(sampled.sampled > 100 && sampled.elements < whole.elements);
     assert_in_range(sampled.parts, whole.parts / 2, whole.parts);
     assert_true(wrong.failed > 20);
-    bench_close(&bench);
+    recorded_close(&bench);
 }
 
 int main(void)

@@ -220,21 +220,16 @@ static bool live(struct life *life)
 
 /* ---- its end ---- */
 
-static bool has(const char *text, const char *part)
-{
-    return strstr(text, part) != NULL;
-}
-
 static void check_report(const struct life *life)
 {
     char rank[32], words[32], place[160] = "";
     enum strike_kind kind = life->strike.kind;
     snprintf(rank, sizeof(rank), "rank %d", life->strike.rank);
     snprintf(words, sizeof(words), "last words %d", life->strike.word);
-    bool whose = kind == STRIKE_NO_LAUNCHER || has(life->report, rank);
+    bool whose = kind == STRIKE_NO_LAUNCHER || strstr(life->report, rank);
     /* one that only misses something may live, and say so itself */
     bool heard = life->moment == STARTING || kind == STRIKE_NO_LAUNCHER ||
-                 !strike_is_deadly(kind) || has(life->report, words);
+                 !strike_is_deadly(kind) || strstr(life->report, words);
     if (life->place >= 0 && strike_is_instant(kind)) {
         const struct program *program = life->world->ranks[life->strike.rank].run->program;
         if (life->place < program->instruction_count)
@@ -242,7 +237,7 @@ static void check_report(const struct life *life)
         else
             snprintf(place, sizeof(place), "the end of its step");
     }
-    if (!whose || !heard || !strike_is_told(kind, life->report) || !has(life->report, place))
+    if (!whose || !heard || !strike_is_told(kind, life->report) || !strstr(life->report, place))
         fail_msg("wrong report of \"%s\" of rank %d while %s%s%s: %s", strike_name(kind),
                  life->strike.rank, moment_names[life->moment], place[0] ? " before " : "", place,
                  life->report);
@@ -300,7 +295,8 @@ static void end_life(struct life *life)
         check_report(life);
         if (life->world && rank_is_lost(life->world, life->strike.rank))
             check_others(life);
-        bool gone = life->strike.kind == STRIKE_NO_LAUNCHER || has(life->report, "cannot be read");
+        bool gone =
+            life->strike.kind == STRIKE_NO_LAUNCHER || strstr(life->report, "cannot be read");
         if (life->world && expected_check(life->expected, life->world, gone, &status) < 0)
             fail_msg("%s of rank %d while %s: %s", strike_name(life->strike.kind),
                      life->strike.rank, moment_names[life->moment], status.text);
