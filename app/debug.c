@@ -2,6 +2,7 @@
  * lines and prints events. */
 #include "app/app.h"
 #include "app/arguments.h"
+#include "app/run_words.h"
 
 #include "engine/base/memory.h"
 #include "engine/session/session.h"
@@ -400,25 +401,9 @@ static void free_prompt(struct prompt *prompt)
 /* What the command line asks for. */
 struct debug_options {
     struct word_list files, commands, positional;
-    const char *fault, *against, *init_from, *data;
+    struct session_file file;
     bool batch, no_init;
 };
-
-static void add_file_line(struct prompt *prompt, const struct debug_options *debug)
-{
-    struct text line = {0};
-    text_format(&line, "file %s", debug->positional.words[0]);
-    if (debug->against)
-        text_format(&line, " against \"%s\"", debug->against);
-    if (debug->init_from)
-        text_format(&line, " init \"%s\"", debug->init_from);
-    if (debug->data)
-        text_format(&line, " data \"%s\"", debug->data);
-    if (debug->fault)
-        text_format(&line, " fault %s", debug->fault);
-    prompt->file_line = prompt->line_count;
-    add_line(prompt, text_take(&line));
-}
 
 static enum arguments_result parse(int argc, char **argv, struct debug_options *debug,
                                    struct status *status)
@@ -428,12 +413,12 @@ static enum arguments_result parse(int argc, char **argv, struct debug_options *
         {"--execute", "-ex", ARGUMENT_TEXTS, &debug->commands, "COMMAND", "run one command"},
         {"--batch", NULL, ARGUMENT_FLAG, &debug->batch, NULL,
          "leave after them; exit code 1 if one failed"},
-        {"--fault", NULL, ARGUMENT_TEXT, &debug->fault, "SPEC", "put a fault into the run"},
-        {"--against", NULL, ARGUMENT_TEXT, &debug->against, "REFERENCE",
+        {"--fault", NULL, ARGUMENT_TEXT, &debug->file.fault, "SPEC", "put a fault into the run"},
+        {"--against", NULL, ARGUMENT_TEXT, &debug->file.against, "REFERENCE",
          "compare with a VARIANT, MODEL/VARIANT or a trace's folder; none: alone"},
-        {"--init-from", NULL, ARGUMENT_TEXT, &debug->init_from, "FILE",
+        {"--init-from", NULL, ARGUMENT_TEXT, &debug->file.init_from, "FILE",
          "initial parameters (safetensors, or a recipe in JSON)"},
-        {"--data", NULL, ARGUMENT_TEXT, &debug->data, "FILE",
+        {"--data", NULL, ARGUMENT_TEXT, &debug->file.data, "FILE",
          "tokens, labels and documents of each step (safetensors)"},
         {"--no-init", "-nx", ARGUMENT_FLAG, &debug->no_init, NULL, "do not read .lockstepinit"},
     };
@@ -445,17 +430,8 @@ static enum arguments_result parse(int argc, char **argv, struct debug_options *
         arguments_parse(argc, argv, &usage, arguments, count, &debug->positional, status);
     if (result != ARGUMENTS_OK)
         return result;
-    if (debug->positional.count > 1)
-        status_fail(status, STATUS_INVALID, "one run at a time: \"%s\" is too much",
-                    debug->positional.words[1]);
-    else if (!debug->positional.count &&
-             (debug->fault || debug->against || debug->init_from || debug->data))
-        status_fail(status, STATUS_INVALID, "%s needs a run",
-                    debug->fault       ? "--fault"
-                    : debug->against   ? "--against"
-                    : debug->init_from ? "--init-from"
-                                       : "--data");
-    return status->code == STATUS_OK ? ARGUMENTS_OK : ARGUMENTS_WRONG;
+    bool ok = run_words_take(&usage, &debug->positional, &debug->file, status);
+    return ok ? ARGUMENTS_OK : ARGUMENTS_WRONG;
 }
 
 static int run_debug(int argc, char **argv, const struct debug_options *debug,
@@ -468,8 +444,10 @@ static int run_debug(int argc, char **argv, const struct debug_options *debug,
     const char *home = getenv("HOME");
     if (!debug->no_init && home && *home && !is_current_folder(home))
         add_init_file(&prompt, home);
-    if (debug->positional.count)
-        add_file_line(&prompt, debug);
+    if (debug->file.run) {
+        prompt.file_line = prompt.line_count;
+        add_line(&prompt, session_file_line(&debug->file));
+    }
     if (!debug->no_init)
         add_init_file(&prompt, ".");
     add_scripts(&prompt, argc, argv, &debug->files, &debug->commands);

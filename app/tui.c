@@ -1,6 +1,7 @@
 /* lockstep tui, and lockstep without arguments on a terminal: the screens. */
 #include "app/app.h"
 #include "app/arguments.h"
+#include "app/run_words.h"
 
 #include "ui/ui.h"
 #include "ui/user_files.h"
@@ -19,20 +20,6 @@ static bool parse_size(const char *text, struct ui_options *options, struct stat
     return status_fail(status, STATUS_INVALID,
                        "--size takes COLUMNSxROWS, such as 120x40, at most 1000x1000; not \"%s\"",
                        text);
-}
-
-static bool check_words(const struct word_list *positional, struct ui_options *options,
-                        const char *size, struct status *status)
-{
-    if (positional->count > 1)
-        return status_fail(status, STATUS_INVALID,
-                           "one run at a time, MODEL/VARIANT: \"%s\" is one word too many",
-                           positional->words[1]);
-    options->run = positional->count ? positional->words[0] : NULL;
-    if (!options->run && (options->fault || options->against))
-        return status_fail(status, STATUS_INVALID, "%s needs a run: lockstep tui MODEL/VARIANT",
-                           options->fault ? "--fault" : "--against");
-    return parse_size(size, options, status);
 }
 
 static bool run_screens(struct ui_options *options, bool no_state, struct status *status)
@@ -60,9 +47,13 @@ int app_tui(int argc, char **argv, const struct app_options *app)
                                  .launch = app->launch,
                                  .program_path = app->program_path};
     const struct argument arguments[] = {
-        {"--fault", NULL, ARGUMENT_TEXT, &options.fault, "SPEC", "put a fault into the run"},
-        {"--against", NULL, ARGUMENT_TEXT, &options.against, "REFERENCE",
+        {"--fault", NULL, ARGUMENT_TEXT, &options.file.fault, "SPEC", "put a fault into the run"},
+        {"--against", NULL, ARGUMENT_TEXT, &options.file.against, "REFERENCE",
          "compare with a VARIANT, MODEL/VARIANT or a trace's folder; none: alone"},
+        {"--init-from", NULL, ARGUMENT_TEXT, &options.file.init_from, "FILE",
+         "initial parameters (safetensors, or a recipe in JSON)"},
+        {"--data", NULL, ARGUMENT_TEXT, &options.file.data, "FILE",
+         "tokens, labels and documents of each step (safetensors)"},
         {"--theme", NULL, ARGUMENT_TEXT, &options.theme, "NAME",
          "dark (default), light, mono, or one of your own"},
         {"--ascii", NULL, ARGUMENT_FLAG, &options.ascii, NULL, "no characters beyond ASCII"},
@@ -91,7 +82,8 @@ int app_tui(int argc, char **argv, const struct app_options *app)
     int code = EXIT_DONE;
     setlocale(LC_ALL, "");
     if (result == ARGUMENTS_WRONG ||
-        (result == ARGUMENTS_OK && !check_words(&positional, &options, size, &status)))
+        (result == ARGUMENTS_OK && !(run_words_take(&usage, &positional, &options.file, &status) &&
+                                     parse_size(size, &options, &status))))
         code = app_complain(EXIT_USAGE, "%s", status.text);
     else if (result == ARGUMENTS_OK && !run_screens(&options, no_state, &status))
         code = app_complain(EXIT_FAILED, "%s", status.text);

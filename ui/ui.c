@@ -253,10 +253,11 @@ static void open_run(struct ui *ui)
     ui->request.focus = LAYOUT_TESTS;
     ui->request.open[LAYOUT_TESTS] = true;
     ui_post(ui, "stop on divergence"); /* what one comes here for; ":stop off" ends it */
-    if (options->run)
-        ui_post(ui, "file %s%s%s%s%s", options->run, options->against ? " against " : "",
-                options->against ? options->against : "", options->fault ? " fault " : "",
-                options->fault ? options->fault : "");
+    if (!options->file.run)
+        return;
+    char *line = session_file_line(&options->file);
+    ui_post(ui, "%s", line);
+    free(line);
 }
 
 static bool start_session(struct ui *ui, struct status *status)

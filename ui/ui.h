@@ -5,6 +5,7 @@
 #include "engine/base/status.h"
 #include "engine/config/config.h"
 #include "engine/ranks/pool.h"
+#include "engine/session/session.h"
 
 #include <stdbool.h>
 #include <stdint.h>
@@ -16,10 +17,8 @@ struct ui_options {
     const char *device;          /* as in session_options */
     int threads;
     struct rank_launch launch;
-    const char *run;     /* MODEL[/VARIANT] to open, NULL: the list of tests */
-    const char *against; /* reference, NULL: as the variant says */
-    const char *fault;   /* NULL: none */
-    const char *theme;   /* name, NULL: "dark", or "mono" without colours */
+    struct session_file file; /* to open; no run: the list of tests */
+    const char *theme;        /* name, NULL: "dark", or "mono" without colours */
     bool no_colors, ascii, no_mouse;
     /* A file with keys and commands (docs/screens.md) and a screen of rows x cols in memory
      * instead of a terminal; all times are 0. NULL: the terminal. */

@@ -404,6 +404,25 @@ struct rank_output *session_output(struct session *session)
     return session->output;
 }
 
+char *session_file_line(const struct session_file *file)
+{
+    const struct {
+        const char *word, *value;
+    } pairs[] = {{"against", file->against}, {"init", file->init_from}, {"data", file->data}};
+    struct text line = {0};
+    text_format(&line, "file %s", file->run);
+    for (int i = 0; i < ARRAY_LENGTH(pairs); i++) {
+        const char *value = pairs[i].value;
+        if (!value)
+            continue;
+        const char *quote = !*value || strpbrk(value, " \t") ? "\"" : "";
+        text_format(&line, " %s %s%s%s", pairs[i].word, quote, value, quote);
+    }
+    if (file->fault)
+        text_format(&line, " fault %s", file->fault);
+    return text_take(&line);
+}
+
 const char *session_command_name(const char *line)
 {
     char word[COMMAND_WORD_SIZE];

@@ -101,6 +101,16 @@ struct snapshot {
     double seconds;                      /* of the run's own instructions */
 };
 
+/* What the command "file" loads, as words of a command line. NULL: not given. */
+struct session_file {
+    const char *run;              /* MODEL[/VARIANT], or a test's name */
+    const char *against;          /* reference; NULL: as the variant says */
+    const char *init_from, *data; /* files of initial parameters and of tokens */
+    const char *fault;
+};
+/* The line to post for it: "file RUN against ..."; `run` must be given. To be freed. */
+char *session_file_line(const struct session_file *file);
+
 /* The full name of the command that `line` begins with ("quit" for "q"): static; NULL when it is
  * none, or could be several. Any thread. */
 const char *session_command_name(const char *line);

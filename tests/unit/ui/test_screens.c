@@ -46,8 +46,7 @@ static int faulty_run(void *context)
     struct ui_options options = {.search = {.overrides = tiny, .override_count = TINY},
                                  .device = "cpu",
                                  .threads = 1,
-                                 .run = "llama/bf4",
-                                 .fault = "dropped-micro-batch"};
+                                 .file = {.run = "llama/bf4", .fault = "dropped-micro-batch"}};
     return run_screens(&options);
 }
 
@@ -57,7 +56,7 @@ static int long_run(void *context)
     struct ui_options options = {.search = {.overrides = tiny, .override_count = ENDLESS},
                                  .device = "cpu",
                                  .threads = 1,
-                                 .run = "llama/df2"};
+                                 .file = {.run = "llama/df2"}};
     return run_screens(&options);
 }
 
