@@ -13,6 +13,7 @@ from torch.nn import functional
 from transformers.modeling_rope_utils import ROPE_INIT_FUNCTIONS
 
 from batches import MASKED
+from training import computing_in
 
 ACTIVATIONS = {
     "gelu": lambda x: functional.gelu(x, approximate="tanh"),
@@ -61,8 +62,8 @@ class RoundedAttention(torch.autograd.Function):
 
 
 def rotary_frequencies(rotary, head_size):
-    """(frequency of each pair, factor of cosine and sine), in float32 as `transformers` computes
-    them, or in float64 under `training.computing_in`."""
+    """(frequency of each pair, factor of cosine and sine) in float64, as lockstep has them:
+    `transformers` itself computes in float32."""
     kind = rotary["type"]
     parameters = {"rope_type": kind, "rope_theta": rotary["theta"]}
     if kind != "default":
@@ -87,7 +88,8 @@ def rotary_frequencies(rotary, head_size):
         max_position_embeddings=1 << 30,
         rope_parameters=parameters,
     )
-    return ROPE_INIT_FUNCTIONS[kind](config, "cpu")
+    with computing_in(torch.float64):
+        return ROPE_INIT_FUNCTIONS[kind](config, "cpu")
 
 
 def parameter_shapes(config):
@@ -193,7 +195,7 @@ class Step:
             return
         frequencies, factor = rotary_frequencies(rotary, size)
         positions = torch.arange(self.config["data"]["micro_batch_size"], dtype=torch.float64)
-        angles = positions[:, None] * frequencies.double()
+        angles = positions[:, None] * frequencies
         # lockstep's table is float32 whatever computes with it.
         self.cos = (angles.cos() * factor).float().to(self.dtype)
         self.sin = (angles.sin() * factor).float().to(self.dtype)

@@ -9,6 +9,8 @@ import math
 import pathlib
 import random
 import re
+import shutil
+import signal
 import subprocess
 import sys
 import tempfile
@@ -23,6 +25,8 @@ import dataset
 import generic
 import random_configs
 
+# Outcomes of a model that are somebody's fault.
+WRONG = ("disagree", "wrongly refused", "crashed")
 ROOT = pathlib.Path(__file__).resolve().parent.parent
 ROUNDED = {"fp32": None, "bf16": torch.bfloat16, "fp16": torch.float16}
 # Both sides' errors are against PyTorch in float64. lockstep's may be this many times PyTorch's,
@@ -92,7 +96,8 @@ def repeated_names(path):
 
 
 class Run:
-    """lockstep's own run: its tensors by step, or why it refused."""
+    """lockstep's own run: its tensors by step, or why it refused; `place` tells whether it named the
+    line of the configuration, `crashed` is the name of the signal that ended it."""
 
     def __init__(self, program, config, values, folder):
         for kind in ("models", "variants"):
@@ -107,7 +112,10 @@ class Run:
                    "--full-tensors"]
         result = subprocess.run(command, capture_output=True, text=True, cwd=folder)
         self.output, self.command = result.stdout + result.stderr, command
-        self.refused, self.steps, self.repeated = result.returncode != 0, [], []
+        code = result.returncode
+        self.crashed = signal.Signals(-code).name if code < 0 else None
+        self.refused, self.steps, self.repeated = code != 0, [], []
+        self.place = "models/random.yaml:" in self.output
         for number in range(0 if self.refused else config["training"]["train_iters"]):
             path = folder / f"trace/train_{number + 1}.safetensors"
             self.steps.append(load_file(path))
@@ -360,8 +368,8 @@ class Case:
         data, judge = dataset.Data(self.config, self.documents), Judge(self.config, precision)
         if self.spoiled:
             run = Run(self.options.program, self.config, {}, self.folder)
-            if "models/random.yaml:" in run.output: # where, and why
-                return run, judge
+            if run.crashed or run.place or "init.safetensors" not in run.output:
+                return run, judge # not because it has no weights
         loss_scale = LossScale(self.config)
         values = None
         for attempt in range(40):
@@ -395,23 +403,34 @@ def parse(arguments):
     parser.add_argument("--precision", choices=ROUNDED, default="fp32")
     parser.add_argument("--program", default=str(ROOT / "build/release/lockstep"))
     parser.add_argument("--keep", type=pathlib.Path, metavar="DIR",
-                        help="keep configuration, weights, data and trace of what disagrees there")
+                        help="keep configuration, weights, data and trace of what goes wrong there")
     parser.add_argument("--odd", action="store_true",
                         help="spoil one setting of each model; print why it is refused")
     parser.add_argument("-v", "--verbose", action="store_true", help="all problems of a model")
     return parser.parse_args(arguments)
 
 
+def outcome_of(case, run, judge):
+    if run.crashed:
+        return "crashed"
+    if run.refused: # a right model must be taken, and of a spoiled one the place must be named
+        return "refused" if case.spoiled and run.place else "wrongly refused"
+    return "disagree" if judge.problems else "agree" if judge.compared else "undecided"
+
+
 def run_case(seed, options, folder):
+    """(one of `outcome_of`, Judge)."""
     case = Case(seed, options, folder)
     run, judge = case.run()
+    outcome = outcome_of(case, run, judge)
     if run.refused:
         spoiled = f" ({case.spoiled})" if case.spoiled else ""
         reason = re.sub(r"\S*models/random.yaml", "random.yaml", run.output.strip())
-        print(f"{seed}: refused{spoiled}: {reason}", flush=True)
-    elif not judge.compared:
+        reason = f"{run.crashed} {reason}" if run.crashed else reason
+        print(f"{seed}: {outcome}{spoiled}: {reason}", flush=True)
+    elif outcome == "undecided":
         print(f"{seed}: choices of experts or signs hang on rounding ({case.summary()})")
-    elif judge.problems:
+    elif outcome == "disagree":
         shown = judge.problems if options.verbose else judge.problems[:4]
         print(f"{seed}: {len(judge.problems)} of {judge.compared} tensors disagree "
               f"({case.summary()})", flush=True)
@@ -420,7 +439,14 @@ def run_case(seed, options, folder):
     elif options.verbose:
         print(f"{seed}: {judge.compared} tensors agree; at {judge.worst[0]:.2f} of its limit: "
               f"{judge.worst[1]}")
-    return run, judge
+    return outcome, judge
+
+
+def keep(folder, kept):
+    """Copies what one model has made; its configuration then names its data there."""
+    shutil.copytree(folder, kept, dirs_exist_ok=True)
+    path = kept / "models/random.yaml"
+    path.write_text(path.read_text().replace(str(folder), str(kept)))
 
 
 def main(arguments):
@@ -431,12 +457,10 @@ def main(arguments):
     for seed in range(options.seed, options.seed + options.count):
         with tempfile.TemporaryDirectory() as temporary:
             folder = pathlib.Path(temporary)
-            if options.keep:
-                folder = options.keep.resolve() / str(seed)
-                folder.mkdir(parents=True, exist_ok=True)
-            run, judge = run_case(seed, options, folder)
-        totals["refused" if run.refused else "disagree" if judge.problems else
-               "agree" if judge.compared else "undecided"] += 1
+            outcome, judge = run_case(seed, options, folder)
+            if options.keep and outcome in WRONG:
+                keep(folder, options.keep.resolve() / str(seed))
+        totals[outcome] += 1
         totals["tensors"] += judge.compared
         unknown.update(judge.unknown)
         worst = max(worst, (*judge.worst, seed))
@@ -445,7 +469,7 @@ def main(arguments):
     print(f"nearest to its limit: {worst}")
     for name, count in unknown.most_common():
         print(f"not compared: {count} x {name}")
-    return 1 if totals["disagree"] else 0
+    return 1 if any(totals[outcome] for outcome in WRONG) else 0
 
 
 if __name__ == "__main__":
