@@ -33,7 +33,7 @@ static void run_made_up(const void *context)
 {
     struct session_engine engine = synthetic_engine(context);
     struct ui_options options = {
-        .device = "cpu", .threads = 1, .run = "made-up/run", .engine = &engine};
+        .device = "cpu", .threads = 1, .file = {.run = "made-up/run"}, .engine = &engine};
     struct status status = STATUS_NONE;
     setlocale(LC_ALL, "");
     _exit(!ui_run(&options, &status));
