@@ -123,7 +123,7 @@ static void take_picture(struct ui *ui, struct session_event *event)
         forget_program(ui);
     if (kind == PICTURE_STATE && picture->state)
         take_state(ui, picture->state);
-    if (picture->tensor && picture->tensor->partial && picture->request.quick) {
+    if (picture->tensor && picture->tensor->partial && picture->request.quick && !ui->given_up) {
         ui->patient = true; /* one that was not quick was given up for something that asks anew */
         ui_want(ui, kind);
     }
@@ -215,7 +215,7 @@ static void ask(struct ui *ui, const struct picture_request *request)
     ui->asked[request->kind]++;
     if (request->kind == PICTURE_TENSOR) {
         ui->thorough = !request->quick;
-        ui->patient = false;
+        ui->patient = ui->given_up = false;
     }
     session_request(ui->session, request);
 }

@@ -14,7 +14,6 @@ static void binding_free(struct keymap_binding *binding)
 {
     free(binding->view);
     free(binding->command);
-    free(binding->origin);
 }
 
 /* Whether a binding before it has the same command. */
@@ -78,7 +77,7 @@ static void put_binding(struct keymap *map, struct keymap_binding binding)
 }
 
 static bool parse_line(struct keymap *map, char *line, const char *origin, int number,
-                       bool numbered, struct status *status)
+                       struct status *status)
 {
     char *view = user_next_word(&line);
     char *name = user_next_word(&line);
@@ -95,20 +94,18 @@ static bool parse_line(struct keymap *map, char *line, const char *origin, int n
                            origin, number, name);
     binding.view = memory_string(view);
     binding.command = memory_string(line);
-    binding.origin = numbered ? memory_format("%s:%d", origin, number) : memory_string(origin);
     put_binding(map, binding);
     return true;
 }
 
-bool keymap_add(struct keymap *map, const char *text, const char *origin, bool numbered,
-                struct status *status)
+bool keymap_add(struct keymap *map, const char *text, const char *origin, struct status *status)
 {
     struct keymap added = {0};
     char *copy = memory_string(text), *cursor = copy, *line;
     int number = 0;
     bool good = true;
     while (good && (line = user_next_line(&cursor, &number)))
-        good = parse_line(&added, line, origin, number, numbered, status);
+        good = parse_line(&added, line, origin, number, status);
     free(copy);
     for (int i = 0; good && i < added.count; i++)
         put_binding(map, added.bindings[i]);
@@ -120,7 +117,7 @@ bool keymap_add(struct keymap *map, const char *text, const char *origin, bool n
 
 bool keymap_load(struct keymap *map, const char *path, struct status *status)
 {
-    if (!keymap_add(map, ui_default_keys, "default", false, status))
+    if (!keymap_add(map, ui_default_keys, "default", status))
         return false;
     char *text = NULL;
     struct status reading = STATUS_NONE;
@@ -129,7 +126,7 @@ bool keymap_load(struct keymap *map, const char *path, struct status *status)
     if (!user_read_file(path, &text, &reading))
         return reading.code == STATUS_NOT_FOUND ||
                status_fail(status, reading.code, "%s", reading.text);
-    bool good = keymap_add(map, text, path, true, status);
+    bool good = keymap_add(map, text, path, status);
     free(text);
     return good;
 }
@@ -160,30 +157,4 @@ const char *keymap_key_of(const struct keymap *map, const char *view, const char
             return keys_name(&binding->key, name);
     }
     return name;
-}
-
-static bool is_wanted(const struct keymap *map, const char *view,
-                      const struct keymap_binding *binding)
-{
-    return !view || keymap_find(map, view, &binding->key) == binding;
-}
-
-void keymap_print(const struct keymap *map, const char *view, struct text *out)
-{
-    for (int i = 0; i < map->count; i++) {
-        const struct keymap_binding *binding = &map->bindings[i];
-        char name[48];
-        if (!is_wanted(map, view, binding))
-            continue;
-        text_add(out, binding->view);
-        text_pad(out, 12);
-        text_add(out, keys_name(&binding->key, name));
-        text_pad(out, 28);
-        text_add(out, binding->command);
-        if (strcmp(binding->origin, "default") != 0) {
-            text_pad(out, 56);
-            text_format(out, "# %s", binding->origin);
-        }
-        text_add(out, "\n");
-    }
 }

@@ -14,7 +14,6 @@ struct keymap_binding {
     char *view; /* "global" or the name of a view; owned */
     struct key key;
     char *command; /* as typed at the prompt; owned */
-    char *origin;  /* "default", or file:line; owned */
 };
 
 struct keymap {
@@ -23,11 +22,10 @@ struct keymap {
     int capacity;
 };
 
-/* Adds the bindings of `text` (format: ui/keys.conf). `origin` names the text in messages; with
- * `numbered`, bindings remember origin:line. A line that is wrong fails the whole text, with file,
- * line and what was expected, and changes nothing. */
-bool keymap_add(struct keymap *map, const char *text, const char *origin, bool numbered,
-                struct status *status);
+/* Adds the bindings of `text` (format: ui/keys.conf). `origin` names the text in messages. A line
+ * that is wrong fails the whole text, with file, line and what was expected, and changes nothing.
+ */
+bool keymap_add(struct keymap *map, const char *text, const char *origin, struct status *status);
 
 /* The default map, then the file at `path` on top if it is not NULL and exists. If the user's file
  * is wrong, returns false with the defaults loaded: the program stays usable, the caller tells. */
@@ -42,11 +40,6 @@ const struct keymap_binding *keymap_find(const struct keymap *map, const char *v
  * menus: "" if there is none. Returns `name`. */
 const char *keymap_key_of(const struct keymap *map, const char *view, const char *command,
                           char name[48]);
-
-/* Appends the map as a table that keymap_add() reads: view, key, command, and the origin of what is
- * not default as a comment. `view` NULL: all views; else that view's and the global bindings that
- * it does not cover. */
-void keymap_print(const struct keymap *map, const char *view, struct text *out);
 
 /* Appends the view's own bindings, or the global ones, to read: a line for each command with all of
  * its keys, in the order of the first. */

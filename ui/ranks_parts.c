@@ -8,7 +8,7 @@
 #include <stdio.h>
 #include <string.h>
 
-enum { DETAILS_FROM = 14, DEPARTURE_FROM = 8, DEPARTURE_ROWS = 2, WIDE = 130, TIME_COLUMNS = 11 };
+enum { MEMORY_FROM = 14, DEPARTURE_FROM = 8, DEPARTURE_ROWS = 2, WIDE = 130, TIME_COLUMNS = 11 };
 
 struct ranks_layout ranks_layout_of(struct layout_rectangle box, int rows, bool departed,
                                     enum ranks_mode mode)
@@ -16,12 +16,15 @@ struct ranks_layout ranks_layout_of(struct layout_rectangle box, int rows, bool 
     struct ranks_layout layout = {.columns = 1};
     int most = box.rows * 2 / 5 < 2 ? 2 : box.rows * 2 / 5;
     int table = rows + 1 < most ? rows + 1 : most;
-    int details =
-        (box.rows >= DETAILS_FROM) + (departed && box.rows >= DEPARTURE_FROM ? DEPARTURE_ROWS : 0);
+    int departure = departed && box.rows >= DEPARTURE_FROM ? DEPARTURE_ROWS : 0;
+    int memory = box.rows >= MEMORY_FROM;
     int at = box.row;
     layout.table = (struct layout_rectangle){at, box.col, table, box.cols};
-    layout.details = (struct layout_rectangle){at + table, box.col, details, box.cols};
-    at += table + details;
+    at += table;
+    layout.departure = (struct layout_rectangle){at, box.col, departure, box.cols};
+    at += departure;
+    layout.memory = (struct layout_rectangle){at, box.col, memory, box.cols};
+    at += memory;
     layout.heading = (struct layout_rectangle){at, box.col, 1, box.cols};
     layout.output =
         (struct layout_rectangle){at + 1, box.col, box.row + box.rows - at - 1, box.cols};
@@ -104,34 +107,39 @@ void ranks_draw_table(struct layout_rectangle box, const struct ranks_picture *r
     }
 }
 
-static void draw_departure(struct pen *pen, const struct rank_picture *rank, int number)
+static void draw_departure(struct layout_rectangle box, const struct rank_picture *rank, int number)
 {
+    struct pen pen = pen_at(box, 0);
     struct text text = {0};
-    pen_format(pen, THEME_DIM, " rank %d:  ", number);
+    pen_format(&pen, THEME_DIM, " rank %d:  ", number);
     rank_departure_describe(&rank->departure, &text);
-    pen_put(pen, THEME_FAILED, text.data);
+    pen_put(&pen, THEME_FAILED, text.data);
     text_clear(&text);
     rank_departure_details(&rank->departure, &text);
-    pen_line(pen, 1, -1);
-    pen_skip(pen, 4);
-    pen_put(pen, THEME_NORMAL, text.data);
+    pen_line(&pen, 1, -1);
+    pen_skip(&pen, 4);
+    pen_put(&pen, THEME_NORMAL, text.data);
     text_free(&text);
 }
 
-void ranks_draw_details(struct layout_rectangle box, const struct rank_picture *rank, int number)
+static void draw_memory(struct layout_rectangle box, const struct rank_picture *rank, int number)
 {
     struct pen pen = pen_at(box, 0);
     char bytes[32];
-    if (box.rows >= DEPARTURE_ROWS && rank->departure.tensor)
-        draw_departure(&pen, rank, number);
-    if (box.rows % DEPARTURE_ROWS == 0 || rank->memory_total < 0)
-        return;
-    pen_line(&pen, box.rows - 1, -1);
     pen_format(&pen, THEME_DIM, " rank %d:", number);
     for (int i = 0; i < MEMORY_CLASS_COUNT; i++)
         if (rank->memory[i] > 0)
             pen_format(&pen, THEME_NORMAL, "  %s %s", memory_class_name((enum memory_class)i),
                        text_bytes((uint64_t)rank->memory[i], bytes));
+}
+
+void ranks_draw_details(const struct ranks_layout *layout, const struct rank_picture *rank,
+                        int number)
+{
+    if (layout->departure.rows > 0 && rank->departure.tensor)
+        draw_departure(layout->departure, rank, number);
+    if (layout->memory.rows > 0 && rank->memory_total >= 0)
+        draw_memory(layout->memory, rank, number);
 }
 
 /* ---- what they print ---- */

@@ -26,7 +26,7 @@ struct ranks_view {
 
 /* Where the parts go. */
 struct ranks_layout {
-    struct layout_rectangle table, details, heading, output;
+    struct layout_rectangle table, departure, memory, heading, output;
     int columns; /* ranks beside each other in split mode */
 };
 
@@ -41,8 +41,9 @@ enum { RANKS_ROWS = 32, RANKS_COLUMN = 40 };
 void ranks_draw_table(struct layout_rectangle box, const struct ranks_picture *ranks,
                       const struct rank_group *groups, int count, struct ranks_view *view,
                       bool focus);
-/* What departed on one rank, if anything did, and its memory by class. */
-void ranks_draw_details(struct layout_rectangle box, const struct rank_picture *rank, int number);
+/* Of one rank: what departed, if anything did, and its memory by class. Each where it has room. */
+void ranks_draw_details(const struct ranks_layout *layout, const struct rank_picture *rank,
+                        int number);
 void ranks_draw_heading(struct layout_rectangle box, const struct ranks_view *view,
                         const struct output_page *page);
 void ranks_draw_output(struct layout_rectangle box, const struct ranks_view *view,

@@ -50,14 +50,6 @@ int remember_choice(const struct json_t *object, const char *key, const char *co
     return otherwise;
 }
 
-int remember_find_value(const struct program_picture *program, const char *name)
-{
-    for (int v = 0; name && v < program->value_count; v++)
-        if (strcmp(program->values[v].name, name) == 0)
-            return v;
-    return -1;
-}
-
 bool remember_is_other_run(const struct ui *ui, const struct picture *state)
 {
     const struct picture *program = ui->pictures[PICTURE_PROGRAM];
@@ -272,7 +264,7 @@ static void restore(struct ui *ui, const struct program_picture *program, const 
 {
     bool moved =
         json_integer_value(json_object_get(json, "instructions")) != program->instruction_count;
-    int value = remember_find_value(program, json_string_value(json_object_get(json, "tensor")));
+    int value = ui_find_value(ui, json_string_value(json_object_get(json, "tensor")));
     if (value >= 0) {
         ui->value = value;
         ui->chosen = true;

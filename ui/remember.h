@@ -32,7 +32,5 @@ void remember_free(struct remembered *remembered);
 /* For views: the index in `words` of the text `key` of an object, or `otherwise`. */
 int remember_choice(const struct json_t *object, const char *key, const char *const *words,
                     int count, int otherwise);
-/* The value of that name in the program, or -1; `name` may be NULL. */
-int remember_find_value(const struct program_picture *program, const char *name);
 
 #endif

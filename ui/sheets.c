@@ -118,6 +118,8 @@ void sheet_of_tensor(const struct tensor_picture *tensor, struct sheet *sheet)
     add_tensor_facts(tensor, sheet);
     if (tensor->problem)
         sheet_fact(sheet, "problem", tensor->problem);
+    if (tensor->partial)
+        sheet_fact(sheet, "partial", "not all elements were looked at: parts are left out");
     if (!tensor->test)
         return;
     add_numbers(tensor, sheet);

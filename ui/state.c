@@ -124,6 +124,15 @@ const struct picture *ui_picture(const struct ui *ui, enum picture_kind kind)
     return same && picture->identity != 0 ? picture : NULL;
 }
 
+int ui_find_value(const struct ui *ui, const char *name)
+{
+    const struct program_picture *program = ui_program(ui);
+    for (int v = 0; name && program && v < program->value_count; v++)
+        if (strcmp(program->values[v].name, name) == 0)
+            return v;
+    return -1;
+}
+
 const struct program_picture *ui_program(const struct ui *ui)
 {
     const struct picture *picture = ui_picture(ui, PICTURE_PROGRAM);

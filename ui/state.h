@@ -56,6 +56,7 @@ struct ui {
     int asked[PICTURE_KIND_COUNT];                /* on their way */
     bool patient;  /* the next picture of a tensor may take its time: the quick one was partial */
     bool thorough; /* the last one that was asked for is such a one */
+    bool given_up; /* by Ctrl-C: what is on its way of a tensor may stay partial */
     int value;     /* that the tensor view shows; -1: none yet */
     bool chosen;   /* by the user: stops without a tensor leave it */
     int64_t asked_ms[PICTURE_KIND_COUNT]; /* when one of the moving run was asked for */
@@ -107,6 +108,8 @@ bool ui_is_open(const struct ui *ui, enum layout_view view);
 const struct program_picture *ui_program(const struct ui *ui);
 const struct state_picture *ui_state(const struct ui *ui);
 const struct picture *ui_picture(const struct ui *ui, enum picture_kind kind);
+/* The value of that name in the program, or -1; `name` may be NULL. */
+int ui_find_value(const struct ui *ui, const char *name);
 /* A newer picture is needed: it comes with the next turn of the loop. */
 void ui_want(struct ui *ui, enum picture_kind kind);
 /* Shows a value in the tensor view, which is opened. */

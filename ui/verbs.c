@@ -206,6 +206,7 @@ static void run_interrupt(struct ui *ui, const char *rest)
         ui_say(ui, THEME_WARNING, "stopping; Ctrl-C again to leave");
     } else if (ui->asked[PICTURE_TENSOR] > 0) {
         session_interrupt(ui->session);
+        ui->given_up = true;
         ui_say(ui, THEME_WARNING, "the rest of the tensor is not looked at; Ctrl-C again to leave");
     } else {
         ui_say(ui, THEME_NORMAL, "nothing runs; Ctrl-C again to leave");

@@ -421,7 +421,7 @@ static void restore(struct ui *ui, void *context, const json_t *json)
     view->grouping =
         (enum grouping)remember_choice(json, "group", grouping_names, GROUPING_COUNT, 0);
     filter_set(&view->filter, filter ? filter : "", &ignored);
-    view->wanted = remember_find_value(ui_program(ui), selected);
+    view->wanted = ui_find_value(ui, selected);
     rebuild_around(ui, view, view->wanted);
 }
 

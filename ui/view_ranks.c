@@ -138,7 +138,7 @@ static void draw(struct ui *ui, void *context, struct layout_rectangle box, bool
     ranks_draw_table(layout.table, ranks, groups, count, view, focus);
     if (count > 0)
         view->selected = groups[view->list.selected].first;
-    ranks_draw_details(layout.details, &ranks->ranks[view->selected], view->selected);
+    ranks_draw_details(&layout, &ranks->ranks[view->selected], view->selected);
     ranks_draw_heading(layout.heading, view, page);
     if (page)
         ranks_draw_output(layout.output, view, page, focus);

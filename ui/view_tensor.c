@@ -327,13 +327,10 @@ static bool choose(const char *word, const char *const *names, int count, int *c
 /* A tensor by its name goes into the view. */
 static bool show_named(struct ui *ui, const char *name)
 {
-    const struct program_picture *program = ui_program(ui);
-    for (int v = 0; program && v < program->value_count; v++)
-        if (strcmp(program->values[v].name, name) == 0) {
-            ui_show_value(ui, v);
-            return true;
-        }
-    return false;
+    int value = ui_find_value(ui, name);
+    if (value >= 0)
+        ui_show_value(ui, value);
+    return value >= 0;
 }
 
 static bool act_on_tensor(struct ui *ui, struct tensor_view *view, const char *command)

@@ -196,9 +196,11 @@ static bool for_numbers(struct debugger *debugger, const char *arguments,
 {
     struct breakpoints *all = &debugger->breakpoints;
     int first, last;
-    if (strncmp(arguments, "breakpoints", strlen("breakpoints")) == 0) /* gdb's longer form */
-        for (arguments += strlen("breakpoints"); *arguments == ' ';)
-            arguments++;
+    const char *rest = arguments;
+    char word[32];
+    argument_word(&rest, word, sizeof(word));
+    if (strcmp(word, "breakpoints") == 0) /* gdb's longer form */
+        arguments = rest;
     for (const char *at = arguments; *at;) {
         if (!read_range(&at, &first, &last, status))
             return false;

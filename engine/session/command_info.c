@@ -12,10 +12,6 @@
 
 enum { MAX_TENSORS = 200, MAX_DIVERGENCES = 50, MAX_RANKS = 32 };
 
-const char *const info_topics[] = {"breakpoints", "tensors", "program",    "memory",
-                                   "run",         "ranks",   "divergences"};
-const int info_topic_count = ARRAY_LENGTH(info_topics);
-
 static void info_breakpoints(struct debugger *debugger)
 {
     const struct breakpoints *all = &debugger->breakpoints;
@@ -251,10 +247,36 @@ static void info_divergences(struct debugger *debugger)
         say(debugger, "next: blame (of the first), diff TENSOR\n");
 }
 
-/* Topics of gdb that mean nothing here, and what comes nearest. */
-static bool advise(const char *word, struct status *status)
+/* What is said of a topic: all, or what has to do with the word behind it. */
+struct info_topic {
+    const char *name;
+    const char *letter; /* means it, though others begin so; NULL: none */
+    bool needs_run;
+    void (*say)(struct debugger *debugger);
+    void (*say_of)(struct debugger *debugger, const char *word); /* instead of `say` */
+};
+
+static const struct info_topic topics[INFO_TOPICS] = {
+    {"breakpoints", NULL, false, info_breakpoints, NULL},
+    {"tensors", NULL, true, NULL, info_tensors},
+    {"program", NULL, true, info_program, NULL},
+    {"memory", NULL, true, info_memory, NULL},
+    {"run", NULL, true, info_run, NULL},
+    {"ranks", NULL, true, info_ranks, NULL},
+    {"divergences", "d", true, info_divergences, NULL},
+    {"display", NULL, false, info_display, NULL},
+};
+
+void info_topic_names(const char *names[INFO_TOPICS])
 {
-    static const char *const habits[][2] = {
+    for (int i = 0; i < INFO_TOPICS; i++)
+        names[i] = topics[i].name;
+}
+
+/* Topics of gdb, and words of other commands, that come to mind here. */
+static const char *instead_of_topic(const char *word)
+{
+    static const struct habit habits[] = {
         {"args", "info run"},
         {"checkpoints", "'goto STEP:INSTRUCTION' needs none"},
         {"config", "show config"},
@@ -271,40 +293,39 @@ static bool advise(const char *word, struct status *status)
         {"variables", "info tensors WORD"},
         {"watchpoints", "info breakpoints"},
     };
-    for (int i = 0; i < ARRAY_LENGTH(habits); i++)
-        if (!strcmp(word, habits[i][0]))
-            return status_fail(status, STATUS_INVALID, "there is no 'info %s' here: %s", word,
-                               habits[i][1]);
-    return true;
+    return habit_instead(habits, ARRAY_LENGTH(habits), word);
+}
+
+static const struct info_topic *find_topic(const char *word, struct status *status)
+{
+    const char *names[INFO_TOPICS];
+    const char *instead = instead_of_topic(word);
+    if (instead) {
+        status_fail(status, STATUS_INVALID, "there is no 'info %s' here: %s", word, instead);
+        return NULL;
+    }
+    for (int i = 0; i < INFO_TOPICS; i++)
+        if (topics[i].letter && strcmp(word, topics[i].letter) == 0)
+            return &topics[i];
+    info_topic_names(names);
+    int topic = argument_choice(word, names, INFO_TOPICS, "info", status);
+    return topic < 0 ? NULL : &topics[topic];
 }
 
 bool command_info(struct debugger *debugger, const char *arguments, struct status *status)
 {
     char word[32];
     argument_word(&arguments, word, sizeof(word));
-    if (strcmp(word, "display") == 0) { /* in full: 'd' stays that of divergences */
-        info_display(debugger);
-        return true;
-    }
-    if (!advise(word, status))
+    const struct info_topic *topic = find_topic(word, status);
+    if (!topic)
         return false;
-    int topic = argument_choice(word, info_topics, info_topic_count, "info", status);
-    if (topic < 0)
-        return false;
-    if (topic == 0) {
-        info_breakpoints(debugger);
-        return true;
-    }
-    if (!debugger->target)
+    if (topic->needs_run && !debugger->target)
         return status_fail(status, STATUS_INVALID,
                            "'info %s' needs a run: load one with 'file MODEL/VARIANT'",
-                           info_topics[topic]);
-    if (topic == 1) {
-        info_tensors(debugger, arguments);
-        return true;
-    }
-    static void (*const tables[])(struct debugger *) = {
-        NULL, NULL, info_program, info_memory, info_run, info_ranks, info_divergences};
-    tables[topic](debugger);
+                           topic->name);
+    if (topic->say_of)
+        topic->say_of(debugger, arguments);
+    else
+        topic->say(debugger);
     return true;
 }

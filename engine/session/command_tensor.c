@@ -46,9 +46,10 @@ static void print_number(struct debugger *debugger, double number, enum dtype dt
         say(debugger, " %6.0f", number);
 }
 
-/* One row after the other; the dimensions before the last two give headings. */
-static void print_elements(struct debugger *debugger, const struct pair_sides *sides,
-                           const struct slices *slices, enum side side, int64_t limit)
+/* One row after the other; the dimensions before the last two give headings. How many were printed.
+ */
+static int64_t print_elements(struct debugger *debugger, const struct pair_sides *sides,
+                              const struct slices *slices, enum side side, int64_t limit)
 {
     const struct tensor *shown = side == SIDE_REFERENCE ? &sides->reference : &sides->test;
     int rank = slices->rank, last = rank - 1;
@@ -66,9 +67,7 @@ static void print_elements(struct debugger *debugger, const struct pair_sides *s
         for (int d = last - 1; d >= 0 && ++place[d] == slices->dims[d].count; d--)
             place[d] = 0;
     }
-    if (printed < total && limit == debugger->display.elements)
-        say(debugger, "... %" PRId64 " of %" PRId64 " elements shown ('set elements N')\n", printed,
-            total);
+    return printed;
 }
 
 static bool choose_side(const char **arguments, enum side *side, struct status *status)
@@ -189,9 +188,9 @@ static bool view(struct debugger *debugger, int value, struct pair_sides *sides,
     return false;
 }
 
-/* The first `limit` elements of what `arguments` choose. */
+/* The first `limit` elements of what `arguments` choose; *left: how many more there are. */
 static bool print_first(struct debugger *debugger, const char *arguments, int64_t limit,
-                        struct status *status)
+                        int64_t *left, struct status *status)
 {
     static const char *const labels[] = {"", "  of the reference", "  test - reference"};
     enum side side;
@@ -210,7 +209,7 @@ static bool print_first(struct debugger *debugger, const char *arguments, int64_
               slices_parse(text, shown->shape, &slices, status);
     if (ok) {
         say_heading(debugger, value, shown, labels[side]);
-        print_elements(debugger, &sides, &slices, side, limit);
+        *left = slices_elements(&slices) - print_elements(debugger, &sides, &slices, side, limit);
     }
     pair_sides_free(&sides);
     return ok;
@@ -218,12 +217,19 @@ static bool print_first(struct debugger *debugger, const char *arguments, int64_
 
 bool command_print(struct debugger *debugger, const char *arguments, struct status *status)
 {
-    return print_first(debugger, arguments, debugger->display.elements, status);
+    int64_t most = debugger->display.elements, left = 0;
+    if (!print_first(debugger, arguments, most, &left, status))
+        return false;
+    if (left > 0)
+        say(debugger, "... %" PRId64 " of %" PRId64 " elements shown ('set elements N')\n", most,
+            most + left);
+    return true;
 }
 
 bool command_examine(struct debugger *debugger, const char *arguments, struct status *status)
 {
     int count = 1;
+    int64_t left;
     if (*arguments == '/') {
         char word[16];
         argument_word(&arguments, word, sizeof(word));
@@ -233,7 +239,7 @@ bool command_examine(struct debugger *debugger, const char *arguments, struct st
             return status_fail(status, STATUS_INVALID,
                                "x/COUNT TENSOR[SLICES], as in x/20, not x%s", word);
     }
-    return print_first(debugger, arguments, count, status);
+    return print_first(debugger, arguments, count, &left, status);
 }
 
 bool command_stats(struct debugger *debugger, const char *arguments, struct status *status)

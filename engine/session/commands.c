@@ -74,7 +74,7 @@ const struct command command_table[] = {
      "'list' again goes on, 'list -' shows what is before.\n",
      COMPLETE_PLACE, true, true, command_list},
     {"info", "i", "looking", "TOPIC [WORD]",
-     "breakpoints, tensors, program, memory, run, ranks, divergences",
+     "breakpoints, tensors, program, memory, run, ranks, divergences, display",
      "'info tensors WORD' lists the tensors whose name contains WORD.\n", COMPLETE_TOPIC, false,
      false, command_info},
     {"print", "p", "looking", "[/ref|/diff] TENSOR[SLICES]", "elements of a tensor",
@@ -138,7 +138,9 @@ const struct command command_table[] = {
      "load a run",
      "RUN is MODEL/VARIANT or the name of a test. REFERENCE is a VARIANT, a run, a trace's\n"
      "folder, or none: the run alone. Without it: the variant's own, or the run itself (without\n"
-     "the fault).\n",
+     "the fault).\n"
+     "init FILE: initial parameters (safetensors, or a recipe in JSON).\n"
+     "data FILE: tokens, labels and documents of each step (safetensors).\n",
      COMPLETE_RUN, false, false, command_file},
     {"set", "", "session", "NAME VALUE", "change a setting",
      "'set config KEY=VALUE' changes the configuration of the next 'file', 'set config' takes all\n"
@@ -194,10 +196,18 @@ static bool is_alias(const struct command *command, const char *word)
     return false;
 }
 
-/* Commands of gdb that mean nothing here, and what comes nearest. */
-static const char *habit(const char *word)
+const char *habit_instead(const struct habit *habits, int count, const char *word)
 {
-    static const char *const habits[][2] = {
+    for (int i = 0; i < count; i++)
+        if (strcmp(word, habits[i].word) == 0)
+            return habits[i].instead;
+    return NULL;
+}
+
+/* Commands of gdb that mean nothing here, and what comes nearest. */
+static const char *instead_of_command(const char *word)
+{
+    static const struct habit habits[] = {
         {"ptype", "info tensors WORD"},
         {"whatis", "info tensors WORD"},
         {"frame", "list, or backtrace"},
@@ -217,10 +227,7 @@ static const char *habit(const char *word)
         {"call", "print TENSOR[SLICES]"},
         {"return", "goto PLACE"},
     };
-    for (int i = 0; i < ARRAY_LENGTH(habits); i++)
-        if (!strcmp(word, habits[i][0]))
-            return habits[i][1];
-    return NULL;
+    return habit_instead(habits, ARRAY_LENGTH(habits), word);
 }
 
 static const struct command *fail_unknown(const char *word, struct status *status)
@@ -229,7 +236,7 @@ static const struct command *fail_unknown(const char *word, struct status *statu
     for (int i = 0; i < command_count; i++)
         names[i] = command_table[i].name;
     const char *closest = names_closest(word, names, command_count);
-    const char *instead = habit(word);
+    const char *instead = instead_of_command(word);
     if (instead)
         status_fail(status, STATUS_INVALID, "there is no '%s' here: %s", word, instead);
     else if (closest)

@@ -54,6 +54,13 @@ void argument_word(const char **text, char *word, int size);
 int argument_choice(const char *word, const char *const *list, int count, const char *what,
                     struct status *status);
 
+/* A word that users of other debuggers type, which means nothing here, and what comes nearest. */
+struct habit {
+    const char *word, *instead;
+};
+/* What comes nearest to `word`: from the table (static there); NULL if it is none of it. */
+const char *habit_instead(const struct habit *habits, int count, const char *word);
+
 /* Splits "TENSOR[SLICES]": the tensor's name, to be freed; *slices points at "[...]" or "". */
 char *argument_tensor(const char *arguments, const char **slices);
 
@@ -86,8 +93,9 @@ bool command_disable(struct debugger *debugger, const char *arguments, struct st
 /* command_list.c, command_info.c */
 bool command_list(struct debugger *debugger, const char *arguments, struct status *status);
 bool command_info(struct debugger *debugger, const char *arguments, struct status *status);
-extern const char *const info_topics[];
-extern const int info_topic_count;
+enum { INFO_TOPICS = 8 };
+/* The topics of info: static names, in the order of its help. */
+void info_topic_names(const char *names[INFO_TOPICS]);
 /* command_tensor.c */
 bool command_examine(struct debugger *debugger, const char *arguments, struct status *status);
 bool command_print(struct debugger *debugger, const char *arguments, struct status *status);

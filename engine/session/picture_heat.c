@@ -18,11 +18,6 @@ struct heat {
     double test[CHUNK], reference[CHUNK];
 };
 
-static int64_t limited(int64_t number, int64_t low, int64_t high)
-{
-    return number < low ? low : number > high ? high : number;
-}
-
 /* `count` elements from a flat index on, which may go over several rows of the tensor. */
 static void load(const struct tensor *tensor, int64_t index, int count, double *numbers)
 {
@@ -34,7 +29,7 @@ static void load(const struct tensor *tensor, int64_t index, int count, double *
         if (!whole) {
             int64_t row = index / columns, column = index % columns;
             place = row * tensor->row_stride + column;
-            rest = limited(rest, 1, columns - column);
+            rest = picture_limited(rest, 1, columns - column);
         }
         part = (int)rest;
         dtype_convert(numbers + done, DTYPE_F64, (const char *)tensor->data + (size_t)place * size,
@@ -99,13 +94,13 @@ static void add_row(struct heat *heat, int64_t base, int64_t count, int map_row)
 {
     int cells = heat->picture->heat_columns, cell = 0;
     for (int64_t start = 0; start < count && !interrupt_asked(heat->interrupt); start += CHUNK) {
-        int here = (int)limited(count - start, 0, CHUNK);
+        int here = (int)picture_limited(count - start, 0, CHUNK);
         load_values(heat, base + start, here);
         for (int from = 0, to; from < here; from = to) {
             while (cell + 1 < cells && start + from >= first_column(heat, cell + 1))
                 cell++;
             int64_t end = cell + 1 < cells ? first_column(heat, cell + 1) : heat->columns;
-            to = (int)limited(end - start, 0, here);
+            to = (int)picture_limited(end - start, 0, here);
             add_to_cell(heat, map_row * cells + cell, from, to);
         }
     }
@@ -120,11 +115,11 @@ static int64_t size_map(struct heat *heat, int64_t total, int64_t high, int64_t 
     heat->columns = picture->all_columns;
     if (rows == 1 && heat->columns > wide) {
         int64_t fold = (heat->columns + wide * high - 1) / (wide * high) * wide;
-        heat->columns = picture->heat_wrap = limited(fold, 1, heat->columns);
+        heat->columns = picture->heat_wrap = picture_limited(fold, 1, heat->columns);
         rows = (total + heat->columns - 1) / heat->columns;
     }
-    picture->heat_rows = (int)limited(high, 1, rows);
-    picture->heat_columns = (int)limited(wide, 1, heat->columns);
+    picture->heat_rows = (int)picture_limited(high, 1, rows);
+    picture->heat_columns = (int)picture_limited(wide, 1, heat->columns);
     return rows;
 }
 
@@ -132,8 +127,8 @@ bool picture_take_heat(struct tensor_picture *picture, const struct pair_sides *
                        const struct picture_request *request, const struct interrupt *interrupt)
 {
     int64_t total = picture->all_rows * picture->all_columns;
-    int64_t wide = limited(request->heat_columns, 0, PICTURE_HEAT);
-    int64_t high = limited(request->heat_rows, 0, PICTURE_HEAT);
+    int64_t wide = picture_limited(request->heat_columns, 0, PICTURE_HEAT);
+    int64_t high = picture_limited(request->heat_rows, 0, PICTURE_HEAT);
     if (wide == 0 || high == 0 || total == 0)
         return true;
     struct heat *heat = memory_zeroed(1, sizeof(*heat));
@@ -150,7 +145,7 @@ bool picture_take_heat(struct tensor_picture *picture, const struct pair_sides *
         picture->heat[i] = -1;
     for (int64_t row = 0; row < rows; row++)
         add_row(heat, picture->plane * total + row * heat->columns,
-                limited(total - row * heat->columns, 0, heat->columns),
+                picture_limited(total - row * heat->columns, 0, heat->columns),
                 (int)(row * picture->heat_rows / rows));
     free(heat);
     return !interrupt_asked(interrupt);

@@ -1,14 +1,10 @@
 #include "engine/base/memory.h"
 #include "engine/compare/pair.h"
+#include "engine/session/picture_heat.h"
 #include "engine/session/tensor_survey.h"
 
 #include <stdio.h>
 #include <stdlib.h>
-
-static int64_t limited(int64_t number, int64_t low, int64_t high)
-{
-    return number < low ? low : number > high ? high : number;
-}
 
 /* ---- the window ---- */
 
@@ -24,13 +20,13 @@ static void fold_shape(struct tensor_picture *picture)
 
 static void place_window(struct tensor_picture *picture, const struct picture_request *request)
 {
-    int64_t rows = limited(request->rows, 0, PICTURE_WINDOW);
-    int64_t columns = limited(request->columns, 0, PICTURE_WINDOW);
-    picture->rows = (int)limited(rows, 0, picture->all_rows);
-    picture->columns = (int)limited(columns, 0, picture->all_columns);
-    picture->plane = limited(request->plane, 0, picture->planes - 1);
-    picture->row = limited(request->row, 0, picture->all_rows - picture->rows);
-    picture->column = limited(request->column, 0, picture->all_columns - picture->columns);
+    int64_t rows = picture_limited(request->rows, 0, PICTURE_WINDOW);
+    int64_t columns = picture_limited(request->columns, 0, PICTURE_WINDOW);
+    picture->rows = (int)picture_limited(rows, 0, picture->all_rows);
+    picture->columns = (int)picture_limited(columns, 0, picture->all_columns);
+    picture->plane = picture_limited(request->plane, 0, picture->planes - 1);
+    picture->row = picture_limited(request->row, 0, picture->all_rows - picture->rows);
+    picture->column = picture_limited(request->column, 0, picture->all_columns - picture->columns);
 }
 
 static double *read_window(const struct tensor_picture *picture, const struct tensor *tensor,

@@ -33,11 +33,6 @@ void tensor_survey_free(struct tensor_survey *survey)
     free(survey);
 }
 
-static int64_t limited(int64_t number, int64_t low, int64_t high)
-{
-    return number < low ? low : number > high ? high : number;
-}
-
 /* ---- statistics and the worst elements ---- */
 
 static void scale_statistics(struct statistics *statistics, double scale)
@@ -102,7 +97,8 @@ static bool take_differences(struct tensor_picture *parts, const struct pair_sid
         if (isnan(difference))
             continue;
         double place = parts->difference_high > 0 ? difference / parts->difference_high : 0;
-        parts->difference_bins[limited((int64_t)(place * parts->bins), 0, parts->bins - 1)]++;
+        parts->difference_bins[picture_limited((int64_t)(place * parts->bins), 0,
+                                               parts->bins - 1)]++;
     }
     return true;
 }
@@ -118,7 +114,7 @@ static bool take_histograms(struct tensor_picture *parts, const struct pair_side
 {
     const struct statistics *test = &parts->test_statistics;
     const struct statistics *reference = &parts->reference_statistics;
-    parts->bins = (int)limited(bins, 0, PICTURE_BINS);
+    parts->bins = (int)picture_limited(bins, 0, PICTURE_BINS);
     parts->low = test->minimum;
     parts->high = test->maximum;
     if (sides->has_reference) {

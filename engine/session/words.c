@@ -144,6 +144,7 @@ static void offer_arguments(struct completing *completing, const struct command 
                             const struct words *words, const struct config_search *search)
 {
     static const char *const stops[] = {"on divergence", "on nan", "off"};
+    const char *topics[INFO_TOPICS];
     switch (command->completion) {
     case COMPLETE_NONE:
         break;
@@ -154,7 +155,8 @@ static void offer_arguments(struct completing *completing, const struct command 
         offer_tensors(completing, words);
         break;
     case COMPLETE_TOPIC:
-        offer_list(completing, info_topics, info_topic_count);
+        info_topic_names(topics);
+        offer_list(completing, topics, INFO_TOPICS);
         break;
     case COMPLETE_SETTING:
         offer_list(completing, setting_names, setting_count);

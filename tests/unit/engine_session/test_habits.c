@@ -62,6 +62,14 @@ static void test_counts(void **state)
     }
     assert_int_equal(numbers_in(bench_do(&bench, "x fw decoder.0.output")), 1);
     must_contain(bench_do(&bench, "bt 1 fw decoder.0.output"), "fw decoder.0.output");
+    int most = (int)random_integer(&random, 1, 90); /* only print has a setting */
+    snprintf(line, sizeof(line), "set elements %d", most);
+    bench_do(&bench, line);
+    assert_int_equal(numbers_in(bench_do(&bench, "print fw decoder.0.output[3:]")), most);
+    must_contain(bench.output.data, "elements shown ('set elements N')");
+    snprintf(line, sizeof(line), "x/%d fw decoder.0.output[3:]", most);
+    assert_int_equal(numbers_in(bench_do(&bench, line)), most);
+    must_not_contain(bench.output.data, "elements shown");
     must_contain(bench_fail(&bench, "x/0 fw head.loss"), "x/COUNT");
     must_contain(bench_fail(&bench, "bt 0"), "from 1");
     int64_t before = bench_position(&bench);
@@ -85,6 +93,8 @@ static void test_conditions_and_ranges(void **state)
     assert_int_equal(lines_with(bench.output.data, "breakpoint"), 2);
     must_contain(bench_fail(&bench, "delete 1x"), "'1x' is no number");
     must_contain(bench_fail(&bench, "delete 4-1"), "'4-1' is no number");
+    must_contain(bench_fail(&bench, "delete breakpointsfoo"), "'breakpointsfoo' is no number");
+    must_contain(bench_fail(&bench, "delete breakpoints2"), "'breakpoints2' is no number");
     must_contain(bench_fail(&bench, "disable 4 7"), "no breakpoint '7'");
     must_not_contain(bench_do(&bench, "info breakpoints"), "disabled");
     must_contain(bench_do(&bench, "condition 4 mb == 2 and step == 2"),
@@ -119,6 +129,9 @@ static void test_display(void **state)
     must_contain(bench_do(&bench, "reverse-stepi"), "\n1: fw decoder.1.output");
     must_contain(bench_do(&bench, "goto 1:2"), "\n1: fw decoder.1.output mb=0/4 was not written");
     must_contain(bench_do(&bench, "info display"), "1: fw decoder.1.output[0,:2]\n2: /ref fw emb");
+    must_contain(bench_do(&bench, "info disp"), "1: fw decoder.1.output[0,:2]\n");
+    must_contain(bench_do(&bench, "info d"), "compared tensors diverged");
+    must_contain(bench_fail(&bench, "info di"), "divergences, display");
     must_contain(bench_fail(&bench, "display nosuch"), "called 'nosuch'");
     must_contain(bench_fail(&bench, "undisplay 3"), "nothing is displayed as 3");
     bench_do(&bench, "undisplay 1");
@@ -139,6 +152,9 @@ static void test_help(void **state)
     must_contain(bench_do(&bench, "help going back"), "reverse-continue");
     must_not_contain(bench.output.data, "tbreak");
     must_contain(bench_do(&bench, "help all"), "session\n");
+    must_contain(bench_do(&bench, "help file"), "\ninit FILE: ");
+    must_contain(bench.output.data, "\ndata FILE: ");
+    must_contain(bench_do(&bench, "help info"), "display");
     must_contain(bench_do(&bench, "help condition"), "NUMBER [CONDITION]");
     must_contain(bench_do(&bench, "help conditions"), "rel_rms");
     must_contain(bench_do(&bench, "apropos HISTOGRAM"), "hist ");

@@ -133,6 +133,7 @@ static void test_completion(void **state)
                  {"diff gradient decoder.1.mlp.layer_2", 14, "decoder.1.mlp.layer_2.weight"},
                  {"print/ref fw head.lo", 13, "head.logits mb=0/4"},
                  {"info div", 5, "divergences"},
+                 {"info dis", 5, "display"},
                  {"until back", 6, "backward"},
                  {"break fw x if rel_", 14, "rel_rms"},
                  {"file llama/bf", 5, "llama/bf4"},

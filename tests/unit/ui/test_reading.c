@@ -11,6 +11,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 #include <cmocka.h>
 
@@ -125,6 +126,29 @@ static void test_large_tensor(void **state)
     done(&never, screen);
 }
 
+/* What a saved file leaves out it says. */
+static void test_saved_in_part(void **state)
+{
+    (void)state;
+    char path[] = "/tmp/lockstep-saved-XXXXXX";
+    int fd = mkstemp(path);
+    char *keys = memory_format(":tensor fw short\n4\n:save! --format json %s", path);
+    assert_true(fd >= 0);
+    for (int never = 0; never < 2; never++) {
+        struct large_run run = {.never = never};
+        char text[4096] = "";
+        done(&run, screen_of(&run, keys, 80));
+        FILE *file = fopen(path, "r");
+        assert_true(file && fread(text, 1, sizeof(text) - 1, file) > 0);
+        fclose(file);
+        assert_has(text, "fw short");
+        (never ? assert_has : assert_has_not)(text, "\"partial\"");
+    }
+    close(fd);
+    unlink(path);
+    free(keys);
+}
+
 /* Where the largest difference is has room on 80 columns, and on half of them. */
 static void test_verdict(void **state)
 {
@@ -236,9 +260,10 @@ static void test_log(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_large_tensor), cmocka_unit_test(test_verdict),
-        cmocka_unit_test(test_names),        cmocka_unit_test(test_messages),
-        cmocka_unit_test(test_help),         cmocka_unit_test(test_log),
+        cmocka_unit_test(test_large_tensor), cmocka_unit_test(test_saved_in_part),
+        cmocka_unit_test(test_verdict),      cmocka_unit_test(test_names),
+        cmocka_unit_test(test_messages),     cmocka_unit_test(test_help),
+        cmocka_unit_test(test_log),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
