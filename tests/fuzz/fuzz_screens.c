@@ -84,7 +84,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     struct session_engine engine = synthetic_engine(&what);
     struct ui_options options = {.device = "cpu",
                                  .threads = 1,
-                                 .run = "made-up",
+                                 .file = {.run = "made-up"},
                                  .script = script,
                                  .cols = 20 + data[0] % 128,
                                  .rows = 5 + data[1] % 32,
