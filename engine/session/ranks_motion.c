@@ -344,7 +344,8 @@ static bool settle(struct debugger *debugger, struct pair_event *event, bool *st
 }
 
 /* Whether a rank may follow, by one instruction: to the same share of its step as the selected one,
- * which with equal programs is the same instruction. */
+ * which with equal programs is the same instruction. A step that it has begun is begun by all, so
+ * that the way there makes no difference. */
 static bool is_behind(const struct debugger *debugger, int rank)
 {
     const struct run *selected = run_of(debugger, debugger->rank), *run = run_of(debugger, rank);
@@ -353,8 +354,10 @@ static bool is_behind(const struct debugger *debugger, int rank)
         return false;
     if (run->step < selected->step)
         return true;
-    return run->step == selected->step &&
-           run_next(run) < next * run->program->instruction_count / count;
+    int64_t share = next * run->program->instruction_count / count;
+    if (share == 0 && next > 0)
+        share = 1;
+    return run->step == selected->step && run_next(run) < share;
 }
 
 static bool let_others_follow(struct debugger *debugger, struct pair_event *event,

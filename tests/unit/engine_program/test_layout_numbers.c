@@ -467,7 +467,9 @@ static void test_kinds(void **state)
     (void)state;
     for (int op = 0; op < OP_COUNT; op++) {
         struct counts counts = {0};
-        try_kind((enum op)op, &random, &counts);
+        /* of some kinds few layouts are right, and none may have been drawn */
+        for (int round = 0; round < 20 && counts.computed + counts.passed_over == 0; round++)
+            try_kind((enum op)op, &random, &counts);
         print_message("%-26s %5d ways: %5d refused, %4d computed, %3d excepted\n",
                       op_name((enum op)op), counts.tried, counts.refused, counts.computed,
                       counts.passed_over);
