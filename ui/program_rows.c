@@ -63,10 +63,12 @@ static void put_name(struct pen *pen, const struct tree_node *node,
         pen_cell(pen, end - pen->col, role, in->op);
         return;
     }
-    size_t op = strlen(in->op); /* a column of its own, wide enough for most */
+    const char *rest = in->text; /* the kind has a column of its own, wide enough for most */
+    if (strncmp(rest, in->op, strlen(in->op)) == 0)
+        rest += strlen(in->op);
     pen_cell(pen, width < 90 ? 12 : 17, role, in->op);
     pen_skip(pen, 1);
-    pen_cell(pen, end - pen->col, role, in->text + op + strspn(in->text + op, " "));
+    pen_cell(pen, end - pen->col, role, rest + strspn(rest, " "));
 }
 
 void program_row_draw(struct pen *pen, const struct tree_node *node,
