@@ -14,7 +14,7 @@
 struct diff_options {
     struct word_list traces;
     const char *tolerances, *factor, *html;
-    bool json;
+    bool json, only_common;
     int samples, failures;
 };
 
@@ -66,6 +66,8 @@ static char *command_of(const struct app_options *app, const struct diff_options
     page_shell_word(&command, options->tolerances);
     if (options->factor)
         text_format(&command, " --factor %s", options->factor);
+    if (options->only_common)
+        text_add(&command, " --only-common");
     for (int i = 0; i < app->search.directory_count; i++) {
         text_add(&command, " --config-dir ");
         page_shell_word(&command, app->search.directories[i]);
@@ -105,7 +107,8 @@ static int compare(const struct app_options *app, const struct diff_options *opt
         warn_of_unfinished(reference);
         warn_of_unfinished(test);
     }
-    struct diff *diff = test ? diff_traces(reference, test, tolerances, &status) : NULL;
+    struct diff *diff =
+        test ? diff_traces(reference, test, tolerances, options->only_common, &status) : NULL;
     int code = diff ? print_diff(app, options, diff) : app_complain(EXIT_USAGE, "%s", status.text);
     if (diff && options->html &&
         !write_page(app, options, page_of_diff(diff, reference, test, tolerances), &status))
@@ -128,6 +131,8 @@ int app_diff(int argc, char **argv, const struct app_options *app)
         {"--tolerances", NULL, ARGUMENT_TEXT, &options.tolerances, "NAME",
          "tolerance table (default: default)"},
         {"--factor", NULL, ARGUMENT_TEXT, &options.factor, "X", "multiply the limits by X"},
+        {"--only-common", NULL, ARGUMENT_FLAG, &options.only_common, NULL,
+         "judge only what both traces have, and count the rest"},
         {"--samples", NULL, ARGUMENT_INTEGER, &options.samples, "N",
          "worst elements shown for each failed tensor"},
         {"--failures", NULL, ARGUMENT_INTEGER, &options.failures, "N",

@@ -43,14 +43,19 @@ char *memory_string_part(const char *text, size_t length)
     return checked(strndup(text, length));
 }
 
+char *memory_format_list(const char *format, va_list arguments)
+{
+    char *text = NULL;
+    return vasprintf(&text, format, arguments) < 0 ? checked(NULL) : text;
+}
+
 char *memory_format(const char *format, ...)
 {
     va_list arguments;
-    char *text = NULL;
     va_start(arguments, format);
-    int length = vasprintf(&text, format, arguments);
+    char *text = memory_format_list(format, arguments);
     va_end(arguments);
-    return length < 0 ? checked(NULL) : text;
+    return text;
 }
 
 void *memory_try(size_t count, size_t size)

@@ -5,6 +5,7 @@
 #ifndef ENGINE_BASE_MEMORY_H
 #define ENGINE_BASE_MEMORY_H
 
+#include <stdarg.h>
 #include <stddef.h>
 
 /* Zeroed memory for `count` objects of `size` bytes; free with free(). count 0 gives 1 byte. */
@@ -20,6 +21,8 @@ char *memory_string_part(const char *text, size_t length);
 
 /* sprintf into a new string; free with free(). */
 char *memory_format(const char *format, ...) __attribute__((format(printf, 1, 2)));
+char *memory_format_list(const char *format, va_list arguments)
+    __attribute__((format(printf, 1, 0)));
 
 /* Zeroed memory or NULL: for sizes that come from data. */
 void *memory_try(size_t count, size_t size);

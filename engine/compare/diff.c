@@ -10,6 +10,7 @@ struct step_pair {
     const struct trace_step *reference, *test;
     const struct tolerances *tolerances;
     struct comparison_log *log;
+    bool only_common;
     struct split reference_split, test_split;
 };
 
@@ -241,6 +242,8 @@ static void compare_extra(const struct step_pair *pair, const struct trace_tenso
         return;
     if (split_explains(&pair->test_split, &pair->reference_split, test->name))
         pair->log->parts_alone++;
+    else if (pair->only_common)
+        pair->log->only_test++;
     else
         add_unmatched(pair, NULL, test, FAILURE_EXTRA);
 }
@@ -274,6 +277,8 @@ static void add_missing_one(const struct step_pair *pair, int position)
         return;
     if (split_explains(&pair->reference_split, &pair->test_split, name))
         pair->log->parts_alone++;
+    else if (pair->only_common)
+        pair->log->only_reference++;
     else
         add_unmatched(pair, &tensor, NULL, FAILURE_MISSING);
 }
@@ -328,8 +333,27 @@ static void add_lone_step(struct comparison_log *log, const char *name, const st
             log, test ? "step %s is missing in the test" : "step %s is only in the test", name);
 }
 
+/* How many tensors of a step are not ignored. */
+static int count_existing(const struct trace_step *step, const struct tolerances *tolerances)
+{
+    int count = 0;
+    for (int i = 0; i < step->count; i++)
+        count += !is_ignored(tolerances, step->name, trace_name(step, i));
+    return count;
+}
+
+/* As add_lone_step, where only what both have is judged. */
+static void leave_out_step(struct comparison_log *log, const struct trace_step *step,
+                           const struct tolerances *tolerances, bool of_test)
+{
+    *(of_test ? &log->only_test : &log->only_reference) += count_existing(step, tolerances);
+    comparison_log_note(log, "step %s has nothing to compare in the %s: left out", step->name,
+                        of_test ? "reference" : "test");
+}
+
 struct diff *diff_traces(const struct trace *reference, const struct trace *test,
-                         const struct tolerances *tolerances, struct status *status)
+                         const struct tolerances *tolerances, bool only_common,
+                         struct status *status)
 {
     (void)status; /* trace_open has checked all that is read here */
     struct diff *diff = memory_zeroed(1, sizeof(*diff));
@@ -337,9 +361,13 @@ struct diff *diff_traces(const struct trace *reference, const struct trace *test
                                 reference->directory, tolerances->name ? tolerances->name : "-");
     diff_note_runs(reference, test, tolerances->name, &diff->log);
     for (int i = 0; i < reference->step_count; i++) {
-        const char *name = reference->steps[i].name;
-        if (step_exists(&reference->steps[i], tolerances) && !existing_step(test, name, tolerances))
-            add_lone_step(&diff->log, name, test, NULL);
+        const struct trace_step *step = &reference->steps[i];
+        if (!step_exists(step, tolerances) || existing_step(test, step->name, tolerances))
+            continue;
+        if (only_common)
+            leave_out_step(&diff->log, step, tolerances, false);
+        else
+            add_lone_step(&diff->log, step->name, test, NULL);
     }
     for (int i = 0; i < test->step_count; i++) {
         const struct trace_step *step = &test->steps[i];
@@ -350,11 +378,14 @@ struct diff *diff_traces(const struct trace *reference, const struct trace *test
         struct step_pair pair = {.reference = existing_step(reference, step->name, tolerances),
                                  .test = step,
                                  .tolerances = tolerances,
-                                 .log = &diff->log};
+                                 .log = &diff->log,
+                                 .only_common = only_common};
         if (pair.reference) {
             pair.reference_split = split_of(pair.reference);
             pair.test_split = split_of(pair.test);
             compare_step(&pair);
+        } else if (only_common) {
+            leave_out_step(&diff->log, step, tolerances, true);
         } else {
             add_lone_step(&diff->log, step->name, NULL, reference);
         }

@@ -21,9 +21,12 @@ struct diff {
  * that owns the traces. A name that a trace recorded several times in a step fails, unless the
  * limits ignore duplicates; its last tensor is compared all the same. NULL only when a trace has
  * data that cannot be read. Free with diff_free.
- */
+ *
+ * With `only_common`, tensors and steps that only one side has fail nothing: they are counted
+ * (log.only_reference, log.only_test). Where both have nothing in common, nothing passes. */
 struct diff *diff_traces(const struct trace *reference, const struct trace *test,
-                         const struct tolerances *tolerances, struct status *status);
+                         const struct tolerances *tolerances, bool only_common,
+                         struct status *status);
 void diff_free(struct diff *diff);
 
 /* Notes what the manifests say of two different runs: their names, settings that differ, whether

@@ -274,6 +274,9 @@ static void add_summary(const struct comparison_log *log, const struct report_op
         text_format(text, ", %d not compared: only one run is split", log->parts_alone);
     if (log->parts_sampled > 0)
         text_format(text, ", %d not compared: sampled at other places", log->parts_sampled);
+    if (log->only_reference + log->only_test > 0)
+        text_format(text, ", left out: %d only in the reference, %d only in the test",
+                    log->only_reference, log->only_test);
     text_add(text, "\n");
     if (log->elements == 0)
         text_add(text, "  nothing was compared\n");

@@ -85,18 +85,12 @@ int comparison_log_add(struct comparison_log *log, const struct tensor_result *r
     return log->count - 1;
 }
 
-__attribute__((format(printf, 1, 0))) static char *formatted(const char *format, va_list arguments)
-{
-    char *text = NULL;
-    return vasprintf(&text, format, arguments) < 0 ? memory_string("") : text;
-}
-
 void comparison_log_problem(struct comparison_log *log, const char *format, ...)
 {
     va_list arguments;
     va_start(arguments, format);
     ARRAY_PUSH(log->problems, log->problem_count, log->problem_capacity,
-               formatted(format, arguments));
+               memory_format_list(format, arguments));
     va_end(arguments);
 }
 
@@ -104,7 +98,8 @@ void comparison_log_note(struct comparison_log *log, const char *format, ...)
 {
     va_list arguments;
     va_start(arguments, format);
-    ARRAY_PUSH(log->notes, log->note_count, log->note_capacity, formatted(format, arguments));
+    ARRAY_PUSH(log->notes, log->note_count, log->note_capacity,
+               memory_format_list(format, arguments));
     va_end(arguments);
 }
 

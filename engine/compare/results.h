@@ -64,6 +64,9 @@ struct comparison_log {
     /* The same: of runs of which one was split, what the other does not have for that reason, and
      * parts of which no sample is at a place where the whole has one. */
     int parts_alone, parts_sampled;
+    /* Tensors that only one side has, of a comparison of what both have; counted by who compares.
+     */
+    int only_reference, only_test;
     int first_failure;      /* into results, -1: none; only when count > 0, see below */
     int closest;            /* the result within limits that came closest to one; the same */
     int64_t elements;       /* compared */
@@ -105,11 +108,12 @@ const char *limit_share_text(double part, char buffer[32]);
 const char *tensor_result_place(const struct tensor_result *result, int64_t index,
                                 char buffer[120]);
 /* The same as one JSON object: "passed", "compared", "failed", "ignored",
- * "not_compared" (parts_alone and parts_sampled), "elements", "elements_whole", "first_divergence"
- * (a name or null), "problems" and "notes" (texts), and "tensors", each with "step", "name",
- * "passed", "failures" (names of the limits passed over, and the like), shapes, dtypes, metrics,
- * "limits", "of_limit" (the largest metric over its limit), "worst" (elements, of failures) and
- * "looks_like", and "rank" where ranks hold parts. Numbers that are not finite are null. */
+ * "not_compared" (parts_alone and parts_sampled), "only_reference", "only_test", "elements",
+ * "elements_whole", "first_divergence" (a name or null), "problems" and "notes" (texts), and
+ * "tensors", each with "step", "name", "passed", "failures" (names of the limits passed over, and
+ * the like), shapes, dtypes, metrics, "limits", "of_limit" (the largest metric over its limit),
+ * "worst" (elements, of failures) and "looks_like", and "rank" where ranks hold parts. Numbers that
+ * are not finite are null. */
 void comparison_log_json(const struct comparison_log *log, struct text *text);
 /* What the JSON calls the failure 1 << bit: "rms_relative", ... static; NULL: there is none. */
 const char *failure_name(int bit);

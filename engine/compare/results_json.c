@@ -147,6 +147,8 @@ static json_t *log_json(const struct comparison_log *log)
     json_object_set_new(json, "failed", json_integer(log->failed));
     json_object_set_new(json, "ignored", json_integer(log->ignored));
     json_object_set_new(json, "not_compared", json_integer(log->parts_alone + log->parts_sampled));
+    json_object_set_new(json, "only_reference", json_integer(log->only_reference));
+    json_object_set_new(json, "only_test", json_integer(log->only_test));
     json_object_set_new(json, "elements", json_integer(log->elements));
     json_object_set_new(json, "elements_whole", json_integer(log->elements_whole));
     const struct tensor_result *first = comparison_log_first_failure(log);

@@ -59,17 +59,11 @@ void page_free(struct page *page)
     free(page);
 }
 
-__attribute__((format(printf, 1, 0))) static char *formatted(const char *format, va_list arguments)
-{
-    char *text = NULL;
-    return vasprintf(&text, format, arguments) < 0 ? memory_string("") : text;
-}
-
 void page_fact(struct page *page, const char *name, const char *format, ...)
 {
     va_list arguments;
     va_start(arguments, format);
-    struct page_fact fact = {memory_string(name), formatted(format, arguments)};
+    struct page_fact fact = {memory_string(name), memory_format_list(format, arguments)};
     va_end(arguments);
     ARRAY_PUSH(page->facts, page->fact_count, page->fact_capacity, fact);
 }
@@ -78,7 +72,8 @@ void page_note(struct page *page, const char *format, ...)
 {
     va_list arguments;
     va_start(arguments, format);
-    ARRAY_PUSH(page->notes, page->note_count, page->note_capacity, formatted(format, arguments));
+    ARRAY_PUSH(page->notes, page->note_count, page->note_capacity,
+               memory_format_list(format, arguments));
     va_end(arguments);
 }
 
@@ -146,6 +141,11 @@ void page_add_log(struct page *page, const struct comparison_log *log)
         page_note(page, "%s", log->problems[i]);
     for (int i = 0; i < log->note_count; i++)
         page_note(page, "%s", log->notes[i]);
+    if (log->only_reference + log->only_test > 0)
+        page_note(page,
+                  "Only what both have was judged. Left out: %d only in the reference, %d "
+                  "only in the test.",
+                  log->only_reference, log->only_test);
     page->problem = log->problem_count > 0;
     page->ignored = log->ignored;
     page->elements = log->elements;

@@ -33,6 +33,7 @@ struct place {
     char directory[64], reference[80], test[80];
     struct trace_writer *writers[2]; /* reference, test */
     struct trace *traces[2];
+    bool only_common;
     struct random random;
 };
 
@@ -122,7 +123,8 @@ static struct diff *diff_of(struct place *place)
         if (!place->traces[side])
             fail_msg("%s", status.text);
     }
-    struct diff *diff = diff_traces(place->traces[0], place->traces[1], &table, &status);
+    struct diff *diff =
+        diff_traces(place->traces[0], place->traces[1], &table, place->only_common, &status);
     assert_non_null(diff);
     return diff;
 }
@@ -234,6 +236,70 @@ static void test_names_and_steps(void **state)
     assert_says(report, "fw ?[31mevil   f32 [10]\n      extra: only in test\n");
     assert_says(report, "fw e   f32 [3,4]\n      missing: only in reference\n");
     assert_null(strstr(report, "\033"));
+    text_free(&text);
+    diff_free(diff);
+}
+
+/* The same, where only what both have is to be judged: nothing is missing, all that was left out is
+ * counted, and a real difference still fails. */
+static void check_only_common(struct place *place, double factor)
+{
+    place->only_common = true;
+    start(place, false, false);
+    add(place, BOTH, "fw a", DTYPE_F32, shape_of1(10), 1, -1);
+    add(place, REFERENCE, "fw b", DTYPE_F32, shape_of1(10), 1, -1);
+    add(place, TEST, "fw c", DTYPE_F32, shape_of1(10), 1, -1);
+    add(place, TEST, "state x", DTYPE_F32, shape_of1(10), 1, -1);
+    add(place, REFERENCE, "state y", DTYPE_F32, shape_of1(10), 1, -1);
+    add(place, BOTH, "fw d", DTYPE_F32, shape_of1(10), factor, -1);
+    add(place, REFERENCE, "fw e", DTYPE_F32, shape_of2(3, 4), 1, -1);
+    finish_step(place, BOTH, "train_1");
+    add(place, REFERENCE, "fw a", DTYPE_F32, shape_of1(10), 1, -1);
+    add(place, REFERENCE, "fw b", DTYPE_F32, shape_of1(10), 1, -1);
+    add(place, REFERENCE, "state y", DTYPE_F32, shape_of1(10), 1, -1);
+    finish_step(place, REFERENCE, "train_2");
+    add(place, TEST, "fw a", DTYPE_F32, shape_of1(10), 1, -1);
+    finish_step(place, TEST, "train_3");
+    struct diff *diff = diff_of(place);
+    struct text text = {0};
+    char *report = report_of(diff, &text);
+    if (comparison_log_passed(&diff->log) != (factor == 1))
+        fail_msg("with factor %g:\n%s", factor, report);
+    assert_int_equal(diff->log.compared, 2);
+    assert_int_equal(diff->log.count, 2);
+    assert_int_equal(diff->log.only_reference, 4);
+    assert_int_equal(diff->log.only_test, 2);
+    assert_says(report, ", left out: 4 only in the reference, 2 only in the test\n");
+    assert_says(report, "step train_2 has nothing to compare in the test: left out\n");
+    assert_says(report, "step train_3 has nothing to compare in the reference: left out\n");
+    text_free(&text);
+    diff_free(diff);
+}
+
+static void test_only_common_within(void **state)
+{
+    check_only_common(*state, 1);
+}
+
+static void test_only_common_diverged(void **state)
+{
+    check_only_common(*state, 3);
+}
+
+/* Nothing in common is no agreement. */
+static void test_only_common_of_nothing(void **state)
+{
+    struct place *place = *state;
+    place->only_common = true;
+    start(place, false, false);
+    add(place, REFERENCE, "fw b", DTYPE_F32, shape_of1(10), 1, -1);
+    add(place, TEST, "fw c", DTYPE_F32, shape_of1(10), 1, -1);
+    finish_step(place, BOTH, "train_1");
+    struct diff *diff = diff_of(place);
+    struct text text = {0};
+    char *report = report_of(diff, &text);
+    assert_false(comparison_log_passed(&diff->log));
+    assert_says(report, "nothing was compared\n");
     text_free(&text);
     diff_free(diff);
 }
@@ -362,7 +428,7 @@ static void test_shapes_and_sampling(void **state)
     record_otherwise(place, "train_1", "fw a",
                      "{\"shape\":[64,32],\"dtype\":\"f32\",\"sampling_step\":3}", 64 * 32 / 3);
     struct status status = STATUS_NONE;
-    diff = diff_traces(place->traces[0], place->traces[1], &table, &status);
+    diff = diff_traces(place->traces[0], place->traces[1], &table, false, &status);
     assert_int_equal(diff->log.results[0].verdict.failures, FAILURE_SAMPLING);
     report = report_of(diff, &text);
     assert_says(report, "samples are of different places: every ");
@@ -668,6 +734,9 @@ int main(void)
         WITH_TRACES(test_equal_traces),
         WITH_TRACES(test_first_divergence),
         WITH_TRACES(test_names_and_steps),
+        WITH_TRACES(test_only_common_within),
+        WITH_TRACES(test_only_common_diverged),
+        WITH_TRACES(test_only_common_of_nothing),
         WITH_TRACES(test_notes_of_other_runs),
         WITH_TRACES(test_no_note_of_an_untold_precision),
         WITH_TRACES(test_nothing_to_compare),
