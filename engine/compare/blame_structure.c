@@ -23,7 +23,8 @@ static bool same_parameters(const struct op_parameters *a, const struct op_param
            a->window == b->window && a->heads == b->heads && a->head_groups == b->head_groups &&
            a->head_size == b->head_size && a->activation == b->activation &&
            a->causal == b->causal && a->transpose_a == b->transpose_a &&
-           a->transpose_b == b->transpose_b && a->inverse == b->inverse && a->average == b->average;
+           a->transpose_b == b->transpose_b && a->inverse == b->inverse &&
+           a->average == b->average && a->hysteresis == b->hysteresis;
 }
 
 /* Whether two operands can stand for each other. A temporary stands for any other one: where it

@@ -180,6 +180,7 @@ static const char *different_parameter(const struct sides *sides, const struct i
            : a->transpose_b != b->transpose_b ? "transpose_b"
            : a->inverse != b->inverse         ? "inverse"
            : a->dynamic != b->dynamic         ? "dynamic"
+           : a->hysteresis != b->hysteresis   ? "hysteresis"
                                               : NULL;
 }
 

@@ -232,7 +232,7 @@ uint64_t program_hash(const struct program *program)
             p->beta2,       p->decay,     (double)p->first_row, (double)p->window, p->heads,
             p->head_groups, p->head_size, p->activation,        p->causal,         p->transpose_a,
             p->transpose_b, p->inverse,   p->dynamic,           p->average,        p->group,
-            p->peer};
+            p->peer,        p->hysteresis};
         hash = mix(hash, numbers, sizeof(numbers));
     }
     return hash;

@@ -159,11 +159,13 @@ enum activation {
  *                    finite: skip: growth counter 0, hysteresis -1, and when it is <= 0 the scale
  *                    is halved (not below 1); the optimizer step does not advance. Otherwise step
  *                    += 1 and, if dynamic, good += 1; at `window` good steps: scale doubled, good
- * 0, hysteresis back to 2. factors = {multiplier of gradients: s * min(1, factor/(norm + 1e-6)) if
- * factor > 0, skip (1 or 0), learning rate, 1-beta1^step, 1-beta2^step}. ADAMW              (p f32,
- * g f32, m f32, v f32, factors f64 [5]) -> (p, m, v) (in place): g' = factors[0]*g; m = b1 m +
- * (1-b1) g'; v = b2 v + (1-b2) g'^2; p = p - lr*rate*((m/c1)/(sqrt(v/c2) + epsilon) + decay*p),
- * where lr, c1, c2 = factors[2..4] and rate = factor. With factors[1] (skip): outputs = inputs.
+ *                    0, hysteresis back to `hysteresis`. factors = {multiplier of gradients: s *
+ *                    min(1, factor/(norm + 1e-6)) if factor > 0, skip (1 or 0), learning rate,
+ *                    1-beta1^step, 1-beta2^step}
+ * ADAMW              (p f32, g f32, m f32, v f32, factors f64 [5]) -> (p, m, v) (in place): g' =
+ *                    factors[0]*g; m = b1 m + (1-b1) g'; v = b2 v + (1-b2) g'^2; p = p -
+ *                    lr*rate*((m/c1)/(sqrt(v/c2) + epsilon) + decay*p), where lr, c1, c2 =
+ *                    factors[2..4] and rate = factor. With factors[1] (skip): outputs = inputs
  * ALL_REDUCE ...     collectives over `group` (an id that the communicator resolves); `average`
  *                    divides by its size. ALL_GATHER and REDUCE_SCATTER work on rows in rank
  *                    order. BROADCAST from `peer`. SEND to / RECEIVE from `peer` (global ranks). */
@@ -177,6 +179,7 @@ struct op_parameters {
     int64_t window;    /* ATTENTION*: 0 = none; OPTIMIZER_FACTORS: growth interval; CROSS_ENTROPY_*:
                           vocabulary of which the logits are a part, 0 = all of it */
     int heads, head_groups, head_size; /* ROTARY (heads, head_size), ATTENTION* */
+    int hysteresis;                    /* OPTIMIZER_FACTORS: failures that halve the scale */
     enum activation activation;        /* (GATED_)ACTIVATION(_GRADIENT) */
     bool causal, transpose_a, transpose_b, inverse, dynamic, average;
     int group, peer; /* collectives */

@@ -187,14 +187,22 @@ static bool count_all_labels(struct run *run, double *counts, struct status *sta
     return true;
 }
 
+/* The rate of the next update: steps that overflowed did not update. */
+static bool write_learning_rate(struct run *run, struct status *status)
+{
+    double scaler[4];
+    if (!executor_read(run->executor, run->program->outputs.scaler, scaler, status))
+        return false;
+    double rate = learning_rate_at(&run->config->optimizer, (int)scaler[3] + 1);
+    return executor_write(run->executor, run->program->inputs.learning_rate, &rate, status);
+}
+
 static bool write_scalars(struct run *run, struct status *status)
 {
     const struct program_inputs *inputs = &run->program->inputs;
-    double rate = learning_rate_at(&run->config->optimizer, run->step + 1);
     int heads = run->config->base_model.prediction_heads;
     double *counts = memory_zeroed((size_t)heads, sizeof(*counts));
-    bool ok = executor_write(run->executor, inputs->learning_rate, &rate, status) &&
-              count_all_labels(run, counts, status);
+    bool ok = write_learning_rate(run, status) && count_all_labels(run, counts, status);
     for (int h = 0; ok && h < heads; h++)
         ok = executor_write(run->executor, inputs->label_counts[h], &counts[h], status);
     free(counts);

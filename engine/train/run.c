@@ -147,8 +147,9 @@ static bool report_step(struct run *run, struct status *status)
         return false;
     report->gradient_norm = (double)norm;
     report->loss_scale = scaler[0];
-    report->learning_rate = learning_rate_at(&run->config->optimizer, run->step + 1);
     report->skipped = run->config->distributed.compute_dtype == PRECISION_FP16 && !isfinite(norm);
+    int update = (int)scaler[3] + report->skipped; /* the one that was made, or given up */
+    report->learning_rate = learning_rate_at(&run->config->optimizer, update);
     report->tokens = (int64_t)run->micro_batches * seat_batches(&run->program->seat) *
                      run->config->data.micro_batch_size;
     if (run->reported < run->step + 1)

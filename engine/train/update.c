@@ -76,6 +76,7 @@ static int emit_factors(struct builder *builder, int norm_squared)
                                        .beta1 = optimizer->beta1,
                                        .beta2 = optimizer->beta2,
                                        .window = optimizer->loss_scale_window,
+                                       .hysteresis = optimizer->loss_scale_hysteresis,
                                        .dynamic = builder->config->distributed.compute_dtype ==
                                                   PRECISION_FP16};
     struct output_spec outputs[] = {{NULL, DTYPE_F64, shape_of1(5), NULL},

@@ -51,7 +51,7 @@ static void scaler_advance(double scaler[4], const struct op_parameters *paramet
     if (scaler[GOOD] >= (double)parameters->window) {
         scaler[SCALE] *= 2;
         scaler[GOOD] = 0;
-        scaler[HYSTERESIS] = 2;
+        scaler[HYSTERESIS] = parameters->hysteresis;
     }
 }
 

@@ -74,7 +74,7 @@ struct factors {
     const double *squares, *learning_rate, *scaler_in;
     double *factors, *scaler_out;
     float *norm;
-    double limit, beta1, beta2, window;
+    double limit, beta1, beta2, window, hysteresis;
     bool dynamic;
 };
 
@@ -95,7 +95,7 @@ __device__ inline void advance_scaler(double scaler[SCALER_SIZE], const struct f
     if (scaler[GOOD] >= it.window) {
         scaler[SCALE] *= 2;
         scaler[GOOD] = 0;
-        scaler[HYSTERESIS] = 2;
+        scaler[HYSTERESIS] = it.hysteresis;
     }
 }
 
@@ -136,6 +136,7 @@ CUDA_RUN(optimizer_factors)
     it.beta1 = parameters->beta1;
     it.beta2 = parameters->beta2;
     it.window = (double)parameters->window;
+    it.hysteresis = parameters->hysteresis;
     it.dynamic = parameters->dynamic;
     struct launch where;
     where.grid = dim3(1);

@@ -7,8 +7,6 @@
 enum { LOSS_SCALE, GOOD_STEPS, HYSTERESIS, STEP, SCALER_SIZE };
 enum { MULTIPLIER, SKIP, LEARNING_RATE, CORRECTION_1, CORRECTION_2 };
 
-enum { FULL_HYSTERESIS = 2 };
-
 bool reference_sum_squares(const struct op_call *call, struct status *status)
 {
     (void)status;
@@ -21,7 +19,7 @@ bool reference_sum_squares(const struct op_call *call, struct status *status)
     return true;
 }
 
-static void advance_scaler(double scaler[SCALER_SIZE], bool dynamic, bool skip, int64_t window)
+static void advance_scaler(double scaler[SCALER_SIZE], const struct op_parameters *by, bool skip)
 {
     if (skip) {
         scaler[GOOD_STEPS] = 0;
@@ -31,13 +29,13 @@ static void advance_scaler(double scaler[SCALER_SIZE], bool dynamic, bool skip, 
         return;
     }
     scaler[STEP] += 1;
-    if (!dynamic)
+    if (!by->dynamic)
         return;
     scaler[GOOD_STEPS] += 1;
-    if (scaler[GOOD_STEPS] >= (double)window) {
+    if (scaler[GOOD_STEPS] >= (double)by->window) {
         scaler[LOSS_SCALE] *= 2;
         scaler[GOOD_STEPS] = 0;
-        scaler[HYSTERESIS] = FULL_HYSTERESIS;
+        scaler[HYSTERESIS] = by->hysteresis;
     }
 }
 
@@ -54,7 +52,7 @@ bool reference_optimizer_factors(const struct op_call *call, struct status *stat
     bool skip = parameters->dynamic && !isfinite(norm);
     if (parameters->factor > 0 && !(parameters->factor / (norm + 1e-6) >= 1)) /* NaN gets through */
         multiplier *= parameters->factor / (norm + 1e-6);
-    advance_scaler(scaler, parameters->dynamic, skip, parameters->window);
+    advance_scaler(scaler, parameters, skip);
     *row_of(factors, MULTIPLIER) = multiplier;
     *row_of(factors, SKIP) = skip;
     *row_of(factors, LEARNING_RATE) = *row_of(&call->inputs[1], 0);

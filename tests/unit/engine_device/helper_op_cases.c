@@ -388,6 +388,7 @@ static void make_optimizer(struct op_case *it)
         parameters->factor = any(it, 0, 1) ? between(it, 0.1, 2) : 0;
         parameters->dynamic = any(it, 0, 2) != 0;
         parameters->window = any(it, 1, 4);
+        parameters->hysteresis = any(it, 1, 4);
         double scale = (double)(1 << any(it, 0, 16));
         double near = scale * between(it, 0.2, 3) * parameters->factor; /* the limit of clipping */
         double far = any(it, 0, 2) ? between(it, 0, 1e4) : INFINITY;

@@ -29,10 +29,12 @@ const char *op_case_text(const struct op_case *it, char *buffer, int size)
     }
     text_format(&text,
                 " value %g factor %g epsilon %g scale %g first_row %lld window %lld heads %d "
-                "groups %d size %d activation %d causal %d transposes %d%d inverse %d dynamic %d",
+                "groups %d size %d activation %d causal %d transposes %d%d inverse %d dynamic %d "
+                "hysteresis %d",
                 by->value, by->factor, by->epsilon, by->scale, (long long)by->first_row,
                 (long long)by->window, by->heads, by->head_groups, by->head_size, by->activation,
-                by->causal, by->transpose_a, by->transpose_b, by->inverse, by->dynamic);
+                by->causal, by->transpose_a, by->transpose_b, by->inverse, by->dynamic,
+                by->hysteresis);
     snprintf(buffer, (size_t)size, "%s", text.data);
     text_free(&text);
     return buffer;

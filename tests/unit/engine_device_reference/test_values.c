@@ -268,7 +268,8 @@ static void test_adamw(void **state)
     }
 }
 
-/* The loss scale: each line is what one step is given and what it must leave. Window 2. */
+/* The loss scale: each line is what one step is given and what it must leave. Window 2, hysteresis
+ * 3, but for the start. */
 static void test_loss_scale(void **state)
 {
     (void)state;
@@ -277,22 +278,27 @@ static void test_loss_scale(void **state)
         double squares, scaler[4], norm, skip;
     } steps[] = {
         {64, {4, 1, 2, 1}, 2, 0},     /* from {4, 0, 2, 0} */
-        {256, {8, 0, 2, 2}, 4, 0},    /* two good steps: doubled */
-        {64, {8, 1, 2, 3}, 1, 0},     /**/
-        {bad, {8, 0, 1, 3}, bad, 1},  /* one failure is borne */
-        {NAN, {4, 0, 0, 3}, NAN, 1},  /* the second halves */
+        {256, {8, 0, 3, 2}, 4, 0},    /* two good steps: doubled, all failures may come again */
+        {64, {8, 1, 3, 3}, 1, 0},     /**/
+        {bad, {8, 0, 2, 3}, bad, 1},  /* one failure is borne */
+        {bad, {8, 0, 1, 3}, bad, 1},  /* and another */
+        {NAN, {4, 0, 0, 3}, NAN, 1},  /* the third halves */
         {bad, {2, 0, -1, 3}, bad, 1}, /* and so does the next */
         {4, {2, 1, -1, 4}, 1, 0},     /**/
         {bad, {1, 0, -2, 4}, bad, 1}, /**/
         {bad, {1, 0, -3, 4}, bad, 1}, /* not below 1 */
         {9, {1, 1, -3, 5}, 3, 0},     /**/
-        {9, {2, 0, 2, 6}, 3, 0},      /* growth restores the hysteresis */
+        {9, {2, 0, 3, 6}, 3, 0},      /* growth restores the hysteresis */
     };
     double scaler[4] = {4, 0, 2, 0};
     for (int i = 0; i < ARRAY_LENGTH(steps); i++) {
-        struct op_call call = {
-            .op = OP_OPTIMIZER_FACTORS,
-            .parameters = {.dynamic = true, .window = 2, .beta1 = 0.5, .beta2 = 0.9, .factor = 2}};
+        struct op_call call = {.op = OP_OPTIMIZER_FACTORS,
+                               .parameters = {.dynamic = true,
+                                              .window = 2,
+                                              .hysteresis = 3,
+                                              .beta1 = 0.5,
+                                              .beta2 = 0.9,
+                                              .factor = 2}};
         struct tensor results[OP_MAX_OUTPUTS];
         helper_input(&call, helper_numbers(shape_of1(1), &steps[i].squares));
         helper_input(&call, helper_numbers(shape_of1(1), NUMBERS(0.125)));
