@@ -1,13 +1,14 @@
 #!/usr/bin/env python3
-"""The least that a PyTorch user runs to see what `llama/simple` does: importing torch alone, the same
-model in plain modules, and training steps as fast as eager mode allows - documents packed, so that
-no token is padding, and padded in attention only. Prints the losses.
+"""What a PyTorch user runs to see what `llama/simple` does: importing torch alone, the same model in
+plain modules, and training steps. ATTENTION is "mask", as one would write it (each token's mask of
+what it may see), or "padded", the fastest that eager mode allows: documents are padded for attention
+only, and no other token is padding. Prints the losses.
 
 With LOG it also does what makes it that test: of every parameter at first, and of every layer's
 output, its gradient and all parameters' gradients of each step, the mean, deviation, least, most and
 1024 samples are kept and saved in that folder.
 
-Usage: torch_simple.py [STEPS [THREADS [LOG]]]
+Usage: torch_simple.py [STEPS [THREADS [ATTENTION [LOG]]]]
 """
 
 import os
@@ -16,7 +17,8 @@ import time
 
 STEPS = int(sys.argv[1]) if len(sys.argv) > 1 else 2
 THREADS = int(sys.argv[2]) if len(sys.argv) > 2 else os.cpu_count()
-LOG = sys.argv[3] if len(sys.argv) > 3 else None
+ATTENTION = sys.argv[3] if len(sys.argv) > 3 else "padded"
+LOG = sys.argv[4] if len(sys.argv) > 4 else None
 # Read when PyTorch's libraries are loaded.
 os.environ["OMP_NUM_THREADS"] = os.environ["OPENBLAS_NUM_THREADS"] = str(THREADS)
 
@@ -52,9 +54,7 @@ class Layer(torch.nn.Module):
         query = batch.rotate(self.query(h).view(TOKENS, HEADS, SIZE))
         key = batch.rotate(self.key(h).view(TOKENS, GROUPS, SIZE)).repeat_interleave(HEADS // GROUPS, 1)
         value = self.value(h).view(TOKENS, GROUPS, SIZE).repeat_interleave(HEADS // GROUPS, 1)
-        attended = functional.scaled_dot_product_attention(
-            batch.pad(query), batch.pad(key), batch.pad(value), is_causal=True)
-        x = x + self.dense(batch.unpad(attended))
+        x = x + self.dense(batch.attend(query, key, value))
         h = self.norm_2(x)
         return x + self.down(functional.silu(self.gate(h)) * self.up(h))
 
@@ -73,6 +73,8 @@ class Batch:
         position = torch.arange(TOKENS) - starts[document]
         self.shape = (len(lengths), int(lengths.max()))
         self.place = document * self.shape[1] + position
+        if ATTENTION == "mask":
+            self.mask = (document[:, None] == document) & (position[:, None] >= position)
         self.tokens = torch.randint(VOCABULARY, (TOKENS,))
         same = torch.cat([document[1:] == document[:-1], torch.tensor([False])])
         self.labels = torch.where(same, self.tokens.roll(-1), -100)
@@ -82,6 +84,14 @@ class Batch:
     def rotate(self, x):
         re, im = x.chunk(2, -1)
         return torch.cat([re * self.cosine - im * self.sine, im * self.cosine + re * self.sine], -1)
+
+    def attend(self, query, key, value):
+        if ATTENTION == "mask":
+            query, key, value = (x.transpose(0, 1)[None] for x in (query, key, value))
+            attended = functional.scaled_dot_product_attention(query, key, value, attn_mask=self.mask)
+            return attended[0].transpose(0, 1).reshape(TOKENS, -1)
+        return self.unpad(functional.scaled_dot_product_attention(
+            self.pad(query), self.pad(key), self.pad(value), is_causal=True))
 
     def pad(self, x):
         padded = x.new_zeros(self.shape[0] * self.shape[1], HEADS, SIZE)
