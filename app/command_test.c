@@ -1,6 +1,7 @@
 /* lockstep test: runs model tests and reports. */
 #include "app/app.h"
 #include "app/arguments.h"
+#include "app/last_failed.h"
 #include "app/probe.h"
 #include "app/report.h"
 #include "app/workers.h"
@@ -22,7 +23,7 @@
 struct test_options {
     struct word_list patterns, models, groups;
     bool skip_slow, run_extra_slow, show_skipped, show_dependencies, no_distributed_capture;
-    bool first_failure, collect_only;
+    bool first_failure, collect_only, last_failed, failed_first;
     int maximum_failures, memory_rows, duration_rows, workers, verbose, time_limit;
     const char *junit, *json, *html, *fault, *results, *keyword;
     const char *command; /* the whole command line, for whoever reads a report */
@@ -48,10 +49,7 @@ static const struct advice pytest_options[] = {
     {"-ra", "reasons of failed and skipped tests are always listed; --show-skipped adds the rest"},
     {"-rA", "reasons of failed and skipped tests are always listed; --show-skipped adds the rest"},
     {"-rs", "reasons of failed and skipped tests are always listed; --show-skipped adds the rest"},
-    {"--lf", "name the tests; --json FILE keeps which failed"},
-    {"--last-failed", "name the tests; --json FILE keeps which failed"},
-    {"--ff", "name the tests; --json FILE keeps which failed"},
-    {"--failed-first", "name the tests; --json FILE keeps which failed"},
+    {"--cache-clear", "--last-failed runs all tests once none is known to fail"},
     {"--pdb", "a failure's report ends with the `lockstep debug` command that opens it"},
     {"--trace", "`lockstep debug MODEL/VARIANT` steps through a run"},
     {"--tb", "-v and -vv show more of each failure"},
@@ -79,6 +77,10 @@ static enum arguments_result parse(int argc, char **argv, struct test_options *o
          "only tests whose ids contain a word: 'ce4', 'bf16 or fp16', 'not (ms or df)'"},
         {"--collect-only", "--co", ARGUMENT_FLAG, &options->collect_only, NULL,
          "list the tests that would run, in that order, and run none"},
+        {"--last-failed", "--lf", ARGUMENT_FLAG, &options->last_failed, NULL,
+         "of these, only tests that failed when they ran last (all, if none did)"},
+        {"--failed-first", "--ff", ARGUMENT_FLAG, &options->failed_first, NULL,
+         "run tests that failed when they ran last before the others"},
         {"--skip-slow", NULL, ARGUMENT_FLAG, &options->skip_slow, NULL,
          "only groups whose action is main"},
         {"--run-extra-slow", "--test-extra-slow", ARGUMENT_FLAG, &options->run_extra_slow, NULL,
@@ -237,6 +239,16 @@ static int conclude(const struct test_options *options, const struct report *rep
     return counts.failed + counts.not_run > 0 || report->interrupted ? EXIT_FAILED : EXIT_DONE;
 }
 
+/* A cache that cannot be written is only told about to who relies on it. */
+static void keep_failures(const struct app_options *app, const struct test_options *options,
+                          const struct report *report)
+{
+    struct status status = STATUS_NONE;
+    if (!last_failed_write(&app->search, report->list, report->outcomes, &status) &&
+        (options->last_failed || options->failed_first))
+        app_complain(0, "which tests failed is not kept: %s", status.text);
+}
+
 static int run_report(const struct app_options *app, const struct test_options *options,
                       struct report *report)
 {
@@ -247,9 +259,13 @@ static int run_report(const struct app_options *app, const struct test_options *
     report->id_width = report_id_width(report->list, report->order, report->count);
     if (options->show_dependencies)
         report_dependencies(report, options->verbose > 1);
-    int code = run_tests(app, options, report, outcomes, &status)
-                   ? conclude(options, report)
-                   : app_complain(EXIT_FAILED, "%s", status.text);
+    int code;
+    if (run_tests(app, options, report, outcomes, &status)) {
+        keep_failures(app, options, report);
+        code = conclude(options, report);
+    } else {
+        code = app_complain(EXIT_FAILED, "%s", status.text);
+    }
     for (int i = 0; i < report->list->test_count; i++)
         outcome_free(&outcomes[i]);
     free(outcomes);
@@ -266,14 +282,39 @@ static int print_selection(const struct report *report)
     return report->count > 0 ? EXIT_DONE : EXIT_NO_TESTS;
 }
 
+static void tell_last_failed(const struct test_options *options, const struct test_choice *choices,
+                             int count)
+{
+    int failed = 0;
+    for (int i = 0; i < count; i++)
+        failed += choices[i].first;
+    if (failed == 0)
+        app_complain(0, "none of these tests is known to have failed when it ran last: all run");
+    else
+        app_complain(0, "%d of these tests failed when %s ran last: %s", failed,
+                     failed > 1 ? "they" : "it",
+                     options->last_failed ? "nothing else runs" : "first");
+}
+
 static int select_and_run(const struct app_options *app, const struct test_options *options,
                           const struct test_list *list)
 {
     struct status status = STATUS_NONE;
-    struct selection selection = {
-        options->patterns.words, options->patterns.count, options->models.words,
-        options->models.count,   options->groups.words,   options->groups.count,
-        options->skip_slow,      options->run_extra_slow, options->keyword};
+    bool wants_failed = options->last_failed || options->failed_first;
+    struct names failed = {0};
+    struct selection selection = {.patterns = options->patterns.words,
+                                  .pattern_count = options->patterns.count,
+                                  .models = options->models.words,
+                                  .model_count = options->models.count,
+                                  .groups = options->groups.words,
+                                  .group_count = options->groups.count,
+                                  .skip_slow = options->skip_slow,
+                                  .run_extra_slow = options->run_extra_slow,
+                                  .keyword = options->keyword,
+                                  .failed = wants_failed ? &failed : NULL,
+                                  .failed_first = !options->last_failed};
+    if (wants_failed)
+        failed = last_failed_read(&app->search, true);
     size_t tests = (size_t)list->test_count;
     struct test_choice *choices = memory_zeroed(tests, sizeof(*choices));
     int *order = memory_zeroed(tests, sizeof(*order));
@@ -292,12 +333,15 @@ static int select_and_run(const struct app_options *app, const struct test_optio
                                 .show_skipped = options->show_skipped,
                                 .memory_rows = options->memory_rows,
                                 .duration_rows = options->duration_rows};
+        if (wants_failed)
+            tell_last_failed(options, choices, list->test_count);
         code = options->collect_only ? print_selection(&report) : run_report(app, options, &report);
     } else {
         code = app_complain(EXIT_USAGE, "%s", status.text);
     }
     free(choices);
     free(order);
+    names_free(&failed);
     return code;
 }
 

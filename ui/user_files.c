@@ -31,6 +31,11 @@ char *user_state_path(const char *name)
     return base_path("XDG_STATE_HOME", ".local/state", name);
 }
 
+char *user_cache_path(const char *name)
+{
+    return base_path("XDG_CACHE_HOME", ".cache", name);
+}
+
 bool user_make_folders(const char *path, struct status *status)
 {
     char *folder = memory_string(path);

@@ -13,6 +13,9 @@ char *user_config_path(const char *name);
 /* $XDG_STATE_HOME/lockstep/NAME, by default ~/.local/state/lockstep/NAME. As above. */
 char *user_state_path(const char *name);
 
+/* $XDG_CACHE_HOME/lockstep/NAME, by default ~/.cache/lockstep/NAME. As above. */
+char *user_cache_path(const char *name);
+
 /* Makes the folders above the file `path`, private to the user as the specification asks. */
 bool user_make_folders(const char *path, struct status *status);
 

@@ -28,6 +28,9 @@ int selection_order(const struct test_list *list, const struct test_choice *choi
     bool *seen = memory_zeroed((size_t)list->test_count, sizeof(*seen));
     int count = 0;
     for (int test = 0; test < list->test_count; test++)
+        if (choices[test].first)
+            append(list, choices, test, seen, order, &count);
+    for (int test = 0; test < list->test_count; test++)
         append(list, choices, test, seen, order, &count);
     free(seen);
     return count;

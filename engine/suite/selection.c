@@ -212,7 +212,7 @@ static void choose(const struct selection *selection, const struct test_list *li
                    struct test_choice *choice)
 {
     const struct test_case *of = &list->tests[test];
-    *choice = (struct test_choice){CHOICE_RUN, ""};
+    *choice = (struct test_choice){.choice = CHOICE_RUN};
     choice->choice = asked_for(selection, list, test, choice->reason);
     if (choice->choice != CHOICE_RUN)
         return;
@@ -234,9 +234,25 @@ static void add_dependencies(const struct test_list *list, struct test_choice *c
         if (choices[on].choice != CHOICE_UNNAMED && choices[on].choice != CHOICE_UNASKED &&
             choices[on].choice != CHOICE_DROPPED)
             continue;
-        choices[on] = (struct test_choice){CHOICE_DEPENDENCY, ""};
+        choices[on] = (struct test_choice){.choice = CHOICE_DEPENDENCY};
         add_dependencies(list, choices, on);
     }
+}
+
+/* Of the tests that would run, those that failed before: the only ones, or the first. */
+static void prefer_failed(const struct selection *selection, const struct test_list *list,
+                          struct test_choice *choices)
+{
+    bool any = false;
+    for (int test = 0; test < list->test_count; test++) {
+        bool failed = names_find(selection->failed, list->tests[test].id) >= 0;
+        choices[test].first = failed && choices[test].choice == CHOICE_RUN;
+        any = any || choices[test].first;
+    }
+    for (int test = 0; any && !selection->failed_first && test < list->test_count; test++)
+        if (choices[test].choice == CHOICE_RUN && !choices[test].first)
+            choices[test] = (struct test_choice){.choice = CHOICE_UNASKED,
+                                                 .reason = "It did not fail last time"};
 }
 
 bool selection_apply(const struct selection *selection, const struct test_list *list,
@@ -249,6 +265,8 @@ bool selection_apply(const struct selection *selection, const struct test_list *
         return status_context(status, "-k");
     for (int test = 0; test < list->test_count; test++)
         choose(selection, list, test, &choices[test]);
+    if (selection->failed)
+        prefer_failed(selection, list, choices);
     for (int test = 0; test < list->test_count; test++)
         if (choices[test].choice == CHOICE_RUN)
             add_dependencies(list, choices, test);

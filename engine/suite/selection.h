@@ -11,6 +11,7 @@
 #ifndef ENGINE_SUITE_SELECTION_H
 #define ENGINE_SUITE_SELECTION_H
 
+#include "engine/base/names.h"
 #include "engine/suite/tests.h"
 
 struct selection {
@@ -24,6 +25,10 @@ struct selection {
     int group_count;
     bool skip_slow, run_extra_slow;
     const char *keyword; /* an expression on ids (keyword.h); NULL: none */
+    /* Ids of tests that failed before; NULL: nothing is known. Of those that are selected only
+     * these run, if there are any; with `failed_first` all run, and these come first. */
+    const struct names *failed;
+    bool failed_first;
 };
 
 enum choice {
@@ -39,6 +44,7 @@ enum choice {
 struct test_choice {
     enum choice choice;
     char reason[200]; /* why it does not run; "" if it does */
+    bool first;       /* before those that are not, as far as dependencies allow */
 };
 
 /* Whether the test runs, selected or as a dependency. */
@@ -50,7 +56,8 @@ bool test_matches(const struct test_list *list, int test, const char *pattern);
 bool selection_apply(const struct selection *selection, const struct test_list *list,
                      struct test_choice *choices, struct status *status);
 
-/* The tests that run, each after those it depends on, otherwise in listed order. `order` has
+/* The tests that run, each after those it depends on, those that are to be first before the others,
+ * otherwise in listed order. `order` has
  * test_count elements; returns how many are filled in. */
 int selection_order(const struct test_list *list, const struct test_choice *choices, int *order);
 

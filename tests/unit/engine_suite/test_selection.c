@@ -112,7 +112,12 @@ static void test_filters(void **state)
 {
     (void)state;
     const char *models[] = {"m1"}, *groups[] = {"basic"}, *patterns[] = {"*/*/bf4", "*/*/dp2"};
-    struct selection selection = {patterns, 2, models, 1, groups, 1, false, false, NULL};
+    struct selection selection = {.patterns = patterns,
+                                  .pattern_count = 2,
+                                  .models = models,
+                                  .model_count = 1,
+                                  .groups = groups,
+                                  .group_count = 1};
     struct test_choice choices[8];
     struct status status = STATUS_NONE;
     struct test_list *list = two_models();
@@ -247,13 +252,51 @@ static void test_keyword_selects(void **state)
     test_list_free(list);
 }
 
+/* Those that failed before: the only ones with what they depend on, or the first. */
+static void test_last_failed(void **state)
+{
+    (void)state;
+    struct test_list *list = make_list(1, ACTION_MAIN);
+    static const char *const names[] = {"simple", "df4", "ce4", "bf4", "dp2"};
+    struct test_choice choices[5];
+    struct status status = STATUS_NONE;
+    int order[5];
+    for (int i = 0; i < 5; i++)
+        make_test(list, 0, GROUP_BASIC, names[i]);
+    for (int i = 1; i < 5; i++)
+        make_dependency(list, i, 0);
+    make_dependency(list, 3, 1);
+    struct names failed = {0};
+    names_set(&failed, "m0/basic/gone", 1);
+    struct selection selection = {.failed = &failed, .keyword = "not dp2"};
+    assert_true(selection_apply(&selection, list, choices, &status));
+    assert_int_equal(selection_order(list, choices, order), 4); /* none of them failed */
+    names_set(&failed, "m0/basic/dp2", 1);                      /* not asked for */
+    names_set(&failed, list->tests[3].id, 1);
+    assert_true(selection_apply(&selection, list, choices, &status));
+    static const enum choice alone[] = {CHOICE_DEPENDENCY, CHOICE_DEPENDENCY, CHOICE_UNASKED,
+                                        CHOICE_RUN, CHOICE_UNNAMED};
+    for (int i = 0; i < 5; i++)
+        assert_int_equal(choices[i].choice, alone[i]);
+    assert_string_equal(choices[2].reason, "It did not fail last time");
+    assert_true(choices[3].first);
+    selection.failed_first = true;
+    assert_true(selection_apply(&selection, list, choices, &status));
+    static const int expected[] = {0, 1, 3, 2};
+    assert_int_equal(selection_order(list, choices, order), 4);
+    assert_memory_equal(order, expected, sizeof(expected));
+    names_free(&failed);
+    test_list_free(list);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_table),           cmocka_unit_test(test_keywords),
-        cmocka_unit_test(test_keyword_selects), cmocka_unit_test(test_several_groups),
-        cmocka_unit_test(test_patterns),        cmocka_unit_test(test_filters),
-        cmocka_unit_test(test_unknown_names),   cmocka_unit_test(test_real_list),
+        cmocka_unit_test(test_last_failed),    cmocka_unit_test(test_table),
+        cmocka_unit_test(test_keywords),       cmocka_unit_test(test_keyword_selects),
+        cmocka_unit_test(test_several_groups), cmocka_unit_test(test_patterns),
+        cmocka_unit_test(test_filters),        cmocka_unit_test(test_unknown_names),
+        cmocka_unit_test(test_real_list),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
