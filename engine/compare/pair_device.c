@@ -78,33 +78,56 @@ bool pair_settle(struct pair *pair, struct status *status)
     return true;
 }
 
-/* Whether both sides are whole tensors in the memory of one device. */
-static bool both_there(const struct pair *pair, int value, int other)
+/* The reference's tensor, or the rows of it that the value is, where they lie in the memory of
+ * `device`. */
+static bool reference_there(const struct pair *pair, int value, const struct device *device,
+                            struct tensor *reference)
+{
+    const struct recording *recording = pair->options.recording;
+    int other = pair->reference_value ? pair->reference_value[value] : -1;
+    if (other < 0 || (pair->held && pair->held[other].data))
+        return false;
+    if (pair->reference) {
+        if (pair->reference->executor->device != device ||
+            !executor_holds(pair->reference->executor, other))
+            return false;
+        *reference = executor_tensor(pair->reference->executor, other);
+    } else if (!recording || recording->device != device ||
+               !recording_tensor(recording, pair_recorded_step(pair, other), other, reference) ||
+               !recording_on_device(recording, reference)) {
+        return false;
+    }
+    if (pair->reference_row[value] >= 0)
+        *reference = pair_rows_of(reference, pair->reference_row[value],
+                                  pair_whole_shape(&pair->test->program->values[value]));
+    return true;
+}
+
+/* Whether the test's side is a whole tensor in memory that the host cannot read. */
+static bool test_there(const struct pair *pair, int value)
 {
     const struct executor *test = pair->test->executor;
-    if (!pair->reference || other < 0 || pair->reference_row[value] >= 0)
-        return false;
-    if (pair->held && pair->held[other].data)
-        return false;
-    return pair->reference->executor->device == test->device && !device_host_memory(test->device) &&
-           !pair_is_part(&pair->test->program->values[value]) && executor_holds(test, value) &&
-           executor_holds(pair->reference->executor, other);
+    return !device_host_memory(test->device) &&
+           !pair_is_part(&pair->test->program->values[value]) && executor_holds(test, value);
 }
 
 bool pair_compare_on_device(struct pair *pair, int value, bool *queued, struct status *status)
 {
-    int other = pair->reference_value ? pair->reference_value[value] : -1;
+    struct device *device = pair->test->executor->device;
     struct status reason = STATUS_NONE;
+    struct tensor reference;
     *queued = false;
-    if (!both_there(pair, value, other))
+    /* The queue's memory may take that of a recording: so first it, then where the sides are. */
+    if (!test_there(pair, value) || !reference_there(pair, value, device, &reference))
         return true;
     if (!queue_open(pair, status))
         return false;
+    if (!reference_there(pair, value, device, &reference))
+        return true;
     struct pair_queue *queue = pair->queue;
     struct tensor test = executor_tensor(pair->test->executor, value);
-    struct tensor reference = executor_tensor(pair->reference->executor, other);
-    *queued = device_compare(pair->test->executor->device, &reference, &test,
-                             pair_scale_of(pair, value), queue->there + queue->count, &reason);
+    *queued = device_compare(device, &reference, &test, pair_scale_of(pair, value),
+                             queue->there + queue->count, &reason);
     if (!*queued)
         return reason.code == STATUS_UNSUPPORTED ||
                status_fail(status, reason.code, "%s", reason.text);

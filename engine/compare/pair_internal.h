@@ -44,6 +44,10 @@ bool pair_view_whole_reference(struct pair *pair, int value, struct pair_sides *
                                struct status *status);
 bool pair_cut_reference(const struct value *of, const struct shard *place, struct pair_sides *sides,
                         struct status *status);
+/* `shape` rows of `whole`, from `row` on. */
+struct tensor pair_rows_of(const struct tensor *whole, int64_t row, struct shape shape);
+/* The step of the recording that has the reference's value for the test's current one. */
+int pair_recorded_step(const struct pair *pair, int other);
 /* Compares two whole tensors in the memory of a device that can do that; `queued` tells whether.
  * The result is there, and told, at once or, if the pair defers, after pair_settle(). */
 bool pair_compare_on_device(struct pair *pair, int value, bool *queued, struct status *status);

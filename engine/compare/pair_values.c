@@ -150,10 +150,15 @@ static bool compare_parameter(struct pair *pair, int value, struct pair_result *
                               struct status *status)
 {
     struct pair_sides sides;
+    bool queued = false;
     if (pair->reference_program && pair_shapes_differ(pair, value)) {
         pair_judge_shapes(result);
         return true;
     }
+    if (!pair_compare_on_device(pair, value, &queued, status))
+        return false;
+    if (queued)
+        return !interrupt_asked(pair->interrupt) || interrupt_fail(status);
     if (!parameter_sides(pair, value, &sides, status))
         return false;
     if (sides.has_reference) {
@@ -165,10 +170,10 @@ static bool compare_parameter(struct pair *pair, int value, struct pair_result *
     return !interrupt_asked(pair->interrupt) || interrupt_fail(status);
 }
 
-bool pair_compare_parameters(struct pair *pair, struct status *status)
+static bool compare_parameters(struct pair *pair, struct status *status)
 {
     const struct program *program = pair->test->program;
-    for (int p = 0; pair->options.tolerances && p < program->parameter_count; p++) {
+    for (int p = 0; p < program->parameter_count; p++) {
         int value = program->parameters[p].value;
         struct pair_result *result = &pair->results[value];
         pair->limits[value] =
@@ -176,8 +181,23 @@ bool pair_compare_parameters(struct pair *pair, struct status *status)
         result->limits = &pair->limits[value];
         if (!result->limits->ignore && !compare_parameter(pair, value, result, status))
             return false;
-        pair->initial[p] = *result;
     }
+    return true;
+}
+
+bool pair_compare_parameters(struct pair *pair, struct status *status)
+{
+    const struct program *program = pair->test->program;
+    bool defer = pair->defer;
+    if (!pair->options.tolerances)
+        return true;
+    pair->defer = true; /* none of them changes meanwhile */
+    bool ok = compare_parameters(pair, status);
+    pair->defer = defer;
+    if (!ok || !pair_settle(pair, status))
+        return false;
+    for (int p = 0; p < program->parameter_count; p++)
+        pair->initial[p] = pair->results[program->parameters[p].value];
     return true;
 }
 

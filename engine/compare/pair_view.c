@@ -87,6 +87,31 @@ static const char *reference_name(const struct pair *pair)
                                      : "the trace";
 }
 
+int pair_recorded_step(const struct pair *pair, int other)
+{
+    return pair->reference_program->values[other].kind == VALUE_STATE ? -1 : pair->test->step;
+}
+
+/* The recorded tensor; a copy of it, if it lies on a device. */
+static bool view_recorded(const struct pair *pair, int other, struct pair_sides *sides,
+                          struct status *status)
+{
+    const struct recording *recording = pair->options.recording;
+    const struct value *there = &pair->reference_program->values[other];
+    struct tensor recorded;
+    if (!recording_tensor(recording, pair_recorded_step(pair, other), other, &recorded))
+        return status_fail(status, STATUS_NOT_FOUND, "%s was not recorded of %s", there->name,
+                           reference_name(pair));
+    sides->reference = recorded;
+    if (!recording_on_device(recording, &recorded))
+        return true;
+    sides->reference_buffer = sides->reference.data = memory_try(value_bytes(there), 1);
+    if (!sides->reference_buffer)
+        return status_fail(status, STATUS_MEMORY, "no memory for the reference's %s", there->name);
+    return device_download(recording->device, sides->reference_buffer, recorded.data,
+                           value_bytes(there), status);
+}
+
 /* Where the reference's tensor is: held, recorded, or still in the memory of its run. */
 static bool find_reference(struct pair *pair, int other, struct pair_sides *sides,
                            struct status *status)
@@ -96,11 +121,8 @@ static bool find_reference(struct pair *pair, int other, struct pair_sides *side
         sides->reference = tensor_of(pair->held[other].data, there->dtype, there->shape);
         return true;
     }
-    int step = there->kind == VALUE_STATE ? -1 : pair->test->step;
     if (pair->options.recording)
-        return recording_tensor(pair->options.recording, step, other, &sides->reference) ||
-               status_fail(status, STATUS_NOT_FOUND, "%s was not recorded of %s", there->name,
-                           reference_name(pair));
+        return view_recorded(pair, other, sides, status);
     if (!executor_holds(pair->reference->executor, other))
         return status_fail(status, STATUS_NOT_FOUND,
                            "%s is not at hand in %s (not computed yet, or its memory was given on)",
@@ -117,7 +139,7 @@ bool pair_shapes_differ(const struct pair *pair, int value)
                         pair->reference_program->values[other].shape);
 }
 
-static struct tensor rows_of(const struct tensor *whole, int64_t row, struct shape shape)
+struct tensor pair_rows_of(const struct tensor *whole, int64_t row, struct shape shape)
 {
     struct tensor rows = *whole;
     rows.data = (char *)whole->data + (size_t)(row * whole->row_stride) * dtype_size(whole->dtype);
@@ -150,7 +172,7 @@ static bool view_whole_trace(struct pair *pair, int value, struct pair_sides *si
     sides->reference = tensor_of(recorded.samples.data, recorded.samples.dtype, recorded.shape);
     if (rows)
         sides->reference =
-            rows_of(&sides->reference, of->origin.micro_sequence * whole.dims[0], whole);
+            pair_rows_of(&sides->reference, of->origin.micro_sequence * whole.dims[0], whole);
     return true;
 }
 
@@ -184,7 +206,7 @@ bool pair_view_whole_reference(struct pair *pair, int value, struct pair_sides *
         return false;
     if (pair->reference_row[value] >= 0)
         sides->reference =
-            rows_of(&sides->reference, pair->reference_row[value], pair_whole_shape(of));
+            pair_rows_of(&sides->reference, pair->reference_row[value], pair_whole_shape(of));
     return true;
 }
 

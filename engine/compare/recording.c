@@ -30,11 +30,27 @@ int64_t recording_bytes(const struct program *program, int steps)
     return bytes * steps + initial;
 }
 
+/* Between tensors of the device: queued. */
+static bool copy_there(struct run *run, int value, void *to, struct status *status)
+{
+    struct op_call call = {.op = OP_COPY, .input_count = 1, .output_count = 1};
+    call.inputs[0] = executor_tensor(run->executor, value);
+    call.outputs[0] = tensor_of(to, call.inputs[0].dtype, call.inputs[0].shape);
+    return device_run(run->executor->device, &call, status);
+}
+
 static bool copy_value(struct run *run, int value, void **data, struct recording *recording,
                        struct status *status)
 {
-    *data = recording->memory + recording->bytes;
-    recording->bytes += room_for(&run->program->values[value]);
+    int64_t from = recording->bytes, bytes = room_for(&run->program->values[value]);
+    recording->bytes += bytes;
+    if (recording->bytes <= recording->there_bytes) {
+        *data = recording->there + from;
+        return copy_there(run, value, *data, status);
+    }
+    if (recording->there_bytes > from)
+        recording->there_bytes = from; /* from here on all is the host's */
+    *data = recording->memory + from;
     return executor_read(run->executor, value, *data, status);
 }
 
@@ -96,6 +112,69 @@ static struct recording_memory take_memory(struct recording_memory *spare, int64
     return taken;
 }
 
+static bool lies_there(const struct recording *recording, const void *data)
+{
+    uintptr_t place = (uintptr_t)data, begin = (uintptr_t)recording->there;
+    return recording->there && place >= begin && place - begin < (uintptr_t)recording->there_bytes;
+}
+
+static void move_all(const struct recording *recording, void **data)
+{
+    for (int v = 0; v < recording->program->value_count; v++)
+        if (lies_there(recording, data[v]))
+            data[v] = recording->memory + ((char *)data[v] - recording->there);
+}
+
+static void leave_device(struct recording *recording)
+{
+    if (!recording->there)
+        return;
+    device_reserve_remove(recording->device, &recording->reserve);
+    device_release(recording->device, MEMORY_WORKSPACE, recording->there,
+                   (size_t)recording->there_reserved);
+    recording->there = NULL;
+    recording->there_bytes = recording->there_reserved = 0;
+    recording->device = NULL;
+}
+
+/* All that is on the device comes to the host. */
+static bool come_home(void *context)
+{
+    struct recording *recording = context;
+    struct status ignored = STATUS_NONE; /* the device is lost: nothing can be had from it */
+    if (!device_download(recording->device, recording->memory, recording->there,
+                         (size_t)recording->there_bytes, &ignored))
+        return false;
+    move_all(recording, recording->initial);
+    for (int step = 0; step < recording->steps; step++)
+        move_all(recording, recording->data[step]);
+    leave_device(recording);
+    return true;
+}
+
+/* Of a device that the host cannot read, at most half of what it has left: the tests that compare
+ * need memory, too. */
+static void take_device_memory(struct run *run, struct recording *recording)
+{
+    struct device *device = run->executor->device;
+    struct device_memory memory;
+    struct status refused = STATUS_NONE;
+    void *there = NULL;
+    int64_t room, bytes = recording_bytes(run->program, run->steps);
+    if (device_host_memory(device) || !device_room(device, &room))
+        return;
+    device_memory(device, &memory);
+    if (bytes > (room - memory.live_total) / 2)
+        bytes = (room - memory.live_total) / 2;
+    if (bytes <= 0 || !device_allocate(device, MEMORY_WORKSPACE, (size_t)bytes, &there, &refused))
+        return;
+    recording->device = device;
+    recording->there = there;
+    recording->there_bytes = recording->there_reserved = bytes;
+    recording->reserve = (struct device_reserve){come_home, recording, NULL};
+    device_reserve_add(device, &recording->reserve);
+}
+
 static bool record(struct run *run, struct recording *recording,
                    bool (*goes_on)(const void *context, struct status *status), const void *context,
                    struct status *status)
@@ -114,7 +193,9 @@ static bool record(struct run *run, struct recording *recording,
         if (!record_outputs(run, recording, status))
             return false;
     }
-    return true;
+    if (recording->there_bytes == 0)
+        leave_device(recording);
+    return !recording->there || device_synchronize(recording->device, status);
 }
 
 struct recording *recording_make(struct run *run, struct recording_memory *spare,
@@ -135,9 +216,11 @@ struct recording *recording_make(struct run *run, struct recording_memory *spare
     recording->memory = taken.memory;
     recording->reserved = taken.reserved;
     recording->planned = memory_plan_total(run->executor->plan);
+    recording->program = run->program;
+    if (recording->memory)
+        take_device_memory(run, recording);
     bool ok = record(run, recording, goes_on, context, status);
     memcpy(recording->reports, run->reports, steps * sizeof(*recording->reports));
-    recording->program = run->program;
     run->program = NULL;
     if (ok)
         return recording;
@@ -156,6 +239,7 @@ void recording_recycle(struct recording *recording, struct recording_memory *spa
 {
     if (!recording)
         return;
+    leave_device(recording);
     recording_memory_free(spare);
     *spare = (struct recording_memory){recording->memory, recording->reserved};
     if (spare->memory)
@@ -178,4 +262,9 @@ bool recording_tensor(const struct recording *recording, int step, int value, st
     const struct value *of = &recording->program->values[value];
     *tensor = tensor_of(data, of->dtype, of->shape);
     return data != NULL;
+}
+
+bool recording_on_device(const struct recording *recording, const struct tensor *tensor)
+{
+    return lies_there(recording, tensor->data);
 }

@@ -1,5 +1,10 @@
-/* A whole run kept in host memory: every log point and updated state of every step. Several tests
- * that have the same reference compare with one recording, and the reference runs once. */
+/* A whole run kept in memory: every log point and updated state of every step. Several tests that
+ * have the same reference compare with one recording, and the reference runs once.
+ *
+ * Of a run on a GPU as much as fits is kept there, where tests compare with it, and the rest by the
+ * host. What is on the GPU moves to the host when other tensors need the place. A recording in host
+ * memory does not change: any threads may read it. One that has memory of a device belongs to the
+ * thread that uses the device, and is to be freed before that is closed. */
 #ifndef ENGINE_COMPARE_RECORDING_H
 #define ENGINE_COMPARE_RECORDING_H
 
@@ -16,14 +21,19 @@ struct recording {
     const struct config *config; /* borrowed */
     struct program *program;     /* owned: names, shapes, dtypes */
     int steps;
-    char *memory; /* owned: what follows lies in it; `reserved` bytes */
+    char *memory; /* owned: host memory of `reserved` bytes, for all */
     int64_t reserved;
-    void ***data;                /* [steps][values]: contiguous host data, NULL if not kept */
-    void **initial;              /* [values]: parameters before the first step */
-    double *loss_scales;         /* [steps], at the start of each */
-    struct step_report *reports; /* [steps] */
-    int64_t bytes;               /* of all data */
-    int64_t planned;             /* memory that the run took */
+    struct device *device;         /* borrowed; NULL: all is in host memory */
+    char *there;                   /* owned: memory of the device, `there_reserved` bytes */
+    int64_t there_bytes;           /* which the first of the data lie in, not in `memory` */
+    int64_t there_reserved;        /* at least as many */
+    struct device_reserve reserve; /* by which it is asked for that memory */
+    void ***data;                  /* [steps][values]: contiguous, NULL if not kept */
+    void **initial;                /* [values]: parameters before the first step */
+    double *loss_scales;           /* [steps], at the start of each */
+    struct step_report *reports;   /* [steps] */
+    int64_t bytes;                 /* of all data */
+    int64_t planned;               /* memory that the run took */
 };
 
 /* How much a recording of `program` over `steps` steps takes. */
@@ -42,8 +52,10 @@ void recording_recycle(struct recording *recording, struct recording_memory *spa
 void recording_memory_free(struct recording_memory *spare);
 
 /* The recorded tensor of a value after it was computed in `step` (-1: a parameter before the first
- * step). False if it was not kept. Valid as long as the recording. */
+ * step). False if it was not kept. Host memory, valid as long as the recording; or memory of
+ * recording->device, then only until something is allocated there. */
 bool recording_tensor(const struct recording *recording, int step, int value,
                       struct tensor *tensor);
+bool recording_on_device(const struct recording *recording, const struct tensor *tensor);
 
 #endif

@@ -13,6 +13,7 @@ struct device {
     void *context;
     int64_t memory_limit;
     struct device_memory memory;
+    struct device_reserve *reserves;
 };
 
 const char *memory_class_name(enum memory_class memory_class)
@@ -179,7 +180,7 @@ static bool check_limit(const struct device *device, enum memory_class memory_cl
                        text_bytes((uint64_t)most, limit));
 }
 
-bool device_allocate(struct device *device, enum memory_class memory_class, size_t bytes,
+static bool allocate(struct device *device, enum memory_class memory_class, size_t bytes,
                      void **memory, struct status *status)
 {
     char asked[32], used[32];
@@ -192,6 +193,48 @@ bool device_allocate(struct device *device, enum memory_class memory_class, size
                               device->ops->name);
     count(&device->memory, memory_class, (int64_t)bytes);
     return true;
+}
+
+/* By the first who has something. */
+static bool give_back(const struct device *device)
+{
+    for (struct device_reserve *reserve = device->reserves; reserve; reserve = reserve->next)
+        if (reserve->give_back(reserve->context))
+            return true;
+    return false;
+}
+
+bool device_allocate(struct device *device, enum memory_class memory_class, size_t bytes,
+                     void **memory, struct status *status)
+{
+    struct status refused = STATUS_NONE;
+    while (!allocate(device, memory_class, bytes, memory, &refused)) {
+        if (refused.code != STATUS_MEMORY || !give_back(device))
+            return status_fail(status, refused.code, "%s", refused.text);
+        refused = STATUS_NONE;
+    }
+    return true;
+}
+
+void device_reserve_add(struct device *device, struct device_reserve *reserve)
+{
+    reserve->next = device->reserves;
+    device->reserves = reserve;
+}
+
+void device_reserve_remove(struct device *device, struct device_reserve *reserve)
+{
+    struct device_reserve **link = &device->reserves;
+    while (*link && *link != reserve)
+        link = &(*link)->next;
+    if (*link)
+        *link = reserve->next;
+}
+
+void device_reclaim(struct device *device)
+{
+    while (give_back(device))
+        ;
 }
 
 void device_release(struct device *device, enum memory_class memory_class, void *memory,

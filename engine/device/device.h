@@ -132,6 +132,21 @@ bool device_allocate(struct device *device, enum memory_class memory_class, size
                      void **memory, struct status *status);
 void device_release(struct device *device, enum memory_class memory_class, void *memory,
                     size_t bytes);
+
+/* Memory that somebody keeps, and can do without: when an allocation is refused, it is given back,
+ * and the allocation tried again. */
+struct device_reserve {
+    /* Whether it gave something back; then it is asked again, if need be. */
+    bool (*give_back)(void *context);
+    void *context;
+    struct device_reserve *next; /* the device's */
+};
+/* Borrowed until it is removed, which must be before the device is closed. */
+void device_reserve_add(struct device *device, struct device_reserve *reserve);
+void device_reserve_remove(struct device *device, struct device_reserve *reserve);
+/* All that can be done without is given back: for other processes on the device. */
+void device_reclaim(struct device *device);
+
 bool device_upload(struct device *device, void *to, const void *host, size_t bytes,
                    struct status *status);
 bool device_download(struct device *device, void *host, const void *from, size_t bytes,

@@ -2,6 +2,7 @@
 
 #include "engine/base/clock.h"
 #include "engine/base/memory.h"
+#include "engine/base/text.h"
 #include "engine/compare/tables.h"
 #include "engine/program/faults.h"
 #include "engine/suite/execute_internal.h"
@@ -266,6 +267,21 @@ bool execution_judge_ends(struct execution *execution, const struct comparison *
     return true;
 }
 
+/* Of a GPU that had no place for all of the recording, so that tensors were fetched. */
+static void tell_place(struct comparison *comparison, const struct recording *recording,
+                       const struct device *device)
+{
+    char there[32], all[32];
+    if (!recording || device_host_memory(device) || recording->there_bytes == recording->bytes)
+        return;
+    char *title =
+        memory_format("%s; %s of the reference's %s are on the GPU, the rest is fetched",
+                      comparison->title, text_bytes((uint64_t)recording->there_bytes, there),
+                      text_bytes((uint64_t)recording->bytes, all));
+    free(comparison->title);
+    comparison->title = title;
+}
+
 static bool execute_comparison(struct execution *execution, struct status *status)
 {
     struct environment *environment = execution->environment;
@@ -289,6 +305,7 @@ static bool execute_comparison(struct execution *execution, struct status *statu
     }
     bool ok = pair && run_pair(execution, pair, &log, status);
     if (ok) {
+        tell_place(&comparison, pair->options.recording, environment->device);
         execution_take_steps(execution, pair->test);
         execution_take_memory(execution, pair->test, pair->reference);
         ok = execution_judge_ends(execution, &comparison, pair->reference, pair->options.recording,
@@ -308,6 +325,7 @@ static void leave_lost_device(struct environment *environment)
 {
     if (!device_lost(environment->device))
         return;
+    references_free(&environment->references); /* what they have on the device is lost, too */
     device_close(environment->device);
     comm_close(environment->comm);
     environment->device = NULL;
