@@ -144,9 +144,9 @@ static int list_what(const char *what, const struct app_options *app, struct wor
         return list_variants(&app->search);
     if (!tests && strcmp(what, "models") != 0) {
         const char *closest = names_closest(what, kinds, ARRAY_LENGTH(kinds));
-        return app_complain(EXIT_USAGE, "cannot list \"%s\"; %s%s", what,
+        return app_complain(EXIT_USAGE, "cannot list \"%s\"; %s%s%s", what,
                             closest ? "did you mean " : "there are models, groups, variants, tests",
-                            closest ? closest : "");
+                            closest ? closest : "", closest ? "?" : "");
     }
     struct test_list *list = test_list_create(&app->search, models->words, models->count, &status);
     if (!list)

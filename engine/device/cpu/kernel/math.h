@@ -61,6 +61,22 @@ static inline float math_exp_flush(float x)
     return x < -87.3f ? 0.0f : value;
 }
 
+/* factor * x - shift is one fused operation, of which the rounding error of `shift` is left, be it
+ * the largest product or a log sum exp. Weights relative to each other are better for it. But where
+ * that error is near 1, those of a gradient, which have no sum to be divided by, are not; and where
+ * it is beyond the range of exponentials, nothing is left. */
+static inline int math_is_beyond_fusing(float shift)
+{
+    return fabsf(shift) > 131072.0f;
+}
+
+/* For such shifts: exactly 0 where the product is the shift. The compiler must not fuse these. */
+static inline float math_product_less(float factor, float x, float shift)
+{
+    volatile float product = factor * x;
+    return product - shift;
+}
+
 static inline float math_sigmoid(float x)
 {
     return 1.0f / (1.0f + math_exp(-x));

@@ -72,6 +72,11 @@ float KERNEL(maximum_scaled)(const float *x, float factor, int64_t n)
 float KERNEL(sum_exp)(const float *x, float factor, float shift, int64_t n)
 {
     float sum = 0;
+    if (math_is_beyond_fusing(shift)) {
+        for (int64_t i = 0; i < n; i++)
+            sum += math_exp_flush(math_product_less(factor, x[i], shift));
+        return sum;
+    }
 #pragma omp simd reduction(+ : sum)
     for (int64_t i = 0; i < n; i++)
         sum += math_exp_flush(factor * x[i] - shift);
@@ -81,6 +86,11 @@ float KERNEL(sum_exp)(const float *x, float factor, float shift, int64_t n)
 void KERNEL(exp_scaled)(float *out, const float *x, float factor, float shift, float coefficient,
                         int64_t n)
 {
+    if (math_is_beyond_fusing(shift)) {
+        for (int64_t i = 0; i < n; i++)
+            out[i] = coefficient * math_exp_flush(math_product_less(factor, x[i], shift));
+        return;
+    }
 #pragma omp simd
     for (int64_t i = 0; i < n; i++)
         out[i] = coefficient * math_exp_flush(factor * x[i] - shift);

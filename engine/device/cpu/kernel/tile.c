@@ -107,6 +107,12 @@ float KERNEL(softmax_part)(float *scores, int first, int end, float scale, float
     float lanes[GROUP] = {0}, sum = 0;
     int begin = end > first ? first & ~(GROUP - 1) : 0, j = begin;
     memset(scores, 0, (size_t)begin * sizeof(float));
+    if (math_is_beyond_fusing(shift)) {
+        for (int i = first; i < end; i++)
+            scores[i] = math_product_less(scale, scores[i], shift);
+        scale = 1;
+        shift = 0;
+    }
     for (; j < end && end > first; j += GROUP) {
 #pragma omp simd
         for (int lane = 0; lane < GROUP; lane++) {
