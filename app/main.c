@@ -7,6 +7,7 @@
 #include "engine/base/text.h"
 #include "engine/base/unicode.h"
 #include "engine/device/device.h"
+#include "engine/ranks/keeper.h"
 
 #include <errno.h>
 #include <poll.h>
@@ -197,6 +198,8 @@ static int finish(int code)
 
 int main(int argc, char **argv)
 {
+    if (argc > 1 && strcmp(argv[1], KEEPER_COMMAND) == 0)
+        return keeper_main(argc, argv); /* its arguments are others' */
     struct app_options options = {.device = "auto", .program_path = argv[0]};
     struct word_list directories = {0}, overrides = {0};
     const char *color = "auto", *memory_limit = NULL, *collectives = "auto";

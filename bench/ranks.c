@@ -13,6 +13,7 @@
 
 #include "engine/base/memory.h"
 #include "engine/base/text.h"
+#include "engine/ranks/keeper.h"
 #include "engine/ranks/pool.h"
 #include "engine/ranks/rank.h"
 #include "engine/session/output.h"
@@ -255,6 +256,8 @@ int main(int count, char **words)
             give_up(status.text);
         return 0;
     }
+    if (count > 1 && strcmp(words[1], KEEPER_COMMAND) == 0)
+        return keeper_main(count, words);
     if (count > 1 && strcmp(words[1], "rank") == 0) {
         rank_serve(&status);
         give_up(status.text);

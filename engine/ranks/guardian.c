@@ -1,7 +1,5 @@
 #include "engine/ranks/guardian.h"
 
-#include "engine/ranks/keeper.h"
-
 #include <errno.h>
 #include <poll.h>
 #include <signal.h>
@@ -79,8 +77,6 @@ static bool say_hello(struct channel *engine, struct hello *hello, struct status
 
 bool guardian_split(const char *address, struct hello *hello, struct status *status)
 {
-    if (hello->rank == 0)
-        keeper_start(getppid());
     struct channel engine = {.fd = channel_connect(address, status)};
     sigset_t child_signal, before;
     if (engine.fd < 0)

@@ -1,11 +1,38 @@
-/* A small process beside the ranks of a launch on this machine, which nobody waits for and no
- * launcher ends: when the engine was killed, it ends what the launcher has left and removes the job
- * folders (job_folder.h). Internal to engine/ranks. */
+/* A small process between the engine and a launcher. All that the launcher starts descends from it,
+ * also what has cleared its environment, gone to a session of its own, and lost its parents: the
+ * system gives it their orphans (PR_SET_CHILD_SUBREAPER). It ends them when the engine says so or
+ * is gone, and removes the job folders (job_folder.h) of an engine that was killed. Internal to
+ * engine/ranks. */
 #ifndef ENGINE_RANKS_KEEPER_H
 #define ENGINE_RANKS_KEEPER_H
 
-/* A guardian starts it, if the engine is on this machine: LAUNCH_KEPT of the environment
- * (launch.h). `launcher` is its parent. Must be called before there are threads. */
-void keeper_start(int launcher);
+/* What every executable does that ranks are started of, before it has threads, when its first
+ * argument is this word. Returns the exit status. Other arguments are launch.c's. */
+#define KEEPER_COMMAND "keeper"
+int keeper_main(int argc, char **argv);
+
+/* Arguments after that word; the launcher and its own arguments follow. Folders may be "". */
+enum keeper_argument {
+    KEEPER_ENGINE = 2, /* process */
+    KEEPER_SOCKET,     /* descriptor: messages below */
+    KEEPER_PATIENCE,   /* as in the order, should none come */
+    KEEPER_FOLDERS,
+    KEEPER_LAUNCHER = KEEPER_FOLDERS + 2
+};
+
+/* Keeper to engine. */
+struct keeper_note {
+    enum { KEEPER_STARTED, KEEPER_FAILED, KEEPER_ENDED } kind;
+    int value; /* process of the launcher; errno; wait status */
+};
+
+/* Engine to keeper, once: the end. All in milliseconds. */
+struct keeper_order {
+    int wait;     /* for the launcher to end by itself */
+    int patience; /* for those that were asked to end, before they are killed */
+};
+
+/* How long a keeper takes at most until it has ended, too. */
+int keeper_longest(const struct keeper_order *order);
 
 #endif

@@ -1,6 +1,8 @@
 #include "engine/ranks/launch.h"
 
+#include "engine/base/clock.h"
 #include "engine/base/memory.h"
+#include "engine/ranks/keeper.h"
 #include "engine/ranks/launched.h"
 
 #include <errno.h>
@@ -10,8 +12,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/prctl.h>
-#include <sys/syscall.h>
+#include <sys/socket.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -23,7 +24,8 @@ extern char **environ;
 enum {
     PATIENCE_MILLISECONDS = 15000,
     PATIENCE_HERE_MILLISECONDS = 5000,
-    KILLED_MILLISECONDS = 5000 /* until the system has taken a killed process away */
+    KILLED_MILLISECONDS = 5000, /* until the system has taken a killed process away */
+    KEEPER_MILLISECONDS = 60000 /* that one may take to start, on a busy machine */
 };
 
 struct words {
@@ -70,7 +72,19 @@ static void add_mpirun(struct words *command, const struct launch_options *optio
     }
 }
 
-static void build_command(struct words *command, const struct launch_options *options)
+static void add_keeper(struct words *command, const struct launch *launch, int socket,
+                       const struct launch_options *options)
+{
+    add(command, memory_string(options->program));
+    add(command, memory_string(KEEPER_COMMAND));
+    add(command, memory_format("%d", (int)getpid()));
+    add(command, memory_format("%d", socket));
+    add(command, memory_format("%d", launch->patience));
+    add(command, memory_string(options->folder ? options->folder : ""));
+    add(command, memory_string(options->memory_folder ? options->memory_folder : ""));
+}
+
+static void add_launcher(struct words *command, const struct launch_options *options)
 {
     if (options->launcher)
         add_user_launcher(command, options->launcher);
@@ -125,16 +139,6 @@ static void set_open_mpi(struct words *environment, const struct launch_options 
     }
 }
 
-static void set_kept(struct words *environment, const struct launch_options *options)
-{
-    char machine[LAUNCHED_MACHINE];
-    char *kept = memory_format("%d:%s:%s:%s", (int)getpid(), launched_machine(machine),
-                               options->folder ? options->folder : "",
-                               options->memory_folder ? options->memory_folder : "");
-    set(environment, LAUNCH_KEPT, kept);
-    free(kept);
-}
-
 static void build_environment(struct words *environment, const struct launch_options *options)
 {
     for (char **entry = environ; *entry; entry++)
@@ -143,7 +147,6 @@ static void build_environment(struct words *environment, const struct launch_opt
     set(environment, LAUNCH_TOKEN, options->token);
     if (options->size == 1 && !options->launcher)
         set(environment, LAUNCH_RANK, "0");
-    set_kept(environment, options);
     set_open_mpi(environment, options);
     /* there are as many ranks as cores, or more: threads that spin would take them from the others
      */
@@ -154,34 +157,28 @@ static void build_environment(struct words *environment, const struct launch_opt
 
 /* ---- starting ---- */
 
-/* The path of a program: execve looks into no PATH, and execvp may not be called after fork. */
-static char *find_program(const char *name, struct status *status)
+/* Whether execvp would find it. */
+static bool find_program(const char *name, struct status *status)
 {
     char *path = memory_string(getenv("PATH") ? getenv("PATH") : "/usr/bin:/bin"), *rest = path;
-    char *found = strchr(name, '/') ? memory_string(name) : NULL;
+    bool found = strchr(name, '/') != NULL;
     for (char *folder; !found && (folder = strsep(&rest, ":"));) {
         char *candidate = memory_format("%s/%s", *folder ? folder : ".", name);
-        if (access(candidate, X_OK) == 0)
-            found = candidate;
-        else
-            free(candidate);
+        found = access(candidate, X_OK) == 0;
+        free(candidate);
     }
     free(path);
-    if (!found)
-        status_fail(status, STATUS_UNSUPPORTED,
-                    "%s is not installed: it starts the processes of several ranks", name);
-    return found;
+    return found ||
+           status_fail(status, STATUS_UNSUPPORTED,
+                       "%s is not installed: it starts the processes of several ranks", name);
 }
 
 /* In the child, after fork: only calls that are safe there. */
-static void become(const char *path, char **command, char **environment, int output, int failure,
-                   pid_t parent)
+static void become(char **command, char **environment, int output, int socket)
 {
     sigset_t none;
     int null = open("/dev/null", O_RDONLY);
     setpgid(0, 0);
-    /* asked rather than killed: mpirun removes its files then */
-    prctl(PR_SET_PDEATHSIG, SIGTERM);
     sigemptyset(&none);
     sigprocmask(SIG_SETMASK, &none, NULL);
     signal(SIGINT, SIG_DFL);
@@ -189,57 +186,77 @@ static void become(const char *path, char **command, char **environment, int out
     dup2(null, STDIN_FILENO);
     dup2(output, STDOUT_FILENO);
     dup2(output, STDERR_FILENO);
-    if (getppid() == parent) /* else the engine died before it could be watched */
-        execve(path, command, environment);
-    int code = errno;
-    if (write(failure, &code, sizeof(code)) < 0)
-        _exit(126);
-    _exit(127);
+    fcntl(socket, F_SETFD, 0);
+    execve(command[0], command, environment);
+    struct keeper_note note = {.kind = KEEPER_FAILED, .value = errno};
+    ssize_t sent = send(socket, &note, sizeof(note), MSG_NOSIGNAL);
+    _exit(sent < 0 ? 126 : 127);
 }
 
-/* Forks; false with errno when the child could not become the program. */
-static bool fork_child(struct launch *launch, const char *path, char **command, char **environment,
-                       int output)
+/* What the keeper says; false: nothing within this time, or it has ended. */
+static bool take_note(struct launch *launch, struct keeper_note *note, int milliseconds)
 {
-    int failure[2], code = 0;
-    if (pipe2(failure, O_CLOEXEC) != 0)
+    struct pollfd poller = {.fd = launch->descriptor, .events = POLLIN};
+    while (poll(&poller, 1, milliseconds) < 0 && errno == EINTR)
+        continue;
+    return recv(launch->descriptor, note, sizeof(*note), MSG_DONTWAIT) == sizeof(*note);
+}
+
+/* Forks; false with errno when the keeper, or the launcher, could not be started. */
+static bool fork_keeper(struct launch *launch, char **command, char **environment, int output,
+                        int socket)
+{
+    struct keeper_note note = {.kind = KEEPER_FAILED, .value = ECHILD};
+    launch->keeper = fork();
+    if (launch->keeper == 0)
+        become(command, environment, output, socket);
+    if (launch->keeper < 0) {
+        launch->keeper = 0;
         return false;
-    pid_t parent = getpid();
-    launch->pid = fork();
-    if (launch->pid == 0)
-        become(path, command, environment, output, failure[1], parent);
-    int error = errno;
-    close(failure[1]);
-    ssize_t bytes = launch->pid > 0 ? read(failure[0], &code, sizeof(code)) : 0;
-    close(failure[0]);
-    if (launch->pid > 0 && bytes == 0) {
-        setpgid(launch->pid, launch->pid);
-        launch->descriptor = (int)syscall(SYS_pidfd_open, launch->pid, 0);
-        return launch->descriptor >= 0;
     }
-    if (launch->pid > 0)
-        waitpid(launch->pid, NULL, 0);
-    launch->pid = 0;
-    errno = bytes > 0 ? code : error;
-    return false;
+    setpgid(launch->keeper, launch->keeper);
+    close(socket);
+    take_note(launch, &note, KEEPER_MILLISECONDS);
+    launch->pid = note.kind == KEEPER_STARTED ? (pid_t)note.value : 0;
+    errno = note.value;
+    return note.kind == KEEPER_STARTED;
+}
+
+static bool start(struct launch *launch, const struct launch_options *options,
+                  const struct words *launcher, int output, struct status *status)
+{
+    struct words command = {0}, environment = {0};
+    int sockets[2];
+    if (socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, sockets) != 0)
+        return status_fail(status, STATUS_IO, "no socket for ranks: %s", strerror(errno));
+    launch->descriptor = sockets[0];
+    add_keeper(&command, launch, sockets[1], options);
+    for (int i = 0; i < launcher->count; i++)
+        add(&command, memory_string(launcher->words[i]));
+    add(&command, NULL);
+    build_environment(&environment, options);
+    bool ok = fork_keeper(launch, command.words, environment.words, output, sockets[1]);
+    if (!ok)
+        status_fail(status, STATUS_IO, "%s: %s", launcher->words[0], strerror(errno));
+    free_words(&command);
+    free_words(&environment);
+    return ok;
 }
 
 bool launch_start(struct launch *launch, const struct launch_options *options,
                   struct status *status)
 {
-    struct words command = {0}, environment = {0};
+    struct words launcher = {0};
     int output[2] = {-1, -1};
     *launch = (struct launch){.descriptor = -1, .output = -1};
     launch->token = memory_string(options->token);
     launch->patience = options->folder ? PATIENCE_HERE_MILLISECONDS : PATIENCE_MILLISECONDS;
-    build_command(&command, options);
-    build_environment(&environment, options);
-    char *path = find_program(command.words[0], status);
-    bool ok = path != NULL;
+    add_launcher(&launcher, options);
+    bool ok = find_program(launcher.words[0], status);
     if (ok && pipe2(output, O_CLOEXEC) != 0)
         ok = status_fail(status, STATUS_IO, "no pipe for ranks: %s", strerror(errno));
-    if (ok && !fork_child(launch, path, command.words, environment.words, output[1]))
-        ok = status_fail(status, STATUS_IO, "%s: %s", path, strerror(errno));
+    if (ok)
+        ok = start(launch, options, &launcher, output[1], status);
     if (output[1] >= 0)
         close(output[1]);
     launch->output = output[0];
@@ -247,65 +264,85 @@ bool launch_start(struct launch *launch, const struct launch_options *options,
         fcntl(output[0], F_SETFL, O_NONBLOCK);
     if (!ok)
         launch_stop(launch, 0);
-    free(path);
-    free_words(&command);
-    free_words(&environment);
+    free_words(&launcher);
     return ok;
+}
+
+/* ---- the end ---- */
+
+/* How the keeper has ended, which stays to be waited for. It is about to, if it has not: it has
+ * closed its socket. */
+static int keeper_status(const struct launch *launch)
+{
+    siginfo_t how = {0};
+    while (waitid(P_PID, (id_t)launch->keeper, &how, WEXITED | WNOWAIT) < 0 && errno == EINTR)
+        continue;
+    return how.si_code == CLD_EXITED ? how.si_status << 8 : how.si_status;
+}
+
+/* Reads what the keeper has said; false: it has ended. */
+static bool listen_to_keeper(struct launch *launch)
+{
+    struct keeper_note note;
+    ssize_t got;
+    while ((got = recv(launch->descriptor, &note, sizeof(note), MSG_DONTWAIT)) == sizeof(note))
+        if (note.kind == KEEPER_ENDED && !launch->ended) {
+            launch->ended = true;
+            launch->wait_status = note.value;
+        }
+    return got < 0 && (errno == EAGAIN || errno == EINTR);
 }
 
 bool launch_has_ended(struct launch *launch)
 {
-    siginfo_t how = {0};
-    if (launch->ended || launch->pid <= 0)
-        return launch->ended;
-    /* it stays to be waited for: so its number, and that of its group, are nobody else's */
-    int result = waitid(P_PID, (id_t)launch->pid, &how, WEXITED | WNOHANG | WNOWAIT);
-    launch->ended = result != 0 || how.si_pid == launch->pid;
-    if (result == 0 && launch->ended)
-        launch->wait_status = how.si_code == CLD_EXITED ? how.si_status << 8 : how.si_status;
+    if (!launch->ended && launch->keeper > 0 && !listen_to_keeper(launch) && !launch->ended) {
+        launch->ended = true;
+        launch->wait_status = keeper_status(launch);
+    }
     return launch->ended;
 }
 
-static bool wait_for_end(struct launch *launch, int milliseconds)
+/* Until the keeper has ended; false: it takes too long. */
+static bool wait_for_keeper(struct launch *launch, int milliseconds)
 {
     struct pollfd poller = {.fd = launch->descriptor, .events = POLLIN};
-    if (!launch_has_ended(launch))
-        poll(&poller, 1, milliseconds);
-    return launch_has_ended(launch);
-}
-
-/* Those that the launcher has started may need as long as it does: it may be a script, and mpirun
- * what it waits for. */
-static void end_group(struct launch *launch)
-{
-    struct launched group = {.token = launch->token, .group = launch->pid};
-    if (!launch_has_ended(launch) || launched_signal(&group, 0) > 0) {
-        kill(-launch->pid, SIGTERM);
-        if (launched_wait(&group, launch->patience))
-            wait_for_end(launch, launch->patience); /* of one that has cleared its environment */
+    double deadline = clock_seconds() + milliseconds / 1e3;
+    while (listen_to_keeper(launch)) {
+        double left = deadline - clock_seconds();
+        if (left <= 0)
+            return false;
+        poll(&poller, 1, (int)(left * 1e3) + 1);
     }
-    kill(-launch->pid, SIGKILL);
-    launched_wait(&group, KILLED_MILLISECONDS);
-    while (waitpid(launch->pid, NULL, 0) < 0 && errno == EINTR)
-        continue;
+    return true;
 }
 
-static void end_others(const struct launch *launch)
+/* Without a keeper only those are found that have the token. */
+static void end_known(const struct launch *launch)
 {
-    struct launched others = {.token = launch->token, .group = launch->pid, .elsewhere = true};
-    if (launched_signal(&others, SIGTERM) == 0 || launched_wait(&others, launch->patience))
+    struct launched all = {.token = launch->token, .elsewhere = true};
+    if (launched_signal(&all, SIGTERM) == 0 || launched_wait(&all, launch->patience))
         return;
-    launched_signal(&others, SIGKILL);
-    launched_wait(&others, KILLED_MILLISECONDS);
+    launched_signal(&all, SIGKILL);
+    launched_wait(&all, KILLED_MILLISECONDS);
+}
+
+static void stop_keeper(struct launch *launch, int milliseconds)
+{
+    struct keeper_order order = {.wait = milliseconds, .patience = launch->patience};
+    int state = -1;
+    ssize_t sent = send(launch->descriptor, &order, sizeof(order), MSG_NOSIGNAL);
+    if (!wait_for_keeper(launch, sent < 0 ? KILLED_MILLISECONDS : keeper_longest(&order)))
+        kill(launch->keeper, SIGKILL);
+    while (waitpid(launch->keeper, &state, 0) < 0 && errno == EINTR)
+        continue;
+    if (state != 0)
+        end_known(launch);
 }
 
 void launch_stop(struct launch *launch, int milliseconds)
 {
-    if (launch->pid > 0) {
-        wait_for_end(launch, milliseconds);
-        end_group(launch);
-        end_others(launch);
-    }
+    if (launch->keeper > 0)
+        stop_keeper(launch, milliseconds);
     if (launch->descriptor >= 0)
         close(launch->descriptor);
     if (launch->output >= 0)

@@ -1,6 +1,6 @@
 /* Starting the processes of a pool: by mpirun, by a launcher of the user's ("srun -n 4"), or, when
- * there is only one, directly. One thread: the launched processes end with the thread that launched
- * them. Internal to engine/ranks. */
+ * there is only one, directly; always as children of a keeper (keeper.h). Internal to engine/ranks.
+ */
 #ifndef ENGINE_RANKS_LAUNCH_H
 #define ENGINE_RANKS_LAUNCH_H
 
@@ -12,12 +12,11 @@
 #define LAUNCH_ADDRESS "LOCKSTEP_RANK_ENGINE"
 #define LAUNCH_TOKEN "LOCKSTEP_RANK_TOKEN"
 #define LAUNCH_RANK "LOCKSTEP_RANK"
-/* For keeper.h: the engine's process and machine, and its job folders, separated by colons. */
-#define LAUNCH_KEPT "LOCKSTEP_RANK_KEPT"
 
 struct launch_options {
     int size;
-    const char *program;  /* path of the executable whose command `rank` runs a rank */
+    const char *program;  /* path of the executable whose command `rank` runs a rank, and
+                             `keeper` a keeper */
     const char *launcher; /* words separated by blanks; NULL: mpirun */
     const char *hostfile; /* for mpirun, or NULL */
     const char *address, *token;
@@ -28,19 +27,20 @@ struct launch_options {
 };
 
 struct launch {
-    pid_t pid;       /* 0: none; it leads a process group of its own */
-    int descriptor;  /* readable when it has ended */
+    pid_t pid;       /* leads a process group of its own */
+    pid_t keeper;    /* its parent, a child of this process; 0: there is none */
+    int descriptor;  /* of the keeper; readable when the launcher has ended */
     int output;      /* of the launcher itself and of what it starts before that redirects */
     int wait_status; /* valid when `ended` */
     bool ended;
-    char *token;  /* owned: what it has started is known by it */
+    char *token;  /* owned: what it has started is known by it, where the keeper was killed */
     int patience; /* milliseconds that it may take to end when it is asked to */
 };
 
 bool launch_start(struct launch *launch, const struct launch_options *options,
                   struct status *status);
-/* Whether it has ended: `wait_status` is known then, and launch_stop() is still to be called. Does
- * not wait. */
+/* Whether it has ended: `wait_status` is known then (the keeper's, if that was killed), and
+ * launch_stop() is still to be called. Does not wait. */
 bool launch_has_ended(struct launch *launch);
 /* Ends it, and all that it has started on this machine, and frees everything. Waits so long for it
  * to end by itself; asks its group to end (SIGTERM), waits for `patience`, and kills what is left;

@@ -9,12 +9,11 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/stat.h>
 #include <sys/syscall.h>
 #include <time.h>
 #include <unistd.h>
 
-enum { CHUNK = 65536, NAP_NANOSECONDS = 10000000 };
+enum { CHUNK = 65536, MOST_GENERATIONS = 1000, NAP_NANOSECONDS = 10000000 };
 
 /* All of a file whose length the system does not tell; NULL: it cannot be read. */
 static char *read_whole(const char *path, size_t *length)
@@ -52,6 +51,32 @@ static bool has_token(const char *process, const char *token)
     return found;
 }
 
+/* Its parent; 0: it has ended, waited for or not. */
+static pid_t parent_of(pid_t process)
+{
+    char path[40], text[512];
+    char state = 'Z';
+    int parent = 0;
+    snprintf(path, sizeof(path), "/proc/%d/stat", (int)process);
+    int fd = open(path, O_RDONLY | O_CLOEXEC);
+    ssize_t got = fd >= 0 ? read(fd, text, sizeof(text) - 1) : -1;
+    if (fd >= 0)
+        close(fd);
+    text[got > 0 ? got : 0] = '\0';
+    const char *name_end = strrchr(text, ')'); /* a name may hold anything */
+    if (name_end)
+        sscanf(name_end + 1, " %c %d", &state, &parent);
+    return state == 'Z' || state == 'X' ? 0 : (pid_t)parent;
+}
+
+static bool descends(pid_t process, pid_t ancestor)
+{
+    pid_t parent = ancestor > 0 ? parent_of(process) : 0;
+    for (int i = 0; parent > 1 && parent != ancestor && i < MOST_GENERATIONS; i++)
+        parent = parent_of(parent);
+    return parent > 0 && parent == ancestor;
+}
+
 /* Whether it is one of those; it is sent the signal then. What was looked at is what gets it: its
  * number may be another process's by then. */
 static bool signal_one(const struct launched *which, const char *process, int number)
@@ -60,8 +85,8 @@ static bool signal_one(const struct launched *which, const char *process, int nu
     int fd = (int)syscall(SYS_pidfd_open, pid, 0);
     if (fd < 0)
         return false;
-    bool is_one =
-        (getpgid(pid) == which->group) != which->elsewhere && has_token(process, which->token);
+    bool is_one = (getpgid(pid) == which->group) != which->elsewhere &&
+                  (descends(pid, which->ancestor) || has_token(process, which->token));
     if (is_one && number)
         is_one = syscall(SYS_pidfd_send_signal, fd, number, NULL, 0) == 0;
     close(fd);
@@ -90,28 +115,4 @@ bool launched_wait(const struct launched *which, int milliseconds)
         nanosleep(&(struct timespec){.tv_nsec = NAP_NANOSECONDS}, NULL);
     }
     return true;
-}
-
-const char *launched_machine(char buffer[LAUNCHED_MACHINE])
-{
-    struct stat numbers;
-    FILE *file = fopen("/proc/sys/kernel/random/boot_id", "re");
-    buffer[0] = '\0';
-    if (file && fgets(buffer, LAUNCHED_MACHINE / 2, file) &&
-        stat("/proc/self/ns/pid", &numbers) == 0)
-        snprintf(buffer + strcspn(buffer, "\n"), LAUNCHED_MACHINE / 2, "-%llu",
-                 (unsigned long long)numbers.st_ino);
-    else
-        buffer[0] = '\0';
-    if (file)
-        fclose(file);
-    return buffer;
-}
-
-/* In place: the memory that the process was started with is what others read. */
-void launched_forget_token(void)
-{
-    char *token = getenv(LAUNCH_TOKEN);
-    if (token)
-        memset(token, '-', strlen(token));
 }

@@ -1,6 +1,7 @@
 /* What a launch has started on this machine, and is still there: a launcher may start others in the
- * background, in groups and sessions of their own, and end before they do. They are found by the
- * token of the launch in the environment that they were started with (launch.h). Linux: /proc.
+ * background, in groups and sessions of their own, and end before they do. They descend from the
+ * keeper of the launch (keeper.h), or, where somebody else was asked to start them, are found by
+ * the token of the launch in the environment that they were started with (launch.h). Linux: /proc.
  * Internal to engine/ranks. */
 #ifndef ENGINE_RANKS_LAUNCHED_H
 #define ENGINE_RANKS_LAUNCHED_H
@@ -11,6 +12,7 @@
 /* Which of them: members of a process group, or all others. */
 struct launched {
     const char *token; /* of the launch; borrowed */
+    pid_t ancestor;    /* what descends from it is one of them, too; 0: there is none */
     pid_t group;
     bool elsewhere; /* all but the group */
 };
@@ -20,11 +22,5 @@ struct launched {
 int launched_signal(const struct launched *which, int number);
 /* Until none is left, so long at most; whether none is. */
 bool launched_wait(const struct launched *which, int milliseconds);
-/* Words for this machine, and whose process numbers mean the same: "" where that is not known.
- * Returns `buffer`. */
-enum { LAUNCHED_MACHINE = 80 };
-const char *launched_machine(char buffer[LAUNCHED_MACHINE]);
-/* The calling process is none of them any more: for one that is to stay longer. */
-void launched_forget_token(void);
 
 #endif

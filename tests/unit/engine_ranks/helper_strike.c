@@ -264,17 +264,15 @@ static void after_fork(void)
     forks++;
 }
 
-/* The process is the rank as soon as it has split from its guardian, which starts a keeper before,
- * if it is that of rank 0. */
+/* The process is the rank as soon as it has split from its guardian. */
 static void on_fork(void)
 {
     int rank, packed, before = forks;
-    const char *kept = getenv("LOCKSTEP_RANK_KEPT");
     forks = INT_MAX / 2; /* what it starts is no rank */
     const char *own = getenv("OMPI_COMM_WORLD_RANK"), *text = getenv(ANNOUNCEMENT);
     if (!own || !text || sscanf(text, "%d %d", &rank, &packed) != 2 || atoi(own) != rank)
         return;
-    if (before == (rank == 0 && kept && atoi(kept) > 0))
+    if (before == 0)
         wait_for(unpack(packed));
 }
 

@@ -7,6 +7,7 @@
 #include "engine/base/memory.h"
 #include "engine/comm/comm.h"
 #include "engine/program/faults.h"
+#include "engine/ranks/keeper.h"
 #include "engine/ranks/rank.h"
 
 #include <setjmp.h>
@@ -204,6 +205,8 @@ static int be_rank(void)
 
 int main(int argc, char **argv)
 {
+    if (argc > 1 && strcmp(argv[1], KEEPER_COMMAND) == 0)
+        return keeper_main(argc, argv);
     if (argc > 1 && strcmp(argv[1], "rank") == 0)
         return be_rank();
     pool_test_environment();

@@ -7,6 +7,7 @@
 
 #include "engine/base/clock.h"
 #include "engine/base/memory.h"
+#include "engine/ranks/keeper.h"
 #include "engine/ranks/rank.h"
 
 #include <math.h>
@@ -237,6 +238,8 @@ static void test_records(void **state)
 
 int main(int argc, char **argv)
 {
+    if (argc > 1 && strcmp(argv[1], KEEPER_COMMAND) == 0)
+        return keeper_main(argc, argv);
     if (argc > 1 && strcmp(argv[1], "rank") == 0)
         return be_rank();
     const struct CMUnitTest tests[] = {

@@ -3,8 +3,10 @@
  * "test_launch rank". */
 #include "helper_pool.h"
 
+#include "engine/ranks/keeper.h"
 #include "engine/ranks/launch.h"
 
+#include <errno.h>
 #include <fcntl.h>
 #include <poll.h>
 #include <setjmp.h>
@@ -22,6 +24,7 @@
 #include <cmocka.h>
 
 #define KEEPS "LOCKSTEP_TEST_KEEPS" /* the file that stands for those of mpirun */
+#define ALIVE "LOCKSTEP_TEST_ALIVE" /* a pipe that all hold open, whatever their environment */
 
 enum { HURRY_MILLISECONDS = 300 };
 
@@ -55,6 +58,23 @@ static void write_script(const char *path, const char *text)
     fprintf(file, "#!/bin/sh\n%s\n", text);
     assert_int_equal(fclose(file), 0);
     assert_int_equal(chmod(path, 0700), 0);
+}
+
+/* Whether anybody is left of those that have opened the pipe. */
+static bool holds_pipe(int pipe)
+{
+    char byte;
+    return read(pipe, &byte, 1) < 0 && errno == EAGAIN;
+}
+
+static int make_pipe(char *path, size_t size)
+{
+    snprintf(path, size, "%s/alive", getenv("TMPDIR"));
+    setenv(ALIVE, path, 1);
+    assert_int_equal(mkfifo(path, 0600), 0);
+    int pipe = open(path, O_RDONLY | O_NONBLOCK | O_CLOEXEC);
+    assert_true(pipe >= 0);
+    return pipe;
 }
 
 /* Starts it, until so many have said that they are ready. */
@@ -142,6 +162,128 @@ static void test_killed_then(void **state)
     }
 }
 
+/* What nobody can know by its environment, session or parent. */
+static const char *const hidden[] = {
+    "exec 9>$" ALIVE "\nenv -i setsid sleep 1000 &\nexec \"$@\"",
+    "exec 9>$" ALIVE "\nenv -i setsid sleep 1000 &\n\"$@\"\necho over",
+    "exec 9>$" ALIVE "\nenv -i setsid sh -c 'sleep 1000 & setsid sleep 1000 & exit' &\nexec \"$@\"",
+    /* it is asked, does not listen, and starts others while it is killed */
+    "exec 9>$" ALIVE "\nenv -i setsid sh -c 'trap \"\" TERM; while :; do sleep 0.01 & done' &\n"
+    "(env -i setsid sh -c '(sleep 1000 &)')\n\"$@\" &",
+};
+
+static void test_hidden(void **state)
+{
+    char path[100];
+    (void)state;
+    for (int i = 0; i < (int)(sizeof(hidden) / sizeof(hidden[0])); i++) {
+        struct case_of_launch it;
+        int pipe = make_pipe(path, sizeof(path));
+        print_message("%s\n", hidden[i]);
+        start(&it, hidden[i], 1);
+        assert_true(holds_pipe(pipe));
+        it.launch.patience = HURRY_MILLISECONDS;
+        launch_stop(&it.launch, 0);
+        assert_false(holds_pipe(pipe));
+        assert_int_equal(count_relatives(), 0);
+        close(pipe);
+        unlink(path);
+        unlink(it.keeps);
+        unlink(it.script);
+    }
+}
+
+/* An engine in a process of its own, which does nothing once its launcher is there. */
+static pid_t start_engine(const char *script, pid_t *keeper, pid_t *launcher)
+{
+    int ready[2];
+    pid_t found[2];
+    assert_int_equal(pipe(ready), 0);
+    pid_t engine = fork();
+    if (engine == 0) {
+        struct case_of_launch it;
+        start(&it, script, 1);
+        found[0] = it.launch.keeper;
+        found[1] = it.launch.pid;
+        if (write(ready[1], found, sizeof(found)) != sizeof(found))
+            _exit(1);
+        for (;;)
+            pause();
+    }
+    close(ready[1]);
+    assert_int_equal(read(ready[0], found, sizeof(found)), sizeof(found));
+    close(ready[0]);
+    *keeper = found[0];
+    *launcher = found[1];
+    return engine;
+}
+
+/* The engine is killed, and the launcher too, in every second case. */
+static void test_engine_killed(void **state)
+{
+    char path[100], script[100], keeps[100];
+    (void)state;
+    snprintf(script, sizeof(script), "%s/launcher", getenv("TMPDIR"));
+    snprintf(keeps, sizeof(keeps), "%s/session", getenv("TMPDIR"));
+    for (int i = 0; i < (int)(sizeof(hidden) / sizeof(hidden[0])); i++) {
+        pid_t keeper, launcher;
+        int pipe = make_pipe(path, sizeof(path));
+        pid_t engine = start_engine(hidden[i], &keeper, &launcher);
+        assert_true(holds_pipe(pipe));
+        if (i % 2)
+            kill(launcher, SIGKILL);
+        kill(engine, SIGKILL);
+        waitpid(engine, NULL, 0);
+        assert_true(wait_for_no_relatives()); /* the keeper is one, and ends last */
+        assert_false(holds_pipe(pipe));
+        close(pipe);
+        unlink(path);
+        unlink(keeps);
+        unlink(script);
+    }
+}
+
+/* Without the keeper those are found that have the token, and the launcher is asked to end. */
+static void test_keeper_killed(void **state)
+{
+    struct case_of_launch it;
+    (void)state;
+    start(&it, "setsid sh -c 'echo ready; sleep 1000' &\nexec \"$@\"", 2);
+    assert_false(launch_has_ended(&it.launch));
+    assert_int_equal(kill(it.launch.keeper, SIGKILL), 0);
+    struct pollfd poller = {.fd = it.launch.descriptor, .events = POLLIN};
+    assert_int_equal(poll(&poller, 1, PATIENCE_SECONDS * 1000), 1);
+    assert_true(launch_has_ended(&it.launch));
+    assert_true(WIFSIGNALED(it.launch.wait_status) && WTERMSIG(it.launch.wait_status) == SIGKILL);
+    launch_stop(&it.launch, 0);
+    assert_true(wait_for_no_relatives());
+    assert_int_not_equal(access(it.keeps, F_OK), 0);
+    unlink(it.script);
+}
+
+/* How it has ended is told as it is, and who asks the keeper to end asks in vain. */
+static void test_endings(void **state)
+{
+    (void)state;
+    for (int killed = 0; killed < 2; killed++) {
+        struct case_of_launch it;
+        char how[100];
+        start(&it, killed ? "\"$@\" &\nwait" : "\"$@\" &\nsleep 0.1\nexit 7", 1);
+        assert_int_equal(kill(it.launch.keeper, SIGTERM), 0);
+        if (killed)
+            assert_int_equal(kill(it.launch.pid, SIGKILL), 0);
+        struct pollfd poller = {.fd = it.launch.descriptor, .events = POLLIN};
+        assert_int_equal(poll(&poller, 1, PATIENCE_SECONDS * 1000), 1);
+        assert_true(launch_has_ended(&it.launch));
+        assert_string_equal(launch_status_text(it.launch.wait_status, how, sizeof(how)),
+                            killed ? "was killed by signal 9 (Killed)"
+                                   : "ended with exit status 7");
+        launch_stop(&it.launch, 0);
+        assert_int_equal(count_relatives(), 0);
+        unlink(it.script);
+    }
+}
+
 /* Other launches of the same engine, and what it has started itself, are left alone. */
 static void test_others_stay(void **state)
 {
@@ -163,14 +305,17 @@ static void test_others_stay(void **state)
 
 int main(int argc, char **argv)
 {
+    if (argc > 1 && strcmp(argv[1], KEEPER_COMMAND) == 0)
+        return keeper_main(argc, argv);
     if (argc > 1 && strcmp(argv[1], "rank") == 0)
         return be_mpirun();
     if (argc > 1)
         cmocka_set_test_filter(argv[1]);
     pool_test_environment();
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_asked_first),
-        cmocka_unit_test(test_killed_then),
+        cmocka_unit_test(test_asked_first),   cmocka_unit_test(test_killed_then),
+        cmocka_unit_test(test_hidden),        cmocka_unit_test(test_engine_killed),
+        cmocka_unit_test(test_keeper_killed), cmocka_unit_test(test_endings),
         cmocka_unit_test(test_others_stay),
     };
     return pool_test_finish(cmocka_run_group_tests(tests, NULL, NULL));
