@@ -187,11 +187,13 @@ static bool count_all_labels(struct run *run, double *counts, struct status *sta
     return true;
 }
 
-/* The rate of the next update: steps that overflowed did not update. */
+/* The rate of the next update: steps that overflowed did not update. Where none can, the device is
+ * not waited for. */
 static bool write_learning_rate(struct run *run, struct status *status)
 {
-    double scaler[4];
-    if (!executor_read(run->executor, run->program->outputs.scaler, scaler, status))
+    bool may_skip = run->config->distributed.compute_dtype == PRECISION_FP16;
+    double scaler[4] = {[3] = run->step};
+    if (may_skip && !executor_read(run->executor, run->program->outputs.scaler, scaler, status))
         return false;
     double rate = learning_rate_at(&run->config->optimizer, (int)scaler[3] + 1);
     return executor_write(run->executor, run->program->inputs.learning_rate, &rate, status);
