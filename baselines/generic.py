@@ -25,6 +25,14 @@ ACTIVATIONS = {
 }
 
 
+def move_by_steps(x, noise):
+    """Each third of the values (`noise`: -0.5 to 0.5) is a step of float32 less, or more."""
+    target = torch.where(noise < 0, -math.inf, math.inf).to(x.dtype)
+    moved = torch.nextafter(x.detach(), target)
+    moved = torch.where((noise.abs() > 1 / 6) & torch.isfinite(x), moved - x.detach(), 0)
+    return x + moved
+
+
 class RoundBoth(torch.autograd.Function):
     """Rounds a value on its way forward, or its gradient on the way back, to a 16-bit type."""
 
@@ -167,8 +175,8 @@ class Step:
     """Forward and backward passes of one training step, on given parameters (`values`, {name:
     float64 array}). `dtype` is what PyTorch computes in; `rounded` a 16-bit type to which values,
     gradients and weights are rounded wherever lockstep stores them. `dither`: a torch.Generator
-    that moves each value by up to a quarter of a step of that type before it is rounded, to see
-    how much hangs on single roundings.
+    that moves each value by up to a quarter of a step of that type before it is rounded (without
+    such a type, by a step of float32 or not at all), to see how much hangs on single roundings.
 
     After `run`: `tensors` {lockstep's name: tensor}, `parameter_gradients` {name: tensor}, and
     `routing_margin`, `kink_margin`: how far choices of experts and signs at the kink of a relu are
@@ -210,9 +218,9 @@ class Step:
     def keep(self, name, x, rounded=True):
         """`x` as lockstep stores it, under its name; its gradient will be kept, too."""
         kind = self.rounded if rounded else None
-        if self.dither and kind:
+        if self.dither:
             noise = torch.rand(x.shape, generator=self.dither, dtype=x.dtype) - 0.5
-            x = x * (1 + torch.finfo(kind).eps / 2 * noise)
+            x = x * (1 + torch.finfo(kind).eps / 2 * noise) if kind else move_by_steps(x, noise)
         x = RoundBoth.apply(x, kind, None)
         if x.requires_grad:
             x.retain_grad()
