@@ -171,9 +171,10 @@ __device__ inline float row_maximum(float number)
     return fmaxf(number, __shfl_xor_sync(0xffffffffu, number, 2));
 }
 
-/* The keys that a query may see: low <= key <= high and, without `causal`, of its document. */
+/* The keys that a query may see: low <= key <= high and, without `causal`, of its document. Keys
+ * are counted in 32 bits, as documents' starts are. */
 struct sight {
-    int64_t low, high, document;
+    int32_t low, high, document;
 };
 
 __device__ inline struct sight sight_of(const struct attention &it, int64_t token)
@@ -185,10 +186,10 @@ __device__ inline struct sight sight_of(const struct attention &it, int64_t toke
     int64_t start = it.starts[position];
     if (!index_within(it.fault, it.op, position, start, 0, position + 1))
         return sight;
-    sight.low = sight.document = start;
-    sight.high = it.causal ? position : it.keys - 1;
+    sight.low = sight.document = (int32_t)start;
+    sight.high = (int32_t)(it.causal ? position : it.keys - 1);
     if (it.causal && it.window > 0 && position - it.window + 1 > sight.low)
-        sight.low = position - it.window + 1;
+        sight.low = (int32_t)(position - it.window + 1);
     return sight;
 }
 

@@ -1,20 +1,22 @@
 /* What the kernels of attention and its gradient share that keep all scores in registers, for
  * 16-bit operands, heads of up to 128 and calls of UNITS_LEAST tokens or more. As in
- * FlashAttention-2 (Dao, arXiv:2307.08691): a block of 128 threads has 64 rows (queries, or keys in
- * the gradient of the keys), each warp 16 of them; tiles of the others go through shared memory.
- * The matrix units' sums of two tiles of scores beside each other are just what they take as a
- * factor, so what becomes of scores never leaves the registers of the threads that summed them.
+ * FlashAttention-2 (Dao, arXiv:2307.08691): a block of 128 threads has 64 or 128 rows (queries, or
+ * keys in the gradient of the keys), each warp one or two sets of 16 of them; tiles of the others
+ * go through shared memory. The matrix units' sums of two tiles of scores beside each other are
+ * just what they take as a factor, so what becomes of scores never leaves the registers of the
+ * threads that summed them. With two sets what a warp reads of a tile serves both: shared memory
+ * gives 128 bytes a cycle, which is less than the units take.
  *
- * A thread has two rows of its warp, g = lane / 4 and g + 8, and of each eight columns two
- * neighbours: 2 t and 2 t + 1, t = lane % 4. Four numbers are [row g: two, row g + 8: two]. */
+ * Of each set of its warp a thread has two rows, g = lane / 4 and g + 8, and of each eight columns
+ * two neighbours: 2 t and 2 t + 1, t = lane % 4. Four numbers are [row g: two, row g + 8: two]. */
 #ifndef ENGINE_DEVICE_CUDA_ATTENTION_UNITS_CUH
 #define ENGINE_DEVICE_CUDA_ATTENTION_UNITS_CUH
 
 #include "engine/device/cuda/attention.cuh"
 
 enum {
-    BLOCK_ROWS = 64,
-    WARP_ROWS = 16,
+    SET_ROWS = 16,
+    WARPS = ATTENTION_THREADS / WARP,
     BF16_PIECES = 2, /* 8 bits and a sign each: what is lost is 2^-17 of a number at most */
     F16_PIECES = 2,  /* 11 bits each, of a number that was scaled */
 };
@@ -77,26 +79,42 @@ template <int ROWS, int HEAD, typename T> __device__ inline bool rows_odd(const 
     return reached & 0x80008000u;
 }
 
-/* scores = rows . others: of the 16 rows at `rows` with those at `others`. */
-template <int HEAD, int OTHERS, typename T>
-__device__ inline void unit_scores(float (&scores)[OTHERS / 8][4], const T *rows, const T *others,
-                                   int size)
+/* The scores of a warp's sets of rows. */
+template <int SETS, int OTHERS> struct scores_of {
+    float at[SETS][OTHERS / 8][4];
+};
+
+template <int SETS, int OTHERS>
+__device__ inline void scores_clear(struct scores_of<SETS, OTHERS> &scores)
+{
+#pragma unroll
+    for (int i = 0; i < SETS * OTHERS / 2; i++)
+        scores.at[i / (OTHERS / 2)][i / 4 % (OTHERS / 8)][i % 4] = 0;
+}
+
+/* scores = rows . others: of the sets of rows at `rows` with those at `others`. */
+template <int HEAD, int SETS, int OTHERS, typename T>
+__device__ inline void unit_scores(struct scores_of<SETS, OTHERS> &scores, const T *rows,
+                                   const T *others, int size)
 {
     int stride = tile_stride<T>(size);
-    unsigned a[4], b[4];
-#pragma unroll
-    for (int i = 0; i < OTHERS / 8; i++)
-        scores[i][0] = scores[i][1] = scores[i][2] = scores[i][3] = 0;
+    unsigned a[SETS][4], b[4];
+    scores_clear(scores);
 #pragma unroll
     for (int at = 0; at < HEAD; at += UNIT) {
         if (at >= size)
             continue;
-        read_a(a, rows + at, stride);
+#pragma unroll
+        for (int set = 0; set < SETS; set++)
+            read_a(a[set], rows + set * SET_ROWS * stride + at, stride);
 #pragma unroll
         for (int i = 0; i < OTHERS / UNIT; i++) {
             read_b(b, others + i * UNIT * stride + at, stride);
-            unit_multiply(scores[2 * i], a, b, rows);
-            unit_multiply(scores[2 * i + 1], a, b + 2, rows);
+#pragma unroll
+            for (int set = 0; set < SETS; set++) {
+                unit_multiply(scores.at[set][2 * i], a[set], b, rows);
+                unit_multiply(scores.at[set][2 * i + 1], a[set], b + 2, rows);
+            }
         }
     }
 }
@@ -167,24 +185,28 @@ __device__ inline void scale_of(float largest, float *factor, float *inverse)
 }
 
 /* sums += weights rows. For bf16 weights are cut in pieces, which add up to 16 bits of them. */
-template <int HEAD, int DEPTH>
-__device__ inline void unit_sums(float (&sums)[HEAD / 8][4], const float (&weights)[DEPTH / 8][4],
+template <int HEAD, int SETS, int DEPTH>
+__device__ inline void unit_sums(struct scores_of<SETS, HEAD> &sums,
+                                 const struct scores_of<SETS, DEPTH> &weights,
                                  const __nv_bfloat16 *rows, int size)
 {
     int stride = tile_stride<__nv_bfloat16>(size);
-    unsigned a[BF16_PIECES][4], b[4];
+    unsigned a[SETS][BF16_PIECES][4], b[4];
 #pragma unroll
     for (int k = 0; k < DEPTH / UNIT; k++) {
-        weights_cut(a, weights[2 * k], weights[2 * k + 1]);
+#pragma unroll
+        for (int set = 0; set < SETS; set++)
+            weights_cut(a[set], weights.at[set][2 * k], weights.at[set][2 * k + 1]);
 #pragma unroll
         for (int i = 0; i < HEAD / UNIT; i++) {
             if (i * UNIT >= size)
                 continue;
             read_b_across(b, rows + k * UNIT * stride + i * UNIT, stride);
 #pragma unroll
-            for (int piece = BF16_PIECES - 1; piece >= 0; piece--) {
-                unit_multiply(sums[2 * i], a[piece], b, rows);
-                unit_multiply(sums[2 * i + 1], a[piece], b + 2, rows);
+            for (int j = SETS * BF16_PIECES - 1; j >= 0; j--) {
+                const int set = j % SETS, piece = j / SETS;
+                unit_multiply(sums.at[set][2 * i], a[set][piece], b, rows);
+                unit_multiply(sums.at[set][2 * i + 1], a[set][piece], b + 2, rows);
             }
         }
     }
@@ -192,13 +214,11 @@ __device__ inline void unit_sums(float (&sums)[HEAD / 8][4], const float (&weigh
 
 /* For fp16 the weights of a row are scaled by a power of two of their own, and cut in two: 22 bits,
  * and what is lost of small ones is below 2^-39 of the row's largest. */
-template <int HEAD, int DEPTH>
-__device__ inline void unit_sums(float (&sums)[HEAD / 8][4], const float (&weights)[DEPTH / 8][4],
-                                 const __half *rows, int size)
+template <int DEPTH>
+__device__ inline void rows_split(unsigned (&words)[DEPTH / UNIT][F16_PIECES][4],
+                                  const float (&weights)[DEPTH / 8][4], float inverses[2])
 {
-    int stride = tile_stride<__half>(size);
-    unsigned a[DEPTH / UNIT][F16_PIECES][4], b[4];
-    float largest[2] = {0, 0}, factors[2], inverses[2];
+    float largest[2] = {0, 0}, factors[2];
 #pragma unroll
     for (int i = 0; i < DEPTH / 8; i++)
 #pragma unroll
@@ -209,24 +229,40 @@ __device__ inline void unit_sums(float (&sums)[HEAD / 8][4], const float (&weigh
         scale_of(row_maximum(largest[k]), &factors[k], &inverses[k]);
 #pragma unroll
     for (int k = 0; k < DEPTH / UNIT; k++)
-        weights_split(a[k], weights[2 * k], weights[2 * k + 1], factors);
+        weights_split(words[k], weights[2 * k], weights[2 * k + 1], factors);
+}
+
+template <int HEAD, int SETS, int DEPTH>
+__device__ inline void unit_sums(struct scores_of<SETS, HEAD> &sums,
+                                 const struct scores_of<SETS, DEPTH> &weights, const __half *rows,
+                                 int size)
+{
+    int stride = tile_stride<__half>(size);
+    unsigned a[SETS][DEPTH / UNIT][F16_PIECES][4], b[4];
+    float inverses[SETS][2];
+#pragma unroll
+    for (int set = 0; set < SETS; set++)
+        rows_split<DEPTH>(a[set], weights.at[set], inverses[set]);
 #pragma unroll
     for (int i = 0; i < HEAD / UNIT; i++) {
-        float here[2][4] = {{0, 0, 0, 0}, {0, 0, 0, 0}};
+        struct scores_of<SETS, UNIT> here;
         if (i * UNIT >= size)
             continue;
+        scores_clear(here);
 #pragma unroll
         for (int k = 0; k < DEPTH / UNIT; k++) {
             read_b_across(b, rows + k * UNIT * stride + i * UNIT, stride);
 #pragma unroll
-            for (int piece = F16_PIECES - 1; piece >= 0; piece--) {
-                unit_multiply(here[0], a[k][piece], b, rows);
-                unit_multiply(here[1], a[k][piece], b + 2, rows);
+            for (int j = SETS * F16_PIECES - 1; j >= 0; j--) {
+                const int set = j % SETS, piece = j / SETS;
+                unit_multiply(here.at[set][0], a[set][k][piece], b, rows);
+                unit_multiply(here.at[set][1], a[set][k][piece], b + 2, rows);
             }
         }
 #pragma unroll
-        for (int k = 0; k < 8; k++)
-            sums[2 * i + k / 4][k % 4] += here[k / 4][k % 4] * inverses[k % 4 / 2];
+        for (int k = 0; k < 8 * SETS; k++)
+            sums.at[k / 8][2 * i + k % 8 / 4][k % 4] +=
+                here.at[k / 8][k % 8 / 4][k % 4] * inverses[k / 8][k % 4 / 2];
     }
 }
 
@@ -265,14 +301,18 @@ __device__ inline void plain_sums(float (&sums)[HEAD / 8][4], const float (&weig
     }
 }
 
-template <int HEAD, int DEPTH, typename T>
-__device__ inline void add_sums(float (&sums)[HEAD / 8][4], const float (&weights)[DEPTH / 8][4],
-                                const T *rows, const int32_t *flags, int size)
+template <int HEAD, int SETS, int DEPTH, typename T>
+__device__ inline void add_sums(struct scores_of<SETS, HEAD> &sums,
+                                const struct scores_of<SETS, DEPTH> &weights, const T *rows,
+                                const int32_t *flags, int size)
 {
-    if (flags[0] || flags[1] || flags[2] || flags[3])
-        plain_sums<HEAD, DEPTH>(sums, weights, rows, size);
-    else
-        unit_sums<HEAD, DEPTH>(sums, weights, rows, size);
+    if (!(flags[0] || flags[1] || flags[2] || flags[3])) {
+        unit_sums<HEAD>(sums, weights, rows, size);
+        return;
+    }
+#pragma unroll
+    for (int set = 0; set < SETS; set++)
+        plain_sums<HEAD, DEPTH>(sums.at[set], weights.at[set], rows, size);
 }
 
 /* Whether any thread of the block met numbers that are not finite: a number for each warp. */
@@ -300,20 +340,22 @@ __device__ inline void two_store(const struct operand &to, int64_t row, int64_t 
         put_float(at + to.size, to.dtype, second);
 }
 
-/* The sums of the thread's rows, row and row + 8 of `end`, times a factor for each. */
-template <int HEAD>
-__device__ inline void sums_store(const struct operand &to, const float (&sums)[HEAD / 8][4],
-                                  int64_t row, int64_t end, int64_t column, int size,
-                                  const float factors[2])
+/* The sums of the thread's rows, row and row + 8 of `end` and so on, times a factor for each. */
+template <int HEAD, int SETS>
+__device__ inline void
+sums_store(const struct operand &to, const struct scores_of<SETS, HEAD> &sums, int64_t row,
+           int64_t end, int64_t column, int size, const float (&factors)[2 * SETS])
 {
     int mine = (int)threadIdx.x % 4 * 2;
 #pragma unroll
     for (int i = 0; i < HEAD / 8; i++)
 #pragma unroll
-        for (int k = 0; k < 2; k++)
+        for (int k = 0; k < 2 * SETS; k++) {
+            const float *two = &sums.at[k / 2][i][k % 2 * 2];
             if (row + 8 * k < end)
                 two_store(to, row + 8 * k, column + i * 8 + mine, size - i * 8 - mine,
-                          sums[i][2 * k] * factors[k], sums[i][2 * k + 1] * factors[k]);
+                          two[0] * factors[k], two[1] * factors[k]);
+        }
 }
 
 /* What two queries see of the `KEYS` keys from `first` on, four bits for eight keys, as the thread
@@ -340,15 +382,16 @@ __device__ inline unsigned seen_by(const struct attention &it, const struct sigh
     return seen;
 }
 
-/* The first key that any query of the block sees, and the end of them; as each thread's answer.
- * `lows` has room for a number for each warp. */
-__device__ inline int64_t first_seen(const struct attention &it, const struct sight sights[2],
+/* The first key that any query of the block sees, as each thread's answer; `sights` are of its
+ * queries: token, token + 8 and so on. `lows` has room for a number for each warp. */
+template <int ROWS>
+__device__ inline int64_t first_seen(const struct attention &it, const struct sight (&sights)[ROWS],
                                      int64_t token, int32_t *lows)
 {
     int32_t low = INT32_MAX;
-    for (int k = 0; k < 2; k++)
+    for (int k = 0; k < ROWS; k++)
         if (token + 8 * k < it.tokens && sights[k].low < low)
-            low = (int32_t)sights[k].low;
+            low = sights[k].low;
     for (int bits = WARP / 2; bits > 0; bits /= 2)
         low = min(low, __shfl_xor_sync(0xffffffffu, low, bits));
     if (threadIdx.x % WARP == 0)
@@ -357,9 +400,10 @@ __device__ inline int64_t first_seen(const struct attention &it, const struct si
     return min(min(lows[0], lows[1]), min(lows[2], lows[3]));
 }
 
-__device__ inline int64_t end_seen(const struct attention &it, int64_t first_token)
+/* The end of the keys that any of the block's `rows` queries sees. */
+__device__ inline int64_t end_seen(const struct attention &it, int64_t first_token, int rows)
 {
-    int64_t last = first_token + BLOCK_ROWS < it.tokens ? first_token + BLOCK_ROWS : it.tokens;
+    int64_t last = first_token + rows < it.tokens ? first_token + rows : it.tokens;
     return it.causal ? it.first_row + last : it.keys;
 }
 

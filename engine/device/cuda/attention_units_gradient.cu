@@ -7,6 +7,17 @@
  * memory: one is used, the next one comes. And what is to be known of each query of one. */
 enum { OTHERS = 32, QUERY_WORDS = 5 * OTHERS };
 
+/* Sets of queries of a warp: with large heads there are not registers enough for two. */
+__host__ __device__ static constexpr int query_sets(int head)
+{
+    return head > 64 ? 1 : 2;
+}
+
+/* Of keys it is one: there are fewer blocks of them, as several heads share them, and the first
+ * keys are seen by many more queries than the last ones, so larger blocks would leave units idle.
+ */
+enum { KEY_SETS = 1, BLOCK_KEYS = WARPS * KEY_SETS * SET_ROWS };
+
 /* p = exp(scale score - lse), of which the caller gives scale and lse times log2(e), and ds = scale
  * p (product - delta) in their places; 0 where nothing is seen. */
 __device__ inline void to_slope(const struct attention &it, bool seen, float lse, float delta,
@@ -27,51 +38,57 @@ __device__ inline void keys_begin(T *to, const struct attention &it, int64_t fir
 }
 
 template <int HEAD, typename T>
-static __global__ void __launch_bounds__(ATTENTION_THREADS, HEAD > 64 ? 2 : 3)
+static __global__ void __launch_bounds__(ATTENTION_THREADS, 2)
     query_gradient_units_kernel(struct attention it)
 {
+    constexpr int SETS = query_sets(HEAD), ROWS = WARPS * SETS * SET_ROWS;
     int size = it.size, stride = tile_stride<T>(size), warp = (int)threadIdx.x / WARP;
-    T *query = (T *)(void *)shared_memory(), *output = query + BLOCK_ROWS * stride;
-    T *tiles = output + BLOCK_ROWS * stride;
+    T *query = (T *)(void *)shared_memory(), *output = query + ROWS * stride;
+    T *tiles = output + ROWS * stride;
     int32_t *flags = (int32_t *)(void *)(tiles + 4 * OTHERS * stride), turn = 0;
-    int64_t first_token = (int64_t)(gridDim.x - 1 - blockIdx.x) * BLOCK_ROWS;
-    int64_t token = first_token + warp * WARP_ROWS + (int)threadIdx.x % WARP / 4;
+    int64_t first_token = (int64_t)(gridDim.x - 1 - blockIdx.x) * ROWS;
+    int64_t token = first_token + warp * SETS * SET_ROWS + (int)threadIdx.x % WARP / 4;
     int head = (int)blockIdx.y, group = head / (it.heads / it.groups);
-    struct sight sights[2] = {sight_of(it, token), sight_of(it, token + 8)};
-    int64_t start = first_seen(it, sights, token, flags + 8), end = end_seen(it, first_token);
-    float lses[2] = {0, 0}, deltas[2] = {0, 0}, sums[HEAD / 8][4];
-    float scores[OTHERS / 8][4], products[OTHERS / 8][4];
-    for (int k = 0; k < 2; k++)
-        if (token + 8 * k < it.tokens) {
-            lses[k] = operand_load(it.lse, token + 8 * k, head) * LOG2_E;
-            deltas[k] = it.delta[(token + 8 * k) * it.heads + head];
-        }
+    struct sight sights[2 * SETS];
+    float lses[2 * SETS], deltas[2 * SETS], ones[2 * SETS];
 #pragma unroll
-    for (int i = 0; i < HEAD / 8; i++)
-        sums[i][0] = sums[i][1] = sums[i][2] = sums[i][3] = 0;
-    rows_begin<BLOCK_ROWS, HEAD>(query, it.q, first_token, it.tokens, (int64_t)head * size, size);
-    rows_begin<BLOCK_ROWS, HEAD>(output, it.d_o, first_token, it.tokens, (int64_t)head * size,
-                                 size);
+    for (int k = 0; k < 2 * SETS; k++) {
+        bool there = token + 8 * k < it.tokens;
+        sights[k] = sight_of(it, token + 8 * k);
+        lses[k] = there ? operand_load(it.lse, token + 8 * k, head) * LOG2_E : 0.0f;
+        deltas[k] = there ? it.delta[(token + 8 * k) * it.heads + head] : 0.0f;
+        ones[k] = 1;
+    }
+    int64_t start = first_seen(it, sights, token, flags + 8), end = end_seen(it, first_token, ROWS);
+    struct scores_of<SETS, OTHERS> scores, products;
+    struct scores_of<SETS, HEAD> sums;
+    scores_clear(sums);
+    rows_begin<ROWS, HEAD>(query, it.q, first_token, it.tokens, (int64_t)head * size, size);
+    rows_begin<ROWS, HEAD>(output, it.d_o, first_token, it.tokens, (int64_t)head * size, size);
     keys_begin<HEAD>(tiles, it, start, group);
     for (int64_t first = start; first < end; first += OTHERS, turn ^= 1) {
         T *key = tiles + turn * 2 * OTHERS * stride, *value = key + OTHERS * stride;
+        unsigned seen[SETS], any = 0;
         copy_wait();
         note_any(flags + 4 * turn, rows_odd<OTHERS, HEAD>(key, size));
         __syncthreads(); /* this tile is there, and nobody looks at the other one any more */
         if (first + OTHERS < end)
             keys_begin<HEAD>(tiles + (turn ^ 1) * 2 * OTHERS * stride, it, first + OTHERS, group);
-        unsigned seen = seen_by<OTHERS>(it, sights, first);
-        if (!__any_sync(0xffffffffu, seen != 0))
-            continue;
-        unit_scores<HEAD, OTHERS>(scores, query + warp * WARP_ROWS * stride, key, size);
-        unit_scores<HEAD, OTHERS>(products, output + warp * WARP_ROWS * stride, value, size);
 #pragma unroll
-        for (int i = 0; i < OTHERS / 2; i++)
-            to_slope(it, seen >> i & 1u, lses[i % 4 / 2], deltas[i % 4 / 2], &scores[i / 4][i % 4],
-                     &products[i / 4][i % 4]);
-        add_sums<HEAD, OTHERS>(sums, products, key, flags + 4 * turn, size);
+        for (int set = 0; set < SETS; set++)
+            any |= seen[set] = seen_by<OTHERS>(it, &sights[2 * set], first);
+        if (!__any_sync(0xffffffffu, any != 0))
+            continue;
+        unit_scores<HEAD>(scores, query + warp * SETS * SET_ROWS * stride, key, size);
+        unit_scores<HEAD>(products, output + warp * SETS * SET_ROWS * stride, value, size);
+#pragma unroll
+        for (int i = 0; i < SETS * OTHERS / 2; i++) {
+            const int set = i / (OTHERS / 2), at = i % (OTHERS / 2), row = 2 * set + at % 4 / 2;
+            to_slope(it, seen[set] >> at & 1u, lses[row], deltas[row],
+                     &scores.at[set][at / 4][at % 4], &products.at[set][at / 4][at % 4]);
+        }
+        add_sums<HEAD>(sums, products, key, flags + 4 * turn, size);
     }
-    const float ones[2] = {1, 1};
     sums_store<HEAD>(it.d_q, sums, token, it.tokens, (int64_t)head * size, size, ones);
 }
 
@@ -99,7 +116,7 @@ __device__ inline void walk_to(struct walk *at, const struct attention &it, int6
     for (; at->first < it.tokens; at->first += OTHERS) {
         at->sight = sight_of(it, at->first + (int64_t)(threadIdx.x % WARP));
         if (__any_sync(0xffffffffu,
-                       at->sight.low < first_key + BLOCK_ROWS && at->sight.high >= first_key))
+                       at->sight.low < first_key + BLOCK_KEYS && at->sight.high >= first_key))
             return;
     }
 }
@@ -124,21 +141,21 @@ __device__ inline void queries_load(const struct tile_queries &to, const struct 
     int64_t at = first + row;
     if (row >= OTHERS)
         return;
-    struct view view = view_of(sight, first_key, BLOCK_ROWS);
+    struct view view = view_of(sight, first_key, BLOCK_KEYS);
     to.lses[row] = at < it.tokens ? operand_load(it.lse, at, head) * LOG2_E : 0.0f;
     to.deltas[row] = at < it.tokens ? it.delta[at * it.heads + head] : 0.0f;
     to.lows[row] = view.low;
     to.highs[row] = view.high;
-    to.documents[row] = (int32_t)sight.document;
+    to.documents[row] = sight.document;
 }
 
-/* Scores of the thread's two keys, row and row + 8 of the block, with `QUERIES` of the tile's
+/* Scores of the thread's keys, row, row + 8 and so on of the block, with `QUERIES` of the tile's
  * queries from `first` on become weights, and the products slopes. */
 template <int QUERIES>
-__device__ inline void keys_weigh(float (&scores)[QUERIES / 8][4],
-                                  float (&products)[QUERIES / 8][4],
+__device__ inline void keys_weigh(struct scores_of<KEY_SETS, QUERIES> &scores,
+                                  struct scores_of<KEY_SETS, QUERIES> &products,
                                   const struct tile_queries &queries, const struct attention &it,
-                                  int first, int row, const int32_t documents[2])
+                                  int first, int row, const int32_t (&documents)[2 * KEY_SETS])
 {
     int mine = first + (int)threadIdx.x % 4 * 2;
 #pragma unroll
@@ -147,11 +164,12 @@ __device__ inline void keys_weigh(float (&scores)[QUERIES / 8][4],
         int32_t document = queries.documents[j];
         float lse = queries.lses[j], delta = queries.deltas[j];
 #pragma unroll
-        for (int k = 0; k < 2; k++) {
+        for (int k = 0; k < 2 * KEY_SETS; k++) {
+            const int at = k % 2 * 2 + i % 2;
             bool seen = row + 8 * k >= low && row + 8 * k <= high &&
                         (it.causal || document == documents[k]);
-            to_slope(it, seen, lse, delta, &scores[i / 2][2 * k + i % 2],
-                     &products[i / 2][2 * k + i % 2]);
+            to_slope(it, seen, lse, delta, &scores.at[k / 2][i / 2][at],
+                     &products.at[k / 2][i / 2][at]);
         }
     }
 }
@@ -182,25 +200,29 @@ static __global__ void __launch_bounds__(ATTENTION_THREADS, 2)
     key_gradient_units_kernel(struct attention it)
 {
     int size = it.size, stride = tile_stride<T>(size), warp = (int)threadIdx.x / WARP, turn = 0;
-    int group = (int)blockIdx.y, row = warp * WARP_ROWS + (int)threadIdx.x % WARP / 4;
-    T *key = (T *)(void *)shared_memory(), *value = key + BLOCK_ROWS * stride;
-    T *tiles = value + BLOCK_ROWS * stride;
+    int group = (int)blockIdx.y, row = warp * KEY_SETS * SET_ROWS + (int)threadIdx.x % WARP / 4;
+    T *key = (T *)(void *)shared_memory(), *value = key + BLOCK_KEYS * stride;
+    T *tiles = value + BLOCK_KEYS * stride;
     float *room = (float *)(void *)(tiles + 4 * OTHERS * stride);
     int32_t *flags = (int32_t *)(void *)(room + 2 * QUERY_WORDS); /* [turn][queries, outputs] */
-    int64_t first_key = (int64_t)blockIdx.x * BLOCK_ROWS, mine = first_key + row;
+    int64_t first_key = (int64_t)blockIdx.x * BLOCK_KEYS, mine = first_key + row;
     int64_t column = (int64_t)group * size, value_column = (int64_t)(it.groups + group) * size;
     struct walk at = {it.causal && first_key > it.first_row ? first_key - it.first_row : 0, 0, {}};
-    int32_t documents[2] = {mine < it.keys ? it.starts[mine] : -1,
-                            mine + 8 < it.keys ? it.starts[mine + 8] : -1};
+    int32_t documents[2 * KEY_SETS];
+    float ones[2 * KEY_SETS];
+#pragma unroll
+    for (int k = 0; k < 2 * KEY_SETS; k++) {
+        documents[k] = mine + 8 * k < it.keys ? it.starts[mine + 8 * k] : -1;
+        ones[k] = 1;
+    }
     constexpr int QUERIES =
         HEAD > 64 ? OTHERS / 2 : OTHERS; /* at a time: there are 255 registers */
-    float scores[QUERIES / 8][4], products[QUERIES / 8][4];
-    float key_sums[HEAD / 8][4], value_sums[HEAD / 8][4];
-#pragma unroll
-    for (int i = 0; i < HEAD / 2; i++)
-        key_sums[i / 4][i % 4] = value_sums[i / 4][i % 4] = 0;
-    rows_begin<BLOCK_ROWS, HEAD>(key, it.kv, first_key, it.keys, column, size);
-    rows_begin<BLOCK_ROWS, HEAD>(value, it.kv, first_key, it.keys, value_column, size);
+    struct scores_of<KEY_SETS, QUERIES> scores, products;
+    struct scores_of<KEY_SETS, HEAD> key_sums, value_sums;
+    scores_clear(key_sums);
+    scores_clear(value_sums);
+    rows_begin<BLOCK_KEYS, HEAD>(key, it.kv, first_key, it.keys, column, size);
+    rows_begin<BLOCK_KEYS, HEAD>(value, it.kv, first_key, it.keys, value_column, size);
     walk_to(&at, it, first_key, group * (it.heads / it.groups));
     bool more = at.first < it.tokens;
     if (more)
@@ -221,15 +243,14 @@ static __global__ void __launch_bounds__(ATTENTION_THREADS, 2)
 #pragma unroll 1
         for (int part = 0; part < OTHERS; part += QUERIES) {
             const T *queried = query + part * stride, *given = output + part * stride;
-            unit_scores<HEAD, QUERIES>(scores, key + warp * WARP_ROWS * stride, queried, size);
-            unit_scores<HEAD, QUERIES>(products, value + warp * WARP_ROWS * stride, given, size);
+            unit_scores<HEAD>(scores, key + warp * KEY_SETS * SET_ROWS * stride, queried, size);
+            unit_scores<HEAD>(products, value + warp * KEY_SETS * SET_ROWS * stride, given, size);
             keys_weigh<QUERIES>(scores, products, queries, it, part, row, documents);
-            add_sums<HEAD, QUERIES>(value_sums, scores, given, odd + 4, size);
-            add_sums<HEAD, QUERIES>(key_sums, products, queried, odd, size);
+            add_sums<HEAD>(value_sums, scores, given, odd + 4, size);
+            add_sums<HEAD>(key_sums, products, queried, odd, size);
         }
     }
     copy_wait(); /* where no query sees any key */
-    const float ones[2] = {1, 1};
     sums_store<HEAD>(it.d_kv, key_sums, mine, it.keys, column, size, ones);
     sums_store<HEAD>(it.d_kv, value_sums, mine, it.keys, value_column, size, ones);
 }
@@ -237,11 +258,13 @@ static __global__ void __launch_bounds__(ATTENTION_THREADS, 2)
 bool attention_units_gradient_run(struct cuda_context *context, const struct attention &it,
                                   struct status *status)
 {
+    const int rows = WARPS * query_sets(it.size) * SET_ROWS;
     struct launch query, key;
     query.block = key.block = dim3(ATTENTION_THREADS);
-    query.grid = dim3((unsigned)divide_up(it.tokens, BLOCK_ROWS), (unsigned)it.heads);
-    key.grid = dim3((unsigned)divide_up(it.keys, BLOCK_ROWS), (unsigned)it.groups);
-    query.shared = key.shared = units_shared(it, 2 * BLOCK_ROWS + 4 * OTHERS, 2 * QUERY_WORDS + 16);
+    query.grid = dim3((unsigned)divide_up(it.tokens, rows), (unsigned)it.heads);
+    key.grid = dim3((unsigned)divide_up(it.keys, BLOCK_KEYS), (unsigned)it.groups);
+    query.shared = units_shared(it, 2 * rows + 4 * OTHERS, 12);
+    key.shared = units_shared(it, 2 * BLOCK_KEYS + 4 * OTHERS, 2 * QUERY_WORDS + 16);
     return UNITS_LAUNCH(query_gradient_units_kernel, query, it) &&
            UNITS_LAUNCH(key_gradient_units_kernel, key, it);
 }
