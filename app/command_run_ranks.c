@@ -30,7 +30,7 @@ struct training {
     struct recorder *recorder; /* or NULL */
     int *order;                /* tensors of a step, in the order of their first parts */
     int count;
-    char *desynchronised; /* the first tensor of which ranks that hold the same have other bits */
+    bool desynchronised; /* ranks that hold the same have other bits */
 };
 
 /* ---- processes ---- */
@@ -123,15 +123,16 @@ static void order_tensors(struct training *training)
     free(came);
 }
 
-/* Said once and at once; the run goes on, and fails in the end. */
+/* Of the first instruction that brings it, at once; the run goes on, and fails in the end. */
 static void note_desync(struct training *training, const struct team_event *event)
 {
     char text[TEAM_DESYNC_TEXT];
-    if (event->desynchronised < 0 || training->desynchronised)
+    if (training->desynchronised)
         return;
-    training->desynchronised = memory_format("step %d: %s", event->pair.step + 1,
-                                             team_desync_text(training->team, event, text));
-    app_complain(0, "%s", training->desynchronised);
+    for (int i = 0; i < event->desynchronised_count; i++)
+        app_complain(0, "step %d: %s", event->pair.step + 1,
+                     team_desync_text(training->team, event, i, text));
+    training->desynchronised = event->desynchronised_count > 0;
 }
 
 static bool fail_standing(const struct team *team, struct status *status)
@@ -434,6 +435,5 @@ bool ranks_of_run_train(struct ranks_of_run *ranks, bool record, double *seconds
         ok = save_parameters(training.team, ranks->options->save_parameters, status);
     team_free(training.team);
     free(training.order);
-    free(training.desynchronised);
     return ok;
 }

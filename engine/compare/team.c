@@ -170,7 +170,7 @@ bool team_next(struct team *team, double seconds, struct team_event *event, bool
     *got = world_next(team->world, seconds, &from);
     if (!*got)
         return true;
-    *event = (struct team_event){.rank = from.rank, .failed = -1, .desynchronised = -1};
+    *event = (struct team_event){.rank = from.rank, .failed = -1};
     event->pair = (struct pair_event){
         .step = from.step, .instruction = from.instruction, .failed = -1, .not_finite = -1};
     if (from.kind == WORLD_DONE)

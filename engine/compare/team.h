@@ -69,8 +69,11 @@ struct team_event {
     struct pair_event pair; /* what the instruction brought to that rank alone */
     int completed[OP_MAX_OUTPUTS], completed_count; /* tensors of which the last part arrived */
     int failed; /* the first of them that is not within its limits as a whole, or -1 */
-    int desynchronised, against; /* the first output that differs from what rank `against` holds
-                                    of the same part: tensor index, or -1 */
+    /* outputs that differ from what rank `against` holds of the same part, in their order */
+    struct team_desync {
+        int tensor, against;
+    } desynchronised[OP_MAX_OUTPUTS];
+    int desynchronised_count;
     char text[1024];
 };
 

@@ -130,19 +130,20 @@ void team_unlike(const struct team *team, int tensor, int rank, int *against)
     free(groups);
 }
 
-const char *team_desync_text(const struct team *team, const struct team_event *event,
+const char *team_desync_text(const struct team *team, const struct team_event *event, int which,
                              char buffer[TEAM_DESYNC_TEXT])
 {
-    const struct team_tensor *tensor = &team->tensors[event->desynchronised];
-    bool in_order = event->against < event->rank;
-    int first = in_order ? event->against : event->rank;
-    int second = in_order ? event->rank : event->against;
+    const struct team_desync *desync = &event->desynchronised[which];
+    const struct team_tensor *tensor = &team->tensors[desync->tensor];
+    bool in_order = desync->against < event->rank;
+    int first = in_order ? desync->against : event->rank;
+    int second = in_order ? event->rank : desync->against;
     struct team_difference difference;
     char some[32], all[32];
     int length = snprintf(buffer, TEAM_DESYNC_TEXT,
                           "%.200s differs between ranks %d and %d, which hold the same",
                           tensor->name, first, second);
-    if (team_difference(team, event->desynchronised, first, second, &difference))
+    if (team_difference(team, desync->tensor, first, second, &difference))
         snprintf(buffer + length, (size_t)(TEAM_DESYNC_TEXT - length),
                  ": %s of %s elements, the first at %s: %.9g and %.9g",
                  text_thousands(difference.different, some),

@@ -25,11 +25,11 @@ bool team_difference(const struct team *team, int tensor, int first, int second,
  * entries stay as they are. */
 void team_unlike(const struct team *team, int tensor, int rank, int *against);
 
-/* Of an event whose `desynchronised` is a tensor: "fw X differs between ranks 0 and 1, which hold
+/* Of number `which` of an event's `desynchronised`: "fw X differs between ranks 0 and 1, which hold
  * the same: 12 of 4,096 elements, the first at [3,5]: 0.25 and 0.5". The index is that in the part
  * which both hold. The elements are left out where one of the ranks does not have them any more, or
  * its memory cannot be read. Into `buffer`, which is returned. Engine thread. */
-const char *team_desync_text(const struct team *team, const struct team_event *event,
+const char *team_desync_text(const struct team *team, const struct team_event *event, int which,
                              char buffer[TEAM_DESYNC_TEXT]);
 
 #endif

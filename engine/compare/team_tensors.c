@@ -221,10 +221,9 @@ bool team_take_value(struct team *team, int rank, int value, struct team_event *
         if (!hash_value(team, tensor, rank, status))
             return false;
         int other = differing_replica(team, tensor, rank);
-        if (other >= 0 && event->desynchronised < 0) {
-            event->desynchronised = index;
-            event->against = other;
-        }
+        if (other >= 0)
+            event->desynchronised[event->desynchronised_count++] =
+                (struct team_desync){index, other};
     }
     bool replica = part_has_arrived(team, tensor, rank);
     tensor->arrived[rank] = true;
@@ -253,13 +252,14 @@ bool team_take_parameters(struct team *team, struct team_event *event, struct st
     for (int rank = 0; rank < team->world->size; rank++) {
         const struct program *program = team->pairs[rank]->test->program;
         for (int p = 0; p < program->parameter_count; p++) {
-            *event = (struct team_event){.failed = -1, .desynchronised = -1};
+            *event = (struct team_event){.failed = -1};
             if (!team_take_value(team, rank, program->parameters[p].value, event, status))
                 return false;
-            if (event->desynchronised >= 0)
+            if (event->desynchronised_count > 0)
                 return status_fail(status, STATUS_INTERNAL,
                                    "%s starts with different values on ranks %d and %d",
-                                   team->tensors[event->desynchronised].name, event->against, rank);
+                                   team->tensors[event->desynchronised[0].tensor].name,
+                                   event->desynchronised[0].against, rank);
         }
     }
     return true;

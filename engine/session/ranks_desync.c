@@ -84,7 +84,7 @@ static void note(struct rank_seat *seat, const struct team *team, int rank, int 
     }
 }
 
-static void note_departures(struct debugger *debugger, const struct team_event *event)
+static void note_departures(struct debugger *debugger, const struct team_event *event, int tensor)
 {
     enum { OTHER_PART = -2 };
     const struct team *team = debugger->target->team;
@@ -92,25 +92,25 @@ static void note_departures(struct debugger *debugger, const struct team_event *
     int *against = memory_zeroed((size_t)count, sizeof(*against));
     for (int rank = 0; rank < count; rank++)
         against[rank] = OTHER_PART;
-    team_unlike(team, event->desynchronised, event->rank, against);
+    team_unlike(team, tensor, event->rank, against);
     for (int rank = 0; rank < count; rank++)
         if (against[rank] != OTHER_PART)
-            note(&debugger->seats[rank], team, rank, event->desynchronised, event->pair.step,
-                 against[rank]);
+            note(&debugger->seats[rank], team, rank, tensor, event->pair.step, against[rank]);
     free(against);
 }
 
 void ranks_note_desync(struct debugger *debugger, struct team_event *event)
 {
     const struct team *team = debugger->target->team;
-    const struct team_tensor *tensor = &team->tensors[event->desynchronised];
+    const struct team_tensor *first = &team->tensors[event->desynchronised[0].tensor];
     char text[TEAM_DESYNC_TEXT];
-    note_departures(debugger, event);
-    if (debugger->passing)
-        return;
-    say(debugger, "%s\n", team_desync_text(team, event, text));
-    if (debugger->stop_on_divergence && event->pair.failed < 0)
-        event->pair.failed = tensor->values[event->rank];
+    for (int i = 0; i < event->desynchronised_count; i++) {
+        note_departures(debugger, event, event->desynchronised[i].tensor);
+        if (!debugger->passing)
+            say(debugger, "%s\n", team_desync_text(team, event, i, text));
+    }
+    if (!debugger->passing && debugger->stop_on_divergence && event->pair.failed < 0)
+        event->pair.failed = first->values[event->rank];
 }
 
 /* Of what departed since only the part from there on, which the run comes to again. */

@@ -282,7 +282,7 @@ static void come_to_rest(struct debugger *debugger)
     for (int patience = 50; patience > 0 && (got || !world_is_quiet(team->world)); patience--) {
         if (!team_next(team, poll_seconds, &event, &got, &ignored))
             return;
-        if (got && event.kind == TEAM_DONE && event.desynchronised >= 0)
+        if (got && event.kind == TEAM_DONE && event.desynchronised_count > 0)
             ranks_note_desync(debugger, &event);
         if (got && event.kind == TEAM_DONE)
             note(debugger, &event);
@@ -313,7 +313,7 @@ static bool take(struct debugger *debugger, struct team_event *event, bool *got,
         return false;
     if (*got && event->kind == TEAM_FAILED)
         return fail(debugger, event, status);
-    if (*got && event->desynchronised >= 0)
+    if (*got && event->desynchronised_count > 0)
         ranks_note_desync(debugger, event);
     if (*got)
         note(debugger, event);

@@ -63,7 +63,7 @@ const struct program *ranks_program(const struct debugger *debugger, int rank);
 
 /* ---- ranks_desync.c ---- */
 
-/* Ranks that hold the same part of a tensor disagree (event->desynchronised): as bad as a
+/* Ranks that hold the same part of a tensor disagree (event->desynchronised_count): as bad as a
  * divergence, and the program needs no reference to know it. Keeps for each of them whom it is
  * unlike, says it unless the run is on its way to a place, and makes it the event's failure where
  * divergences stop. */

@@ -31,8 +31,8 @@ static void log_event(struct team *team, const struct team_event *event, struct 
     run_step_name(event->pair.step, step);
     for (int i = 0; i < event->completed_count; i++)
         team_log(team, event->completed[i], step, log);
-    if (event->desynchronised >= 0)
-        comparison_log_problem(log, "%s: %s", step, team_desync_text(team, event, text));
+    for (int i = 0; i < event->desynchronised_count; i++)
+        comparison_log_problem(log, "%s: %s", step, team_desync_text(team, event, i, text));
 }
 
 /* Whatever the ranks have to say until all stand at the end of their step. */

@@ -158,14 +158,14 @@ static void look_at(const struct team *team, const struct team_event *event,
         snprintf(finding->text, sizeof(finding->text), "%s", event->text);
         return;
     }
-    if (value < 0 && event->desynchronised >= 0)
-        value = team->tensors[event->desynchronised].values[event->rank];
+    if (value < 0 && event->desynchronised_count > 0)
+        value = team->tensors[event->desynchronised[0].tensor].values[event->rank];
     if (value < 0)
         return;
     *finding = (struct finding){.found = true, .rank = event->rank, .value = value};
     snprintf(finding->text, sizeof(finding->text), "step %d, rank %d, %s%s", event->pair.step + 1,
              event->rank, team->pairs[event->rank]->test->program->values[value].name,
-             event->desynchronised >= 0 ? " (ranks differ)" : "");
+             event->desynchronised_count > 0 ? " (ranks differ)" : "");
 }
 
 /* One instruction of one rank after the other, to the end or to the first finding. */
