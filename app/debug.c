@@ -7,6 +7,7 @@
 #include "engine/base/memory.h"
 #include "engine/session/session.h"
 #include "ui/lineedit.h"
+#include "ui/shell.h"
 #include "ui/term_guard.h"
 
 #include <errno.h>
@@ -31,11 +32,12 @@ struct prompt {
     uint64_t waiting; /* number of the command that runs, 0 = none */
     char *urgent;     /* owned: typed while a command ran, to be done as soon as it has stopped */
     char *asked;      /* owned: waits for the answer whether it is meant */
+    bool begins_list; /* the command that runs is 'commands' */
     bool batch, quit, failed, interactive;
     int code;
 };
 
-static const char *const PROMPT = "(lockstep) ";
+static const char *const PROMPT = "(lockstep) ", *const PROMPT_OF_LIST = "> ";
 
 static void add_line(struct prompt *prompt, char *line)
 {
@@ -80,6 +82,15 @@ static void end_command(struct prompt *prompt, bool ok)
     prompt->quit = true;
 }
 
+/* In a script that is typed through a pipe its lines are not the command's input. */
+static void run_shell(struct prompt *prompt, const char *command)
+{
+    struct status status = STATUS_NONE;
+    bool piped = prompt->edit && !prompt->interactive;
+    bool ok = shell_run(command, piped ? -1 : STDIN_FILENO, -1, &status);
+    session_shell_ended(prompt->session, ok ? NULL : status.text);
+}
+
 static void handle_event(struct prompt *prompt, const struct session_event *event)
 {
     switch (event->kind) {
@@ -92,6 +103,9 @@ static void handle_event(struct prompt *prompt, const struct session_event *even
         break;
     case EVENT_QUIT:
         prompt->quit = true;
+        break;
+    case EVENT_SHELL:
+        run_shell(prompt, event->text);
         break;
     case EVENT_DONE:
         if (event->command == prompt->waiting)
@@ -113,6 +127,15 @@ static void handle_events(struct prompt *prompt)
     session_events_free(events);
 }
 
+/* Whether the next line belongs to a breakpoint's commands. */
+static bool is_typing(const struct prompt *prompt)
+{
+    const struct snapshot *snapshot = session_snapshot(prompt->session);
+    bool typing = snapshot && snapshot->typing;
+    snapshot_release(&snapshot);
+    return typing;
+}
+
 /* What is typed while the command runs. Some of it cannot wait for the end: it stops the command.
  */
 static bool is_urgent(void *context, const char *line)
@@ -120,6 +143,8 @@ static bool is_urgent(void *context, const char *line)
     struct prompt *prompt = context;
     const char *name = line ? session_command_name(line) : "quit";
     if (!name || (strcmp(name, "quit") != 0 && strcmp(name, "kill") != 0))
+        return false;
+    if (prompt->begins_list || is_typing(prompt)) /* to be done when the breakpoint is hit */
         return false;
     free(prompt->urgent);
     prompt->urgent = memory_string(line ? line : name);
@@ -131,6 +156,8 @@ static bool is_urgent(void *context, const char *line)
 
 static void post(struct prompt *prompt, const char *line)
 {
+    const char *name = session_command_name(line);
+    prompt->begins_list = name && strcmp(name, "commands") == 0;
     prompt->waiting = session_post(prompt->session, line);
     if (prompt->edit) /* these came with the command: they follow it */
         lineedit_read_ahead(prompt->edit, NULL);
@@ -144,8 +171,9 @@ static bool ask(struct prompt *prompt, const char *line)
     if (!prompt->interactive || (!leaves && !kills))
         return false;
     const struct snapshot *snapshot = session_snapshot(prompt->session);
-    bool active = snapshot && snapshot->confirm && snapshot->state != RUN_NONE &&
-                  snapshot->state != RUN_ENDED && (snapshot->step > 0 || snapshot->next > 0);
+    bool active = snapshot && !snapshot->typing && snapshot->confirm &&
+                  snapshot->state != RUN_NONE && snapshot->state != RUN_ENDED &&
+                  (snapshot->step > 0 || snapshot->next > 0);
     if (active) {
         char *text = memory_format("A run is active: %s, %s.", snapshot->run, snapshot->place);
         show(prompt, stdout, "", text);
@@ -190,8 +218,9 @@ static void on_line(void *context, const char *line)
     } else {
         if (!line) /* Ctrl-D: on a terminal more may come */
             lineedit_reopen(prompt->edit);
-        if (!ask(prompt, line ? line : "quit"))
-            post(prompt, line ? line : "quit");
+        const char *meant = line ? line : is_typing(prompt) ? "end" : "quit";
+        if (!ask(prompt, meant))
+            post(prompt, meant);
     }
 }
 
@@ -220,6 +249,8 @@ static void handle_signals(struct prompt *prompt)
         } else if (signal == SIGINT) {
             forget_question(prompt);
             lineedit_interrupt(prompt->edit);
+            if (is_typing(prompt))
+                post(prompt, SESSION_ABANDON);
         } else if (signal == SIGTSTP)
             term_guard_stop(prompt->guard);
         else if (signal == SIGWINCH && prompt->edit)
@@ -243,7 +274,7 @@ static void go_on(struct prompt *prompt)
     else if (!prompt->edit)
         prompt->quit = true;
     else
-        lineedit_prompt(prompt->edit, PROMPT);
+        lineedit_prompt(prompt->edit, is_typing(prompt) ? PROMPT_OF_LIST : PROMPT);
     free(urgent);
 }
 
@@ -373,11 +404,17 @@ static int run_prompt(struct prompt *prompt, const struct app_options *options)
                                       .device = options->device,
                                       .threads = options->threads,
                                       .launch = options->launch,
-                                      .keep_limit = -1};
+                                      .keep_limit = -1,
+                                      .shell = true};
     setlocale(LC_ALL, "");
     prompt->guard = term_guard_begin(prompt->interactive ? STDIN_FILENO : -1, true, &status);
     prompt->session = prompt->guard ? session_start(&session, &status) : NULL;
     bool ok = prompt->session && open_prompt(prompt, &status) && loop(prompt, &status);
+    if (ok && !prompt->interactive && is_typing(prompt)) {
+        show_error(prompt, "the commands of a breakpoint have no 'end'");
+        prompt->failed = true;
+        prompt->code = prompt->batch ? EXIT_FAILED : prompt->code;
+    }
     session_stop(prompt->session);
     lineedit_close(prompt->edit);
     term_guard_end(prompt->guard);

@@ -17,8 +17,9 @@ void text_add_part(struct text *text, const char *bytes, size_t length);
 void text_format(struct text *text, const char *format, ...) __attribute__((format(printf, 2, 3)));
 /* Adds blanks until the last line is `column` bytes long (at least one blank). */
 void text_pad(struct text *text, size_t column);
-void text_clear(struct text *text); /* empties, keeps the memory */
-void text_free(struct text *text);  /* empties and frees; may be used again */
+void text_clear(struct text *text);              /* empties, keeps the memory */
+void text_cut(struct text *text, size_t length); /* keeps the first `length` bytes, if more */
+void text_free(struct text *text);               /* empties and frees; may be used again */
 /* Hands the string over to the caller (free with free(); "" if nothing was added). */
 char *text_take(struct text *text);
 /* 12345678 as "12,345,678". Returns `buffer`. */

@@ -41,8 +41,7 @@ bool breakpoint_parse(const struct program *program, int steps, const char *text
         breakpoint->condition_text = memory_string(condition);
     }
     char *place = memory_string_part(text, length);
-    bool ok = place_parse(program, place, &breakpoint->place, status) &&
-              place_check_step(&breakpoint->place, steps, status);
+    bool ok = place_parse(program, steps, place, &breakpoint->place, status);
     free(place);
     if (!ok)
         breakpoint_release(breakpoint);
@@ -54,6 +53,7 @@ void breakpoint_release(struct breakpoint *breakpoint)
     place_free(&breakpoint->place);
     condition_free(breakpoint->condition);
     free(breakpoint->condition_text);
+    free(breakpoint->commands);
     *breakpoint = (struct breakpoint){0};
 }
 
@@ -67,14 +67,14 @@ struct breakpoint *breakpoints_add(struct breakpoints *breakpoints,
 }
 
 void breakpoints_copy(struct breakpoints *breakpoints, const struct breakpoint *breakpoint,
-                      const struct program *program)
+                      const struct program *program, int steps)
 {
     struct status ignored = STATUS_NONE;
     struct breakpoint copy = {.number = breakpoint->number,
                               .watch = breakpoint->watch,
                               .temporary = breakpoint->temporary,
                               .enabled = breakpoint->enabled};
-    if (!place_parse(program, breakpoint->place.text, &copy.place, &ignored))
+    if (!place_parse(program, steps, breakpoint->place.text, &copy.place, &ignored))
         return;
     copy.condition_text = memory_string(breakpoint->condition_text);
     if (copy.condition_text)
@@ -129,11 +129,10 @@ void breakpoints_rebind(struct breakpoints *breakpoints, const struct program *p
         struct breakpoint *breakpoint = &breakpoints->list[i];
         struct status ignored = STATUS_NONE;
         struct place place;
-        breakpoint->lost = !place_parse(program, breakpoint->place.text, &place, &ignored);
+        breakpoint->lost = !place_parse(program, steps, breakpoint->place.text, &place, &ignored);
         breakpoint->has_last = false;
         if (breakpoint->lost)
             continue;
-        breakpoint->lost = !place_check_step(&place, steps, &ignored);
         place_free(&breakpoint->place);
         breakpoint->place = place;
     }

@@ -18,6 +18,7 @@ struct breakpoint {
     struct place place;
     char *condition_text; /* NULL = none */
     struct condition *condition;
+    char *commands; /* to be done when it stops the run (hit_commands.h); NULL: none */
     int hits;
     bool has_last; /* watch: statistics of the tensor when it was written last */
     struct statistics last;
@@ -40,7 +41,7 @@ struct breakpoint *breakpoints_add(struct breakpoints *breakpoints,
 void breakpoint_release(struct breakpoint *breakpoint);
 /* Adds the same breakpoint bound to another program; without one of its place there, nothing. */
 void breakpoints_copy(struct breakpoints *breakpoints, const struct breakpoint *breakpoint,
-                      const struct program *program);
+                      const struct program *program, int steps);
 /* Gives it another condition; "": none. On failure it keeps its own. */
 bool breakpoint_set_condition(struct breakpoint *breakpoint, const char *text,
                               struct status *status);

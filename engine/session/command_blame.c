@@ -121,14 +121,11 @@ static bool pick_instruction(struct debugger *debugger, const char *arguments, i
     *instruction = run_next(run) - 1;
     if (*arguments) {
         struct place place;
-        if (!place_parse(run->program, arguments, &place, status))
+        if (!place_parse(run->program, run->steps, arguments, &place, status))
             return ranks_say_where(debugger, arguments, status);
-        bool there = place_check_step(&place, run->steps, status);
         *instruction = place_find(run->program, &place, 0);
         *step = place.step >= 0 ? place.step : run->step;
         place_free(&place);
-        if (!there)
-            return false;
     }
     if (*instruction < 0)
         return status_fail(status, STATUS_INVALID, "no instruction has run in this step yet");

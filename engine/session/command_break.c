@@ -57,22 +57,38 @@ static bool parse(struct debugger *debugger, int rank, const char *text, bool wa
 
 /* A place that the selected rank does not have may be another's, who stops all. A breakpoint that
  * cannot be made takes no number. */
-static struct breakpoint *add_to_list(struct debugger *debugger, const char *text, bool watch,
-                                      int *rank, struct status *status)
+static bool parse_anywhere(struct debugger *debugger, const char *text, bool watch, int *rank,
+                           struct breakpoint *parsed, struct status *status)
 {
-    struct breakpoint parsed;
     *rank = -1;
-    bool ok = parse(debugger, -1, text, watch, &parsed, status);
+    bool ok = parse(debugger, -1, text, watch, parsed, status);
     bool elsewhere = !ok && status->code == STATUS_NOT_FOUND && ranks_count(debugger) > 1;
     for (int other = 0; elsewhere && !ok && other < ranks_count(debugger); other++) {
         struct status ignored = STATUS_NONE;
         *rank = other;
-        ok = parse(debugger, other, text, watch, &parsed, &ignored);
+        ok = parse(debugger, other, text, watch, parsed, &ignored);
     }
     if (!ok)
-        return NULL;
-    parsed.lost = elsewhere;
+        return false;
+    parsed->lost = elsewhere;
     *status = STATUS_NONE;
+    return true;
+}
+
+/* Whoever brings breakpoints back posts their commands with them, as lines behind the first: nobody
+ * can type those. */
+static struct breakpoint *add_to_list(struct debugger *debugger, const char *text, bool watch,
+                                      int *rank, struct status *status)
+{
+    struct breakpoint parsed;
+    size_t length = strcspn(text, "\n");
+    char *place = memory_string_part(text, length);
+    bool ok = parse_anywhere(debugger, place, watch, rank, &parsed, status);
+    free(place);
+    if (!ok)
+        return NULL;
+    if (text[length])
+        parsed.commands = memory_format("%s\n", text + length + 1);
     return breakpoints_add(&debugger->breakpoints, &parsed);
 }
 
@@ -189,10 +205,9 @@ static bool read_range(const char **text, int *first, int *last, struct status *
     return true;
 }
 
-/* Calls `apply` for each breakpoint of the list of numbers and ranges, or for every one when there
- * is none. All numbers are read first: a wrong one changes nothing. */
-static bool for_numbers(struct debugger *debugger, const char *arguments,
-                        void (*apply)(struct debugger *debugger, int number), struct status *status)
+bool breakpoints_for_numbers(struct debugger *debugger, const char *arguments,
+                             void (*apply)(struct debugger *debugger, int number),
+                             struct status *status)
 {
     struct breakpoints *all = &debugger->breakpoints;
     int first, last;
@@ -242,17 +257,17 @@ static void apply_disable(struct debugger *debugger, int number)
 
 bool command_delete(struct debugger *debugger, const char *arguments, struct status *status)
 {
-    return for_numbers(debugger, arguments, apply_delete, status);
+    return breakpoints_for_numbers(debugger, arguments, apply_delete, status);
 }
 
 bool command_enable(struct debugger *debugger, const char *arguments, struct status *status)
 {
-    return for_numbers(debugger, arguments, apply_enable, status);
+    return breakpoints_for_numbers(debugger, arguments, apply_enable, status);
 }
 
 bool command_disable(struct debugger *debugger, const char *arguments, struct status *status)
 {
-    return for_numbers(debugger, arguments, apply_disable, status);
+    return breakpoints_for_numbers(debugger, arguments, apply_disable, status);
 }
 
 bool command_condition(struct debugger *debugger, const char *arguments, struct status *status)

@@ -12,6 +12,12 @@
 
 enum { MAX_TENSORS = 200, MAX_DIVERGENCES = 50, MAX_RANKS = 32 };
 
+static void say_commands(struct debugger *debugger, const char *commands)
+{
+    for (const char *line = commands ? commands : ""; *line; line += strcspn(line, "\n") + 1)
+        say(debugger, "        %.*s\n", (int)strcspn(line, "\n"), line);
+}
+
 static void info_breakpoints(struct debugger *debugger)
 {
     const struct breakpoints *all = &debugger->breakpoints;
@@ -33,6 +39,7 @@ static void info_breakpoints(struct debugger *debugger)
             breakpoint->lost      ? where
             : breakpoint->enabled ? ""
                                   : ", disabled");
+        say_commands(debugger, breakpoint->commands);
     }
     if (debugger->stop_on_divergence || debugger->stop_on_not_finite)
         say(debugger, "stop on%s%s\n", debugger->stop_on_divergence ? " divergence" : "",

@@ -49,12 +49,8 @@ static bool list_place(struct debugger *debugger, const char *arguments, struct 
 {
     const struct program *program = debugger_program(debugger);
     struct place place;
-    if (!place_parse(program, arguments, &place, status))
+    if (!place_parse(program, debugger_steps(debugger), arguments, &place, status))
         return ranks_say_where(debugger, arguments, status);
-    if (!place_check_step(&place, debugger_steps(debugger), status)) {
-        place_free(&place);
-        return false;
-    }
     int next = run_next(debugger->target->pair->test);
     int index = place.kind == PLACE_INSTRUCTION
                     ? place.instruction

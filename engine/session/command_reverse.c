@@ -124,6 +124,7 @@ static void say_stop(struct debugger *debugger, const struct stops *stops)
         breakpoint_text(breakpoint, text, sizeof(text));
         text[0] = (char)(text[0] - 'a' + 'A');
         say(debugger, "%s\n", text);
+        hit_commands_note(debugger, breakpoint);
     }
     int value = stops->diverged >= 0 ? stops->diverged : stops->not_finite;
     if (value >= 0)
@@ -176,12 +177,8 @@ static bool position_of(struct debugger *debugger, const char *text, int64_t *po
         return true;
     }
     struct place place;
-    if (!place_parse(program, text, &place, status))
+    if (!place_parse(program, debugger_steps(debugger), text, &place, status))
         return ranks_say_where(debugger, text, status);
-    if (!place_check_step(&place, debugger_steps(debugger), status)) {
-        place_free(&place);
-        return false;
-    }
     if (place.step >= 0)
         step = place.step;
     int index =

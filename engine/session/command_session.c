@@ -356,6 +356,10 @@ static bool source_lines(struct debugger *debugger, FILE *file, const char *path
             status_context(status, "%s:%d", path, number);
     }
     free(line);
+    if (ok && !debugger->quit && !hit_commands_check_end(debugger, status))
+        ok = status_context(status, "%s", path);
+    if (!ok)
+        hit_commands_abandon(debugger);
     if (ok && ferror(file)) /* a folder can be opened, but not read */
         ok = status_fail(status, STATUS_IO, "%s: %s", path, strerror(errno));
     return ok;

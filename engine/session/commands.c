@@ -62,6 +62,13 @@ const struct command command_table[] = {
     {"condition", "cond", "stops", "NUMBER [CONDITION]", "another condition for a breakpoint",
      "Without a condition it stops always. Conditions: 'help conditions'.\n", COMPLETE_NONE, true,
      false, command_condition},
+    {"commands", "", "stops", "[NUMBER | FIRST-LAST]...",
+     "what to do when a breakpoint stops the run: lines up to 'end'",
+     "Without a number: the newest breakpoint's. The lines that follow are commands, done in turn "
+     "at\n"
+     "each stop there; one that moves the run is the last that is done. If the first is 'silent',\n"
+     "nothing else is said about the stop. 'end' at once: no commands any more.\n",
+     COMPLETE_NONE, false, false, command_commands},
     {"delete", "d", "stops", "[NUMBER | FIRST-LAST]...",
      "remove breakpoints (all without a number)", "", COMPLETE_NONE, false, false, command_delete},
     {"enable", "en", "stops", "[NUMBER | FIRST-LAST]...", "let breakpoints stop again", "",
@@ -151,6 +158,9 @@ const struct command command_table[] = {
     {"source", "", "session", "FILE", "run the commands of a file",
      "Ends at the first that fails.\n", COMPLETE_FILE, false, false, command_source},
     {"echo", "", "session", "TEXT", "print a text", "", COMPLETE_NONE, false, false, command_echo},
+    {"shell", "", "session", "[COMMAND]", "a command of the shell, or a shell; '!COMMAND' too",
+     "By $SHELL, or /bin/sh. On the screens it has the terminal meanwhile.\n", COMPLETE_FILE, false,
+     false, command_shell},
     {"help", "h", "session", "[COMMAND | FAMILY | all]", "this list, or more on a command",
      "Families are the headings of the list: 'help stops'. 'apropos WORD' searches all of it.\n",
      COMPLETE_COMMAND, false, false, command_help},
@@ -169,6 +179,11 @@ bool command_split(const char *line, char word[COMMAND_WORD_SIZE], const char **
     size_t length = 0;
     while (isspace((unsigned char)*line))
         line++;
+    if (*line == '!') {
+        strcpy(word, "shell");
+        *arguments = line + 1 + strspn(line + 1, " \t");
+        return true;
+    }
     while (isalpha((unsigned char)line[length]) || line[length] == '-')
         length++;
     if (length == 0 || length >= COMMAND_WORD_SIZE)
@@ -223,7 +238,8 @@ static const char *instead_of_command(const char *word)
         {"reverse-finish", "reverse-next, or goto PLACE"},
         {"layout", "lockstep debug --tui"},
         {"clear", "delete [NUMBER...]"},
-        {"shell", "nothing but its own commands runs here"},
+        {"end", "it ends a list of 'commands', and none is being typed"},
+        {"silent", "it is the first of a breakpoint's 'commands'"},
         {"call", "print TENSOR[SLICES]"},
         {"return", "goto PLACE"},
     };

@@ -36,7 +36,7 @@ extern const struct command command_table[];
 extern const int command_count;
 
 /* Splits off the command's word: letters and '-'; `arguments` starts behind it ("/ref x" and "! x"
- * stay whole). False for a line that does not start with a word. */
+ * stay whole). "!x" is "shell x". False for a line that does not start with a word. */
 bool command_split(const char *line, char word[COMMAND_WORD_SIZE], const char **arguments,
                    struct status *status);
 /* The command of that name or alias, or the only one that starts so. NULL with what was perhaps
@@ -86,6 +86,14 @@ bool command_break(struct debugger *debugger, const char *arguments, struct stat
 bool command_tbreak(struct debugger *debugger, const char *arguments, struct status *status);
 bool command_watch(struct debugger *debugger, const char *arguments, struct status *status);
 bool command_stop(struct debugger *debugger, const char *arguments, struct status *status);
+/* Calls `apply` for each breakpoint of a list of numbers and ranges, or for every one when there is
+ * none. All numbers are read first: a wrong one changes nothing. */
+bool breakpoints_for_numbers(struct debugger *debugger, const char *arguments,
+                             void (*apply)(struct debugger *debugger, int number),
+                             struct status *status);
+/* command_commands.c */
+bool command_commands(struct debugger *debugger, const char *arguments, struct status *status);
+bool command_shell(struct debugger *debugger, const char *arguments, struct status *status);
 bool command_condition(struct debugger *debugger, const char *arguments, struct status *status);
 bool command_delete(struct debugger *debugger, const char *arguments, struct status *status);
 bool command_enable(struct debugger *debugger, const char *arguments, struct status *status);

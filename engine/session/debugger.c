@@ -48,6 +48,9 @@ void debugger_free(struct debugger *debugger)
     comm_close(debugger->comm);
     record_free(&debugger->record);
     breakpoints_clear(&debugger->breakpoints);
+    free(debugger->typed.numbers);
+    text_free(&debugger->typed.lines);
+    hit_commands_forget(debugger);
     displays_free(&debugger->displays);
     names_free(&debugger->directories);
     for (int i = 0; i < debugger->override_count; i++)
@@ -131,6 +134,7 @@ void debugger_set_state(struct debugger *debugger, enum run_state state, const c
     free(debugger->stop_reason);
     debugger->stop_reason = copy;
     debugger->state = state;
+    debugger->moved = debugger->moved || state == RUN_RUNNING;
     debugger_publish(debugger);
 }
 
@@ -167,10 +171,10 @@ void debugger_place(const struct debugger *debugger, int *step, int *instruction
     }
 }
 
-/* Remembers the line if an empty one shall do it again. */
+/* Remembers the line if an empty one shall do it again: the user's, not what it set off. */
 static void remember(struct debugger *debugger, const struct command *command, const char *line)
 {
-    if (line == debugger->repeat)
+    if (line == debugger->repeat || debugger->doing)
         return;
     free(debugger->repeat);
     debugger->repeat = command->repeats ? memory_string(line) : NULL;
@@ -202,9 +206,11 @@ bool debugger_execute(struct debugger *debugger, const char *line, struct status
     ranks_look(debugger);
     while (isspace((unsigned char)*line))
         line++;
-    if (*line == '#')
+    if (hit_commands_are_typed(debugger)) {
+        hit_commands_take(debugger, line);
         return true;
-    if (!*line && !debugger->repeat)
+    }
+    if (*line == '#' || strcmp(line, SESSION_ABANDON) == 0 || (!*line && !debugger->repeat))
         return true;
     bool ok = execute(debugger, *line ? line : debugger->repeat, status);
     tensor_survey_free(debugger->survey);
@@ -212,5 +218,9 @@ bool debugger_execute(struct debugger *debugger, const char *line, struct status
     if (device_lost(debugger->device))
         ok = device_loss_recover(debugger, status);
     debugger_flush(debugger);
+    if (!debugger->doing && ok)
+        ok = hit_commands_run(debugger, status);
+    else if (!ok)
+        hit_commands_forget(debugger);
     return ok;
 }

@@ -8,6 +8,7 @@
 #include "engine/session/breakpoints.h"
 #include "engine/session/display.h"
 #include "engine/session/engine.h"
+#include "engine/session/hit_commands.h"
 #include "engine/session/record.h"
 #include "engine/session/session.h"
 #include "engine/session/target.h"
@@ -64,6 +65,10 @@ struct debugger {
     struct tensor_survey *survey;
     char *repeat; /* what an empty line does again, or NULL */
     bool unasked; /* 'set confirm off' */
+    struct typed_commands typed;
+    struct due_commands due;
+    bool doing; /* what is due: what the commands in there make due waits for them */
+    bool moved; /* the run, since this was set to false */
     int source_depth;
     bool quit;
     struct text output; /* of the command that runs, not yet emitted */

@@ -25,6 +25,9 @@ struct debugger_sink {
      * command, a newer one of a tensor, or that the user need not wait. Any thread, as `cancelled`.
      * NULL: never. */
     bool (*unwanted)(void *context);
+    /* Has the front end run a command of the shell ("": a shell), and waits for its end, not for
+     * its success. NULL: there is no shell. */
+    bool (*shell)(void *context, const char *command, struct status *status);
 };
 
 /* A table with its state. All of it is called on the session's thread, but `free`, which may also

@@ -144,6 +144,7 @@ static void show_breakpoints(struct debugger *debugger, const struct stops *stop
         say(debugger, "%s\n", text);
         if (reason->length == 0)
             text_add(reason, text);
+        hit_commands_note(debugger, breakpoint);
         if (breakpoint->watch && stops->value >= 0)
             show_watch(debugger, breakpoint, stops->value);
         if (breakpoint->temporary)
@@ -234,6 +235,8 @@ static void show_stop(struct debugger *debugger, const struct stops *stops,
                 : stops->not_finite >= 0 ? stops->not_finite
                                          : stops->value;
     show_end_of_step(debugger);
+    bool silent = hit_commands_are_silent(debugger, stops);
+    size_t said = debugger->output.length;
     show_breakpoints(debugger, stops, &reason);
     if (stops->interrupted && !debugger->must_wait)
         say(debugger, "Interrupted.\n");
@@ -260,6 +263,8 @@ static void show_stop(struct debugger *debugger, const struct stops *stops,
         text_add(&reason, first_reason(stops, debugger->must_wait));
     }
     debugger->list_next = -1;
+    if (silent)
+        text_cut(&debugger->output, said);
     debugger_flush(debugger);
     debugger_set_state(debugger, stops->ended ? RUN_ENDED : RUN_STOPPED, reason.data);
     debugger_emit(debugger, EVENT_STOPPED, reason.data);

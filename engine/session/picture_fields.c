@@ -160,13 +160,11 @@ static const struct field result_fields[] = {ONE(struct picture_result, value, I
                                              NESTED(struct picture_result, verdict, verdict_fields),
                                              END};
 
-static const struct field breakpoint_fields[] = {ONE(struct picture_breakpoint, number, INT),
-                                                 ONE(struct picture_breakpoint, watch, BOOL),
-                                                 ONE(struct picture_breakpoint, temporary, BOOL),
-                                                 ONE(struct picture_breakpoint, enabled, BOOL),
-                                                 ONE(struct picture_breakpoint, lost, BOOL),
-                                                 ONE(struct picture_breakpoint, text, TEXT),
-                                                 END};
+static const struct field breakpoint_fields[] = {
+    ONE(struct picture_breakpoint, number, INT),     ONE(struct picture_breakpoint, watch, BOOL),
+    ONE(struct picture_breakpoint, temporary, BOOL), ONE(struct picture_breakpoint, enabled, BOOL),
+    ONE(struct picture_breakpoint, lost, BOOL),      ONE(struct picture_breakpoint, text, TEXT),
+    ONE(struct picture_breakpoint, commands, TEXT),  END};
 
 static const struct field state_fields[] = {
     ONE(struct state_picture, run, TEXT),
@@ -442,25 +440,17 @@ const struct field request_fields[] = {ONE(struct picture_request, kind, INT),
                                        NESTED(struct picture_request, output, query_fields),
                                        END};
 
-const struct field snapshot_fields[] = {ONE(struct snapshot, version, UINT64),
-                                        ONE(struct snapshot, state, INT),
-                                        ONE(struct snapshot, run, TEXT),
-                                        ONE(struct snapshot, reference, TEXT),
-                                        ONE(struct snapshot, step, INT),
-                                        ONE(struct snapshot, steps, INT),
-                                        ONE(struct snapshot, next, INT),
-                                        ONE(struct snapshot, instructions, INT),
-                                        ONE(struct snapshot, place, TEXT),
-                                        ONE(struct snapshot, stop_reason, TEXT),
-                                        ONE(struct snapshot, rank, INT),
-                                        ONE(struct snapshot, ranks, INT),
-                                        ONE(struct snapshot, breakpoints, INT),
-                                        ONE(struct snapshot, compared, INT),
-                                        ONE(struct snapshot, failed, INT),
-                                        ONE(struct snapshot, memory_live, INT64),
-                                        ONE(struct snapshot, memory_planned, INT64),
-                                        ONE(struct snapshot, seconds, DOUBLE),
-                                        END};
+const struct field snapshot_fields[] = {
+    ONE(struct snapshot, version, UINT64),    ONE(struct snapshot, state, INT),
+    ONE(struct snapshot, run, TEXT),          ONE(struct snapshot, reference, TEXT),
+    ONE(struct snapshot, step, INT),          ONE(struct snapshot, steps, INT),
+    ONE(struct snapshot, next, INT),          ONE(struct snapshot, instructions, INT),
+    ONE(struct snapshot, place, TEXT),        ONE(struct snapshot, stop_reason, TEXT),
+    ONE(struct snapshot, rank, INT),          ONE(struct snapshot, ranks, INT),
+    ONE(struct snapshot, breakpoints, INT),   ONE(struct snapshot, typing, BOOL),
+    ONE(struct snapshot, compared, INT),      ONE(struct snapshot, failed, INT),
+    ONE(struct snapshot, memory_live, INT64), ONE(struct snapshot, memory_planned, INT64),
+    ONE(struct snapshot, seconds, DOUBLE),    END};
 
 static const struct field picture_fields[] = {NESTED(struct picture, request, request_fields),
                                               ONE(struct picture, identity, UINT64),

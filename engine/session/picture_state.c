@@ -108,6 +108,7 @@ static void list_breakpoints(struct state_picture *picture, const struct breakpo
             .temporary = from->temporary,
             .enabled = from->enabled,
             .lost = from->lost,
+            .commands = memory_string(from->commands),
             .text = from->condition_text
                         ? memory_format("%s if %s", from->place.text, from->condition_text)
                         : memory_string(from->place.text)};
@@ -147,8 +148,10 @@ void state_picture_free(struct state_picture *picture)
 {
     if (!picture)
         return;
-    for (int b = 0; b < picture->breakpoint_count; b++)
+    for (int b = 0; b < picture->breakpoint_count; b++) {
         free(picture->breakpoints[b].text);
+        free(picture->breakpoints[b].commands);
+    }
     free(picture->breakpoints);
     free(picture->run);
     free(picture->reference);

@@ -129,8 +129,9 @@ struct picture_result {
 struct picture_breakpoint {
     int number;
     bool watch, temporary, enabled;
-    bool lost;  /* its place is not in this program */
-    char *text; /* "PLACE [if CONDITION]", as it was typed */
+    bool lost;      /* its place is not in this program */
+    char *text;     /* "PLACE [if CONDITION]", as it was typed */
+    char *commands; /* a line each, for when it stops the run; NULL: none */
 };
 
 struct state_picture {

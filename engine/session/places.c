@@ -257,7 +257,14 @@ static bool parse_tensor(const struct program *program, const char *text, struct
     return true;
 }
 
-bool place_parse(const struct program *program, const char *text, struct place *place,
+static bool check_step(const struct place *place, int steps, struct status *status)
+{
+    return place->step < steps ||
+           status_fail(status, STATUS_INVALID, "there is no step %d: the run has %d",
+                       place->step + 1, steps);
+}
+
+bool place_parse(const struct program *program, int steps, const char *text, struct place *place,
                  struct status *status)
 {
     *place = (struct place){.step = -1, .phase = -1, .micro_batch = -1};
@@ -277,17 +284,11 @@ bool place_parse(const struct program *program, const char *text, struct place *
     else
         ok = parse_instruction(program, place->text, place, &done, status) &&
              (done || parse_origin(program, place->text, place) ||
-              parse_tensor(program, place->text, place, status));
+              parse_tensor(program, place->text, place, status)) &&
+             check_step(place, steps, status);
     if (!ok)
         place_free(place);
     return ok;
-}
-
-bool place_check_step(const struct place *place, int steps, struct status *status)
-{
-    return place->step < steps ||
-           status_fail(status, STATUS_INVALID, "there is no step %d: the run has %d",
-                       place->step + 1, steps);
 }
 
 void place_free(struct place *place)

@@ -29,13 +29,11 @@ struct place {
     regex_t expression; /* PLACE_EXPRESSION */
 };
 
-/* Reads a place. On failure the text says what there is, and what was perhaps meant. Free with
- * place_free. */
-bool place_parse(const struct program *program, const char *text, struct place *place,
+/* Reads a place of a run of `steps` steps. On failure the text says what there is, and what was
+ * perhaps meant. Free with place_free. */
+bool place_parse(const struct program *program, int steps, const char *text, struct place *place,
                  struct status *status);
 void place_free(struct place *place);
-/* Whether a run of so many steps comes to the place: fails for STEP:INSTRUCTION beyond its last. */
-bool place_check_step(const struct place *place, int steps, struct status *status);
 
 /* Whether instruction `index` belongs to the place (for a tensor: writes it). */
 bool place_matches(const struct program *program, const struct place *place, int index);

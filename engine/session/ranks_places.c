@@ -10,7 +10,8 @@ int ranks_with_place(const struct debugger *debugger, const char *text)
         struct status ignored = STATUS_NONE;
         struct place place;
         if (rank == debugger->rank ||
-            !place_parse(team->world->ranks[rank].run->program, text, &place, &ignored))
+            !place_parse(ranks_program(debugger, rank), debugger_steps(debugger), text, &place,
+                         &ignored))
             continue;
         place_free(&place);
         return rank;

@@ -66,6 +66,12 @@ static bool on_unwanted(void *context)
     return recorder->outer.unwanted(recorder->outer.context);
 }
 
+static bool on_shell(void *context, const char *command, struct status *status)
+{
+    struct recorder *recorder = context;
+    return recorder->outer.shell(recorder->outer.context, command, status);
+}
+
 static void on_publish(void *context, struct snapshot *snapshot)
 {
     struct recorder *recorder = context;
@@ -94,6 +100,7 @@ static void start(void *state, const struct session_options *options,
     recorder->sink.emit = on_emit;
     recorder->sink.cancelled = on_cancelled;
     recorder->sink.unwanted = recorder->outer.unwanted ? on_unwanted : NULL;
+    recorder->sink.shell = recorder->outer.shell ? on_shell : NULL;
     recorder->sink.publish = on_publish;
     recorder->sink.loaded = on_loaded;
     recorder->inner.start(recorder->inner.state, options, &recorder->sink);

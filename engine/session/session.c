@@ -58,6 +58,8 @@ struct session {
     const struct snapshot *snapshot;
     struct words *words;
     bool stopping;
+    bool in_shell;      /* the front end runs a command of the shell, and the engine waits */
+    char *shell_failed; /* why it could not; owned, NULL */
 };
 
 /* A full pipe is fine: then the front end has been told already. */
@@ -95,6 +97,35 @@ static bool sink_unwanted(void *context)
 {
     struct session *session = context;
     return atomic_load(&session->asks) != atomic_load(&session->taking);
+}
+
+static bool sink_shell(void *context, const char *command, struct status *status)
+{
+    struct session *session = context;
+    pthread_mutex_lock(&session->mutex);
+    session->in_shell = true;
+    pthread_mutex_unlock(&session->mutex);
+    sink_emit(session, EVENT_SHELL, command);
+    pthread_mutex_lock(&session->mutex);
+    while (session->in_shell && !session->stopping)
+        pthread_cond_wait(&session->arrived, &session->mutex);
+    char *failed = session->shell_failed;
+    session->shell_failed = NULL;
+    pthread_mutex_unlock(&session->mutex);
+    if (failed)
+        status_fail(status, STATUS_IO, "%s", failed);
+    free(failed);
+    return !failed;
+}
+
+void session_shell_ended(struct session *session, const char *failure)
+{
+    pthread_mutex_lock(&session->mutex);
+    free(session->shell_failed);
+    session->shell_failed = memory_string(failure);
+    session->in_shell = false;
+    pthread_cond_signal(&session->arrived);
+    pthread_mutex_unlock(&session->mutex);
 }
 
 static struct queued_request *take_request(struct session *session)
@@ -211,8 +242,14 @@ static void run_command(struct session *session, const struct queued_command *co
 static void *run_engine(void *context)
 {
     struct session *session = context;
-    struct debugger_sink sink = {session,     sink_emit,       sink_cancelled, sink_publish,
-                                 sink_loaded, session->output, sink_unwanted};
+    struct debugger_sink sink = {.context = session,
+                                 .emit = sink_emit,
+                                 .cancelled = sink_cancelled,
+                                 .publish = sink_publish,
+                                 .loaded = sink_loaded,
+                                 .output = session->output,
+                                 .unwanted = sink_unwanted,
+                                 .shell = session->options.shell ? sink_shell : NULL};
     session->engine.start(session->engine.state, &session->options, &sink);
     struct queued_command *command;
     while ((command = take_command(session))) {
@@ -275,6 +312,7 @@ static void free_session(struct session *session)
     snapshot_release(&session->snapshot);
     words_release(session->words);
     rank_output_free(session->output);
+    free(session->shell_failed);
     for (int i = 0; i < 2; i++)
         if (session->wake[i] >= 0)
             close(session->wake[i]);

@@ -28,6 +28,7 @@ struct session_options {
     int64_t keep_limit;          /* bytes that two runs may take to keep every value; -1: half of
                                     the free memory */
     const char *record; /* a file to write all that the front end is told into; NULL: none */
+    bool shell;         /* the front end answers EVENT_SHELL by session_shell_ended */
     const char *replay; /* such a file, to be played instead of running anything; NULL: none */
     const struct session_engine *engine; /* instead of the debugger; copied, taken over even when
                                             session_start fails. NULL: the debugger */
@@ -47,6 +48,11 @@ uint64_t session_post(struct session *session, const char *line);
  * of a tensor that takes long is given up, and comes with what was measured till then
  * (tensor_picture.partial), for a command, for a newer one of a tensor, and for an interrupt. */
 void session_request(struct session *session, const struct picture_request *request);
+/* What EVENT_SHELL asked for has ended; `failure`: it could not be run, NULL: it was, whatever its
+ * exit status. */
+void session_shell_ended(struct session *session, const char *failure);
+/* Drops the list of commands that is being typed, if one is (snapshot.typing): a line to post. */
+#define SESSION_ABANDON "\003"
 /* A run stops before its next instruction; a command that waits gives up. Async-signal-safe. */
 void session_interrupt(struct session *session);
 
@@ -60,6 +66,7 @@ enum event_kind {
     EVENT_DONE,       /* the command `command` ended; ok tells how */
     EVENT_QUIT,       /* the user asked to leave */
     EVENT_PICTURE,    /* a picture that was asked for */
+    EVENT_SHELL,      /* run the text as a command of the shell ("": a shell); the engine waits */
 };
 
 struct session_event {
@@ -94,6 +101,7 @@ struct snapshot {
     char *place;            /* "step 1, backward, micro-batch 2/4, decoder.1.mlp.layer_2" */
     char *stop_reason;
     int rank, ranks; /* the selected one, of how many; 0 of 1 for a run of one rank */
+    bool typing;     /* lines that are posted now are commands of a breakpoint, up to 'end' */
     bool confirm;    /* the user wants to be asked before a run in progress is left */
     int breakpoints;
     int compared, failed;                /* tensors so far */

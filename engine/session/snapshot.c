@@ -60,6 +60,7 @@ struct snapshot *snapshot_create(const struct debugger *debugger)
     snapshot->place = target ? place_text(debugger) : memory_string("");
     snapshot->rank = target ? debugger->rank : 0;
     snapshot->ranks = target ? ranks_count(debugger) : 0;
+    snapshot->typing = hit_commands_are_typed(debugger);
     snapshot->confirm = !debugger->unasked;
     snapshot->breakpoints = debugger->breakpoints.count;
     if (target)

@@ -55,8 +55,13 @@ void bench_open(struct bench *bench)
         .threads = 1,
         .keep_limit = -1};
     bench->printed = rank_output_create(NULL);
-    struct debugger_sink sink = {bench,  emit,           cancelled, publish,
-                                 loaded, bench->printed, cancelled};
+    struct debugger_sink sink = {.context = bench,
+                                 .emit = emit,
+                                 .cancelled = cancelled,
+                                 .publish = publish,
+                                 .loaded = loaded,
+                                 .output = bench->printed,
+                                 .unwanted = cancelled};
     bench->debugger = debugger_create(&options, &sink);
 }
 

@@ -37,7 +37,7 @@ static int count_matches(const char *text)
 {
     struct place place;
     struct status status = STATUS_NONE;
-    if (!place_parse(program(), text, &place, &status))
+    if (!place_parse(program(), 2, text, &place, &status))
         fail_msg("%s: %s", text, status.text);
     int count = 0;
     for (int i = 0; i < program()->instruction_count; i++)
@@ -76,7 +76,7 @@ static void must_fail(const char *text, const char *says)
 {
     struct place place;
     struct status status = STATUS_NONE;
-    if (place_parse(program(), text, &place, &status))
+    if (place_parse(program(), 2, text, &place, &status))
         fail_msg("'%s' was read", text);
     must_contain(status.text, says);
 }
