@@ -77,6 +77,7 @@ void team_free(struct team *team)
     for (int rank = 0; team->pairs && rank < team->world->size; rank++)
         pair_free(team->pairs[rank]);
     team_free_tensors(team);
+    free(team->given_again);
     free(team->pairs);
     run_free(team->reference);
     world_free(team->world);
@@ -163,10 +164,34 @@ static void describe_failure(const struct team *team, const struct world_event *
                  team->world->ranks[from->rank].reason);
 }
 
+static void forget_event(struct team *team)
+{
+    free(team->given_again);
+    team->given_again = NULL;
+}
+
+void team_give_again(struct team *team, const struct team_event *event)
+{
+    forget_event(team);
+    team->given_again = memory_zeroed(1, sizeof(*event));
+    *team->given_again = *event;
+}
+
+bool team_gives_again(const struct team *team, int rank)
+{
+    return team->given_again && (rank < 0 || team->given_again->rank == rank);
+}
+
 bool team_next(struct team *team, double seconds, struct team_event *event, bool *got,
                struct status *status)
 {
     struct world_event from;
+    if (team->given_again) {
+        *event = *team->given_again;
+        *got = event->again = true;
+        forget_event(team);
+        return true;
+    }
     *got = world_next(team->world, seconds, &from);
     if (!*got)
         return true;
@@ -182,6 +207,7 @@ bool team_next(struct team *team, double seconds, struct team_event *event, bool
 
 bool team_go_to_step(struct team *team, int step, struct status *status)
 {
+    forget_event(team);
     if (!world_go_to_step(team->world, step, status))
         return false;
     if (team->reference && !run_go_to(team->reference, step, 0, status))

@@ -50,7 +50,8 @@ struct team {
     struct names by_name;  /* tensor name -> index */
     struct team_tensor *tensors;
     int tensor_count, tensor_capacity;
-    int step; /* the step that results belong to */
+    int step;                       /* the step that results belong to */
+    struct team_event *given_again; /* owned; NULL: there is none */
     struct team_totals {
         int64_t tensors, elements; /* compared, as whole tensors */
         int64_t elements_whole;    /* of how many (more than `elements` when sampled) */
@@ -74,6 +75,7 @@ struct team_event {
         int tensor, against;
     } desynchronised[OP_MAX_OUTPUTS];
     int desynchronised_count;
+    bool again; /* team_give_again() */
     char text[1024];
 };
 
@@ -90,6 +92,11 @@ bool team_allow(struct team *team, int rank, int limit, struct status *status);
  * comparison itself failed. */
 bool team_next(struct team *team, double seconds, struct team_event *event, bool *got,
                struct status *status);
+/* The event comes again, once, before anything newer and with `again` set, unless the ranks go to
+ * another step before: it was taken when nobody could act on it. One at a time. */
+void team_give_again(struct team *team, const struct team_event *event);
+/* Whether there is such an event, of that rank (-1: of any). */
+bool team_gives_again(const struct team *team, int rank);
 /* Lets every rank run to the end of its step; at the end of a step, of the next one. */
 bool team_allow_step(struct team *team, struct status *status);
 bool team_ended(const struct team *team);

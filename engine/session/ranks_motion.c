@@ -129,11 +129,10 @@ void ranks_bind(struct debugger *debugger, const struct breakpoint *until)
         struct breakpoints *bound = &debugger->seats[rank].breakpoints;
         breakpoints_clear(bound);
         for (int i = 0; i < debugger->breakpoints.count; i++)
-            breakpoints_copy(bound, &debugger->breakpoints.list[i], run_of(debugger, rank)->program,
-                             debugger_steps(debugger));
+            breakpoints_copy(bound, &debugger->breakpoints.list[i],
+                             run_of(debugger, rank)->program);
         if (until)
-            breakpoints_copy(bound, until, run_of(debugger, rank)->program,
-                             debugger_steps(debugger));
+            breakpoints_copy(bound, until, run_of(debugger, rank)->program);
         team_of(debugger)->pairs[rank]->watch_not_finite = debugger->stop_on_not_finite;
     }
 }
@@ -250,8 +249,13 @@ static bool unblock(struct debugger *debugger, bool *interrupted, struct status 
     return true;
 }
 
-static void note(struct debugger *debugger, const struct team_event *event)
+/* Once, however often the event is given. */
+static void note(struct debugger *debugger, struct team_event *event)
 {
+    if (event->again)
+        return;
+    if (event->desynchronised_count > 0)
+        ranks_note_desync(debugger, event);
     struct record *record =
         event->rank == debugger->rank ? &debugger->record : &debugger->seats[event->rank].record;
     record_note(record, team_of(debugger)->pairs[event->rank], &event->pair);
@@ -280,15 +284,23 @@ static void come_to_rest(struct debugger *debugger)
     struct team_event event;
     struct status ignored = STATUS_NONE;
     bool got = true;
-    for (int patience = 50; patience > 0 && (got || !world_is_quiet(team->world)); patience--) {
+    int patience = 50, most = patience + 2 * ranks_count(debugger);
+    while (patience > 0 && most > 0 && (got || !world_is_quiet(team->world))) {
         if (!team_next(team, poll_seconds, &event, &got, &ignored))
             return;
-        if (got && event.kind == TEAM_DONE && event.desynchronised_count > 0)
-            ranks_note_desync(debugger, &event);
+        patience -= !got;
+        most -= got;
         if (got && event.kind == TEAM_DONE)
             note(debugger, &event);
     }
     hold_all(debugger);
+}
+
+void ranks_note_late(struct debugger *debugger, struct team_event *event)
+{
+    note(debugger, event);
+    if (stops_all(debugger, event->rank, &event->pair))
+        team_give_again(team_of(debugger), event);
 }
 
 static bool fail(struct debugger *debugger, const struct team_event *event, struct status *status)
@@ -314,8 +326,6 @@ static bool take(struct debugger *debugger, struct team_event *event, bool *got,
         return false;
     if (*got && event->kind == TEAM_FAILED)
         return fail(debugger, event, status);
-    if (*got && event->desynchronised_count > 0)
-        ranks_note_desync(debugger, event);
     if (*got)
         note(debugger, event);
     return true;
@@ -390,7 +400,9 @@ bool ranks_run_one(struct debugger *debugger, struct pair_event *event, bool *in
     struct team_event done;
     bool got;
     *interrupted = false;
-    if (!bring_to_end(debugger, status) || !allow_one(debugger, debugger->rank, status))
+    bool has_done = team_gives_again(team_of(debugger), debugger->rank); /* that one already */
+    if (!has_done &&
+        (!bring_to_end(debugger, status) || !allow_one(debugger, debugger->rank, status)))
         return false;
     for (;;) {
         if (!take(debugger, &done, &got, interrupted, status))

@@ -44,6 +44,9 @@ bool ranks_until(const struct debugger *debugger, const struct pair_event *event
  * *interrupted when the user, or with locked ranks a collective, did not let it happen. */
 bool ranks_run_one(struct debugger *debugger, struct pair_event *event, bool *interrupted,
                    struct status *status);
+/* What a rank had begun when the run stopped, and has done since. What stops all (a divergence) is
+ * given again to whoever moves the ranks next. */
+void ranks_note_late(struct debugger *debugger, struct team_event *event);
 /* Takes all ranks to the start of a step. */
 bool ranks_go_to_step(struct debugger *debugger, int step, struct status *status);
 
@@ -83,7 +86,8 @@ int ranks_last_lines(const struct debugger *debugger, int rank, int most, const 
                      struct text *text);
 /* Says some of them, if there are any. */
 void ranks_say_last_lines(struct debugger *debugger, int rank);
-/* While nobody moves: whether a process has ended. Tells it, and the run has failed. Cheap. */
+/* While nobody moves: takes what ranks have done since that they had begun before, and tells that
+ * the run has changed; whether a process has ended: tells it, and the run has failed. Cheap. */
 void ranks_look(struct debugger *debugger);
 
 #endif

@@ -76,24 +76,40 @@ static bool any_has_ended(const struct debugger *debugger)
     return false;
 }
 
+static void tell_failure(struct debugger *debugger, const struct team_event *event)
+{
+    ranks_say_last_lines(debugger, event->rank);
+    say(debugger, "%s\n", event->text);
+    debugger_flush(debugger);
+    debugger_set_state(debugger, RUN_FAILED, event->text);
+    debugger_emit(debugger, EVENT_STOPPED,
+                  ranks_lost(debugger) >= 0 ? "a rank was lost" : "an instruction failed");
+}
+
+/* A stop does not wait for an instruction that takes long, and an interrupt for none: what ranks
+ * have done since is shown when it is done. */
 void ranks_look(struct debugger *debugger)
 {
     struct team_event event = {.kind = TEAM_DONE};
     struct status status = STATUS_NONE;
-    bool got = true;
+    bool got = true, moved = false;
     if (!debugger->pool || !debugger->target || !debugger->target->team)
         return;
+    struct team *team = debugger->target->team;
     rank_pool_poll(debugger->pool, 0);
-    if (!any_has_ended(debugger)) /* whatever else has happened is for who moves them */
-        return;
-    while (got && event.kind != TEAM_FAILED)
-        if (!team_next(debugger->target->team, 0, &event, &got, &status))
+    if (debugger->state == RUN_FAILED && !any_has_ended(debugger))
+        return; /* whatever follows from that */
+    while (got && !team_gives_again(team, -1) && team_next(team, 0, &event, &got, &status)) {
+        if (got && event.kind == TEAM_FAILED) {
+            tell_failure(debugger, &event);
             return;
-    if (!got)
-        return;
-    ranks_say_last_lines(debugger, event.rank);
-    say(debugger, "%s\n", event.text);
-    debugger_flush(debugger);
-    debugger_set_state(debugger, RUN_FAILED, event.text);
-    debugger_emit(debugger, EVENT_STOPPED, "a rank was lost");
+        }
+        if (got)
+            ranks_note_late(debugger, &event);
+        moved = moved || got;
+    }
+    if (moved) {
+        debugger_flush(debugger);
+        debugger_publish(debugger);
+    }
 }

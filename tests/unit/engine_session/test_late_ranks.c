@@ -1,0 +1,163 @@
+/* Rank processes that have begun an instruction when the run stops, and end it later: what they
+ * have done is shown then, and what would have stopped the run stops it as soon as it moves. This
+ * executable is also the ranks. */
+#include "helper_debugger.h"
+
+#include "engine/base/clock.h"
+#include "engine/compare/team.h"
+#include "engine/ranks/keeper.h"
+#include "engine/ranks/rank.h"
+#include "engine/session/ranks.h"
+#include "engine/session/ranks_motion.h"
+#include "tests/unit/random.h"
+
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <time.h>
+#include <unistd.h>
+
+#include <cmocka.h>
+
+enum { PATIENCE_SECONDS = 60 };
+
+static int published;
+
+static void count_snapshot(void *context, struct snapshot *snapshot)
+{
+    const struct snapshot *given = snapshot;
+    (void)context;
+    published++;
+    snapshot_release(&given);
+}
+
+static void need_processes(void)
+{
+    char folder[600], module[700];
+    snprintf(folder, sizeof(folder), "%s", LOCKSTEP_BINARY);
+    *strrchr(folder, '/') = '\0';
+    snprintf(module, sizeof(module), "%s/lockstep_mpi.so", folder);
+    setenv("LOCKSTEP_MODULE_PATH", folder, 1);
+    setenv("ASAN_OPTIONS", "detect_leaks=0", 1); /* of the ranks: MPI leaks */
+    if (system("command -v mpirun >/dev/null") == 0 && access(module, R_OK) == 0)
+        return;
+    print_message("no mpirun, or built without MPI: rank processes are not tested\n");
+    skip();
+}
+
+static void open_ranks(struct bench *bench, const char *file)
+{
+    need_processes();
+    bench_open(bench);
+    bench_do(bench, file);
+    assert_non_null(bench->debugger->pool);
+    bench->debugger->sink.publish = count_snapshot;
+}
+
+static const struct run *run_of(const struct bench *bench, int rank)
+{
+    return bench->debugger->target->team->world->ranks[rank].run;
+}
+
+static int64_t memory_of(const struct bench *bench, int rank)
+{
+    struct ranks_picture *picture = picture_of_ranks(bench->debugger);
+    int64_t memory = picture->ranks[rank].memory_total;
+    assert_int_equal(picture->ranks[rank].next, run_next(run_of(bench, rank)));
+    ranks_picture_free(picture);
+    return memory;
+}
+
+/* The rank goes on alone to `next`, as one does that had begun before the run stopped; the engine
+ * is idle meanwhile. */
+static void go_on(struct bench *bench, int rank, int next)
+{
+    struct status status = STATUS_NONE;
+    double deadline = clock_seconds() + PATIENCE_SECONDS;
+    assert_true(world_allow(bench->debugger->target->team->world, rank, next, &status));
+    while (run_next(run_of(bench, rank)) < next && clock_seconds() < deadline) {
+        ranks_look(bench->debugger);
+        nanosleep(&(struct timespec){.tv_nsec = 1000000}, NULL);
+    }
+    assert_int_equal(run_next(run_of(bench, rank)), next);
+}
+
+static bool is_collective(const struct program *program, int index)
+{
+    return op_is_collective(program->instructions[index].op);
+}
+
+/* Up to the first one that needs others: it is shown, memory and all, and told to whoever shows it.
+ */
+static void test_shown(void **state)
+{
+    (void)state;
+    struct random random = random_start("late");
+    struct bench bench;
+    char line[64];
+    open_ranks(&bench, "file llama/tp2");
+    const struct program *program = run_of(&bench, 1)->program;
+    int start = (int)random_integer(&random, 1, 30);
+    while (is_collective(program, start))
+        start++;
+    snprintf(line, sizeof(line), "goto 1:%d", start);
+    bench_do(&bench, line);
+    int64_t before = memory_of(&bench, 1), own = memory_of(&bench, 0);
+    int told = published, stops = bench.stops;
+    go_on(&bench, 1, start + 1);
+    assert_true(published > told);
+    assert_true(memory_of(&bench, 1) > before); /* every value is kept */
+    assert_int_equal(memory_of(&bench, 0), own);
+    assert_int_equal(bench.stops, stops);
+    told = published;
+    ranks_look(bench.debugger);
+    assert_int_equal(published, told); /* nothing new */
+    bench_do(&bench, "stepi");
+    assert_int_equal(run_next(run_of(&bench, 0)), start + 1);
+    must_contain(bench_do(&bench, "continue"), "Run finished: no divergence");
+    bench_close(&bench);
+}
+
+/* What stops a run is not lost: the next command comes to it, of whichever rank it is. */
+static void test_stops_then(void **state)
+{
+    (void)state;
+    for (int late = 0; late < 2; late++) {
+        struct bench bench;
+        char line[64];
+        open_ranks(&bench, "file llama/tp2 fault scale:op=rms_norm,layer=decoder.1,part=norm_1");
+        bench_do(&bench, "stop on divergence");
+        bench_do(&bench, "run");
+        int at = run_next(run_of(&bench, bench.debugger->rank)) - 1;
+        bench_do(&bench, "rank 0");
+        snprintf(line, sizeof(line), "goto 1:%d", at);
+        bench_do(&bench, line);
+        go_on(&bench, late, at + 1);
+        bench_do(&bench, late ? "rank 1" : "rank 0");
+        must_contain(bench_do(&bench, "info divergences"), "norm_1.output");
+        bench_do(&bench, "rank 0");
+        must_contain(bench_do(&bench, "stepi"), "DIVERGED");
+        assert_string_equal(bench.reason, "divergence");
+        assert_int_equal(bench.debugger->rank, late);
+        assert_int_equal(run_next(run_of(&bench, late)), at + 1);
+        bench_do(&bench, "stepi"); /* once */
+        assert_int_equal(run_next(run_of(&bench, bench.debugger->rank)), at + 2);
+        bench_close(&bench);
+    }
+}
+
+int main(int argc, char **argv)
+{
+    struct status status = STATUS_NONE;
+    if (argc > 1 && strcmp(argv[1], KEEPER_COMMAND) == 0)
+        return keeper_main(argc, argv);
+    if (argc > 1 && strcmp(argv[1], "rank") == 0)
+        return !rank_serve(&status);
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_shown),
+        cmocka_unit_test(test_stops_then),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
