@@ -92,13 +92,70 @@ __device__ inline void scores_clear(struct scores_of<SETS, OTHERS> &scores)
         scores.at[i / (OTHERS / 2)][i / 4 % (OTHERS / 8)][i % 4] = 0;
 }
 
+/* What the units take of a warp's sets of rows: a factor for each 16 columns. */
+template <int HEAD, int SETS> struct factors_of {
+    unsigned at[SETS][HEAD / UNIT][4];
+};
+
+template <int HEAD, int SETS, typename T>
+__device__ inline void factors_read(struct factors_of<HEAD, SETS> &factors, const T *rows, int size)
+{
+    int stride = tile_stride<T>(size);
+#pragma unroll
+    for (int i = 0; i < SETS * HEAD / UNIT; i++)
+        if (i / SETS * UNIT < size)
+            read_a(factors.at[i % SETS][i / SETS],
+                   rows + i % SETS * SET_ROWS * stride + i / SETS * UNIT, stride);
+}
+
+/* scores += the sets' factors of 16 columns . the same columns of `others`. */
+template <int SETS, int OTHERS, typename T>
+__device__ inline void add_scores(struct scores_of<SETS, OTHERS> &scores,
+                                  const unsigned *const (&factors)[SETS], const T *others,
+                                  int stride)
+{
+    unsigned b[4];
+#pragma unroll
+    for (int i = 0; i < OTHERS / UNIT; i++) {
+        read_b(b, others + i * UNIT * stride, stride);
+#pragma unroll
+        for (int set = 0; set < SETS; set++) {
+            unit_multiply(scores.at[set][2 * i], factors[set], b, others);
+            unit_multiply(scores.at[set][2 * i + 1], factors[set], b + 2, others);
+        }
+    }
+}
+
 /* scores = rows . others: of the sets of rows at `rows` with those at `others`. */
 template <int HEAD, int SETS, int OTHERS, typename T>
 __device__ inline void unit_scores(struct scores_of<SETS, OTHERS> &scores, const T *rows,
                                    const T *others, int size)
 {
     int stride = tile_stride<T>(size);
-    unsigned a[SETS][4], b[4];
+    unsigned a[SETS][4];
+    const unsigned *factors[SETS];
+    scores_clear(scores);
+#pragma unroll
+    for (int at = 0; at < HEAD; at += UNIT) {
+        if (at >= size)
+            continue;
+#pragma unroll
+        for (int set = 0; set < SETS; set++) {
+            read_a(a[set], rows + set * SET_ROWS * stride + at, stride);
+            factors[set] = a[set];
+        }
+        add_scores(scores, factors, others + at, stride);
+    }
+}
+
+/* The same of factors at hand. */
+template <int HEAD, int SETS, int OTHERS, typename T>
+__device__ inline void unit_scores(struct scores_of<SETS, OTHERS> &scores,
+                                   const struct factors_of<HEAD, SETS> &rows, const T *others,
+                                   int size)
+{
+    int stride = tile_stride<T>(size);
+    const unsigned *factors[SETS];
     scores_clear(scores);
 #pragma unroll
     for (int at = 0; at < HEAD; at += UNIT) {
@@ -106,16 +163,8 @@ __device__ inline void unit_scores(struct scores_of<SETS, OTHERS> &scores, const
             continue;
 #pragma unroll
         for (int set = 0; set < SETS; set++)
-            read_a(a[set], rows + set * SET_ROWS * stride + at, stride);
-#pragma unroll
-        for (int i = 0; i < OTHERS / UNIT; i++) {
-            read_b(b, others + i * UNIT * stride + at, stride);
-#pragma unroll
-            for (int set = 0; set < SETS; set++) {
-                unit_multiply(scores.at[set][2 * i], a[set], b, rows);
-                unit_multiply(scores.at[set][2 * i + 1], a[set], b + 2, rows);
-            }
-        }
+            factors[set] = rows.at[set][at / UNIT];
+        add_scores(scores, factors, others + at, stride);
     }
 }
 

@@ -225,8 +225,18 @@ static __global__ void __launch_bounds__(ATTENTION_THREADS, 2)
     rows_begin<BLOCK_KEYS, HEAD>(value, it.kv, first_key, it.keys, value_column, size);
     walk_to(&at, it, first_key, group * (it.heads / it.groups));
     bool more = at.first < it.tokens;
+    constexpr bool AT_HAND = HEAD <= 64; /* of larger heads each tile reads them again */
+    struct factors_of<AT_HAND ? HEAD : UNIT, KEY_SETS> key_factors, value_factors;
+    const T *keys = key + warp * KEY_SETS * SET_ROWS * stride;
+    const T *values = value + warp * KEY_SETS * SET_ROWS * stride;
     if (more)
         queries_begin<HEAD>(tiles, queries_at(room, 0), it, at, first_key);
+    if constexpr (AT_HAND) {
+        copy_wait();
+        __syncthreads();
+        factors_read(key_factors, keys, size);
+        factors_read(value_factors, values, size);
+    }
     for (; more; turn ^= 1) {
         const T *query = tiles + turn * 2 * OTHERS * stride, *output = query + OTHERS * stride;
         const int32_t *odd = flags + 8 * turn;
@@ -243,8 +253,13 @@ static __global__ void __launch_bounds__(ATTENTION_THREADS, 2)
 #pragma unroll 1
         for (int part = 0; part < OTHERS; part += QUERIES) {
             const T *queried = query + part * stride, *given = output + part * stride;
-            unit_scores<HEAD>(scores, key + warp * KEY_SETS * SET_ROWS * stride, queried, size);
-            unit_scores<HEAD>(products, value + warp * KEY_SETS * SET_ROWS * stride, given, size);
+            if constexpr (AT_HAND) {
+                unit_scores(scores, key_factors, queried, size);
+                unit_scores(products, value_factors, given, size);
+            } else {
+                unit_scores<HEAD>(scores, keys, queried, size);
+                unit_scores<HEAD>(products, values, given, size);
+            }
             keys_weigh<QUERIES>(scores, products, queries, it, part, row, documents);
             add_sums<HEAD>(value_sums, scores, given, odd + 4, size);
             add_sums<HEAD>(key_sums, products, queried, odd, size);
