@@ -11,6 +11,7 @@
 #include "engine/ranks/summary.h"
 
 enum {
+    PROTOCOL_MAGIC = 0x4b434f4c,
     PROTOCOL_VERSION = 5,
     PROTOCOL_TOKEN = 32,           /* characters of the token */
     PROTOCOL_HEADER = 8,           /* bytes before a body: its length, the kind */

@@ -1,41 +1,9 @@
 #include "engine/ranks/summary.h"
 
+#include "engine/device/statistics.h"
+
 #include <math.h>
 #include <string.h>
-
-enum { CHUNK = 4096 };
-
-static struct device_statistics nothing(void)
-{
-    return (struct device_statistics){.minimum = INFINITY, .maximum = -INFINITY};
-}
-
-/* Of differences from the first finite one, so that a large mean does not drown small deviations.
- */
-static struct device_statistics of_chunk(const double *numbers, int count)
-{
-    struct device_statistics found = nothing();
-    double first = 0, sum = 0, squares = 0;
-    for (int i = 0; i < count; i++) {
-        if (!isfinite(numbers[i])) {
-            found.nans += isnan(numbers[i]) != 0;
-            found.infinities += isinf(numbers[i]) != 0;
-            continue;
-        }
-        if (found.finite++ == 0)
-            first = numbers[i];
-        double difference = numbers[i] - first;
-        sum += difference;
-        squares += difference * difference;
-        found.minimum = fmin(found.minimum, numbers[i]);
-        found.maximum = fmax(found.maximum, numbers[i]);
-    }
-    if (found.finite > 0) {
-        found.mean = first + sum / (double)found.finite;
-        found.squares = fmax(0, squares - sum * sum / (double)found.finite);
-    }
-    return found;
-}
 
 /* Chan, Golub, LeVeque 1979: sums of squares of parts with different means. */
 void summary_add(struct device_statistics *to, const struct device_statistics *other)
@@ -55,18 +23,13 @@ void summary_add(struct device_statistics *to, const struct device_statistics *o
 
 struct device_statistics summary_statistics(const struct tensor *part)
 {
-    struct device_statistics all = nothing();
-    int64_t count = shape_elements(part->shape);
-    size_t size = dtype_size(part->dtype);
-    double numbers[CHUNK];
-    for (int64_t at = 0; at < count; at += CHUNK) {
-        int some = count - at < CHUNK ? (int)(count - at) : CHUNK;
-        dtype_convert(numbers, DTYPE_F64, (const char *)part->data + (size_t)at * size, part->dtype,
-                      (size_t)some);
-        struct device_statistics chunk = of_chunk(numbers, some);
-        summary_add(&all, &chunk);
-    }
-    return all;
+    struct mosaic_part whole = {.tensor = *part};
+    struct mosaic mosaic;
+    if (!mosaic_make(&mosaic, part->shape, &whole, 1))
+        return (struct device_statistics){.minimum = INFINITY, .maximum = -INFINITY};
+    struct device_statistics found = statistics_of_host(&mosaic);
+    mosaic_free(&mosaic);
+    return found;
 }
 
 /* Where sample `index` lies in a part, -1: elsewhere. */

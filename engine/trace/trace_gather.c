@@ -54,24 +54,10 @@ void trace_gatherer_free(struct trace_gatherer *gatherer)
     free(gatherer);
 }
 
-static struct trace_statistics finish(const struct device_statistics *found)
-{
-    double number = (double)found->finite;
-    bool any = found->finite > 0;
-    return (struct trace_statistics){
-        .finite = found->finite,
-        .nans = found->nans,
-        .infinities = found->infinities,
-        .mean = any ? found->mean : NAN,
-        .deviation = found->finite > 1 ? sqrt(found->squares / (number - 1)) : NAN,
-        .minimum = any ? found->minimum : NAN,
-        .maximum = any ? found->maximum : NAN};
-}
-
 void trace_add_summary(struct trace_writer *writer, const char *name, const struct tensor *tensor,
                        void *samples, const struct device_statistics *statistics)
 {
-    struct trace_statistics finished = finish(statistics);
+    struct trace_statistics finished = trace_statistics_from(statistics);
     trace_put_samples(writer, name, tensor, samples, &finished);
 }
 

@@ -2,7 +2,7 @@
 #ifndef ENGINE_TRACE_TRACE_STATISTICS_H
 #define ENGINE_TRACE_TRACE_STATISTICS_H
 
-#include "engine/tensor/mosaic.h"
+#include "engine/device/statistics.h"
 
 struct trace_statistics {
     int64_t finite, nans, infinities;
@@ -10,8 +10,9 @@ struct trace_statistics {
     double minimum, maximum; /* NAN if none is finite */
 };
 
-/* One pass over the tensor, by all threads; the result depends neither on their number nor on how
- * the tensor is cut into parts. */
+/* As statistics_of_host(). */
 struct trace_statistics trace_statistics_of(const struct mosaic *tensor);
+/* What was found elsewhere, as a record has it. */
+struct trace_statistics trace_statistics_from(const struct device_statistics *found);
 
 #endif
