@@ -210,6 +210,45 @@ static void test_metrics(void **state)
     }
 }
 
+enum edge { TOO_LARGE = 0, APART_IN_DOUBLE, SUBNORMAL, SIGNED_ZERO, EDGES };
+
+/* Both sides of an element; one, `chosen`, has the largest difference, by little. */
+static void put_edge(enum edge edge, bool chosen, float *reference, float *test)
+{
+    *reference = edge == APART_IN_DOUBLE ? 1 : edge == TOO_LARGE ? 3e38f : 0;
+    *test = edge == TOO_LARGE         ? chosen ? -3e38f : 1e38f
+            : edge == APART_IN_DOUBLE ? chosen ? -0x1p-29f : -0x1p-30f
+            : edge == SUBNORMAL       ? chosen ? 0x3p-149f : 0x1p-148f
+                                      : -0.0f;
+}
+
+/* Differences that float32 has no number for, or does not tell apart. */
+static void test_edges(void **state)
+{
+    enum { COUNT = 301 };
+    struct random random = random_start("compare edges");
+    struct device *device = *state;
+    for (int edge = 0; edge < EDGES; edge++) {
+        struct status status = STATUS_NONE;
+        struct metrics got, wanted;
+        float sides[2][COUNT];
+        int chosen = (int)random_integer(&random, 0, COUNT - 1);
+        for (int i = 0; i < COUNT; i++)
+            put_edge((enum edge)edge, i == chosen, &sides[0][i], &sides[1][i]);
+        struct tensor reference = tensor_of(sides[0], DTYPE_F32, shape_of1(COUNT));
+        struct tensor test = tensor_of(sides[1], DTYPE_F32, shape_of1(COUNT));
+        metrics_compute(&reference, &test, 1, 1, &wanted);
+        assert_int_equal(wanted.max_index, edge == SIGNED_ZERO ? 0 : chosen);
+        reference = upload(device, reference, sizeof(sides[0]));
+        test = upload(device, test, sizeof(sides[1]));
+        if (!compare(device, &reference, &test, 1, &got, &status))
+            fail_msg("%s", status.text);
+        assert_same(&got, &wanted);
+        device_release(device, MEMORY_INPUTS, reference.data, sizeof(sides[0]));
+        device_release(device, MEMORY_INPUTS, test.data, sizeof(sides[1]));
+    }
+}
+
 static void test_refusals(void **state)
 {
     struct device *device = *state;
@@ -232,13 +271,14 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         {"metrics", test_metrics, NULL, NULL, NULL},
+        {"edges", test_edges, NULL, NULL, NULL},
         {"refusals", test_refusals, NULL, NULL, NULL},
     };
     struct device *device = open_device();
     if (!device)
         return module_is_emulated() && !module_table() ? 0 : 1;
-    struct CMUnitTest with_device[2];
-    for (int i = 0; i < 2; i++) {
+    struct CMUnitTest with_device[3];
+    for (int i = 0; i < 3; i++) {
         with_device[i] = tests[i];
         with_device[i].initial_state = device;
     }
