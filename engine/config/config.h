@@ -129,10 +129,21 @@ struct model_config {
     struct source embeddings_source, head_source;
 };
 
+/* A stage of learning_rate.schedule: updates begin + 1 to end, rates from `first` to `last`. */
+struct learning_rate_stage {
+    enum learning_rate_decay type; /* constant, power or cosine */
+    int begin, end;                /* INT_MAX: it never ends */
+    double first, last, power;
+};
+
+enum { LEARNING_RATE_STAGES = 32 };
+
 struct optimizer_config {
     double learning_rate, minimum_learning_rate, decay_power;
     enum learning_rate_decay decay;
     int warmup_iterations, decay_iterations;
+    struct learning_rate_stage stages[LEARNING_RATE_STAGES];
+    int stage_count; /* above 0: the stages are all there is, instead of what is above */
     double beta1, beta2, epsilon, weight_decay;
     double gradient_norm_clipping; /* 0 = off */
     double initial_loss_scale;     /* fp16: 65536 */

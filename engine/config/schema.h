@@ -112,6 +112,7 @@ struct raw_learning_rate {
     double base, minimum, decay_power;
     enum learning_rate_decay decay_style;
     int32_t warmup_iterations, decay_iterations;
+    char *schedule;
 };
 
 struct raw_gradient_scaler {

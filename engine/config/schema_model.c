@@ -210,6 +210,8 @@ static const cyaml_schema_field_t learning_rate_fields[] = {
     CYAML_FIELD_FLOAT("decay_power", REQUIRED, struct raw_learning_rate, decay_power),
     CYAML_FIELD_INT("warmup_iterations", REQUIRED, struct raw_learning_rate, warmup_iterations),
     CYAML_FIELD_INT("decay_iterations", REQUIRED, struct raw_learning_rate, decay_iterations),
+    CYAML_FIELD_STRING_PTR("schedule", OPTIONAL_POINTER, struct raw_learning_rate, schedule, 0,
+                           CYAML_UNLIMITED),
     CYAML_FIELD_END,
 };
 

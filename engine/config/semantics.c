@@ -1,6 +1,7 @@
 /* What holds between values, checked on the resolved configuration; the document says where each
  * value was written. */
 #include "engine/config/loader.h"
+#include "engine/config/stages.h"
 
 #include "engine/base/memory.h"
 
@@ -382,10 +383,14 @@ static void check_size(const struct semantics *semantics)
 static void check_optimizer(const struct semantics *semantics)
 {
     const struct optimizer_config *optimizer = &semantics->config->optimizer;
+    const struct node *schedule = node_find(semantics->root, "optimizer.learning_rate.schedule");
+    char why[STAGES_WHY_SIZE];
+    if (schedule && !stages_parse(schedule->text, &(struct optimizer_config){0}, why))
+        PROBLEM(semantics, "optimizer.learning_rate.schedule", "%s", why);
     if (optimizer->beta1 >= 1 || optimizer->beta2 >= 1)
         PROBLEM(semantics, optimizer->beta1 >= 1 ? "optimizer.beta_1" : "optimizer.beta_2",
                 "a moment that never changes; expected less than 1");
-    if (optimizer->decay != DECAY_CONSTANT &&
+    if (!schedule && optimizer->decay != DECAY_CONSTANT &&
         optimizer->decay_iterations <= optimizer->warmup_iterations)
         PROBLEM(semantics,
                 optimizer->decay_iterations > 0 ? "optimizer.learning_rate.decay_iterations"

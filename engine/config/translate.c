@@ -1,4 +1,5 @@
 #include "engine/config/loader.h"
+#include "engine/config/stages.h"
 
 #include "engine/base/memory.h"
 
@@ -126,7 +127,7 @@ static struct model_config translate_model(const struct raw_base_model *raw,
 
 static struct optimizer_config translate_optimizer(const struct raw_optimizer *raw)
 {
-    return (struct optimizer_config){
+    struct optimizer_config optimizer = {
         .learning_rate = raw->learning_rate.base,
         .minimum_learning_rate = raw->learning_rate.minimum,
         .decay_power = raw->learning_rate.decay_power,
@@ -142,6 +143,10 @@ static struct optimizer_config translate_optimizer(const struct raw_optimizer *r
         .loss_scale_window = raw->gradient_scaler.window,
         .loss_scale_hysteresis = raw->gradient_scaler.hysteresis,
     };
+    char why[STAGES_WHY_SIZE]; /* told when the meaning is checked */
+    if (raw->learning_rate.schedule)
+        stages_parse(raw->learning_rate.schedule, &optimizer, why);
+    return optimizer;
 }
 
 static struct distributed_config translate_distributed(const struct raw_distributed *raw,

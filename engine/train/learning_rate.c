@@ -2,10 +2,9 @@
 
 #include <math.h>
 
-static double decay_fraction(const struct optimizer_config *optimizer, double s)
+static double decay_fraction(enum learning_rate_decay decay, double power, double s)
 {
-    double power = optimizer->decay_power > 0 ? optimizer->decay_power : 1;
-    switch (optimizer->decay) {
+    switch (decay) {
     case DECAY_LINEAR:
         return s;
     case DECAY_POWER:
@@ -18,8 +17,23 @@ static double decay_fraction(const struct optimizer_config *optimizer, double s)
     return 0;
 }
 
+static double rate_of_stages(const struct optimizer_config *optimizer, int iteration)
+{
+    const struct learning_rate_stage *stage = optimizer->stages;
+    const struct learning_rate_stage *end = stage + optimizer->stage_count;
+    while (stage < end && iteration >= stage->end)
+        stage++;
+    if (stage == end)
+        return stage[-1].last;
+    double s = (double)(iteration - stage->begin) / ((double)stage->end - stage->begin);
+    return stage->first +
+           decay_fraction(stage->type, stage->power, s) * (stage->last - stage->first);
+}
+
 double learning_rate_at(const struct optimizer_config *optimizer, int iteration)
 {
+    if (optimizer->stage_count > 0)
+        return rate_of_stages(optimizer, iteration);
     double base = optimizer->learning_rate, minimum = optimizer->minimum_learning_rate;
     int warmup = optimizer->warmup_iterations, end = optimizer->decay_iterations;
     if (iteration < warmup)
@@ -29,5 +43,6 @@ double learning_rate_at(const struct optimizer_config *optimizer, int iteration)
     if (iteration >= end)
         return minimum;
     double s = (double)(iteration - warmup) / (end - warmup);
-    return base + decay_fraction(optimizer, s) * (minimum - base);
+    double power = optimizer->decay_power > 0 ? optimizer->decay_power : 1;
+    return base + decay_fraction(optimizer->decay, power, s) * (minimum - base);
 }

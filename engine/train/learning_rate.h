@@ -10,7 +10,9 @@
  *   linear  f = s,  power  f = s^decay_power,  cosine  f = (1 - cos(pi s^decay_power)) / 2,
  *   rate = learning_rate + f (minimum_learning_rate - learning_rate),
  * and the minimum after decay_iterations. Constant, or without a decay_iterations beyond the
- * warm-up: learning_rate. A decay_power of 0 (not set) is 1. Any thread. */
+ * warm-up: learning_rate. A decay_power of 0 (not set) is 1.
+ * With `stages` these alone count: in each s = (iteration - begin) / (end - begin), and the rate
+ * goes from `first` to `last` by the same f; behind the last stage it stays. Any thread. */
 double learning_rate_at(const struct optimizer_config *optimizer, int iteration);
 
 #endif

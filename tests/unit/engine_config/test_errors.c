@@ -28,6 +28,21 @@ static const struct bad bad_documents[] = {
     {"extends: llama\noptimizer:\n  learning_rate:\n    decay_style: cosine\n",
      "my.yaml:4:18: a rate that decays needs decay_iterations, which is 0; expected more than "
      "warmup_iterations, which is 0"},
+    {"extends: llama\noptimizer: {learning_rate: {schedule: \"linear,5,0,1;cosin,9,1,0\"}}\n",
+     "my.yaml:2:39: stage 2 of the schedule is 'cosin,9,1,0'; expected constant, linear, power or "
+     "cosine first"},
+    {"extends: llama\noptimizer: {learning_rate: {schedule: \"cosine,9,1e-4x,0\"}}\n",
+     "my.yaml:2:39: stage 1 of the schedule is 'cosine,9,1e-4x,0'; expected a rate from 0 to 1e6"},
+    {"extends: llama\noptimizer: {learning_rate: {schedule: \"constant,-1,1;constant,2,1\"}}\n",
+     "my.yaml:2:39: stage 2 of the schedule is 'constant,2,1'; expected no stage behind one "
+     "without "
+     "end"},
+    {"extends: llama\noptimizer: {learning_rate: {schedule: \"power,3,1,0,2,1\"}}\n",
+     "my.yaml:2:39: stage 1 of the schedule is 'power,3,1,0,2,1'; expected "
+     "TYPE,UPDATES,RATE[,LAST_RATE[,POWER]];..."},
+    {"extends: llama\noptimizer: {learning_rate: {schedule: \"linear,0,1,0;\"}}\n",
+     "my.yaml:2:39: stage 1 of the schedule is 'linear,0,1,0'; expected a number of updates from 1 "
+     "(or -1 for a constant stage without end)"},
     {"extends: llama\n--- \nextends: llama\n", "my.yaml:3:1: a second document; expected one"},
     {"extends: llama\n? [a]\n: 1\n", "my.yaml:2:3: a key is a list or a mapping; expected a word"},
     {"extends: llama\ndata:\n  seed: 1\n  shuffle: true\n  seed: 2\n",

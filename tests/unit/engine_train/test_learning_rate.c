@@ -59,13 +59,27 @@ static void test_cosine(void **state)
     check(&optimizer, 8, (const double[]){3, 2 + root, 2.5, 2, 1.5, 2 - root, 1, 1});
 }
 
+/* Each stage begins at its first rate, with the update that ends the one before. */
+static void test_stages(void **state)
+{
+    (void)state;
+    struct optimizer_config optimizer = {.learning_rate = 77,
+                                         .stage_count = 4,
+                                         .stages = {{DECAY_POWER, 0, 2, 0, 8, 1},
+                                                    {DECAY_CONSTANT, 2, 4, 5, 5, 1},
+                                                    {DECAY_POWER, 4, 6, 4, 0, 2},
+                                                    {DECAY_COSINE, 6, 8, 3, 1, 1}}};
+    check(&optimizer, 10, (const double[]){4, 5, 5, 4, 3, 3, 2, 1, 1, 1});
+    optimizer.stage_count = 2;
+    check(&optimizer, 6, (const double[]){4, 5, 5, 5, 5, 5});
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_constant),
-        cmocka_unit_test(test_linear),
-        cmocka_unit_test(test_power),
-        cmocka_unit_test(test_cosine),
+        cmocka_unit_test(test_constant), cmocka_unit_test(test_linear),
+        cmocka_unit_test(test_power),    cmocka_unit_test(test_cosine),
+        cmocka_unit_test(test_stages),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
