@@ -25,8 +25,12 @@ ACTIVATIONS = {
 }
 
 
-def move_by_steps(x, noise):
-    """Each third of the values (`noise`: -0.5 to 0.5) is a step of float32 less, or more."""
+def move_by_steps(x, generator):
+    """A third of the values becomes a step of float32 less, another a step more; none without a
+    generator."""
+    if not generator:
+        return x
+    noise = torch.rand(x.shape, generator=generator, dtype=x.dtype) - 0.5
     target = torch.where(noise < 0, -math.inf, math.inf).to(x.dtype)
     moved = torch.nextafter(x.detach(), target)
     moved = torch.where((noise.abs() > 1 / 6) & torch.isfinite(x), moved - x.detach(), 0)
@@ -47,26 +51,48 @@ class RoundBoth(torch.autograd.Function):
         return (gradient.to(kind).to(gradient.dtype) if kind else gradient), None, None
 
 
-class RoundedAttention(torch.autograd.Function):
-    """Attention whose result is stored in 16 bits: the way back takes the sum over keys of p dp
-    from that result, as flash attention does."""
+class FlashAttention(torch.autograd.Function):
+    """Attention that keeps what lockstep and flash attention keep: the result, in 16 bits if `kind`
+    says so, of which the way back takes the sum over keys of p dp, and the log sum exp of each
+    row, of which it makes the p again."""
 
     @staticmethod
-    def forward(context, query, key, value, mask, scale, kind):
+    def forward(context, query, key, value, mask, scale, kind, dither):
         scores = (query @ key.transpose(1, 2) * scale).masked_fill(~mask, -math.inf)
-        share = scores.softmax(-1)
-        output = (share @ value).to(kind).to(query.dtype)
-        context.save_for_backward(query, key, value, share, output)
+        output = scores.softmax(-1) @ value
+        output = output.to(kind).to(query.dtype) if kind else output
+        log_sum_exp = move_by_steps(scores.logsumexp(-1), dither)
+        context.save_for_backward(query, key, value, mask, log_sum_exp, output)
         context.scale = scale
         return output
 
     @staticmethod
     def backward(context, gradient):
-        query, key, value, share, output = context.saved_tensors
+        query, key, value, mask, log_sum_exp, output = context.saved_tensors
+        scores = (query @ key.transpose(1, 2) * context.scale).masked_fill(~mask, -math.inf)
+        share = (scores - log_sum_exp[..., None]).exp()
         inner = gradient @ value.transpose(1, 2) - (gradient * output).sum(-1, keepdim=True)
         scores = share * inner * context.scale
         value_gradient = share.transpose(1, 2) @ gradient
-        return scores @ key, scores.transpose(1, 2) @ query, value_gradient, None, None, None
+        return (scores @ key, scores.transpose(1, 2) @ query, value_gradient) + 4 * (None,)
+
+
+class CrossEntropy(torch.autograd.Function):
+    """The sum of the losses of a row's label each, of which the way back has the log sum exp."""
+
+    @staticmethod
+    def forward(context, logits, labels, dither):
+        log_sum_exp, seen = move_by_steps(logits.logsumexp(-1), dither), labels != MASKED
+        context.save_for_backward(logits, labels, log_sum_exp)
+        picked = logits.gather(1, labels.clamp(min=0)[:, None])[:, 0]
+        return (log_sum_exp - picked)[seen].sum()
+
+    @staticmethod
+    def backward(context, gradient):
+        logits, labels, log_sum_exp = context.saved_tensors
+        slope = (logits - log_sum_exp[:, None]).exp()
+        slope[torch.arange(len(labels)), labels.clamp(min=0)] -= 1
+        return gradient * slope * (labels != MASKED)[:, None], None, None
 
 
 def rotary_frequencies(rotary, head_size):
@@ -177,13 +203,15 @@ class Step:
     gradients and weights are rounded wherever lockstep stores them. `dither`: a torch.Generator
     that moves each value by up to a quarter of a step of that type before it is rounded (without
     such a type, by a step of float32 or not at all), to see how much hangs on single roundings.
+    `flash`: softmax keeps for the way back what lockstep keeps, which is not the probabilities.
 
     After `run`: `tensors` {lockstep's name: tensor}, `parameter_gradients` {name: tensor}, and
     `routing_margin`, `kink_margin`: how far choices of experts and signs at the kink of a relu are
     from depending on rounding."""
 
-    def __init__(self, config, values, dtype, rounded=None, loss_scale=1.0, dither=None):
-        self.dither = dither
+    def __init__(self, config, values, dtype, rounded=None, loss_scale=1.0, dither=None,
+                 flash=False):
+        self.dither, self.flash = dither, flash
         self.config, self.model = config, config["base_model"]
         self.dtype, self.rounded, self.loss_scale = dtype, rounded, loss_scale
         self.leaves = {
@@ -219,13 +247,18 @@ class Step:
         """`x` as lockstep stores it, under its name; its gradient will be kept, too."""
         kind = self.rounded if rounded else None
         if self.dither:
-            noise = torch.rand(x.shape, generator=self.dither, dtype=x.dtype) - 0.5
-            x = x * (1 + torch.finfo(kind).eps / 2 * noise) if kind else move_by_steps(x, noise)
+            x = self.moved(x, kind)
         x = RoundBoth.apply(x, kind, None)
         if x.requires_grad:
             x.retain_grad()
         self.pending[name + self.suffix()] = x
         return RoundBoth.apply(x, None, kind)
+
+    def moved(self, x, kind):
+        if not kind:
+            return move_by_steps(x, self.dither)
+        noise = torch.rand(x.shape, generator=self.dither, dtype=x.dtype) - 0.5
+        return x * (1 + torch.finfo(kind).eps / 2 * noise)
 
     def keep_float(self, name, x):
         x = x.detach().float() if self.rounded else x.detach()
@@ -327,8 +360,10 @@ class Step:
             ~mask, -math.inf
         )
         self.keep_float(f"{name}.mixer.context.log_sum_exp", scores.logsumexp(-1).T)
-        if self.rounded:
-            context = RoundedAttention.apply(query, key, value, mask, scale, self.rounded)
+        if self.rounded or self.flash:
+            context = FlashAttention.apply(
+                query, key, value, mask, scale, self.rounded, self.dither
+            )
         else:
             context = functional.scaled_dot_product_attention(
                 query[None], key[None], value[None], attn_mask=mask, scale=scale
@@ -458,7 +493,10 @@ class Step:
         labels = labels[self.first : self.first + self.rows]
         scaled = logits * head["logits_scale_factor"]
         self.keep_float(f"{name}.loss.log_sum_exp", scaled.logsumexp(-1))
-        total = functional.cross_entropy(scaled, labels, ignore_index=MASKED, reduction="sum")
+        if self.flash:
+            total = CrossEntropy.apply(scaled, labels, self.dither)
+        else:
+            total = functional.cross_entropy(scaled, labels, ignore_index=MASKED, reduction="sum")
         loss = total / max(self.label_counts[distance], 1)
         self.keep_float(f"{name}.loss", loss.reshape(1))
         return loss

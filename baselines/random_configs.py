@@ -123,6 +123,21 @@ class Draw:
             "gradient_norm_clipping": self.pick(0, 1, self.between(1e-2, 100)),
         }
 
+    def schedule_of_rates(self):
+        """Stages in a line, instead of warmup and decay."""
+        stages = []
+        for _ in range(self.random.randint(1, 3)):
+            kind, count = self.pick("constant", "linear", "power", "cosine"), self.random.randint(1, 3)
+            stage = [kind, count, self.between(1e-5, 1e-3)]
+            if kind != "constant":
+                stage.append(self.pick(0, self.between(1e-5, 1e-3)))
+                if self.chance(0.5):
+                    stage.append(self.pick(0.5, 2, 3))
+            stages.append(",".join(map(str, stage)))
+        if self.chance(0.3):
+            stages.append(f"constant,-1,{self.between(1e-5, 1e-3)}")
+        return ";".join(stages)
+
     def data(self, tokens):
         return {
             "type": self.pick("text", "tokens"),
@@ -187,6 +202,8 @@ class Draw:
             limit = model["embeddings"]["num_position_embeddings"]
             length = config["data"]["maximum_document_length"]
             config["data"]["maximum_document_length"] = min(length, limit)
+        rates = config["optimizer"]["learning_rate"]
+        self.optional(rates, "schedule", 0.2, self.schedule_of_rates())
         return config
 
 
