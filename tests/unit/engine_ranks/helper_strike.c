@@ -21,8 +21,8 @@ enum { PAUSE_MILLISECONDS = 20, MOST_DESCRIPTORS = 256 };
 const char *strike_name(enum strike_kind kind)
 {
     static const char *const names[STRIKE_KINDS] = {
-        "kill",    "crash", "abort", "stop",      "pause",    "exit 0", "exit 3",     "drop",
-        "garbage", "half",  "flood", "no memory", "no files", "orphan", "no launcher"};
+        "kill",    "crash", "abort", "stop",      "pause",    "exit 0", "exit 3",      "drop",
+        "garbage", "half",  "flood", "no memory", "no files", "orphan", "no launcher", "no keeper"};
     return names[kind];
 }
 
@@ -30,6 +30,11 @@ bool strike_is_deadly(enum strike_kind kind)
 {
     return kind != STRIKE_PAUSE && kind != STRIKE_FLOOD && kind != STRIKE_NO_MEMORY &&
            kind != STRIKE_NO_FILES;
+}
+
+bool strike_takes_all(enum strike_kind kind)
+{
+    return kind == STRIKE_NO_LAUNCHER || kind == STRIKE_NO_KEEPER;
 }
 
 bool strike_is_instant(enum strike_kind kind)
@@ -227,6 +232,9 @@ static void suffer(const struct strike *strike)
     case STRIKE_NO_LAUNCHER:
         kill(parent_of(getppid()), SIGKILL);
         break;
+    case STRIKE_NO_KEEPER:
+        kill(parent_of(parent_of(getppid())), SIGKILL);
+        break;
     default:
         kill(getpid(), SIGKILL);
     }
@@ -318,6 +326,7 @@ bool strike_is_told(enum strike_kind kind, const char *text)
     case STRIKE_ORPHAN:
         return has(text, "guardian");
     case STRIKE_NO_LAUNCHER:
+    case STRIKE_NO_KEEPER:
         return has(text, "launcher") && has(text, "was killed by signal 9 (Killed)");
     default:
         return false;

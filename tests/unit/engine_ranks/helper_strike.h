@@ -22,6 +22,7 @@ enum strike_kind {
     STRIKE_NO_FILES,    /* may write no files: what its limit for them is is what a disk has */
     STRIKE_ORPHAN,      /* its guardian is killed */
     STRIKE_NO_LAUNCHER, /* its launcher is killed */
+    STRIKE_NO_KEEPER,   /* the keeper of its launch is */
     STRIKE_KINDS,
 };
 
@@ -37,6 +38,8 @@ struct strike {
 const char *strike_name(enum strike_kind kind);
 /* Whether the rank cannot go on after it. */
 bool strike_is_deadly(enum strike_kind kind);
+/* Whether all ranks go with it. */
+bool strike_takes_all(enum strike_kind kind);
 /* Whether it does nothing any more from that moment on. */
 bool strike_is_instant(enum strike_kind kind);
 /* Whether a report of a lost rank says what befell it. */

@@ -227,10 +227,10 @@ static void check_report(const struct life *life)
     enum strike_kind kind = life->strike.kind;
     snprintf(rank, sizeof(rank), "rank %d", life->strike.rank);
     snprintf(words, sizeof(words), "last words %d", life->strike.word);
-    bool whose = kind == STRIKE_NO_LAUNCHER || strstr(life->report, rank);
+    bool whose = strike_takes_all(kind) || strstr(life->report, rank);
     /* one that only misses something may live, and say so itself */
-    bool heard = life->moment == STARTING || kind == STRIKE_NO_LAUNCHER ||
-                 !strike_is_deadly(kind) || strstr(life->report, words);
+    bool heard = life->moment == STARTING || strike_takes_all(kind) || !strike_is_deadly(kind) ||
+                 strstr(life->report, words);
     if (life->place >= 0 && strike_is_instant(kind)) {
         const struct program *program = life->world->ranks[life->strike.rank].run->program;
         if (life->place < program->instruction_count)
@@ -250,7 +250,7 @@ static void check_others(const struct life *life)
     struct world_event event;
     struct world *world = life->world;
     double deadline = clock_seconds() + PATIENCE_SECONDS;
-    while (life->strike.kind != STRIKE_NO_LAUNCHER && !world_is_quiet(world)) {
+    while (!strike_takes_all(life->strike.kind) && !world_is_quiet(world)) {
         if (world_next(world, 0.1, &event) && event.kind != WORLD_DONE)
             fail_msg("%s of rank %d while %s: then rank %d: %s", strike_name(life->strike.kind),
                      life->strike.rank, moment_names[life->moment], event.rank,
@@ -296,8 +296,7 @@ static void end_life(struct life *life)
         check_report(life);
         if (life->world && rank_is_lost(life->world, life->strike.rank))
             check_others(life);
-        bool gone =
-            life->strike.kind == STRIKE_NO_LAUNCHER || strstr(life->report, "cannot be read");
+        bool gone = strike_takes_all(life->strike.kind) || strstr(life->report, "cannot be read");
         if (life->world && expected_check(life->expected, life->world, gone, &status) < 0)
             fail_msg("%s of rank %d while %s: %s", strike_name(life->strike.kind),
                      life->strike.rank, moment_names[life->moment], status.text);
@@ -364,7 +363,7 @@ static void leave_nothing(struct life *life)
 static enum strike_kind choose_kind(struct random *random, int round)
 {
     /* one that stays stopped takes the whole time that a rank may be silent */
-    static const int weights[STRIKE_KINDS] = {4, 3, 2, 1, 2, 3, 2, 3, 3, 2, 1, 2, 2, 2, 2};
+    static const int weights[STRIKE_KINDS] = {4, 3, 2, 1, 2, 3, 2, 3, 3, 2, 1, 2, 2, 2, 2, 2};
     int total = 0;
     if (round < STRIKE_KINDS) /* each of them, for once */
         return (enum strike_kind)round;
