@@ -108,7 +108,7 @@ static bool npy_type(struct token_source *source, const char *descr, struct stat
     bool known = descr[0] && order && kind && descr[1] && strlen(descr) == 3;
     int width = known ? descr[2] - '0' : 0;
     if (width != 1 && ((width != 2 && width != 4 && width != 8) || descr[0] == '|'))
-        return status_fail(status, STATUS_UNSUPPORTED,
+        return status_fail(status, STATUS_INVALID,
                            "%s: elements of type '%s'; little-endian integers are needed",
                            source->path, descr);
     source->width = width;
@@ -125,7 +125,7 @@ static bool npy_frame(const struct token_source *source, const unsigned char *by
     int version = bytes[6];
     size_t head = version == 1 ? 10 : 12, length = (size_t)bytes[8] | (size_t)bytes[9] << 8;
     if (version < 1 || version > 3 || bytes[7] != 0)
-        return status_fail(status, STATUS_UNSUPPORTED, "%s: version %d.%d of the .npy format",
+        return status_fail(status, STATUS_INVALID, "%s: version %d.%d of the .npy format",
                            source->path, version, bytes[7]);
     if (version > 1)
         length |= (size_t)bytes[10] << 16 | (size_t)bytes[11] << 24;
@@ -150,7 +150,7 @@ bool npy_parse(struct token_source *source, const unsigned char *bytes, size_t s
         !npy_type(source, parser.descr, status))
         return false;
     if (parser.fortran_order && parser.rank == 2)
-        return status_fail(status, STATUS_UNSUPPORTED,
+        return status_fail(status, STATUS_INVALID,
                            "%s: stored by columns (fortran_order); expected rows, as of "
                            "numpy.ascontiguousarray",
                            source->path);

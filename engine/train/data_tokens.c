@@ -23,7 +23,7 @@ static bool set_token_type(struct token_source *source, int code, struct status 
     static const int widths[] = {0, 1, 1, 2, 4, 8, 0, 0, 2};
     int width = code < ARRAY_LENGTH(widths) ? widths[code] : 0;
     if (!width)
-        return status_fail(status, STATUS_UNSUPPORTED,
+        return status_fail(status, STATUS_INVALID,
                            "%s: tokens of type code %d; expected 1 (uint8), 2 (int8), 3 (int16), "
                            "4 (int32), 5 (int64) or 8 (uint16)",
                            source->path, code);
@@ -44,7 +44,7 @@ static bool check_index_header(const struct token_source *source, const unsigned
                            source->path);
     uint64_t version = read_number(bytes + 9, 8);
     if (version != 1)
-        return status_fail(status, STATUS_UNSUPPORTED, "%s: version %llu; only 1 is known",
+        return status_fail(status, STATUS_INVALID, "%s: version %llu; only 1 is known",
                            source->path, (unsigned long long)version);
     uint64_t sequences = read_number(bytes + 18, 8), entries = read_number(bytes + 26, 8);
     size_t room = size - INDEX_HEADER;
