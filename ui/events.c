@@ -150,11 +150,13 @@ static void end_command(struct ui *ui, const struct session_event *event)
         ui_open(ui, LAYOUT_TENSOR);
     }
     ui->failed = ui->failed || (!event->ok && !posted->quiet);
+    bool quiet = posted->quiet;
     free(posted->line);
     ui->posted_count--;
     memmove(posted, posted + 1, (size_t)(ui->posted + ui->posted_count - posted) * sizeof(*posted));
     if (ui->posted_count > 0)
         ui_log(ui, LOG_COMMAND, ui->posted[0].line);
+    ui_settle_list(ui, quiet);
     for (int kind = PICTURE_STATE; kind < PICTURE_KIND_COUNT; kind++)
         ui_want(ui, (enum picture_kind)kind);
 }
@@ -165,6 +167,14 @@ static void take_snapshot(struct ui *ui)
     ui->snapshot = session_snapshot(ui->session);
     ui_want(ui, PICTURE_STATE);
     ui_want(ui, PICTURE_RANKS);
+}
+
+static void run_shell(struct ui *ui, const char *command)
+{
+    struct status status = STATUS_NONE;
+    bool ok = term_shell(command, &status);
+    session_shell_ended(ui->session, ok ? NULL : status.text);
+    ui_dirty(ui);
 }
 
 static void handle_event(struct ui *ui, struct session_event *event)
@@ -188,6 +198,9 @@ static void handle_event(struct ui *ui, struct session_event *event)
         break;
     case EVENT_PICTURE:
         take_picture(ui, event);
+        break;
+    case EVENT_SHELL:
+        run_shell(ui, event->text);
         break;
     case EVENT_RUNNING:
     case EVENT_STOPPED: /* its text is in the snapshot */

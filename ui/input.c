@@ -20,7 +20,9 @@ void ui_free_matches(struct ui *ui)
 void ui_open_prompt(struct ui *ui, enum prompting prompting, const char *text)
 {
     ui->prompting = prompting;
-    lineedit_prompt(ui->edit, prompting == PROMPT_FILTER ? "/" : ":");
+    lineedit_prompt(ui->edit, prompting == PROMPT_FILTER ? "/"
+                              : prompting == PROMPT_LIST ? ">"
+                                                         : ":");
     if (text[0])
         lineedit_set_line(ui->edit, text);
     ui_dirty(ui);
@@ -29,6 +31,8 @@ void ui_open_prompt(struct ui *ui, enum prompting prompting, const char *text)
 static void close_prompt(struct ui *ui)
 {
     lineedit_interrupt(ui->edit);
+    if (ui->prompting == PROMPT_LIST)
+        ui_post(ui, "%s", SESSION_ABANDON);
     ui->prompting = PROMPT_CLOSED;
 }
 

@@ -73,8 +73,11 @@ static json_t *take_breakpoints(const struct state_picture *state)
         if (breakpoint->lost)
             continue; /* of another run */
         const char *kind = breakpoint->watch ? "watch" : breakpoint->temporary ? "tbreak" : "break";
-        json_array_append_new(list, json_pack("{s:s, s:s, s:b}", "kind", kind, "place",
-                                              breakpoint->text, "enabled", breakpoint->enabled));
+        json_t *json = json_pack("{s:s, s:s, s:b}", "kind", kind, "place", breakpoint->text,
+                                 "enabled", breakpoint->enabled);
+        if (json && breakpoint->commands)
+            json_object_set_new(json, "commands", json_string(breakpoint->commands));
+        json_array_append_new(list, json);
     }
     return list;
 }
@@ -195,15 +198,22 @@ static json_t *read_file(struct ui *ui, const struct state_picture *state)
     return json;
 }
 
+/* Without control characters but those that are `allowed`. */
+static bool is_clean(const char *text, const char *allowed)
+{
+    while (*text && (!iscntrl((unsigned char)*text) || strchr(allowed, *text)))
+        text++;
+    return !*text;
+}
+
 static void post_breakpoint(struct ui *ui, const json_t *json, bool moved)
 {
     static const char *const kinds[] = {"break", "tbreak", "watch"};
     int kind = remember_choice(json, "kind", kinds, ARRAY_LENGTH(kinds), -1);
     const char *place = json_string_value(json_object_get(json, "place"));
-    bool clean = place && place[0];
-    for (const char *c = place; clean && *c; c++)
-        clean = !iscntrl((unsigned char)*c);
-    if (kind < 0 || !clean)
+    const char *commands = json_string_value(json_object_get(json, "commands"));
+    if (kind < 0 || !place || !place[0] || !is_clean(place, "") ||
+        (commands && !is_clean(commands, "\n\t")))
         return;
     if (moved && (isdigit((unsigned char)place[0]) || place[0] == '*')) {
         char *line =
@@ -212,7 +222,8 @@ static void post_breakpoint(struct ui *ui, const json_t *json, bool moved)
         free(line);
         return;
     }
-    ui_post_quietly(ui, "%s %s", kinds[kind], place);
+    ui_post_quietly(ui, "%s %s%s%s", kinds[kind], place, commands ? "\n" : "",
+                    commands ? commands : "");
     ui->remembered.returning = true;
 }
 

@@ -75,15 +75,16 @@ static void post(struct ui *ui, const char *line, bool quiet)
                             .moves = moves_run(line),
                             .quiet = quiet};
     ARRAY_PUSH(ui->posted, ui->posted_count, ui->posted_capacity, posted);
+    ui_note_list(ui, line);
     ui_dirty(ui);
 }
 
 __attribute__((format(printf, 3, 0))) static void post_format(struct ui *ui, bool quiet,
                                                               const char *format, va_list arguments)
 {
-    char line[2000];
-    vsnprintf(line, sizeof(line), format, arguments);
+    char *line = memory_format_list(format, arguments);
     post(ui, line, quiet);
+    free(line);
 }
 
 void ui_post(struct ui *ui, const char *format, ...)

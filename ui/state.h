@@ -40,7 +40,12 @@ struct posted {
     int lines;  /* of output so far */
 };
 
-enum prompting { PROMPT_CLOSED, PROMPT_COMMAND, PROMPT_FILTER };
+enum prompting {
+    PROMPT_CLOSED,
+    PROMPT_COMMAND,
+    PROMPT_FILTER,
+    PROMPT_LIST, /* commands of a breakpoint: every line is the session's, until 'end' */
+};
 
 struct ui {
     const struct ui_options *options;
@@ -71,6 +76,7 @@ struct ui {
     struct posted *posted;
     int posted_count, posted_capacity;
     enum prompting prompting;
+    int list_depth; /* lists of a breakpoint's commands that were begun and not ended */
     char **matches; /* completions to choose from */
     int match_count;
     char *searched; /* the last search */
@@ -135,6 +141,10 @@ void ui_draw(struct ui *ui);
 bool ui_run_script(struct ui *ui, struct status *status);
 const char *ui_verb_name(int index); /* NULL behind the last */
 const char *ui_verb_help(int index);
+/* Whether the next line belongs to a breakpoint's commands; a line was posted; one has ended. */
+bool ui_takes_list(const struct ui *ui);
+void ui_note_list(struct ui *ui, const char *line);
+void ui_settle_list(struct ui *ui, bool quiet);
 void ui_free_matches(struct ui *ui);
 void ui_open_prompt(struct ui *ui, enum prompting prompting, const char *text);
 void log_free(struct log *log);

@@ -1,6 +1,7 @@
 #include "ui/term.h"
 
 #include "engine/base/clock.h"
+#include "ui/shell.h"
 #include "ui/term_guard.h"
 #include "ui/text_width.h"
 
@@ -389,6 +390,32 @@ void term_suspend(void)
     term_guard_stop(term.guard);
     doupdate(); /* turns the alternate screen on again */
     take_terminal();
+}
+
+static void wait_for_enter(void)
+{
+    static const char text[] = "\nEnter goes back to lockstep. ";
+    char byte = 0;
+    term_write(term.tty, text, sizeof(text) - 1);
+    while (byte != '\n' && read(term.tty, &byte, 1) == 1)
+        continue;
+}
+
+bool term_shell(const char *command, struct status *status)
+{
+    if (term.headless)
+        return shell_run(command, -1, -1, status);
+    leave_modes();
+    endwin();
+    fflush(term.output);
+    term_guard_arm(term.guard, false);
+    bool ok = shell_run(command, term.tty, term.tty, status);
+    if (ok && *command)
+        wait_for_enter();
+    term_guard_arm(term.guard, true);
+    doupdate(); /* turns the alternate screen on again */
+    take_terminal();
+    return ok;
 }
 
 unsigned term_take_events(void)

@@ -77,6 +77,11 @@ int term_key_timeout(void);
 /* Puts the terminal back and stops the process as Ctrl-Z does; returns when it is continued. */
 void term_suspend(void);
 
+/* Gives the terminal to a command of the shell (ui/shell.h) and takes it back when that has ended
+ * and, unless it was a shell, the user has seen it: Enter. Without a terminal the command has no
+ * input. */
+bool term_shell(const char *command, struct status *status);
+
 /* Makes the next flush send every cell (Ctrl-L). */
 void term_redraw(void);
 

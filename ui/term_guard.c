@@ -142,8 +142,7 @@ void term_guard_set_restore(struct term_guard *guard, const char *bytes, size_t 
     memcpy(guard->restore, bytes, guard->restore_length);
 }
 
-/* Whether the terminal is ours at the moment: false while suspended. */
-static void term_guard_arm(struct term_guard *guard, bool armed)
+void term_guard_arm(struct term_guard *guard, bool armed)
 {
     atomic_store(&guard->armed, armed);
 }

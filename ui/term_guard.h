@@ -40,6 +40,9 @@ int term_guard_fd(const struct term_guard *guard);
 /* The next signal that came, or 0. Never waits. NULL is fine. */
 int term_guard_take(struct term_guard *guard);
 
+/* Whether the terminal is in our modes: not while it is another program's. */
+void term_guard_arm(struct term_guard *guard, bool armed);
+
 /* Stops the process as the default action of SIGTSTP does; returns when it is continued. */
 void term_guard_stop(struct term_guard *guard);
 

@@ -30,8 +30,13 @@ static void on_line(void *context, const char *line)
         return;
     char *command =
         prompting == PROMPT_FILTER ? memory_format("filter %s", line) : memory_string(line);
-    ui_command(ui, command, false);
+    if (prompting == PROMPT_LIST)
+        ui_post(ui, "%s", line);
+    else
+        ui_command(ui, command, false);
     free(command);
+    if (ui_takes_list(ui) && ui->prompting == PROMPT_CLOSED)
+        ui_open_prompt(ui, PROMPT_LIST, ""); /* at once: keys that follow are no commands */
 }
 
 static void add_match(char ***matches, int *count, int *capacity, char *word)
@@ -45,13 +50,15 @@ static int on_complete(void *context, const char *line, size_t start, size_t end
     struct ui *ui = context;
     char **all = NULL, **words = NULL;
     int count = 0, capacity = 0;
-    if (ui->prompting != PROMPT_COMMAND)
+    bool list = ui->prompting == PROMPT_LIST;
+    if (ui->prompting != PROMPT_COMMAND && !list)
         return 0;
     const char *verb;
-    for (int i = 0; start == 0 && (verb = ui_verb_name(i)); i++)
+    for (int i = 0; !list && start == 0 && (verb = ui_verb_name(i)); i++)
         if (strncmp(verb, line, end) == 0)
             add_match(&all, &count, &capacity, memory_string(verb));
-    for (int i = 0; i < LAYOUT_VIEW_COUNT && command_is(line, "view", NULL) && start == 5; i++)
+    bool view = !list && command_is(line, "view", NULL) && start == 5;
+    for (int i = 0; view && i < LAYOUT_VIEW_COUNT; i++)
         if (strncmp(layout_view_name((enum layout_view)i), line + start, end - start) == 0)
             add_match(&all, &count, &capacity,
                       memory_string(layout_view_name((enum layout_view)i)));
@@ -267,6 +274,7 @@ static bool start_session(struct ui *ui, struct status *status)
                                       .threads = ui->options->threads,
                                       .launch = ui->options->launch,
                                       .keep_limit = -1,
+                                      .shell = true,
                                       .record = ui->options->record,
                                       .replay = ui->options->replay,
                                       .engine = ui->options->engine};

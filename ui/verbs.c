@@ -344,6 +344,10 @@ void ui_command(struct ui *ui, const char *line, bool key)
     ui_dirty(ui);
     if (!line[0])
         return;
+    if (!key && ui_takes_list(ui)) {
+        ui_post(ui, "%s", line);
+        return;
+    }
     if (operations->act && operations->act(ui, ui->states[ui->request.focus], line, key))
         return;
     if (ui_verb(ui, line))
