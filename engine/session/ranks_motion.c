@@ -129,10 +129,11 @@ void ranks_bind(struct debugger *debugger, const struct breakpoint *until)
         struct breakpoints *bound = &debugger->seats[rank].breakpoints;
         breakpoints_clear(bound);
         for (int i = 0; i < debugger->breakpoints.count; i++)
-            breakpoints_copy(bound, &debugger->breakpoints.list[i],
-                             run_of(debugger, rank)->program);
+            breakpoints_copy(bound, &debugger->breakpoints.list[i], run_of(debugger, rank)->program,
+                             debugger_steps(debugger));
         if (until)
-            breakpoints_copy(bound, until, run_of(debugger, rank)->program);
+            breakpoints_copy(bound, until, run_of(debugger, rank)->program,
+                             debugger_steps(debugger));
         team_of(debugger)->pairs[rank]->watch_not_finite = debugger->stop_on_not_finite;
     }
 }
