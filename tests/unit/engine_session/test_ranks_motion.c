@@ -263,8 +263,8 @@ static struct rank_departure departure_of(const struct bench *bench, int rank)
 }
 
 /* Of two ranks nobody can say who is right; of four, one is alone. With the weight that was not
- * updated depart its moments, which others write by the same instruction, and in the second step the
- * norm's output, two gradients, the weight and the moments. */
+ * updated depart its moments, which others write by the same instruction, and in the second step
+ * the norm's output, two gradients, the weight and the moments. */
 static void test_who_departs(void **state)
 {
     enum { MOMENTS = 2, STEP = 4 + MOMENTS };
