@@ -168,7 +168,8 @@ static const char *const hidden[] = {
     "exec 9>$" ALIVE "\nenv -i setsid sleep 1000 &\n\"$@\"\necho over",
     "exec 9>$" ALIVE "\nenv -i setsid sh -c 'sleep 1000 & setsid sleep 1000 & exit' &\nexec \"$@\"",
     /* it is asked, does not listen, and starts others while it is killed */
-    "exec 9>$" ALIVE "\nenv -i setsid sh -c 'trap \"\" TERM; while :; do sleep 0.01 & done' &\n"
+    "exec 9>$" ALIVE
+    "\nenv -i setsid sh -c 'trap \"\" TERM; while :; do sleep 0.05 & sleep 0.01; done' &\n"
     "(env -i setsid sh -c '(sleep 1000 &)')\n\"$@\" &",
 };
 
