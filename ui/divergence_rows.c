@@ -2,6 +2,8 @@
 
 #include "ui/state.h"
 
+#include "engine/base/memory.h"
+
 #include <math.h>
 #include <stdio.h>
 
@@ -69,4 +71,26 @@ void divergence_heading_draw(struct pen *pen, const struct divergence_columns *c
     }
     pen_right(pen, 9, THEME_DIM, "of limit");
     pen_right(pen, 7, THEME_DIM, "instr.");
+}
+
+int divergence_heading_at(const struct divergence_columns *columns, int col)
+{
+    const struct {
+        int width, sorting;
+        bool wide;
+    } all[] = {{columns->name + 2, SORT_NAME, false},
+               {9, SORT_ERROR, false},
+               {9, SORT_MAX, true},
+               {10, SORT_COSINE, true},
+               {9, -1, true},
+               {9, SORT_WORST, false},
+               {7, SORT_PROGRAM, false}};
+    for (int i = 0; i < ARRAY_LENGTH(all); i++) {
+        if (all[i].wide && !columns->wide)
+            continue;
+        col -= all[i].width;
+        if (col < 0)
+            return all[i].sorting;
+    }
+    return -1;
 }

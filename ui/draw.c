@@ -138,6 +138,7 @@ static void draw_message(struct ui *ui, struct layout_rectangle box)
                 break;
             }
         term_fill(keys, ui->message_role);
+        ui->key_bar.count = 0;
         const char *rest = text + first;
         term_put(keys.row, keys.col, keys.cols, ui->message_role, rest + (*rest == ' '));
     }
@@ -193,6 +194,17 @@ static void draw_matches(struct ui *ui)
 
 /* ---- key bar ---- */
 
+/* For the mouse. */
+static void note_hint(struct key_bar *bar, const struct pen *pen, int width, const char *command)
+{
+    if (bar->count == KEY_BAR_HINTS)
+        return;
+    int col = pen->box.col + pen->col;
+    bar->hints[bar->count].col = col;
+    bar->hints[bar->count].end = col + width;
+    bar->hints[bar->count++].command = command;
+}
+
 static void draw_hints(struct ui *ui, struct pen *pen, const struct view_hint *hints)
 {
     const char *view = layout_view_name(ui->request.focus);
@@ -202,6 +214,7 @@ static void draw_hints(struct ui *ui, struct pen *pen, const struct view_hint *h
         int width = (int)(strlen(key) + strlen(hints->label)) + 3;
         if (!key[0] || pen_room(pen) < width)
             continue;
+        note_hint(&ui->key_bar, pen, width, hints->command);
         pen_put(pen, THEME_BAR, " ");
         pen_put(pen, THEME_KEY, key);
         pen_format(pen, THEME_BAR, " %s ", hints->label);
@@ -223,6 +236,7 @@ static void draw_keys(struct ui *ui)
                                               {NULL, NULL}};
     enum { HELP_COLUMNS = 8 }; /* where all others are to be found: it always has room */
     struct pen pen = pen_at(ui->layout.keys, 0);
+    ui->key_bar.count = 0;
     if (ui->layout.keys.rows == 0)
         return;
     term_fill(ui->layout.keys, THEME_BAR);
@@ -255,7 +269,7 @@ void ui_draw(struct ui *ui)
     ui->request.cols = term_cols();
     struct layout_request request = ui->request;
     if (request.bottom_percent == 0 && request.open[LAYOUT_LOG])
-        request.bottom_percent = 45; /* what commands say is many lines */
+        request.bottom_percent = request.rows >= 36 ? 45 : 56; /* what commands say is many lines */
     ui->layout = layout_compute(&request);
     term_clear();
     if (ui->layout.too_small) {

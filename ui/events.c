@@ -35,11 +35,13 @@ static void show_output(struct ui *ui, const struct session_event *event)
         char *line = memory_string_part(event->text, strcspn(event->text, "\n"));
         ui_say(ui, THEME_NORMAL, "%s", line);
         free(line);
-    } else if (ui->layout.pane_count > 0 && ui->request.cols < LAYOUT_WIDE_COLS) {
-        ui_focus(ui, LAYOUT_LOG);
-    } else {
-        ui_open(ui, LAYOUT_LOG);
+        return;
     }
+    if (ui->layout.pane_count > 0 && ui->request.cols < LAYOUT_WIDE_COLS)
+        ui_focus(ui, LAYOUT_LOG);
+    else
+        ui_open(ui, LAYOUT_LOG);
+    view_log.act(ui, ui->states[LAYOUT_LOG], "move last", true); /* an answer is seen */
 }
 
 static void show_error(struct ui *ui, const struct session_event *event)

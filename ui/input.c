@@ -1,12 +1,10 @@
-/* Keys, the mouse, and the command line. */
+/* Keys and the command line. */
 #include "ui/state.h"
 
 #include "engine/base/memory.h"
 
 #include <stdlib.h>
 #include <string.h>
-
-enum { DOUBLE_CLICK_MS = 400 };
 
 void ui_free_matches(struct ui *ui)
 {
@@ -36,48 +34,23 @@ static void close_prompt(struct ui *ui)
     ui->prompting = PROMPT_CLOSED;
 }
 
-/* ---- the mouse ---- */
-
-static void click_pane(struct ui *ui, const struct layout_pane *pane,
-                       const struct keys_mouse *mouse)
-{
-    const struct view_operations *operations = ui_operations(pane->view);
-    int64_t now = ui_milliseconds(ui);
-    bool twice = mouse->row == ui->clicked_row && mouse->col == ui->clicked_col &&
-                 now - ui->clicked_ms < DOUBLE_CLICK_MS;
-    ui->clicked_row = mouse->row;
-    ui->clicked_col = mouse->col;
-    ui->clicked_ms = now;
-    ui->request.focus = pane->view;
-    for (int kind = PICTURE_TENSOR; kind < PICTURE_KIND_COUNT; kind++)
-        ui_want(ui, (enum picture_kind)kind);
-    struct view_click click = {.box = pane->inside,
-                               .row = mouse->row - pane->inside.row,
-                               .col = mouse->col - pane->inside.col,
-                               .twice = twice};
-    if (operations->click && !pane->collapsed && click.row >= 0 && click.col >= 0)
-        operations->click(ui, ui->states[pane->view], &click);
-}
-
-static void handle_mouse(struct ui *ui, const struct key *key)
-{
-    const struct layout_pane *pane = layout_pane_at(&ui->layout, key->mouse.row, key->mouse.col);
-    if (!pane || key->mouse.action != KEYS_PRESS)
-        return;
-    const struct view_operations *operations = ui_operations(pane->view);
-    const struct keymap_binding *binding =
-        keymap_find(&ui->keymap, layout_view_name(pane->view), key);
-    if (!binding)
-        return;
-    if (command_is(binding->command, "mouse select", NULL))
-        click_pane(ui, pane, &key->mouse);
-    else if (command_is(binding->command, "scroll", NULL)) /* the pane under the pointer */
-        operations->act(ui, ui->states[pane->view], binding->command, true);
-    else
-        ui_command(ui, binding->command, true);
-}
-
 /* ---- the command line ---- */
+
+/* A paste of several lines is several commands; a filter is one line. A list stays open. */
+static void take_pasted_lines(struct ui *ui, bool filter)
+{
+    if (filter)
+        lineedit_interrupt(ui->edit);
+    while (!ui->quit && (ui->prompting == PROMPT_CLOSED || ui->prompting == PROMPT_LIST)) {
+        bool list = ui->prompting == PROMPT_LIST;
+        if (!list)
+            lineedit_prompt(ui->edit, ":");
+        if (!lineedit_ready(ui->edit))
+            break;
+        ui->prompting = list ? PROMPT_LIST : PROMPT_COMMAND;
+        lineedit_feed(ui->edit);
+    }
+}
 
 static void prompt_key(struct ui *ui, const struct key *key)
 {
@@ -86,14 +59,23 @@ static void prompt_key(struct ui *ui, const struct key *key)
     bool control_c =
         key->code == KEYS_TEXT && key->modifiers == KEYS_CONTROL && strcmp(key->text, "c") == 0;
     bool nothing_left = key->code == KEYS_BACKSPACE && !line.line[0];
+    bool filter = ui->prompting == PROMPT_FILTER;
     ui_free_matches(ui);
     if (control_c || nothing_left || key->code == KEYS_ESCAPE)
         close_prompt(ui);
-    else if (key->code != KEYS_MOUSE && key->code != KEYS_FOCUS_IN && key->code != KEYS_FOCUS_OUT)
+    else
         lineedit_push(ui->edit, key->bytes, (size_t)key->byte_count);
+    if (ui->prompting == PROMPT_CLOSED || ui->prompting == PROMPT_LIST)
+        take_pasted_lines(ui, filter);
 }
 
 /* ---- keys ---- */
+
+void ui_forget_message(struct ui *ui)
+{
+    free(ui->message);
+    ui->message = NULL;
+}
 
 static void answer(struct ui *ui, const struct key *key)
 {
@@ -108,8 +90,7 @@ static void command_key(struct ui *ui, const struct key *key)
     const struct keymap_binding *binding =
         keymap_find(&ui->keymap, layout_view_name(ui->request.focus), key);
     char name[48];
-    free(ui->message);
-    ui->message = NULL;
+    ui_forget_message(ui);
     if (!binding) {
         ui_say(ui, THEME_DIM, "%s does nothing here; ? shows the keys", keys_name(key, name));
         return;
@@ -126,13 +107,18 @@ void ui_handle_key(struct ui *ui, const struct key *key)
     ui_dirty(ui);
     if (key->code == KEYS_HANGUP)
         ui->quit = true;
+    else if (key->code == KEYS_FOCUS_IN || key->code == KEYS_FOCUS_OUT)
+        return;
+    else if (key->code == KEYS_MOUSE && !ui->asks_to_quit) /* no answer to a question */
+        ui_handle_mouse(ui, key);
+    else if (key->code == KEYS_MOUSE)
+        return;
     else if (ui->asks_to_quit)
         answer(ui, key);
     else if (ui->prompting != PROMPT_CLOSED)
         prompt_key(ui, key);
-    else if (key->code == KEYS_MOUSE)
-        handle_mouse(ui, key);
-    else if (!key->pasted && key->code != KEYS_FOCUS_IN && key->code != KEYS_FOCUS_OUT &&
-             key->code != KEYS_PASTE_BEGIN && key->code != KEYS_PASTE_END)
+    else if (key->code == KEYS_PASTE_BEGIN) /* what is pasted never acts as keys */
+        ui_say(ui, THEME_WARNING, "text is pasted into the command line: type : first");
+    else if (!key->pasted && key->code != KEYS_PASTE_END)
         command_key(ui, key);
 }

@@ -157,6 +157,7 @@ static void side_by_side(struct screen_layout *layout, const struct layout_reque
         bottom.rows = clamp(body.rows * percent / 100, least, body.rows + 1 - least);
         top.rows = body.rows - bottom.rows + 1;
         bottom.row = top.row + top.rows - 1;
+        layout->bottom_row = bottom.row;
     }
     if (above && groups[LAYOUT_LEFT].count && groups[LAYOUT_RIGHT].count) {
         int percent = request->left_percent ? clamp(request->left_percent, 10, 90) : 50;
@@ -164,6 +165,7 @@ static void side_by_side(struct screen_layout *layout, const struct layout_reque
         left.cols = clamp(body.cols * percent / 100, 20, body.cols - 20);
         right.col = left.col + left.cols - 1;
         right.cols = body.cols - left.cols + 1;
+        layout->sides_col = right.col;
         share_rows(layout, groups[LAYOUT_LEFT], left, request->focus);
         share_rows(layout, groups[LAYOUT_RIGHT], right, request->focus);
     } else if (above) {
@@ -246,6 +248,32 @@ const struct layout_pane *layout_pane_at(const struct screen_layout *layout, int
             return pane;
     }
     return NULL;
+}
+
+enum layout_edge layout_edge_at(const struct screen_layout *layout, int row, int col)
+{
+    int last = layout->bottom_row ? layout->bottom_row : layout->body.row + layout->body.rows;
+    if (layout->bottom_row && row == layout->bottom_row)
+        return LAYOUT_EDGE_BOTTOM;
+    bool beside = row >= layout->body.row && row < last;
+    return layout->sides_col && col == layout->sides_col && beside ? LAYOUT_EDGE_SIDES
+                                                                   : LAYOUT_EDGE_NONE;
+}
+
+/* The smallest percentage of which `whole`, rounded down, has that many. */
+static int percent_of(int part, int whole, int least, int most)
+{
+    return clamp((part * 100 + whole - 1) / whole, least, most);
+}
+
+int layout_edge_percent(const struct screen_layout *layout, enum layout_edge edge, int row, int col)
+{
+    struct layout_rectangle body = layout->body;
+    if (edge == LAYOUT_EDGE_SIDES)
+        return percent_of(col - body.col + 1, body.cols, 10, 90);
+    if (edge == LAYOUT_EDGE_BOTTOM)
+        return percent_of(body.row + body.rows - row, body.rows, 10, 80);
+    return 0;
 }
 
 enum layout_view layout_next_view(const struct layout_request *request, int direction)

@@ -75,6 +75,8 @@ struct screen_layout {
     struct layout_rectangle keys;                /* no rows on a low screen */
     struct layout_pane panes[LAYOUT_VIEW_COUNT]; /* [pane_count], in the order of focus-next */
     int pane_count;
+    int sides_col;  /* of the line between left and right; 0: there is none */
+    int bottom_row; /* of the line above bottom; 0: there is none */
 };
 
 /* Where everything is on a screen of that size. Pure. */
@@ -98,6 +100,17 @@ bool layout_on_frame(const struct screen_layout *layout, enum layout_view view, 
 
 /* The pane under a cell (inside or title line), or NULL: for the mouse. */
 const struct layout_pane *layout_pane_at(const struct screen_layout *layout, int row, int col);
+
+/* The lines that the user can move. */
+enum layout_edge { LAYOUT_EDGE_NONE, LAYOUT_EDGE_SIDES, LAYOUT_EDGE_BOTTOM };
+
+/* The one that passes a cell. */
+enum layout_edge layout_edge_at(const struct screen_layout *layout, int row, int col);
+
+/* The left_percent or bottom_percent of a request that brings that edge to a cell, or as near as it
+ * may come. 0 for LAYOUT_EDGE_NONE. */
+int layout_edge_percent(const struct screen_layout *layout, enum layout_edge edge, int row,
+                        int col);
 
 /* The pane of a view, or NULL if it is not on the screen. */
 const struct layout_pane *layout_pane_of(const struct screen_layout *layout, enum layout_view view);

@@ -1,4 +1,5 @@
 #include "ui/state.h"
+#include "ui/text_width.h"
 
 #include "engine/base/clock.h"
 #include "engine/base/memory.h"
@@ -264,7 +265,8 @@ static void add_log_line(struct log *log, enum log_kind kind, const char *text, 
         log->count -= cut;
         log->dropped += cut;
     }
-    struct log_line line = {.kind = kind, .text = memory_string_part(text, length)};
+    struct log_line line = {
+        .kind = kind, .text = memory_string_part(text, length), .width = text_width(text, length)};
     ARRAY_PUSH(log->lines, log->count, log->capacity, line);
 }
 

@@ -20,6 +20,8 @@ enum log_kind { LOG_COMMAND, LOG_OUTPUT, LOG_ERROR, LOG_MESSAGE, LOG_CAPTURED };
 struct log_line {
     enum log_kind kind;
     char *text;
+    int width;             /* columns of the text */
+    int rows, counted_for; /* it takes in so many columns, as counted last; 0: not yet */
 };
 
 enum { LOG_LINES = 20000 };
@@ -38,6 +40,23 @@ struct posted {
     bool moves; /* makes the run move: its output is not put in front of the user */
     bool quiet; /* nor are its errors */
     int lines;  /* of output so far */
+};
+
+/* The last press of the mouse, to know a double click, and what it holds until it is let go. */
+struct ui_mouse {
+    int row, col; /* -1: none yet */
+    int64_t ms;
+    enum layout_edge drags;
+};
+
+/* What the key bar says, as drawn last: columns [col, end) of the screen, and what a click does. */
+enum { KEY_BAR_HINTS = 24 };
+struct key_bar {
+    struct {
+        int col, end;
+        const char *command; /* static storage */
+    } hints[KEY_BAR_HINTS];
+    int count;
 };
 
 enum prompting {
@@ -85,8 +104,8 @@ struct ui {
     int interrupts;    /* Ctrl-C, one after the other */
     bool asks_to_quit; /* the next key answers */
     bool dirty, quit, failed;
-    int clicked_row, clicked_col; /* of the last click, to know a double one */
-    int64_t clicked_ms;
+    struct ui_mouse mouse;
+    struct key_bar key_bar;
 };
 
 /* The operations of a view. */
@@ -137,6 +156,8 @@ bool command_is(const char *line, const char *word, const char **rest);
 void ui_handle_events(struct ui *ui); /* takes what the session sent */
 void ui_send_wishes(struct ui *ui);   /* asks for the pictures that open views need */
 void ui_handle_key(struct ui *ui, const struct key *key);
+void ui_handle_mouse(struct ui *ui, const struct key *key); /* of code KEYS_MOUSE */
+void ui_forget_message(struct ui *ui);
 void ui_draw(struct ui *ui);
 bool ui_run_script(struct ui *ui, struct status *status);
 const char *ui_verb_name(int index); /* NULL behind the last */

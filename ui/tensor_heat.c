@@ -95,6 +95,36 @@ static int stretch(int room, int numbers)
     return room / numbers > 1 ? room / numbers : 1;
 }
 
+/* Of `cells` that divide `all` elements: the first element of one. */
+static int64_t first_of_cell(int64_t cell, int64_t all, int cells)
+{
+    return (cell * all + cells - 1) / cells;
+}
+
+bool tensor_heat_at(struct layout_rectangle box, const struct tensor_picture *tensor,
+                    int screen_row, int screen_col, int64_t *row, int64_t *column)
+{
+    struct layout_rectangle inside = tensor_heat_inside(box);
+    int r = screen_row - inside.row, c = screen_col - inside.col;
+    if (!tensor->heat || r < 0 || c < 0 || r >= inside.rows || c >= inside.cols)
+        return false;
+    int lines = heat_rows_of_cell(tensor_heat_drawing());
+    r = r * lines / stretch(inside.rows * lines, tensor->heat_rows);
+    c = c / stretch(inside.cols, tensor->heat_columns);
+    if (r >= tensor->heat_rows || c >= tensor->heat_columns)
+        return false;
+    int64_t columns = tensor->heat_wrap ? tensor->heat_wrap : tensor->all_columns;
+    int64_t rows =
+        tensor->heat_wrap ? (tensor->all_columns + columns - 1) / columns : tensor->all_rows;
+    *row = first_of_cell(r, rows, tensor->heat_rows);
+    *column = first_of_cell(c, columns, tensor->heat_columns);
+    if (tensor->heat_wrap) {
+        *column += *row * columns;
+        *row = 0;
+    }
+    return *column < tensor->all_columns;
+}
+
 void tensor_draw_heat(struct layout_rectangle box, const struct tensor_picture *tensor)
 {
     struct layout_rectangle inside = tensor_heat_inside(box);

@@ -367,6 +367,20 @@ void tensor_draw_numbers(struct layout_rectangle box, const struct tensor_pictur
     }
 }
 
+bool tensor_number_at(struct layout_rectangle box, const struct tensor_picture *tensor,
+                      enum tensor_side side, int screen_row, int screen_col, int64_t *row,
+                      int64_t *column)
+{
+    int line = screen_row - box.row - 1, col = screen_col - box.col - LABEL - KIND;
+    if (!tensor->test || screen_row >= box.row + box.rows || line < 0 || col < 0)
+        return false;
+    int r = line / lines_of_side(tensor->reference ? side : TENSOR_TEST), c = col / CELL;
+    bool cut = LABEL + KIND + (c + 1) * CELL > box.cols; /* not drawn */
+    *row = tensor->row + r;
+    *column = tensor->column + c;
+    return r < tensor->rows && c < tensor->columns && !cut;
+}
+
 void tensor_draw_worst(struct layout_rectangle box, const struct tensor_picture *tensor,
                        int selected)
 {

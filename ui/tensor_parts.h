@@ -25,6 +25,12 @@ enum tensor_side {
 
 enum { TENSOR_FOLLOW_HEADING = 4 }; /* rows above the table of a followed element */
 
+/* Boxes without rows are not drawn. */
+struct tensor_layout {
+    struct layout_rectangle heat, histogram, numbers, worst, followed;
+    int window_rows, window_columns, heat_rows, heat_columns, bins; /* what to ask for */
+};
+
 struct tensor_view {
     enum tensor_mode mode;
     enum tensor_side side;
@@ -38,12 +44,7 @@ struct tensor_view {
     int follow;      /* which of the followed elements; beyond the last: that one */
     int follow_back; /* rows that the table is moved back from the newest */
     int follow_page; /* rows of the table on the screen */
-};
-
-/* Boxes without rows are not drawn. */
-struct tensor_layout {
-    struct layout_rectangle heat, histogram, numbers, worst, followed;
-    int window_rows, window_columns, heat_rows, heat_columns, bins; /* what to ask for */
+    struct tensor_layout layout; /* as drawn last, for the mouse */
 };
 
 /* Pure. `heat_lines`: rows of the map in one row of the screen. */
@@ -63,6 +64,15 @@ void tensor_draw_numbers(struct layout_rectangle box, const struct tensor_pictur
                          const struct tensor_view *view, bool focus);
 void tensor_draw_worst(struct layout_rectangle box, const struct tensor_picture *tensor,
                        int selected);
+
+/* The element whose number, or whose cell of the map, was drawn in such a box at a place of the
+ * screen: its row and column in the plane. Of a cell that stands for several elements the first.
+ * False: none. */
+bool tensor_number_at(struct layout_rectangle box, const struct tensor_picture *tensor,
+                      enum tensor_side side, int screen_row, int screen_col, int64_t *row,
+                      int64_t *column);
+bool tensor_heat_at(struct layout_rectangle box, const struct tensor_picture *tensor,
+                    int screen_row, int screen_col, int64_t *row, int64_t *column);
 
 /* The followed elements: one of them, its course and a table. */
 void tensor_draw_follow(struct layout_rectangle box, const struct tensor_picture *tensor,

@@ -160,6 +160,20 @@ static void leave_modes(void)
     }
 }
 
+/* Where there is no second screen that goes away, the shell's prompt comes into the last line. */
+static void leave_screen(void)
+{
+    const char *second = tigetstr("rmcup");
+    leave_modes();
+    if (!term.headless && (!second || second == (const char *)-1)) {
+        move(LINES - 1, 0);
+        clrtoeol();
+        refresh();
+    }
+    endwin();
+    fflush(term.output);
+}
+
 /* A capability without its padding, which no terminal of today needs. */
 static void add_capability(struct text *out, const char *name)
 {
@@ -303,9 +317,7 @@ void term_close(void)
 {
     if (!term.on)
         return;
-    leave_modes();
-    endwin();
-    fflush(term.output);
+    leave_screen();
     delscreen(term.screen);
     term.screen = NULL;
     term_guard_end(term.guard);
@@ -384,9 +396,7 @@ void term_suspend(void)
 {
     if (term.headless)
         return;
-    leave_modes();
-    endwin();
-    fflush(term.output);
+    leave_screen();
     term_guard_stop(term.guard);
     doupdate(); /* turns the alternate screen on again */
     take_terminal();
@@ -405,9 +415,7 @@ bool term_shell(const char *command, struct status *status)
 {
     if (term.headless)
         return shell_run(command, -1, -1, status);
-    leave_modes();
-    endwin();
-    fflush(term.output);
+    leave_screen();
     term_guard_arm(term.guard, false);
     bool ok = shell_run(command, term.tty, term.tty, status);
     if (ok && *command)
@@ -609,9 +617,11 @@ void term_cursor(int row, int col)
 void term_flush(void)
 {
     bool shown = term.cursor_row >= 0 && term.cursor_row < LINES && term.cursor_col < COLS;
-    curs_set(shown ? 1 : 0);
+    bool obeyed = curs_set(shown ? 1 : 0) != ERR;
     if (shown)
         move(term.cursor_row, term.cursor_col);
+    else if (!obeyed) /* it cannot be hidden: out of the way */
+        move(LINES - 1, COLS - 1);
     wnoutrefresh(stdscr);
     doupdate();
 }

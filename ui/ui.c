@@ -308,7 +308,7 @@ static void close_all(struct ui *ui)
 bool ui_run(const struct ui_options *options, struct status *status)
 {
     struct ui ui = {.options = options, .value = -1, .focus_value = -1, .step = -1, .dirty = true};
-    ui.clicked_row = -1;
+    ui.mouse.row = ui.mouse.col = -1;
     ui.tests = test_run_create();
     load_keys(&ui);
     bool ok = open_terminal(&ui, status) && open_editor(&ui, status) && start_session(&ui, status);

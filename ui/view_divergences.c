@@ -351,10 +351,23 @@ static bool act(struct ui *ui, void *context, const char *command, bool key)
     return true;
 }
 
+/* By the column whose heading was clicked; once more: the other way round. */
+static void sort_by(struct ui *ui, struct divergences *view, int sorting)
+{
+    if (sorting < 0)
+        return;
+    view->order.reversed = (int)view->order.sorting == sorting && !view->order.reversed;
+    view->order.sorting = (enum sorting)sorting;
+    rebuild(ui, view);
+}
+
 static void click(struct ui *ui, void *context, const struct view_click *click)
 {
     struct divergences *view = context;
-    if (list_click(&view->list, 1, click->row) && click->twice)
+    struct divergence_columns columns = divergence_columns_of(click->box.cols);
+    if (click->row == 0 && view->grouping != GROUP_MAP)
+        sort_by(ui, view, divergence_heading_at(&columns, click->col));
+    else if (list_click(&view->list, 1, click->row) && click->twice)
         open_row(ui, view);
 }
 

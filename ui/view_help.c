@@ -70,7 +70,8 @@ static void write_help(struct ui *ui, int width, struct text *out)
         "sense. : opens the command line with all commands of the prompt (:help lists "
         "them), / filters or finds, Tab goes to the next pane, Enter opens, Esc goes "
         "back, q leaves. Ctrl-C stops the run. The mouse selects, opens by a double click, "
-        "scrolls, and changes panes by their titles (Shift: the terminal selects text).",
+        "scrolls, pulls the lines between panes, and presses the keys of the lowest line "
+        "(Shift: the terminal selects text).",
         width);
     add_view(ui, ui->help_for, width, out);
     text_add(out, "\nKEYS OF ALL VIEWS\n\n");

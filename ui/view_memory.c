@@ -11,8 +11,9 @@
 #include <string.h>
 
 struct memory_view {
-    struct list list; /* owners */
-    bool follow;      /* owners at the program counter instead of the peak */
+    struct list list;               /* owners */
+    bool follow;                    /* owners at the program counter instead of the peak */
+    struct layout_rectangle owners; /* their table as drawn last; no rows: there was no room */
 };
 
 /* A letter stands for each class in the chart: colours only help. */
@@ -178,7 +179,9 @@ static void draw_summary(struct layout_rectangle box, const struct memory_pictur
     if (memory->reference_forecast > 0)
         pen_format(&pen, THEME_NORMAL, " + reference %s",
                    text_bytes((uint64_t)memory->reference_forecast, reference));
-    pen_format(&pen, THEME_NORMAL, "  %s counted %s", memory->device_name,
+    bool host = strcmp(memory->device_name, "cpu") == 0;
+    pen_format(&pen, THEME_NORMAL, "  %s%s %s", memory->device_name,
+               host ? ", no GPU:" : " counted",
                text_bytes((uint64_t)memory->device.live_total, test));
     if (memory->keep)
         pen_put(&pen, THEME_DIM, "  keeps all values");
@@ -227,6 +230,7 @@ static void draw(struct ui *ui, void *context, struct layout_rectangle box, bool
     int used = draw_classes(next, memory);
     next.row += used;
     next.rows -= used;
+    view->owners = next.rows >= 2 ? next : (struct layout_rectangle){0};
     if (next.rows >= 2)
         draw_owners(view, next, memory, focus);
 }
@@ -260,6 +264,15 @@ static bool act(struct ui *ui, void *context, const char *command, bool key)
         return false;
     }
     return true;
+}
+
+static void click(struct ui *ui, void *context, const struct view_click *click)
+{
+    struct memory_view *view = context;
+    bool hit = view->owners.rows > 0 &&
+               list_click(&view->list, 1, click->box.row + click->row - view->owners.row);
+    if (hit && click->twice)
+        act(ui, view, "open", true);
 }
 
 static void save(struct ui *ui, void *context, struct sheet *out)
@@ -299,6 +312,7 @@ const struct view_operations view_memory = {
     .draw = draw,
     .subtitle = subtitle,
     .act = act,
+    .click = click,
     .wish = wish,
     .remember = remember,
     .restore = restore,

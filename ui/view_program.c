@@ -284,8 +284,14 @@ static bool act(struct ui *ui, void *context, const char *command, bool key)
 static void click(struct ui *ui, void *context, const struct view_click *click)
 {
     struct program_view *view = context;
-    if (list_click(&view->list, 0, click->row) && click->twice)
+    if (!list_click(&view->list, 0, click->row))
+        return;
+    const struct tree_node *node = selected_node(view);
+    enum { SIGN_END = 6 }; /* of what folds, as of the list of tests */
+    if (click->twice)
         open_row(ui, view);
+    else if (node && node->level != TREE_INSTRUCTION && click->col < SIGN_END)
+        fold(view, "toggle");
 }
 
 static bool search(struct ui *ui, void *context, const char *text, int direction)

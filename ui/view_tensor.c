@@ -99,6 +99,7 @@ static void draw(struct ui *ui, void *context, struct layout_rectangle box, bool
     struct tensor_layout layout =
         tensor_layout_of(rest, view->mode, view->side, heat_rows_of_cell(tensor_heat_drawing()));
     measure(ui, view, &layout);
+    view->layout = layout;
     view->follow_page = layout.followed.rows - TENSOR_FOLLOW_HEADING;
     if (followed)
         tensor_draw_follow(layout.followed, tensor, view);
@@ -393,6 +394,23 @@ static bool act(struct ui *ui, void *context, const char *command, bool key)
     return true;
 }
 
+static void click(struct ui *ui, void *context, const struct view_click *click)
+{
+    struct tensor_view *view = context;
+    const struct tensor_picture *tensor = tensor_of_ui(ui);
+    const struct tensor_layout *layout = &view->layout;
+    int row = click->box.row + click->row, col = click->box.col + click->col;
+    int64_t at_row, at_column;
+    if (!tensor)
+        return;
+    int worst = row - layout->worst.row; /* below its heading */
+    if (tensor_number_at(layout->numbers, tensor, view->side, row, col, &at_row, &at_column) ||
+        tensor_heat_at(layout->heat, tensor, row, col, &at_row, &at_column))
+        move_to(ui, view, at_row, at_column);
+    else if (worst > 0 && worst < layout->worst.rows && worst <= tensor->worst_count)
+        show_worst(ui, view, worst);
+}
+
 static void picture(struct ui *ui, void *context, const struct picture *picture)
 {
     struct tensor_view *view = context;
@@ -465,6 +483,7 @@ const struct view_operations view_tensor = {
     .draw = draw,
     .subtitle = subtitle,
     .act = act,
+    .click = click,
     .picture = picture,
     .wish = wish,
     .remember = remember,

@@ -86,6 +86,38 @@ static void check(struct layout_request request)
     }
 }
 
+/* An edge is found where its line is, and goes where it is pulled, to the width of a percent. */
+static void check_edges(struct layout_request request)
+{
+    struct screen_layout layout = layout_compute(&request);
+    if (layout.sides_col > 0) {
+        int row = layout.body.row + 1, col = layout.sides_col;
+        assert_int_equal(layout_edge_at(&layout, row, col), LAYOUT_EDGE_SIDES);
+        assert_int_equal(layout_edge_at(&layout, row, col + 1), LAYOUT_EDGE_NONE);
+        assert_true(layout_lines(&layout, row, col) != 0);
+        int target = 20 + rand() % (request.cols - 40);
+        request.left_percent = layout_edge_percent(&layout, LAYOUT_EDGE_SIDES, row, target);
+        struct screen_layout pulled = layout_compute(&request);
+        int least = request.cols * 10 / 100, most = request.cols * 90 / 100;
+        int nearest = target < least ? least : target > most ? most : target;
+        assert_true(abs(pulled.sides_col - nearest) <= request.cols / 100 + 1);
+    }
+    if (layout.bottom_row > 0) {
+        int row = layout.bottom_row;
+        assert_int_equal(layout_edge_at(&layout, row, 3), LAYOUT_EDGE_BOTTOM);
+        assert_int_equal(layout_edge_at(&layout, row + 1, 3), LAYOUT_EDGE_NONE);
+        assert_true(layout_lines(&layout, row, 3) != 0);
+        int height = layout.body.rows, least = LAYOUT_PANE_ROWS + 1;
+        int target = layout.body.row + least + rand() % (height - 2 * least);
+        request.bottom_percent = layout_edge_percent(&layout, LAYOUT_EDGE_BOTTOM, target, 3);
+        struct screen_layout pulled = layout_compute(&request);
+        int low = layout.body.row + height - height * 80 / 100;
+        int high = layout.body.row + height - height * 10 / 100;
+        int nearest = target < low ? low : target > high ? high : target;
+        assert_true(abs(pulled.bottom_row - nearest) <= height / 100 + 1);
+    }
+}
+
 static struct layout_request random_request(int rows, int cols)
 {
     struct layout_request request = {.rows = rows, .cols = cols};
@@ -107,8 +139,12 @@ static void test_sweep(void **state)
     for (int rows = 5; rows <= 40; rows++)
         for (int cols = 20; cols <= 130; cols++)
             check(random_request(rows, cols));
-    for (int round = 0; round < 300; round++)
-        check(random_request(5 + rand() % (MAX_ROWS - 4), 20 + rand() % (MAX_COLS - 19)));
+    for (int round = 0; round < 300; round++) {
+        struct layout_request request =
+            random_request(5 + rand() % (MAX_ROWS - 4), 20 + rand() % (MAX_COLS - 19));
+        check(request);
+        check_edges(request);
+    }
     check(random_request(MAX_ROWS, MAX_COLS));
     check(random_request(5, 20));
 }

@@ -242,13 +242,13 @@ static void test_log(void **state)
     struct large_run run = {0};
     char *many = memory_zeroed(200, 1), *keys;
     memset(many, 'x', 150);
-    keys = memory_format(":echo %s end\n8\nl l l l l l l l l l l l", many);
+    keys = memory_format(":echo %s end\n8\nspace l l l l l l l l l l l l", many);
     char *screen = screen_of(&run, keys, 80);
     assert_has(screen, "from column 141");
     assert_has(screen, " end");
     done(&run, screen);
     free(keys);
-    keys = memory_format(":echo %s end\n8\nl l l\n:echo again", many);
+    keys = memory_format(":echo %s end\n8\nspace l l l\n:echo again", many);
     screen = screen_of(&run, keys, 80);
     assert_has_not(screen, "from column");
     assert_has(screen, "(lockstep) echo again");
