@@ -168,11 +168,18 @@ inline int atomicCAS(int *address, int expected, int wanted)
         *address = wanted;
     return old;
 }
+inline unsigned atomicAdd(unsigned *address, unsigned number)
+{
+    unsigned old = *address;
+    *address = old + number;
+    return old;
+}
 inline float rsqrtf(float number)
 {
     return 1.0f / sqrtf(number);
 }
 inline void __threadfence_system() {}
+inline void __threadfence() {}
 template <typename T> T min(T a, T b)
 {
     return b < a ? b : a;

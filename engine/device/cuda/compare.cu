@@ -24,6 +24,8 @@ struct comparison {
     bool scaled_keys; /* and then the test's are taken as they are stored */
     int reference_keys, test_keys;
     int key_shift; /* of distances: the keys' last places are above it */
+    unsigned *ticket;
+    struct device_sums *partial, *out;
 };
 
 /* What a thread adds up. A GPU has fewer units for integers and for float64 than for float32, and
@@ -197,9 +199,18 @@ __device__ inline int add_piece(const struct comparison &it, const struct piece 
     return piece.width;
 }
 
+/* The sums of all blocks. */
+__device__ inline void add_blocks(const struct comparison &it)
+{
+    struct device_sums sums = no_sums();
+    for (int i = (int)threadIdx.x; i < (int)gridDim.x; i += COMPARE_THREADS)
+        merge(&sums, &it.partial[i]);
+    merge_block(sums, it.out);
+}
+
 template <bool PLAIN>
 static __global__ void __launch_bounds__(COMPARE_THREADS, COMPARE_RESIDENT)
-    compare_kernel(struct comparison it, struct device_sums *partial)
+    compare_kernel(struct comparison it)
 {
     struct running sums = {};
     int64_t step = (int64_t)gridDim.x * blockDim.x, per_row = divide_up(it.columns, 4), pairs = 0;
@@ -208,16 +219,9 @@ static __global__ void __launch_bounds__(COMPARE_THREADS, COMPARE_RESIDENT)
     sums.near = -1;
     for (int64_t i = (int64_t)blockIdx.x * blockDim.x + threadIdx.x; i < pieces; i += step)
         pairs += add_piece<PLAIN>(it, piece_at(it, i, per_row), &sums);
-    merge_block(sums_of(sums, pairs, it.key_shift), &partial[blockIdx.x]);
-}
-
-static __global__ void compare_total_kernel(const struct device_sums *partial, int blocks,
-                                            struct device_sums *out)
-{
-    struct device_sums sums = no_sums();
-    for (int i = (int)threadIdx.x; i < blocks; i += COMPARE_THREADS)
-        merge(&sums, &partial[i]);
-    merge_block(sums, out);
+    merge_block(sums_of(sums, pairs, it.key_shift), &it.partial[blockIdx.x]);
+    if (is_last_block(it.ticket, shared_memory()))
+        add_blocks(it);
 }
 
 static bool exact_scale(double scale)
@@ -249,7 +253,6 @@ bool cuda_compare_run(struct cuda_context *context, const struct tensor *referen
                       const struct tensor *test, double scale, void *scratch,
                       struct device_sums *sums, struct status *status)
 {
-    struct device_sums *partial = (struct device_sums *)scratch;
     const struct tensor *tensors[2] = {reference, test};
     struct span span = span_of(tensors, 2);
     bool reference_coarser = dtype_epsilon(reference->dtype) > dtype_epsilon(test->dtype);
@@ -262,6 +265,9 @@ bool cuda_compare_run(struct cuda_context *context, const struct tensor *referen
     it.factor = (float)(1 / scale);
     it.key_factor = (float)scale;
     it.scaled_keys = scale != 1 && coarse != DTYPE_F32 && coarse == test->dtype;
+    it.ticket = (unsigned *)scratch;
+    it.partial = (struct device_sums *)(void *)((char *)scratch + CUDA_SCRATCH_HEAD);
+    it.out = sums;
     it.reference_keys = (int)keys_of(coarse, reference->dtype);
     it.test_keys = (int)keys_of(coarse, test->dtype);
     it.key_shift = coarse == DTYPE_F32 ? 0 : 16;
@@ -269,12 +275,10 @@ bool cuda_compare_run(struct cuda_context *context, const struct tensor *referen
                  !it.scaled_keys;
     int blocks = (int)launch_blocks(divide_up(it.rows * it.columns, COMPARE_THREADS * COMPARE_EACH),
                                     COMPARE_BLOCKS);
-    struct launch parts, total;
-    parts.grid = dim3((unsigned)blocks);
-    total.grid = dim3(1);
-    parts.block = total.block = dim3(COMPARE_THREADS);
-    parts.shared = total.shared = COMPARE_THREADS * sizeof(struct device_sums);
-    return (plain ? LAUNCH_AS("compare_kernel", (compare_kernel<true>), parts, it, partial)
-                  : LAUNCH_AS("compare_kernel", (compare_kernel<false>), parts, it, partial)) &&
-           LAUNCH(compare_total_kernel, total, partial, blocks, sums);
+    struct launch where;
+    where.grid = dim3((unsigned)blocks);
+    where.block = dim3(COMPARE_THREADS);
+    where.shared = COMPARE_THREADS * sizeof(struct device_sums);
+    return plain ? LAUNCH_AS("compare_kernel", compare_kernel<true>, where, it)
+                 : LAUNCH_AS("compare_kernel", compare_kernel<false>, where, it);
 }

@@ -109,19 +109,22 @@ void cuda_matmul_close(struct matmul_plans *plans);
 bool cuda_product_run(struct cuda_context *context, const struct cuda_product *product,
                       struct status *status);
 
-/* For device_ops.compare: whether it can be done, the scratch that it needs (device memory), and
- * queueing it. */
+/* Device memory for partial results of comparisons and statistics, which follow each other on one
+ * stream: a number that is 0 between them, at the beginning of CUDA_SCRATCH_HEAD bytes, and as much
+ * as cuda_compare_memory() and cuda_statistics_memory() say behind it. */
+enum { CUDA_SCRATCH_HEAD = 256 };
+
+/* For device_ops.compare: whether it can be done, the scratch that it needs, and queueing it. */
 bool cuda_compare_supports(const struct tensor *reference, const struct tensor *test, double scale);
 size_t cuda_compare_memory(void);
 bool cuda_compare_run(struct cuda_context *context, const struct tensor *reference,
                       const struct tensor *test, double scale, void *scratch,
                       struct device_sums *sums, struct status *status);
-/* For device_ops.sample: into device memory. */
+/* For device_ops.sample: into device memory; statistics (then there is scratch) may be NULL. */
 bool cuda_sample_run(struct cuda_context *context, const struct tensor *from, int64_t step,
-                     int64_t count, void *to, struct status *status);
+                     int64_t count, void *to, void *scratch, struct device_statistics *statistics,
+                     struct status *status);
 size_t cuda_statistics_memory(void);
-bool cuda_statistics_run(struct cuda_context *context, const struct tensor *of, void *scratch,
-                         struct device_statistics *statistics, struct status *status);
 
 /* The driver's management library, NVML; NULL if there is none. */
 struct nvml *cuda_nvml_open(void);

@@ -201,9 +201,13 @@ static void *scratch_of(struct cuda_context *context, struct status *status)
     void *scratch = context->scratch;
     size_t bytes = cuda_compare_memory() > cuda_statistics_memory() ? cuda_compare_memory()
                                                                     : cuda_statistics_memory();
-    if (!scratch && !cuda_allocate(context, bytes, &scratch, status))
+    if (scratch)
+        return scratch;
+    if (!cuda_allocate(context, CUDA_SCRATCH_HEAD + bytes, &scratch, status))
         return NULL;
-    return context->scratch = scratch;
+    context->scratch = scratch; /* freed with the context, whatever comes now */
+    cudaError_t error = cudaMemsetAsync(scratch, 0, CUDA_SCRATCH_HEAD, context->stream);
+    return error && !cuda_fail(context, (int)error, "clearing memory", status) ? NULL : scratch;
 }
 
 static bool cuda_compare(void *memory, const struct tensor *reference, const struct tensor *test,

@@ -86,9 +86,8 @@ static bool run_work(struct cuda_context *context, const struct cuda_work *work,
                                 status);
     if (work->kind == CUDA_CALL)
         return cuda_operations[work->call.op].run(context, &work->call, status);
-    return cuda_sample_run(context, in, work->step, work->count, work->to, status) &&
-           (!work->statistics ||
-            cuda_statistics_run(context, in, context->scratch, work->statistics, status));
+    return cuda_sample_run(context, in, work->step, work->count, work->to, context->scratch,
+                           work->statistics, status);
 }
 
 static const char *name_of(const struct cuda_work *work)

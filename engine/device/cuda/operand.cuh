@@ -249,6 +249,25 @@ __device__ inline float block_maximum(float number, float *shared)
     return number;
 }
 
+/* Whether all other blocks of the grid have come here before, for all threads of this block, whose
+ * thread 0 has written what the block adds to `partial`: then the whole of it can be read. `ticket`
+ * is 0 before the kernel, and after it. `shared` has room for a number that only thread 0 uses. */
+__device__ inline bool is_last_block(unsigned *ticket, void *shared)
+{
+    unsigned *last = (unsigned *)shared;
+    if (threadIdx.x == 0) {
+        __threadfence(); /* first what was written, then that it was */
+        *last = atomicAdd(ticket, 1u) == gridDim.x - 1;
+        if (*last)
+            *ticket = 0;
+        __threadfence();
+    }
+    __syncthreads();
+    bool is_last = *last;
+    __syncthreads(); /* the room may be used again */
+    return is_last;
+}
+
 /* An index that came with the data. Out of range: the first such is kept for the next
  * synchronize(), and the kernel must take it for one that is not there. */
 __device__ inline bool index_within(struct cuda_fault *fault, int op, int64_t row, int64_t value,

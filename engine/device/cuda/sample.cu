@@ -8,7 +8,8 @@ struct sample {
     int64_t columns, step, count;
 };
 
-static __global__ void sample_kernel(struct sample it)
+/* The threads' share of the samples. */
+__device__ inline void take_samples(const struct sample &it)
 {
     int64_t threads = (int64_t)gridDim.x * blockDim.x;
     for (int64_t i = (int64_t)blockIdx.x * blockDim.x + threadIdx.x; i < it.count; i += threads) {
@@ -19,18 +20,18 @@ static __global__ void sample_kernel(struct sample it)
     }
 }
 
-bool cuda_sample_run(struct cuda_context *context, const struct tensor *from, int64_t step,
-                     int64_t count, void *to, struct status *status)
+static __global__ void sample_kernel(struct sample it)
 {
-    struct sample it = {operand_of(from), (char *)to, cuda_columns(from), step, count};
-    struct launch where;
-    where.grid = dim3(launch_blocks(divide_up(count, 128), 4096));
-    where.block = dim3(128);
-    where.shared = 0;
-    return count == 0 || LAUNCH(sample_kernel, where, it);
+    take_samples(it);
 }
 
-enum { STATISTICS_THREADS = 128, STATISTICS_BLOCKS = 512, STATISTICS_EACH = 16 };
+/* As many threads as bring enough of a tensor at a time for all of the memory's bandwidth. */
+enum {
+    STATISTICS_THREADS = 256,
+    STATISTICS_RESIDENT = 4,
+    STATISTICS_BLOCKS = 132 * STATISTICS_RESIDENT,
+    STATISTICS_EACH = 16,
+};
 
 __device__ inline struct device_statistics no_statistics()
 {
@@ -40,20 +41,46 @@ __device__ inline struct device_statistics no_statistics()
     return none;
 }
 
-/* Welford's way, so that a large mean does not drown small differences from it. */
-__device__ inline void add_number(struct device_statistics *to, float number)
+/* What a thread adds up: of the differences from its first number, so that a large mean does not
+ * drown them. As that is one of the numbers, the squares are no more than their count times those
+ * of the differences from the mean. */
+struct running {
+    double first, sum, squares;
+    float minimum, maximum;
+    unsigned finite, nans, infinities;
+};
+
+__device__ inline void add_number(struct running *to, float number)
 {
     if (!isfinite(number)) {
         to->nans += isnan(number) ? 1 : 0;
         to->infinities += isnan(number) ? 0 : 1;
         return;
     }
-    double difference = (double)number - to->mean;
+    if (to->finite == 0)
+        to->first = (double)number;
+    double difference = (double)number - to->first;
     to->finite++;
-    to->mean += difference / (double)to->finite;
-    to->squares += difference * ((double)number - to->mean);
-    to->minimum = number < to->minimum ? number : to->minimum;
-    to->maximum = number > to->maximum ? number : to->maximum;
+    to->sum += difference;
+    to->squares += difference * difference;
+    to->minimum = fminf(to->minimum, number);
+    to->maximum = fmaxf(to->maximum, number);
+}
+
+__device__ inline struct device_statistics statistics_of(const struct running &from)
+{
+    struct device_statistics statistics = no_statistics();
+    statistics.nans = from.nans;
+    statistics.infinities = from.infinities;
+    statistics.finite = from.finite;
+    if (from.finite == 0)
+        return statistics;
+    double mean = from.sum / (double)from.finite;
+    statistics.mean = from.first + mean;
+    statistics.squares = fmax(from.squares - from.sum * mean, 0.0);
+    statistics.minimum = (double)from.minimum;
+    statistics.maximum = (double)from.maximum;
+    return statistics;
 }
 
 /* Chan, Golub, LeVeque 1979, "Updating formulae and a pairwise algorithm for computing sample
@@ -87,25 +114,55 @@ __device__ inline void merge_block(const struct device_statistics &mine,
         *out = all[0];
 }
 
-static __global__ void statistics_kernel(struct operand of, struct span span,
-                                         struct device_statistics *partial)
+struct statistics {
+    struct sample sample; /* and of what */
+    struct span span;
+    unsigned *ticket;
+    struct device_statistics *partial, *out;
+};
+
+__device__ inline struct quad piece_at(const struct statistics &it, int64_t i, int64_t per_row,
+                                       int *width)
 {
-    struct device_statistics mine = no_statistics();
-    int64_t step = (int64_t)gridDim.x * blockDim.x, count = span.rows * span.columns;
-    for (int64_t i = (int64_t)blockIdx.x * blockDim.x + threadIdx.x; i < count; i += step) {
-        int64_t row = span.rows == 1 ? 0 : i / span.columns;
-        add_number(&mine, operand_load(of, row, i - row * span.columns));
-    }
-    merge_block(mine, &partial[blockIdx.x]);
+    int64_t row = it.span.rows == 1 ? 0 : i / per_row, column = 4 * (i - row * per_row);
+    *width = quad_width(it.span.columns, column);
+    return quad_load(it.sample.from, row, column, *width);
 }
 
-static __global__ void statistics_total_kernel(const struct device_statistics *partial, int blocks,
-                                               struct device_statistics *out)
+/* Of the thread's pieces, two at a time, so that more of them are on their way. */
+__device__ inline struct running add_pieces(const struct statistics &it)
 {
+    struct running sums = {};
+    int64_t step = (int64_t)gridDim.x * blockDim.x, per_row = divide_up(it.span.columns, 4);
+    int64_t pieces = it.span.rows * per_row;
+    sums.minimum = INFINITY;
+    sums.maximum = -INFINITY;
+    for (int64_t i = (int64_t)blockIdx.x * blockDim.x + threadIdx.x; i < pieces; i += 2 * step) {
+        struct quad two[2] = {};
+        int widths[2] = {0, 0};
+        two[0] = piece_at(it, i, per_row, &widths[0]);
+        if (i + step < pieces)
+            two[1] = piece_at(it, i + step, per_row, &widths[1]);
+#pragma unroll
+        for (int k = 0; k < 8; k++)
+            if (k % 4 < widths[k / 4])
+                add_number(&sums, two[k / 4].at[k % 4]);
+    }
+    return sums;
+}
+
+/* The last block that is done adds up all. */
+static __global__ void __launch_bounds__(STATISTICS_THREADS, STATISTICS_RESIDENT)
+    statistics_kernel(struct statistics it)
+{
+    take_samples(it.sample);
+    merge_block(statistics_of(add_pieces(it)), &it.partial[blockIdx.x]);
+    if (!is_last_block(it.ticket, shared_memory()))
+        return;
     struct device_statistics mine = no_statistics();
-    for (int i = (int)threadIdx.x; i < blocks; i += STATISTICS_THREADS)
-        merge(&mine, &partial[i]);
-    merge_block(mine, out);
+    for (int i = (int)threadIdx.x; i < (int)gridDim.x; i += STATISTICS_THREADS)
+        merge(&mine, &it.partial[i]);
+    merge_block(mine, it.out);
 }
 
 size_t cuda_statistics_memory(void)
@@ -113,20 +170,36 @@ size_t cuda_statistics_memory(void)
     return STATISTICS_BLOCKS * sizeof(struct device_statistics);
 }
 
-bool cuda_statistics_run(struct cuda_context *context, const struct tensor *of, void *scratch,
-                         struct device_statistics *statistics, struct status *status)
+static bool statistics_run(struct cuda_context *context, const struct tensor *of,
+                           const struct sample &sample, void *scratch,
+                           struct device_statistics *out, struct status *status)
 {
-    struct device_statistics *partial = (struct device_statistics *)scratch;
     const struct tensor *tensors[1] = {of};
-    struct span span = span_of(tensors, 1);
-    int blocks = (int)launch_blocks(
-        divide_up(span.rows * span.columns, STATISTICS_THREADS * STATISTICS_EACH),
-        STATISTICS_BLOCKS);
-    struct launch parts, total;
-    parts.grid = dim3((unsigned)blocks);
-    total.grid = dim3(1);
-    parts.block = total.block = dim3(STATISTICS_THREADS);
-    parts.shared = total.shared = STATISTICS_THREADS * sizeof(struct device_statistics);
-    return LAUNCH(statistics_kernel, parts, operand_of(of), span, partial) &&
-           LAUNCH(statistics_total_kernel, total, partial, blocks, statistics);
+    struct statistics it;
+    it.sample = sample;
+    it.span = span_of(tensors, 1);
+    it.ticket = (unsigned *)scratch;
+    it.partial = (struct device_statistics *)(void *)((char *)scratch + CUDA_SCRATCH_HEAD);
+    it.out = out;
+    struct launch where;
+    where.grid = dim3(launch_blocks(
+        divide_up(it.span.rows * it.span.columns, STATISTICS_THREADS * STATISTICS_EACH),
+        STATISTICS_BLOCKS));
+    where.block = dim3(STATISTICS_THREADS);
+    where.shared = STATISTICS_THREADS * sizeof(struct device_statistics);
+    return LAUNCH(statistics_kernel, where, it);
+}
+
+bool cuda_sample_run(struct cuda_context *context, const struct tensor *from, int64_t step,
+                     int64_t count, void *to, void *scratch, struct device_statistics *statistics,
+                     struct status *status)
+{
+    struct sample it = {operand_of(from), (char *)to, cuda_columns(from), step, count};
+    if (statistics)
+        return statistics_run(context, from, it, scratch, statistics, status);
+    struct launch where;
+    where.grid = dim3(launch_blocks(divide_up(count, 128), 4096));
+    where.block = dim3(128);
+    where.shared = 0;
+    return count == 0 || LAUNCH(sample_kernel, where, it);
 }
