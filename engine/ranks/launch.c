@@ -243,6 +243,15 @@ static bool start(struct launch *launch, const struct launch_options *options,
     return ok;
 }
 
+/* A program that is no keeper, or no rank, would otherwise start itself, and so on forever. */
+static bool check_outside(struct status *status)
+{
+    return !getenv(LAUNCH_TOKEN) ||
+           status_fail(status, STATUS_INVALID,
+                       "this process was itself started for ranks (" LAUNCH_TOKEN
+                       " is set), and can start none");
+}
+
 bool launch_start(struct launch *launch, const struct launch_options *options,
                   struct status *status)
 {
@@ -252,7 +261,7 @@ bool launch_start(struct launch *launch, const struct launch_options *options,
     launch->token = memory_string(options->token);
     launch->patience = options->folder ? PATIENCE_HERE_MILLISECONDS : PATIENCE_MILLISECONDS;
     add_launcher(&launcher, options);
-    bool ok = find_program(launcher.words[0], status);
+    bool ok = check_outside(status) && find_program(launcher.words[0], status);
     if (ok && pipe2(output, O_CLOEXEC) != 0)
         ok = status_fail(status, STATUS_IO, "no pipe for ranks: %s", strerror(errno));
     if (ok)
