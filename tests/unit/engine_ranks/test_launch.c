@@ -304,6 +304,22 @@ static void test_others_stay(void **state)
     unlink(it.script);
 }
 
+/* What takes itself for the engine again, because it does not know its arguments, ends there. */
+static void test_launched_starts_none(void **state)
+{
+    (void)state;
+    struct status status = STATUS_NONE;
+    struct launch launch;
+    struct launch_options options = {
+        .size = 2, .program = "/bin/true", .launcher = "true", .address = "-", .token = "token"};
+    setenv(LAUNCH_TOKEN, "token-of-another", 1);
+    bool started = launch_start(&launch, &options, &status);
+    unsetenv(LAUNCH_TOKEN);
+    launch_stop(&launch, 0);
+    assert_false(started);
+    assert_non_null(strstr(status.text, LAUNCH_TOKEN));
+}
+
 int main(int argc, char **argv)
 {
     if (argc > 1 && strcmp(argv[1], KEEPER_COMMAND) == 0)
@@ -317,7 +333,7 @@ int main(int argc, char **argv)
         cmocka_unit_test(test_asked_first),   cmocka_unit_test(test_killed_then),
         cmocka_unit_test(test_hidden),        cmocka_unit_test(test_engine_killed),
         cmocka_unit_test(test_keeper_killed), cmocka_unit_test(test_endings),
-        cmocka_unit_test(test_others_stay),
+        cmocka_unit_test(test_others_stay),   cmocka_unit_test(test_launched_starts_none),
     };
     return pool_test_finish(cmocka_run_group_tests(tests, NULL, NULL));
 }
