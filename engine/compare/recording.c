@@ -45,7 +45,7 @@ static bool copy_value(struct run *run, int value, void **data, struct recording
     int64_t from = recording->bytes, bytes = room_for(&run->program->values[value]);
     recording->bytes += bytes;
     if (recording->bytes <= recording->there_bytes) {
-        *data = recording->there + from;
+        *data = (char *)recording->reserve.memory + from;
         return copy_there(run, value, *data, status);
     }
     if (recording->there_bytes > from)
@@ -114,26 +114,22 @@ static struct recording_memory take_memory(struct recording_memory *spare, int64
 
 static bool lies_there(const struct recording *recording, const void *data)
 {
-    uintptr_t place = (uintptr_t)data, begin = (uintptr_t)recording->there;
-    return recording->there && place >= begin && place - begin < (uintptr_t)recording->there_bytes;
+    uintptr_t place = (uintptr_t)data, begin = (uintptr_t)recording->reserve.memory;
+    return recording->device && place >= begin && place - begin < (uintptr_t)recording->there_bytes;
 }
 
 static void move_all(const struct recording *recording, void **data)
 {
     for (int v = 0; v < recording->program->value_count; v++)
         if (lies_there(recording, data[v]))
-            data[v] = recording->memory + ((char *)data[v] - recording->there);
+            data[v] = recording->memory + ((char *)data[v] - (char *)recording->reserve.memory);
 }
 
 static void leave_device(struct recording *recording)
 {
-    if (!recording->there)
-        return;
-    device_reserve_remove(recording->device, &recording->reserve);
-    device_release(recording->device, MEMORY_WORKSPACE, recording->there,
-                   (size_t)recording->there_reserved);
-    recording->there = NULL;
-    recording->there_bytes = recording->there_reserved = 0;
+    if (recording->device)
+        device_reserve_close(recording->device, &recording->reserve);
+    recording->there_bytes = 0;
     recording->device = NULL;
 }
 
@@ -142,7 +138,7 @@ static bool come_home(void *context)
 {
     struct recording *recording = context;
     struct status ignored = STATUS_NONE; /* the device is lost: nothing can be had from it */
-    if (!device_download(recording->device, recording->memory, recording->there,
+    if (!device_download(recording->device, recording->memory, recording->reserve.memory,
                          (size_t)recording->there_bytes, &ignored))
         return false;
     move_all(recording, recording->initial);
@@ -158,21 +154,19 @@ static void take_device_memory(struct run *run, struct recording *recording)
 {
     struct device *device = run->executor->device;
     struct device_memory memory;
-    struct status refused = STATUS_NONE;
-    void *there = NULL;
+    struct status refused = STATUS_NONE; /* then the host keeps it */
     int64_t room, bytes = recording_bytes(run->program, run->steps);
     if (device_host_memory(device) || !device_room(device, &room))
         return;
     device_memory(device, &memory);
-    if (bytes > (room - memory.live_total) / 2)
-        bytes = (room - memory.live_total) / 2;
-    if (bytes <= 0 || !device_allocate(device, MEMORY_WORKSPACE, (size_t)bytes, &there, &refused))
+    int64_t most = (room - memory.live_total - memory.reserve) / 2;
+    recording->reserve = (struct device_reserve){.give_back = come_home, .context = recording};
+    recording->reserve.bytes = bytes < most ? bytes : most;
+    if (recording->reserve.bytes <= 0 ||
+        !device_reserve_open(device, &recording->reserve, &refused))
         return;
     recording->device = device;
-    recording->there = there;
-    recording->there_bytes = recording->there_reserved = bytes;
-    recording->reserve = (struct device_reserve){come_home, recording, NULL};
-    device_reserve_add(device, &recording->reserve);
+    recording->there_bytes = recording->reserve.bytes;
 }
 
 static bool record(struct run *run, struct recording *recording,
@@ -195,7 +189,7 @@ static bool record(struct run *run, struct recording *recording,
     }
     if (recording->there_bytes == 0)
         leave_device(recording);
-    return !recording->there || device_synchronize(recording->device, status);
+    return !recording->device || device_synchronize(recording->device, status);
 }
 
 struct recording *recording_make(struct run *run, struct recording_memory *spare,

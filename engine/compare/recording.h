@@ -24,10 +24,8 @@ struct recording {
     char *memory; /* owned: host memory of `reserved` bytes, for all */
     int64_t reserved;
     struct device *device;         /* borrowed; NULL: all is in host memory */
-    char *there;                   /* owned: memory of the device, `there_reserved` bytes */
-    int64_t there_bytes;           /* which the first of the data lie in, not in `memory` */
-    int64_t there_reserved;        /* at least as many */
-    struct device_reserve reserve; /* by which it is asked for that memory */
+    struct device_reserve reserve; /* memory of the device */
+    int64_t there_bytes;           /* of it, which the first of the data lie in, not in `memory` */
     void ***data;                  /* [steps][values]: contiguous, NULL if not kept */
     void **initial;                /* [values]: parameters before the first step */
     double *loss_scales;           /* [steps], at the start of each */

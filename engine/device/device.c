@@ -170,7 +170,7 @@ static bool check_limit(const struct device *device, enum memory_class memory_cl
                         struct status *status)
 {
     char asked[32], used[32], limit[32];
-    int64_t live = device->memory.live_total, most = device->memory_limit;
+    int64_t live = device->memory.live_total + device->memory.reserve, most = device->memory_limit;
     if (most <= 0 || (live <= most && bytes <= (size_t)(most - live)))
         return true;
     return status_fail(status, STATUS_MEMORY,
@@ -216,19 +216,26 @@ bool device_allocate(struct device *device, enum memory_class memory_class, size
     return true;
 }
 
-void device_reserve_add(struct device *device, struct device_reserve *reserve)
+bool device_reserve_open(struct device *device, struct device_reserve *reserve,
+                         struct status *status)
 {
+    if (!check_limit(device, MEMORY_WORKSPACE, (size_t)reserve->bytes, status) ||
+        !device->ops->allocate(device->context, (size_t)reserve->bytes, &reserve->memory, status))
+        return false;
+    device->memory.reserve += reserve->bytes;
     reserve->next = device->reserves;
     device->reserves = reserve;
+    return true;
 }
 
-void device_reserve_remove(struct device *device, struct device_reserve *reserve)
+void device_reserve_close(struct device *device, struct device_reserve *reserve)
 {
     struct device_reserve **link = &device->reserves;
-    while (*link && *link != reserve)
+    while (*link != reserve)
         link = &(*link)->next;
-    if (*link)
-        *link = reserve->next;
+    *link = reserve->next;
+    device->ops->release(device->context, reserve->memory, (size_t)reserve->bytes);
+    device->memory.reserve -= reserve->bytes;
 }
 
 void device_reclaim(struct device *device)
@@ -304,8 +311,9 @@ bool device_room(struct device *device, int64_t *bytes)
     int64_t used, total;
     if (device->memory_limit <= 0 && !device_totals(device, &used, &total))
         return false;
-    *bytes =
-        device->memory_limit > 0 ? device->memory_limit : total - used + device->memory.live_total;
+    const struct device_memory *memory = &device->memory;
+    *bytes = device->memory_limit > 0 ? device->memory_limit
+                                      : total - used + memory->live_total + memory->reserve;
     return true;
 }
 

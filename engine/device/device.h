@@ -133,17 +133,21 @@ bool device_allocate(struct device *device, enum memory_class memory_class, size
 void device_release(struct device *device, enum memory_class memory_class, void *memory,
                     size_t bytes);
 
-/* Memory that somebody keeps, and can do without: when an allocation is refused, it is given back,
- * and the allocation tried again. */
+/* Memory that somebody keeps and can do without. When an allocation is refused it is given back,
+ * and the allocation tried again: so it is not counted as in use. */
 struct device_reserve {
-    /* Whether it gave something back; then it is asked again, if need be. */
+    /* Takes what is needed out of the memory, and closes the reserve; false if it cannot. */
     bool (*give_back)(void *context);
     void *context;
+    void *memory; /* set by device_reserve_open; 64-byte aligned */
+    int64_t bytes;
     struct device_reserve *next; /* the device's */
 };
-/* Borrowed until it is removed, which must be before the device is closed. */
-void device_reserve_add(struct device *device, struct device_reserve *reserve);
-void device_reserve_remove(struct device *device, struct device_reserve *reserve);
+/* Takes reserve->bytes, if the device has so much that nobody uses. Borrowed until it is closed,
+ * which must be before the device is. */
+bool device_reserve_open(struct device *device, struct device_reserve *reserve,
+                         struct status *status);
+void device_reserve_close(struct device *device, struct device_reserve *reserve);
 /* All that can be done without is given back: for other processes on the device. */
 void device_reclaim(struct device *device);
 
@@ -177,6 +181,7 @@ bool device_room(struct device *device, int64_t *bytes);
 struct device_memory {
     int64_t live[MEMORY_CLASS_COUNT], live_total;
     int64_t peak[MEMORY_CLASS_COUNT], peak_total; /* peak of each class, peak of the sum */
+    int64_t reserve;                              /* beside that: see device_reserve */
 };
 void device_memory(const struct device *device, struct device_memory *memory);
 void device_memory_reset_peak(struct device *device);
