@@ -1,4 +1,4 @@
-/* ROTARY: each thread turns one pair, or copies one of the other columns. */
+/* ROTARY: each thread turns four neighbouring pairs, or copies four of the other columns. */
 #include "engine/device/cuda/operand.cuh"
 
 struct rotary {
@@ -7,19 +7,37 @@ struct rotary {
     bool inverse, in_place;
 };
 
+/* `count` pairs of a head: columns `real` and following with those half a head further on. */
+__device__ inline void turn(const struct rotary &it, int64_t row, int64_t real, int64_t at,
+                            int count)
+{
+    struct quad c = quad_load(it.table, it.first_row + row, at, count);
+    struct quad s = quad_load(it.table, it.first_row + row, at + it.half, count);
+    struct quad re = quad_load(it.x, row, real, count), turned = re;
+    struct quad im = quad_load(it.x, row, real + it.half, count);
+    for (int i = 0; i < 4; i++) {
+        float sine = it.inverse ? -s.at[i] : s.at[i];
+        turned.at[i] = re.at[i] * c.at[i] - im.at[i] * sine;
+        im.at[i] = im.at[i] * c.at[i] + re.at[i] * sine;
+    }
+    quad_store(it.out, row, real, count, turned);
+    quad_store(it.out, row, real + it.half, count, im);
+}
+
 static __global__ void rotary_kernel(struct rotary it)
 {
+    int half = (int)it.half, quads = (half + 3) / 4;
+    int pieces = half ? (int)it.pairs / half * quads : 0;
     for (int64_t row = blockIdx.x; row < it.rows; row += gridDim.x) {
-        const float *cosine = operand_row<float>(it.table, it.first_row + row);
-        for (int i = (int)threadIdx.x; i < (int)it.pairs; i += (int)blockDim.x) {
-            int half = (int)it.half, at = i % half, real = i / half * 2 * half + at;
-            float c = cosine[at], s = it.inverse ? -cosine[at + half] : cosine[at + half];
-            float re = operand_load(it.x, row, real), im = operand_load(it.x, row, real + half);
-            operand_store(it.out, row, real, re * c - im * s);
-            operand_store(it.out, row, real + half, im * c + re * s);
+        for (int i = (int)threadIdx.x; i < pieces; i += (int)blockDim.x) {
+            int head = i / quads, at = 4 * (i - head * quads);
+            turn(it, row, (int64_t)head * 2 * half + at, at, quad_width(half, at));
         }
-        for (int64_t i = threadIdx.x; i < it.rest && !it.in_place; i += blockDim.x)
-            operand_store(it.out, row, 2 * it.pairs + i, operand_load(it.x, row, 2 * it.pairs + i));
+        for (int64_t i = 4 * threadIdx.x; i < it.rest && !it.in_place; i += 4 * blockDim.x) {
+            int64_t column = 2 * it.pairs + i;
+            int count = quad_width(it.rest, i);
+            quad_store(it.out, row, column, count, quad_load(it.x, row, column, count));
+        }
     }
 }
 
@@ -45,7 +63,7 @@ CUDA_RUN(rotary)
                            (long long)cuda_rows(table));
     struct launch where;
     where.grid = dim3(launch_blocks(it.rows, 1 << 20));
-    where.block = dim3(it.pairs + it.rest > 128 ? 128 : 32);
+    where.block = dim3(it.pairs + it.rest > 512 ? 128 : 32);
     where.shared = 0;
     return it.rows == 0 || LAUNCH(rotary_kernel, where, it);
 }
