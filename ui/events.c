@@ -230,7 +230,7 @@ static void ask(struct ui *ui, const struct picture_request *request)
     ui->asked[request->kind]++;
     if (request->kind == PICTURE_TENSOR) {
         ui->thorough = !request->quick;
-        ui->patient = ui->given_up = false;
+        ui->patient = false;
     }
     session_request(ui->session, request);
 }

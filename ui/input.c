@@ -105,6 +105,8 @@ static void command_key(struct ui *ui, const struct key *key)
 void ui_handle_key(struct ui *ui, const struct key *key)
 {
     ui_dirty(ui);
+    if (key->code != KEYS_FOCUS_IN && key->code != KEYS_FOCUS_OUT)
+        ui->given_up = false;
     if (key->code == KEYS_HANGUP)
         ui->quit = true;
     else if (key->code == KEYS_FOCUS_IN || key->code == KEYS_FOCUS_OUT)

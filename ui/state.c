@@ -77,6 +77,7 @@ static void post(struct ui *ui, const char *line, bool quiet)
                             .quiet = quiet};
     ARRAY_PUSH(ui->posted, ui->posted_count, ui->posted_capacity, posted);
     ui_note_list(ui, line);
+    ui->given_up = false;
     ui_dirty(ui);
 }
 

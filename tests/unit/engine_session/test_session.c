@@ -114,6 +114,56 @@ static void test_commands(void **state)
     text_free(&heard.output);
 }
 
+/* A front end that can run the shell's commands; `answers`: it does, else it leaves. */
+static void check_shell(bool answers)
+{
+    struct session_options options = {.device = "cpu", .threads = 1, .shell = true};
+    struct status status = STATUS_NONE;
+    struct session *session = session_start(&options, &status);
+    assert_non_null(session);
+    struct text heard = {0};
+    uint64_t done = 0;
+    int failed = 0, asked = 0;
+    session_post(session, "echo before");
+    session_post(session, "!first one");
+    session_post(session, "  shell second");
+    uint64_t last = session_post(session, "echo after");
+    while (done < last && (answers || asked == 0)) {
+        wait_readable(session);
+        struct session_event *events = session_take_events(session);
+        for (const struct session_event *event = events; event; event = event->next) {
+            if (event->kind == EVENT_OUTPUT || event->kind == EVENT_ERROR)
+                text_add(&heard, event->text);
+            if (event->kind == EVENT_DONE) {
+                done = event->command;
+                failed += !event->ok;
+            }
+            if (event->kind != EVENT_SHELL)
+                continue;
+            text_format(&heard, "<%s>", event->text);
+            asked++;
+            if (answers)
+                session_shell_ended(session, asked == 2 ? "there is no shell" : NULL);
+        }
+        session_events_free(events);
+    }
+    if (answers) {
+        assert_string_equal(heard.data, "before\n<first one><second>there is no shellafter\n");
+        assert_int_equal(failed, 1);
+    } else { /* the engine waits for it, and does not go on without */
+        assert_string_equal(heard.data, "before\n<first one>");
+    }
+    session_stop(session);
+    text_free(&heard);
+}
+
+static void test_shell(void **state)
+{
+    (void)state;
+    check_shell(true);
+    check_shell(false);
+}
+
 /* Goes on for ever: to the end, and again. */
 static void write_endless(const char *path)
 {
@@ -336,9 +386,11 @@ static void test_unwanted_picture(void **state)
 
 int main(void)
 {
-    const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_unwanted_picture), cmocka_unit_test(test_commands),
-        cmocka_unit_test(test_interrupt), cmocka_unit_test(test_stop_while_running),
-        cmocka_unit_test(test_rapid_commands)};
+    const struct CMUnitTest tests[] = {cmocka_unit_test(test_unwanted_picture),
+                                       cmocka_unit_test(test_commands),
+                                       cmocka_unit_test(test_shell),
+                                       cmocka_unit_test(test_interrupt),
+                                       cmocka_unit_test(test_stop_while_running),
+                                       cmocka_unit_test(test_rapid_commands)};
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
