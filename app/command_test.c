@@ -180,7 +180,7 @@ static bool run_tests(const struct app_options *app, const struct test_options *
                                       .no_capture = options->no_distributed_capture,
                                       .interrupted = &interrupted};
     int workers = options->workers < report->count ? options->workers : report->count;
-    struct worker_context context = {&environment, report->list, workers};
+    struct worker_context context = {&environment, report->list, workers, 0};
     struct runner_options runner = {
         .list = report->list,
         .order = report->order,

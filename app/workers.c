@@ -19,6 +19,7 @@ static void serve(const struct worker_context *context, int socket)
 {
     struct environment environment = *context->environment;
     environment.threads = share_of_cores(context);
+    environment.gpu = context->started;
     signal(SIGINT, SIG_IGN); /* the parent decides what Ctrl-C means */
     prctl(PR_SET_PDEATHSIG, SIGKILL);
     worker_serve(socket, &environment, context->list);
@@ -26,6 +27,7 @@ static void serve(const struct worker_context *context, int socket)
 
 bool worker_start(void *context, struct worker_process *worker, struct status *status)
 {
+    struct worker_context *workers = context;
     int sockets[2];
     if (socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, sockets) != 0)
         return status_fail(status, STATUS_IO, "no socket for a worker: %s", strerror(errno));
@@ -38,10 +40,11 @@ bool worker_start(void *context, struct worker_process *worker, struct status *s
     }
     if (pid == 0) {
         close(sockets[0]);
-        serve(context, sockets[1]);
+        serve(workers, sockets[1]);
         _exit(0);
     }
     close(sockets[1]);
+    workers->started++;
     *worker = (struct worker_process){pid, sockets[0]};
     return true;
 }

@@ -8,6 +8,7 @@ struct worker_context {
     const struct environment *environment; /* not opened: each worker opens its own device */
     const struct test_list *list;
     int workers; /* that share the cores */
+    int started; /* so far: each takes the next GPU */
 };
 
 /* runner_options.start_worker; the context is a struct worker_context. Forks: this process must not

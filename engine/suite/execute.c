@@ -26,7 +26,8 @@ void environment_close(struct environment *environment)
 
 static bool environment_open(struct environment *environment, struct status *status)
 {
-    struct device_options options = {.threads = environment->threads};
+    struct device_options options = {
+        .threads = environment->threads, .index = environment->gpu, .counts_round = true};
     if (environment->device)
         return true;
     environment->device = device_open(environment->device_name, &options, status);

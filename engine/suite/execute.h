@@ -16,9 +16,10 @@ struct environment {
     const struct config_search *search; /* borrowed */
     const char *device_name;            /* borrowed: "auto", "cpu", ... */
     int threads;                        /* 0 = all cores */
-    const char *fault;                  /* borrowed: put into the tests' runs; NULL = none */
-    const struct test_choice *choices;  /* borrowed: a fault is put into CHOICE_RUN only, not into
-                                           what they depend on; NULL: into all */
+    int gpu;           /* where the device is one: which, counted round those that there are */
+    const char *fault; /* borrowed: put into the tests' runs; NULL = none */
+    const struct test_choice *choices; /* borrowed: a fault is put into CHOICE_RUN only, not into
+                                          what they depend on; NULL: into all */
     const volatile sig_atomic_t *interrupted; /* borrowed: not 0 ends the running test; or NULL */
     struct rank_launch launch;                /* how ranks are started; strings are borrowed */
     int ranks;           /* processes that are started for the first distributed test: the most that
