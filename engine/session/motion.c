@@ -328,6 +328,7 @@ bool motion_run(struct debugger *debugger, const struct motion *motion, struct s
     struct stops stops;
     int rank = debugger->rank; /* another one may be selected on the way: all stop for it */
     stops_clear(&stops);
+    hit_commands_forget(debugger); /* of a stop that 'continue COUNT' passes over */
     debugger->last_value = -1;
     debugger->must_wait = false;
     debugger_set_state(debugger, RUN_RUNNING, "");

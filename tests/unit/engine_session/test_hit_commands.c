@@ -64,6 +64,9 @@ static void test_each_stop(void **state)
     /* an empty line does again what the user typed, not what that set off */
     must_be_in_order(bench_do(&bench, ""), told, ARRAY_LENGTH(told));
     must_be_in_order(bench_do(&bench, "reverse-continue"), told + 3, 1);
+    must_be_in_order(bench_do(&bench, "rc"), told + 3, 1);
+    bench_do(&bench, "continue 2"); /* over one stop to the next: those of the last alone */
+    must_not_contain(strstr(bench.output.data, "here I am") + 1, "here I am");
     type_list(&bench, "", ""); /* none any more */
     must_not_contain(bench_do(&bench, "continue"), "here I am");
     must_not_contain(bench_do(&bench, "info breakpoints"), "here I am");
