@@ -65,7 +65,7 @@ static void press(struct ui *ui, const struct key *key)
     bool twice = is_twice(ui, mouse);
     if (click_key_bar(ui, mouse))
         return;
-    if (mouse->row == ui->layout.prompt.row)
+    if (ui->layout.prompt.rows > 0 && mouse->row == ui->layout.prompt.row)
         ui_command(ui, "prompt", true);
     ui->mouse.drags = layout_edge_at(&ui->layout, mouse->row, mouse->col);
     if (pane)

@@ -54,7 +54,7 @@ static void reap(struct test_run *run)
     run->fd = -1;
     text_clear(&run->input);
     for (int i = 0; i < run->count; i++)
-        if (strcmp(run->results[i].outcome, "running") == 0) {
+        if (strcmp(run->results[i].outcome, TEST_RUN_TO_COME) == 0) {
             free(run->results[i].outcome);
             run->results[i].outcome = memory_string("stopped");
         }
@@ -357,6 +357,6 @@ bool test_run_start(struct test_run *run, const struct ui_options *options, cons
     run->done = 0;
     run->started_ms = now_ms;
     for (int i = 0; i < count; i++)
-        set_result(run, ids[i], parse_remark("running", ""));
+        set_result(run, ids[i], parse_remark(TEST_RUN_TO_COME, ""));
     return true;
 }

@@ -11,9 +11,12 @@
 struct ui_options;
 struct test_run;
 
+/* What has no result yet: which of these runs at the moment cannot be told. */
+#define TEST_RUN_TO_COME "to come"
+
 struct test_result {
     char *id;
-    char *outcome;                   /* "PASSED", "FAILED", ... or "running" */
+    char *outcome;                   /* "PASSED", "FAILED", ... or TEST_RUN_TO_COME */
     char *duration, *worst, *memory; /* as shown: "1.20s", "0.31" of its limit, "31 MiB"; or "" */
     char *remark;                    /* the worst tensor, or why; "" */
 };

@@ -150,7 +150,7 @@ static enum theme_role outcome_role(const char *word)
                  {"FAILED", THEME_FAILED},
                  {"ERROR", THEME_FAILED},
                  {"SKIPPED", THEME_SKIPPED},
-                 {"running", THEME_RUNNING}};
+                 {TEST_RUN_TO_COME, THEME_RUNNING}};
     for (int i = 0; i < ARRAY_LENGTH(roles); i++)
         if (strcmp(roles[i].word, word) == 0)
             return roles[i].role;

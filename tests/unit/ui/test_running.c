@@ -56,6 +56,7 @@ static struct test_run *run_to_end(const struct pretended *program, struct ui_op
     options.program_path = program->path;
     if (!test_run_start(run, &options, ids, 1, 0, &status))
         fail_msg("%s", status.text);
+    assert_string_equal(test_run_result(run, ids[0])->outcome, "to come");
     while (test_run_is_running(run)) {
         struct pollfd fd = {.fd = test_run_fd(run), .events = POLLIN};
         assert_int_equal(poll(&fd, 1, 60000), 1);
