@@ -33,9 +33,8 @@ void display_all(struct debugger *debugger)
 static bool check(struct debugger *debugger, const char *arguments, struct status *status)
 {
     const char *slices, *at = arguments;
-    char word[16];
-    if (*at == '/')
-        argument_word(&at, word, sizeof(word));
+    if (argument_side(&at, status) < 0)
+        return false;
     char *name = argument_tensor(at, &slices);
     int value = tensor_find(debugger_program(debugger), name,
                             debugger_program(debugger)->instruction_count, status);

@@ -18,29 +18,44 @@ static void say_commands(struct debugger *debugger, const char *commands)
         say(debugger, "        %.*s\n", (int)strcspn(line, "\n"), line);
 }
 
-static void info_breakpoints(struct debugger *debugger)
+static void say_breakpoint(struct debugger *debugger, const struct breakpoint *breakpoint)
+{
+    char text[400];
+    int rank = breakpoint->lost ? ranks_with_place(debugger, breakpoint->place.text) : -1;
+    char where[64] = ", not in this program";
+    if (rank >= 0)
+        snprintf(where, sizeof(where), ", of rank %d", rank);
+    say(debugger, "%c %s: hit %d time%s%s\n",
+        breakpoint->lost && rank < 0 ? '?'
+        : breakpoint->enabled        ? '*'
+                                     : 'o',
+        breakpoint_text(breakpoint, text, sizeof(text)), breakpoint->hits,
+        breakpoint->hits == 1 ? "" : "s",
+        breakpoint->lost      ? where
+        : breakpoint->enabled ? ""
+                              : ", disabled");
+    say_commands(debugger, breakpoint->commands);
+}
+
+/* Of all of them, or of one. */
+static void info_breakpoints(struct debugger *debugger, const char *number)
 {
     const struct breakpoints *all = &debugger->breakpoints;
-    char text[400];
-    if (all->count == 0)
-        say(debugger, "No breakpoints.\n");
+    int shown = 0;
     for (int i = 0; i < all->count; i++) {
-        const struct breakpoint *breakpoint = &all->list[i];
-        int rank = breakpoint->lost ? ranks_with_place(debugger, breakpoint->place.text) : -1;
-        char where[64] = ", not in this program";
-        if (rank >= 0)
-            snprintf(where, sizeof(where), ", of rank %d", rank);
-        say(debugger, "%c %s: hit %d time%s%s\n",
-            breakpoint->lost && rank < 0 ? '?'
-            : breakpoint->enabled        ? '*'
-                                         : 'o',
-            breakpoint_text(breakpoint, text, sizeof(text)), breakpoint->hits,
-            breakpoint->hits == 1 ? "" : "s",
-            breakpoint->lost      ? where
-            : breakpoint->enabled ? ""
-                                  : ", disabled");
-        say_commands(debugger, breakpoint->commands);
+        char mine[16];
+        snprintf(mine, sizeof(mine), "%d", all->list[i].number);
+        if (*number && strcmp(mine, number) != 0)
+            continue;
+        say_breakpoint(debugger, &all->list[i]);
+        shown++;
     }
+    if (shown == 0 && *number)
+        say(debugger, "No breakpoint has the number '%s'.\n", number);
+    else if (shown == 0)
+        say(debugger, "No breakpoints.\n");
+    if (*number)
+        return;
     if (debugger->stop_on_divergence || debugger->stop_on_not_finite)
         say(debugger, "stop on%s%s\n", debugger->stop_on_divergence ? " divergence" : "",
             debugger->stop_on_not_finite ? " nan" : "");
@@ -264,7 +279,7 @@ struct info_topic {
 };
 
 static const struct info_topic topics[INFO_TOPICS] = {
-    {"breakpoints", NULL, false, info_breakpoints, NULL},
+    {"breakpoints", NULL, false, NULL, info_breakpoints},
     {"tensors", NULL, true, NULL, info_tensors},
     {"program", NULL, true, info_program, NULL},
     {"memory", NULL, true, info_memory, NULL},

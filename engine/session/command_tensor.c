@@ -70,15 +70,19 @@ static int64_t print_elements(struct debugger *debugger, const struct pair_sides
     return printed;
 }
 
-static bool choose_side(const char **arguments, enum side *side, struct status *status)
+int argument_side(const char **arguments, struct status *status)
 {
     static const char *const words[] = {"/test", "/ref", "/diff"};
     char word[16];
-    *side = SIDE_TEST;
     if (**arguments != '/')
-        return true;
+        return SIDE_TEST;
     argument_word(arguments, word, sizeof(word));
-    int choice = argument_choice(word, words, ARRAY_LENGTH(words), "print", status);
+    return argument_choice(word, words, ARRAY_LENGTH(words), "print", status);
+}
+
+static bool choose_side(const char **arguments, enum side *side, struct status *status)
+{
+    int choice = argument_side(arguments, status);
     *side = choice < 0 ? SIDE_TEST : (enum side)choice;
     return choice >= 0;
 }

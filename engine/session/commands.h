@@ -61,6 +61,9 @@ struct habit {
 /* What comes nearest to `word`: from the table (static there); NULL if it is none of it. */
 const char *habit_instead(const struct habit *habits, int count, const char *word);
 
+/* Takes print's "/test", "/ref" or "/diff" off *arguments: 0, 1, 2; 0 without one, -1 for another.
+ */
+int argument_side(const char **arguments, struct status *status);
 /* Splits "TENSOR[SLICES]": the tensor's name, to be freed; *slices points at "[...]" or "". */
 char *argument_tensor(const char *arguments, const char **slices);
 

@@ -59,6 +59,11 @@ static void test_each_stop(void **state)
     bench_do(&bench, "  end ");
     must_contain(bench_do(&bench, "info breakpoints"),
                  "hit 0 times\n        echo here I am\n        # a remark\n        p fw decoder");
+    must_contain(bench_do(&bench, "info breakpoints 2"), "breakpoint 2, decoder.1.norm_1");
+    must_not_contain(bench.output.data, "breakpoint 1");
+    must_contain(bench_do(&bench, "i b 20"), "No breakpoint has the number '20'");
+    must_contain(bench_fail(&bench, "display/foo fw embeddings.output"), "print takes one of");
+    must_contain(bench_do(&bench, "info display"), "Nothing");
     must_be_in_order(bench_do(&bench, "run"), told, ARRAY_LENGTH(told));
     must_be_in_order(bench_do(&bench, "continue"), told, ARRAY_LENGTH(told));
     /* an empty line does again what the user typed, not what that set off */
