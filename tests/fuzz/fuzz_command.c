@@ -62,10 +62,8 @@ static void complete(const char *line)
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
     struct session_options options = {.device = "cpu", .threads = 1};
-    struct debugger_sink sink = {.emit = ignore_event,
-                                 .cancelled = never,
-                                 .publish = drop_snapshot,
-                                 .loaded = drop_words};
+    struct debugger_sink sink = {
+        .emit = ignore_event, .cancelled = never, .publish = drop_snapshot, .loaded = drop_words};
     struct debugger *debugger = debugger_create(&options, &sink);
     char *text = memory_string_part((const char *)data, size), *rest = text, *line;
     while ((line = strsep(&rest, "\n"))) {
