@@ -84,6 +84,7 @@ enum activation {
     ACTIVATION_COUNT,
 };
 
+/* clang-format off: it would run the entries together */
 /* Parameters by kind; members not named there are 0. What each kind computes:
  *
  * FILL               out = value
@@ -107,17 +108,21 @@ enum activation {
  * RMS_NORM           (x [T,C], w [C]) -> (y, inverse f32 [T]), inverse = (mean(x^2)+epsilon)^-1/2
  * RMS_NORM_GRADIENT  (dy, x, w, inverse) -> (dx, dw [C])
  * ROTARY             (x [T,C], table f32 [S', d]) -> [T,C] (in place of x): the first
- * heads*head_size columns are turned, the others copied. Row t uses table row first_row + t: cos in
- * the first d/2 columns, sin in the last (both times any attention factor). Pairs are (x[i],
- * x[i+d/2]): re' = re cos - im sin, im' = im cos + re sin; `inverse` negates sin (which is also the
- * backward rule). ATTENTION          (q [T,h*d], kv [S,2*g*d], document_start i32 [S]) -> (o
- * [T,h*d], lse f32 [T,h]). kv columns: keys of all groups, then values. Query row t has position p
- * = first_row + t, may see keys j with document_start[p] <= j <= p, and j > p - window if window >
- * 0; without `causal`, all j of its document (document_start[j] == document_start[p]). Keys beyond
- * S do not exist. Head i uses group i / (h/g). Softmax of scale * q.k in float32; lse = log sum exp
- * of the scaled scores. The scores are never stored. ATTENTION_GRADIENT (do, q, kv, document_start,
- * o, lse) -> (dq [T,h*d], dkv [S,2*g*d]) ACTIVATION         out = f(x);  ACTIVATION_GRADIENT (dy,
- * x) -> dy * f'(x) (in place of dy) GATED_ACTIVATION   x [T,2F] = gate, up -> f(gate) * up [T,F]
+ *                    heads*head_size columns are turned, the others copied. Row t uses table row
+ *                    first_row + t: cos in the first d/2 columns, sin in the last (both times any
+ *                    attention factor). Pairs are (x[i], x[i+d/2]): re' = re cos - im sin,
+ *                    im' = im cos + re sin; `inverse` negates sin (also the backward rule)
+ * ATTENTION          (q [T,h*d], kv [S,2*g*d], document_start i32 [S]) -> (o [T,h*d],
+ *                    lse f32 [T,h]). kv columns: keys of all groups, then values. Query row t has
+ *                    position p = first_row + t, and may see keys j with document_start[p] <= j <=
+ *                    p, and j > p - window if window > 0; without `causal`, all j of its document
+ *                    (document_start[j] == document_start[p]). Keys beyond S do not exist. Head i
+ *                    uses group i / (h/g). Softmax of scale * q.k in float32; lse = log sum exp of
+ *                    the scaled scores. The scores are never stored
+ * ATTENTION_GRADIENT (do, q, kv, document_start, o, lse) -> (dq [T,h*d], dkv [S,2*g*d])
+ * ACTIVATION         out = f(x)
+ * ACTIVATION_GRADIENT (dy, x) -> dy * f'(x) (in place of dy)
+ * GATED_ACTIVATION   x [T,2F] = gate, up -> f(gate) * up [T,F]
  * GATED_ACTIVATION_GRADIENT (dy [T,F], x [T,2F]) -> dx [T,2F]
  * CROSS_ENTROPY      (logits [T,V], labels i32 [T], count f64 [1]) -> (loss f32 [1], lse f32 [T]):
  *                    loss = sum over labels >= 0 of (lse - l[label]) / count, where l =
@@ -169,6 +174,7 @@ enum activation {
  * ALL_REDUCE ...     collectives over `group` (an id that the communicator resolves); `average`
  *                    divides by its size. ALL_GATHER and REDUCE_SCATTER work on rows in rank
  *                    order. BROADCAST from `peer`. SEND to / RECEIVE from `peer` (global ranks). */
+/* clang-format on */
 struct op_parameters {
     double value;   /* FILL */
     double factor;  /* SCALE, CROSS_ENTROPY*, LOAD_BALANCE_GRADIENT, OPTIMIZER_FACTORS, ADAMW */
