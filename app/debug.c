@@ -33,6 +33,7 @@ struct prompt {
     char *urgent;     /* owned: typed while a command ran, to be done as soon as it has stopped */
     char *asked;      /* owned: waits for the answer whether it is meant */
     bool begins_list; /* the command that runs is 'commands' */
+    bool posted;      /* a command, since this was looked at: it may have ended already */
     bool batch, quit, failed, interactive;
     int code;
 };
@@ -159,6 +160,7 @@ static void post(struct prompt *prompt, const char *line)
     const char *name = session_command_name(line);
     prompt->begins_list = name && strcmp(name, "commands") == 0;
     prompt->waiting = session_post(prompt->session, line);
+    prompt->posted = true;
     if (prompt->edit) /* these came with the command: they follow it */
         lineedit_read_ahead(prompt->edit, NULL);
 }
@@ -309,7 +311,8 @@ static bool loop(struct prompt *prompt, struct status *status)
         was_waiting = prompt->waiting != 0;
         if (!prompt->quit && !wait_for_something(prompt, status))
             return false;
-        was_waiting = was_waiting || prompt->waiting != 0;
+        was_waiting = was_waiting || prompt->waiting != 0 || prompt->posted;
+        prompt->posted = false;
     }
     return true;
 }
