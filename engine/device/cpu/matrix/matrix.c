@@ -113,7 +113,7 @@ add_steps(const struct matrix_panels *panels, int steps, int a_parts, int b_part
             add_term(&loaded, a, b, 2, 0, rows, columns);
         add_term(&loaded, a, b, 0, 0, rows, columns);
         /* For nothing but speed: where tiles were not stored for about 140 products, the next
-         * store waits for 50 products' time (seen on the processor this was measured on). */
+         * store waits for 50 products' time (measured on a Xeon with AMX; no document tells it). */
         _tile_stored(4, sums, 0);
         a += a_parts * 2 * MATRIX_TILE_BYTES;
         b += b_parts * 2 * MATRIX_TILE_BYTES;
