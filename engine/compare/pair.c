@@ -19,10 +19,10 @@ static bool is_compared(const struct pair *pair, int value)
 /* The loss scale by which a run's gradients are multiplied; 1 unless it computes in fp16. */
 static double loss_scale(struct run *run)
 {
-    double scaler[4] = {1, 0, 0, 0};
+    double scaler[SCALER_SIZE] = {[SCALER_LOSS_SCALE] = 1};
     struct status ignored = STATUS_NONE;
     executor_read(run->executor, run->program->outputs.scaler, scaler, &ignored);
-    return scaler[0];
+    return scaler[SCALER_LOSS_SCALE];
 }
 
 /* Gradients and input gradients are scaled, values of the forward pass are not. */

@@ -78,10 +78,10 @@ static bool record_initial(struct run *run, struct recording *recording, struct 
 
 static bool record_scale(struct run *run, struct recording *recording, struct status *status)
 {
-    double scaler[4];
+    double scaler[SCALER_SIZE];
     if (!executor_read(run->executor, run->program->outputs.scaler, scaler, status))
         return false;
-    recording->loss_scales[run->step] = scaler[0];
+    recording->loss_scales[run->step] = scaler[SCALER_LOSS_SCALE];
     return true;
 }
 

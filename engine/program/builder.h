@@ -18,7 +18,7 @@ struct builder {
     int *gradient;        /* per value: the gradient gathered so far, or -1 */
     int gradient_count;
     int *parameter_of;    /* per value: index of the parameter that it is (a copy of), or -1 */
-    int scaler;           /* VALUE_STATE f64 [4] of OPTIMIZER_FACTORS */
+    int scaler;           /* VALUE_STATE f64 [SCALER_SIZE] of OPTIMIZER_FACTORS */
     int loss_scale;       /* f64 [1]: gradient of the loss */
     struct status status; /* the first error */
 };

@@ -128,7 +128,7 @@ struct program_outputs {
                     this one has too: the sum over ranks = step loss */
     int loss_count;
     int gradient_norm; /* f32 [1] */
-    int scaler;        /* VALUE_STATE f64 [4], see OPTIMIZER_FACTORS */
+    int scaler;        /* VALUE_STATE f64 [SCALER_SIZE], see OPTIMIZER_FACTORS */
 };
 
 struct program {

@@ -159,7 +159,7 @@ enum activation {
  * SUM_SQUARES        (total f64 [1], x) -> total + sum x^2, f64 [1] (in place of total)
  * OPTIMIZER_FACTORS  (sum_squares f64 [1], learning_rate f64 [1], scaler f64 [4]) ->
  *                    (factors f64 [5], scaler f64 [4] (in place), norm f32 [1]).
- *                    scaler = {loss scale, good steps, hysteresis left, optimizer step}.
+ *                    scaler: enum scaler.
  *                    s = 1/loss scale; norm = s*sqrt(sum_squares). If `dynamic` and norm is not
  *                    finite: skip: growth counter 0, hysteresis -1, and when it is <= 0 the scale
  *                    is halved (not below 1); the optimizer step does not advance. Otherwise step
@@ -175,6 +175,16 @@ enum activation {
  *                    divides by its size. ALL_GATHER and REDUCE_SCATTER work on rows in rank
  *                    order. BROADCAST from `peer`. SEND to / RECEIVE from `peer` (global ranks). */
 /* clang-format on */
+
+/* Members of the loss scaler; a step that is skipped is no optimizer step. */
+enum scaler {
+    SCALER_LOSS_SCALE = 0,
+    SCALER_GOOD_STEPS, /* since the scale changed, or a step was skipped */
+    SCALER_HYSTERESIS, /* how many skipped steps are left before the scale is halved */
+    SCALER_STEP,       /* updates that were made */
+    SCALER_SIZE,
+};
+
 struct op_parameters {
     double value;   /* FILL */
     double factor;  /* SCALE, CROSS_ENTROPY*, LOAD_BALANCE_GRADIENT, OPTIMIZER_FACTORS, ADAMW */

@@ -3,6 +3,7 @@
 #include "engine/base/memory.h"
 #include "engine/tensor/safetensors.h"
 #include "engine/train/learning_rate.h"
+#include "engine/train/update.h"
 
 #include <inttypes.h>
 #include <stdlib.h>
@@ -191,11 +192,11 @@ static bool count_all_labels(struct run *run, double *counts, struct status *sta
  * not waited for. */
 static bool write_learning_rate(struct run *run, struct status *status)
 {
-    bool may_skip = run->config->distributed.compute_dtype == PRECISION_FP16;
-    double scaler[4] = {[3] = run->step};
-    if (may_skip && !executor_read(run->executor, run->program->outputs.scaler, scaler, status))
+    double scaler[SCALER_SIZE] = {[SCALER_STEP] = run->step};
+    if (update_may_skip(run->config) &&
+        !executor_read(run->executor, run->program->outputs.scaler, scaler, status))
         return false;
-    double rate = learning_rate_at(&run->config->optimizer, (int)scaler[3] + 1);
+    double rate = learning_rate_at(&run->config->optimizer, (int)scaler[SCALER_STEP] + 1);
     return executor_write(run->executor, run->program->inputs.learning_rate, &rate, status);
 }
 

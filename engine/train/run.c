@@ -7,6 +7,7 @@
 #include "engine/train/learning_rate.h"
 #include "engine/train/schedule.h"
 #include "engine/train/states.h"
+#include "engine/train/update.h"
 
 #include <math.h>
 #include <stdio.h>
@@ -141,14 +142,15 @@ static bool report_step(struct run *run, struct status *status)
         report->loss += (double)loss;
     }
     float norm = NAN;
-    double scaler[4];
+    double scaler[SCALER_SIZE];
     if (!executor_read(run->executor, outputs->gradient_norm, &norm, status) ||
         !executor_read(run->executor, outputs->scaler, scaler, status))
         return false;
     report->gradient_norm = (double)norm;
-    report->loss_scale = scaler[0];
-    report->skipped = run->config->distributed.compute_dtype == PRECISION_FP16 && !isfinite(norm);
-    int update = (int)scaler[3] + report->skipped; /* the one that was made, or given up */
+    report->loss_scale = scaler[SCALER_LOSS_SCALE];
+    report->skipped = update_may_skip(run->config) && !isfinite(norm);
+    /* of the update that was made, or given up */
+    int update = (int)scaler[SCALER_STEP] + report->skipped;
     report->learning_rate = learning_rate_at(&run->config->optimizer, update);
     report->tokens = (int64_t)run->micro_batches * seat_batches(&run->program->seat) *
                      run->config->data.micro_batch_size;

@@ -298,7 +298,7 @@ static bool zero_moments(struct run *run, struct status *status)
         if (stops(run))
             return interrupt_fail(status);
     }
-    double scaler[4];
+    double scaler[SCALER_SIZE];
     update_initial_scaler(run->config, scaler);
     return executor_write(run->executor, run->program->outputs.scaler, scaler, status);
 }

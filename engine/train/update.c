@@ -2,13 +2,17 @@
 
 #include <stdio.h>
 
-void update_initial_scaler(const struct config *config, double scaler[4])
+bool update_may_skip(const struct config *config)
 {
-    bool dynamic = config->distributed.compute_dtype == PRECISION_FP16;
-    scaler[0] = dynamic ? config->optimizer.initial_loss_scale : 1;
-    scaler[1] = 0;
-    scaler[2] = config->optimizer.loss_scale_hysteresis;
-    scaler[3] = 0;
+    return config->distributed.compute_dtype == PRECISION_FP16;
+}
+
+void update_initial_scaler(const struct config *config, double scaler[SCALER_SIZE])
+{
+    scaler[SCALER_LOSS_SCALE] = update_may_skip(config) ? config->optimizer.initial_loss_scale : 1;
+    scaler[SCALER_GOOD_STEPS] = 0;
+    scaler[SCALER_HYSTERESIS] = config->optimizer.loss_scale_hysteresis;
+    scaler[SCALER_STEP] = 0;
 }
 
 void update_declare(struct builder *builder)
@@ -20,13 +24,13 @@ void update_declare(struct builder *builder)
                                                                  .what = WHAT_STATE,
                                                                  .path = (char *)"scaler",
                                                                  .dtype = DTYPE_F64,
-                                                                 .shape = shape_of1(4),
+                                                                 .shape = shape_of1(SCALER_SIZE),
                                                                  .memory_class = MEMORY_OPTIMIZER,
                                                                  .state = -1,
                                                                  .gradient_of = -1,
                                                                  .origin = builder->origin});
     program->outputs.scaler = builder->scaler;
-    builder->loss_scale = emit_slice_rows(builder, builder->scaler, 0, 1, NULL);
+    builder->loss_scale = emit_slice_rows(builder, builder->scaler, SCALER_LOSS_SCALE, 1, NULL);
 }
 
 static int first_output(const struct builder *builder, int instruction, int output)
@@ -77,10 +81,9 @@ static int emit_factors(struct builder *builder, int norm_squared)
                                        .beta2 = optimizer->beta2,
                                        .window = optimizer->loss_scale_window,
                                        .hysteresis = optimizer->loss_scale_hysteresis,
-                                       .dynamic = builder->config->distributed.compute_dtype ==
-                                                  PRECISION_FP16};
+                                       .dynamic = update_may_skip(builder->config)};
     struct output_spec outputs[] = {{NULL, DTYPE_F64, shape_of1(5), NULL},
-                                    {NULL, DTYPE_F64, shape_of1(4), NULL},
+                                    {NULL, DTYPE_F64, shape_of1(SCALER_SIZE), NULL},
                                     {NULL, DTYPE_F32, shape_of1(1), NULL}};
     int inputs[] = {norm_squared, program->inputs.learning_rate, builder->scaler};
     builder->origin.part = "factors";

@@ -8,7 +8,10 @@
 void update_declare(struct builder *builder);
 /* Emits the update of every trained parameter from its gradient. */
 void update_emit(struct builder *builder);
-/* The scaler's contents at the start: loss scale, good steps, hysteresis, optimizer step. */
-void update_initial_scaler(const struct config *config, double scaler[4]);
+/* The scaler's contents at the start. */
+void update_initial_scaler(const struct config *config, double scaler[SCALER_SIZE]);
+/* Whether the loss scale changes, and a step whose gradients overflow skips its update: fp16. Any
+ * thread. */
+bool update_may_skip(const struct config *config);
 
 #endif

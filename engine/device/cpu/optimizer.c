@@ -32,26 +32,24 @@ CPU_RUN(sum_squares)
     return true;
 }
 
-enum { SCALE, GOOD, HYSTERESIS, STEP }; /* the loss scaler */
-
-static void scaler_skip(double scaler[4])
+static void scaler_skip(double scaler[SCALER_SIZE])
 {
-    scaler[GOOD] = 0;
-    scaler[HYSTERESIS] -= 1;
-    if (scaler[HYSTERESIS] <= 0)
-        scaler[SCALE] = fmax(scaler[SCALE] / 2, 1);
+    scaler[SCALER_GOOD_STEPS] = 0;
+    scaler[SCALER_HYSTERESIS] -= 1;
+    if (scaler[SCALER_HYSTERESIS] <= 0)
+        scaler[SCALER_LOSS_SCALE] = fmax(scaler[SCALER_LOSS_SCALE] / 2, 1);
 }
 
-static void scaler_advance(double scaler[4], const struct op_parameters *parameters)
+static void scaler_advance(double scaler[SCALER_SIZE], const struct op_parameters *parameters)
 {
-    scaler[STEP] += 1;
+    scaler[SCALER_STEP] += 1;
     if (!parameters->dynamic)
         return;
-    scaler[GOOD] += 1;
-    if (scaler[GOOD] >= (double)parameters->window) {
-        scaler[SCALE] *= 2;
-        scaler[GOOD] = 0;
-        scaler[HYSTERESIS] = parameters->hysteresis;
+    scaler[SCALER_GOOD_STEPS] += 1;
+    if (scaler[SCALER_GOOD_STEPS] >= (double)parameters->window) {
+        scaler[SCALER_LOSS_SCALE] *= 2;
+        scaler[SCALER_GOOD_STEPS] = 0;
+        scaler[SCALER_HYSTERESIS] = parameters->hysteresis;
     }
 }
 
@@ -60,10 +58,10 @@ CPU_RUN(optimizer_factors)
     (void)context;
     (void)status;
     const struct op_parameters *parameters = &call->parameters;
-    double scaler[4], factors[5];
+    double scaler[SCALER_SIZE], factors[5];
     double learning_rate = *(const double *)call->inputs[1].data;
     memcpy(scaler, call->inputs[2].data, sizeof(scaler));
-    double unscale = 1 / scaler[SCALE];
+    double unscale = 1 / scaler[SCALER_LOSS_SCALE];
     double norm = unscale * sqrt(*(const double *)call->inputs[0].data);
     bool skip = parameters->dynamic && !isfinite(norm);
     if (skip)
@@ -75,8 +73,8 @@ CPU_RUN(optimizer_factors)
         factors[0] *= parameters->factor / (norm + 1e-6);
     factors[1] = skip;
     factors[2] = learning_rate;
-    factors[3] = 1 - pow(parameters->beta1, scaler[STEP]);
-    factors[4] = 1 - pow(parameters->beta2, scaler[STEP]);
+    factors[3] = 1 - pow(parameters->beta1, scaler[SCALER_STEP]);
+    factors[4] = 1 - pow(parameters->beta2, scaler[SCALER_STEP]);
     memcpy(call->outputs[0].data, factors, sizeof(factors));
     memcpy(call->outputs[1].data, scaler, sizeof(scaler));
     *(float *)call->outputs[2].data = (float)norm;

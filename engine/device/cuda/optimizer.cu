@@ -67,7 +67,6 @@ CUDA_RUN(sum_squares)
     return LAUNCH(squares_kernel, parts, it) && LAUNCH(squares_total_kernel, total, it);
 }
 
-enum { SCALE, GOOD, HYSTERESIS, STEP, SCALER_SIZE }; /* the loss scaler */
 enum { MULTIPLIER, SKIP, LEARNING_RATE, CORRECTION_1, CORRECTION_2, FACTORS_SIZE };
 
 struct factors {
@@ -82,20 +81,20 @@ __device__ inline void advance_scaler(double scaler[SCALER_SIZE], const struct f
                                       bool skip)
 {
     if (skip) {
-        scaler[GOOD] = 0;
-        scaler[HYSTERESIS] -= 1;
-        if (scaler[HYSTERESIS] <= 0)
-            scaler[SCALE] = fmax(scaler[SCALE] / 2, 1.0);
+        scaler[SCALER_GOOD_STEPS] = 0;
+        scaler[SCALER_HYSTERESIS] -= 1;
+        if (scaler[SCALER_HYSTERESIS] <= 0)
+            scaler[SCALER_LOSS_SCALE] = fmax(scaler[SCALER_LOSS_SCALE] / 2, 1.0);
         return;
     }
-    scaler[STEP] += 1;
+    scaler[SCALER_STEP] += 1;
     if (!it.dynamic)
         return;
-    scaler[GOOD] += 1;
-    if (scaler[GOOD] >= it.window) {
-        scaler[SCALE] *= 2;
-        scaler[GOOD] = 0;
-        scaler[HYSTERESIS] = it.hysteresis;
+    scaler[SCALER_GOOD_STEPS] += 1;
+    if (scaler[SCALER_GOOD_STEPS] >= it.window) {
+        scaler[SCALER_LOSS_SCALE] *= 2;
+        scaler[SCALER_GOOD_STEPS] = 0;
+        scaler[SCALER_HYSTERESIS] = it.hysteresis;
     }
 }
 
@@ -106,7 +105,7 @@ static __global__ void factors_kernel(struct factors it)
     double scaler[SCALER_SIZE];
     for (int i = 0; i < SCALER_SIZE; i++)
         scaler[i] = it.scaler_in[i];
-    double multiplier = 1 / scaler[SCALE], norm = multiplier * sqrt(*it.squares);
+    double multiplier = 1 / scaler[SCALER_LOSS_SCALE], norm = multiplier * sqrt(*it.squares);
     bool skip = it.dynamic && !isfinite(norm);
     double clip = it.limit / (norm + 1e-6);
     advance_scaler(scaler, it, skip);
@@ -115,8 +114,8 @@ static __global__ void factors_kernel(struct factors it)
     it.factors[MULTIPLIER] = multiplier;
     it.factors[SKIP] = skip;
     it.factors[LEARNING_RATE] = *it.learning_rate;
-    it.factors[CORRECTION_1] = 1 - pow(it.beta1, scaler[STEP]);
-    it.factors[CORRECTION_2] = 1 - pow(it.beta2, scaler[STEP]);
+    it.factors[CORRECTION_1] = 1 - pow(it.beta1, scaler[SCALER_STEP]);
+    it.factors[CORRECTION_2] = 1 - pow(it.beta2, scaler[SCALER_STEP]);
     for (int i = 0; i < SCALER_SIZE; i++)
         it.scaler_out[i] = scaler[i];
     *it.norm = (float)norm;

@@ -3,8 +3,7 @@
 
 #include <math.h>
 
-/* Members of `scaler` and `factors`. */
-enum { LOSS_SCALE, GOOD_STEPS, HYSTERESIS, STEP, SCALER_SIZE };
+/* Members of `factors`. */
 enum { MULTIPLIER, SKIP, LEARNING_RATE, CORRECTION_1, CORRECTION_2 };
 
 bool reference_sum_squares(const struct op_call *call, struct status *status)
@@ -22,20 +21,20 @@ bool reference_sum_squares(const struct op_call *call, struct status *status)
 static void advance_scaler(double scaler[SCALER_SIZE], const struct op_parameters *by, bool skip)
 {
     if (skip) {
-        scaler[GOOD_STEPS] = 0;
-        scaler[HYSTERESIS] -= 1;
-        if (scaler[HYSTERESIS] <= 0)
-            scaler[LOSS_SCALE] = fmax(1, scaler[LOSS_SCALE] / 2);
+        scaler[SCALER_GOOD_STEPS] = 0;
+        scaler[SCALER_HYSTERESIS] -= 1;
+        if (scaler[SCALER_HYSTERESIS] <= 0)
+            scaler[SCALER_LOSS_SCALE] = fmax(1, scaler[SCALER_LOSS_SCALE] / 2);
         return;
     }
-    scaler[STEP] += 1;
+    scaler[SCALER_STEP] += 1;
     if (!by->dynamic)
         return;
-    scaler[GOOD_STEPS] += 1;
-    if (scaler[GOOD_STEPS] >= (double)by->window) {
-        scaler[LOSS_SCALE] *= 2;
-        scaler[GOOD_STEPS] = 0;
-        scaler[HYSTERESIS] = by->hysteresis;
+    scaler[SCALER_GOOD_STEPS] += 1;
+    if (scaler[SCALER_GOOD_STEPS] >= (double)by->window) {
+        scaler[SCALER_LOSS_SCALE] *= 2;
+        scaler[SCALER_GOOD_STEPS] = 0;
+        scaler[SCALER_HYSTERESIS] = by->hysteresis;
     }
 }
 
@@ -47,7 +46,7 @@ bool reference_optimizer_factors(const struct op_call *call, struct status *stat
     double scaler[SCALER_SIZE];
     for (int i = 0; i < SCALER_SIZE; i++)
         scaler[i] = *row_of(&call->inputs[2], i);
-    double multiplier = 1 / scaler[LOSS_SCALE];
+    double multiplier = 1 / scaler[SCALER_LOSS_SCALE];
     double norm = multiplier * sqrt(*row_of(&call->inputs[0], 0));
     bool skip = parameters->dynamic && !isfinite(norm);
     if (parameters->factor > 0 && !(parameters->factor / (norm + 1e-6) >= 1)) /* NaN gets through */
@@ -56,8 +55,8 @@ bool reference_optimizer_factors(const struct op_call *call, struct status *stat
     *row_of(factors, MULTIPLIER) = multiplier;
     *row_of(factors, SKIP) = skip;
     *row_of(factors, LEARNING_RATE) = *row_of(&call->inputs[1], 0);
-    *row_of(factors, CORRECTION_1) = 1 - pow(parameters->beta1, scaler[STEP]);
-    *row_of(factors, CORRECTION_2) = 1 - pow(parameters->beta2, scaler[STEP]);
+    *row_of(factors, CORRECTION_1) = 1 - pow(parameters->beta1, scaler[SCALER_STEP]);
+    *row_of(factors, CORRECTION_2) = 1 - pow(parameters->beta2, scaler[SCALER_STEP]);
     for (int i = 0; i < SCALER_SIZE; i++)
         *row_of(&call->outputs[1], i) = scaler[i];
     *row_of(&call->outputs[2], 0) = norm;
