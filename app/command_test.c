@@ -180,7 +180,7 @@ static bool run_tests(const struct app_options *app, const struct test_options *
                                       .no_capture = options->no_distributed_capture,
                                       .interrupted = &interrupted};
     int workers = options->workers < report->count ? options->workers : report->count;
-    struct worker_context context = {&environment, report->list, workers, 0};
+    struct worker_context context = {&environment, report->list, workers};
     struct runner_options runner = {
         .list = report->list,
         .order = report->order,
@@ -239,12 +239,14 @@ static int conclude(const struct test_options *options, const struct report *rep
     return counts.failed + counts.not_run > 0 || report->interrupted ? EXIT_FAILED : EXIT_DONE;
 }
 
-/* A cache that cannot be written is only told about to who relies on it. */
+/* A cache that cannot be written is only told about to who relies on it. What fails for a fault
+ * that was put in says nothing about the tests. */
 static void keep_failures(const struct app_options *app, const struct test_options *options,
                           const struct report *report)
 {
     struct status status = STATUS_NONE;
-    if (!last_failed_write(&app->search, report->list, report->outcomes, &status) &&
+    if (!options->fault &&
+        !last_failed_write(&app->search, report->list, report->outcomes, &status) &&
         (options->last_failed || options->failed_first))
         app_complain(0, "which tests failed is not kept: %s", status.text);
 }

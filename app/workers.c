@@ -15,19 +15,18 @@ static int share_of_cores(const struct worker_context *context)
     return cores > context->workers ? cores / context->workers : 1;
 }
 
-static void serve(const struct worker_context *context, int socket)
+static void serve(const struct worker_context *context, int number, int socket)
 {
     struct environment environment = *context->environment;
     environment.threads = share_of_cores(context);
-    environment.gpu = context->started;
+    environment.gpu = number;
     signal(SIGINT, SIG_IGN); /* the parent decides what Ctrl-C means */
     prctl(PR_SET_PDEATHSIG, SIGKILL);
     worker_serve(socket, &environment, context->list);
 }
 
-bool worker_start(void *context, struct worker_process *worker, struct status *status)
+bool worker_start(void *context, int number, struct worker_process *worker, struct status *status)
 {
-    struct worker_context *workers = context;
     int sockets[2];
     if (socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, sockets) != 0)
         return status_fail(status, STATUS_IO, "no socket for a worker: %s", strerror(errno));
@@ -40,11 +39,10 @@ bool worker_start(void *context, struct worker_process *worker, struct status *s
     }
     if (pid == 0) {
         close(sockets[0]);
-        serve(workers, sockets[1]);
+        serve(context, number, sockets[1]);
         _exit(0);
     }
     close(sockets[1]);
-    workers->started++;
     *worker = (struct worker_process){pid, sockets[0]};
     return true;
 }

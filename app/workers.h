@@ -8,11 +8,11 @@ struct worker_context {
     const struct environment *environment; /* not opened: each worker opens its own device */
     const struct test_list *list;
     int workers; /* that share the cores */
-    int started; /* so far: each takes the next GPU */
 };
 
 /* runner_options.start_worker; the context is a struct worker_context. Forks: this process must not
- * have computed anything yet, as threads of libraries do not survive a fork. */
-bool worker_start(void *context, struct worker_process *worker, struct status *status);
+ * have computed anything yet, as threads of libraries do not survive a fork. Worker `number` takes
+ * that GPU, counted round those that there are, and so does its successor. */
+bool worker_start(void *context, int number, struct worker_process *worker, struct status *status);
 
 #endif

@@ -18,8 +18,10 @@ struct runner_options {
     int count;
     struct environment *environment; /* used when workers <= 1 */
     int workers;
-    /* Starts a process that calls worker_serve on its end of a socket pair. */
-    bool (*start_worker)(void *context, struct worker_process *worker, struct status *status);
+    /* Starts a process that calls worker_serve on its end of a socket pair: worker `number`, from
+     * 0; the same again for the successor of one that is gone. */
+    bool (*start_worker)(void *context, int number, struct worker_process *worker,
+                         struct status *status);
     void *worker_context;
     int maximum_failures; /* stop after so many; 0 = never */
     double time_limit;    /* seconds that one test may take in a worker; 0 = no limit */

@@ -100,6 +100,12 @@ static void bury(struct runner *runner, struct worker *worker, const char *inste
     runner_finish(runner, test);
 }
 
+static bool start(const struct runner *runner, struct worker *worker, struct status *status)
+{
+    const struct runner_options *options = runner->options;
+    return options->start_worker(options->worker_context, worker->number, &worker->process, status);
+}
+
 /* Gives the worker a test, if one is ready. */
 static bool feed(struct runner *runner, struct worker *worker, struct status *status)
 {
@@ -110,8 +116,7 @@ static bool feed(struct runner *runner, struct worker *worker, struct status *st
     if (test < 0)
         return true;
     worker->test = test;
-    if (worker->process.pid <= 0 &&
-        !runner->options->start_worker(runner->options->worker_context, &worker->process, status))
+    if (worker->process.pid <= 0 && !start(runner, worker, status))
         return false;
     worker->started = clock_seconds();
     int length = snprintf(line, sizeof(line), "%d\n", test);

@@ -7,7 +7,10 @@
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
+#include <stdio.h>
 #include <string.h>
+#include <sys/socket.h>
+#include <unistd.h>
 
 #include <cmocka.h>
 
@@ -119,9 +122,63 @@ static void test_workers_keep_to_their_references(void **state)
     }
 }
 
+/* Starts a process that dies of the first test that it is given. */
+static bool start_mortal(void *context, int number, struct worker_process *worker,
+                         struct status *status)
+{
+    int *starts = context, sockets[2];
+    (void)status;
+    assert_in_range(number, 0, WORKERS - 1);
+    starts[number]++;
+    assert_int_equal(socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, sockets), 0);
+    pid_t pid = fork();
+    assert_true(pid >= 0);
+    if (pid == 0) {
+        char line[32];
+        close(sockets[0]);
+        _exit(read(sockets[1], line, sizeof(line)) > 0 ? 3 : 0);
+    }
+    close(sockets[1]);
+    *worker = (struct worker_process){pid, sockets[0]};
+    return true;
+}
+
+/* One that is gone leaves its number, and with it its GPU, to who comes in its place. */
+static void test_successors_keep_the_number(void **state)
+{
+    (void)state;
+    struct status status = STATUS_NONE;
+    struct test_list *list = make_list(1, ACTION_NORMAL);
+    struct outcome outcomes[TESTS] = {0};
+    int order[TESTS], starts[WORKERS] = {0}, all = 0;
+    for (int i = 0; i < TESTS; i++) {
+        char name[16];
+        snprintf(name, sizeof(name), "t%d", i);
+        order[i] = make_test(list, 0, GROUP_BASIC, name);
+    }
+    struct runner_options options = {.list = list,
+                                     .order = order,
+                                     .count = TESTS,
+                                     .workers = WORKERS,
+                                     .start_worker = start_mortal,
+                                     .worker_context = starts};
+    assert_true(runner_run(&options, outcomes, &status));
+    for (int i = 0; i < TESTS; i++) {
+        assert_int_equal(outcomes[i].kind, OUTCOME_FAILED);
+        outcome_free(&outcomes[i]);
+    }
+    for (int worker = 0; worker < WORKERS; worker++) {
+        assert_true(starts[worker] > 0);
+        all += starts[worker];
+    }
+    assert_int_equal(all, TESTS);
+    test_list_free(list);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_successors_keep_the_number),
         cmocka_unit_test(test_workers_keep_to_their_references),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
