@@ -7,7 +7,7 @@
 #include "engine/base/text.h"
 #include "engine/base/unicode.h"
 #include "engine/device/device.h"
-#include "engine/ranks/keeper.h"
+#include "engine/ranks/rank.h"
 
 #include <errno.h>
 #include <poll.h>
@@ -198,8 +198,9 @@ static int finish(int code)
 
 int main(int argc, char **argv)
 {
-    if (argc > 1 && strcmp(argv[1], KEEPER_COMMAND) == 0)
-        return keeper_main(argc, argv); /* its arguments are others' */
+    int code;
+    if (keeper_serve(argc, argv, &code)) /* its arguments are others' */
+        return code;
     struct app_options options = {.device = "auto", .program_path = argv[0]};
     struct word_list directories = {0}, overrides = {0};
     const char *color = "auto", *memory_limit = NULL, *collectives = "auto";
@@ -229,7 +230,6 @@ int main(int argc, char **argv)
     int shared_count = (int)(sizeof(shared) / sizeof(shared[0]));
     struct status status = STATUS_NONE;
     char **original = memory_zeroed((size_t)argc + 1, sizeof(*original));
-    int code;
     memcpy(original, argv, (size_t)argc * sizeof(*original));
     if (!arguments_take(&argc, argv, shared, shared_count, &status)) {
         code = app_complain(EXIT_USAGE, "%s", status.text);

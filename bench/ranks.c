@@ -13,7 +13,6 @@
 
 #include "engine/base/memory.h"
 #include "engine/base/text.h"
-#include "engine/ranks/keeper.h"
 #include "engine/ranks/pool.h"
 #include "engine/ranks/rank.h"
 #include "engine/session/output.h"
@@ -248,6 +247,7 @@ static void clean(const char *folder)
 
 int main(int count, char **words)
 {
+    int code;
     struct simulation what = {.missing_rank = -1, .missing_instruction = -1};
     struct status status = STATUS_NONE;
     char folder[] = "/tmp/lockstep-ranks-XXXXXX", self[PATH_MAX];
@@ -256,8 +256,8 @@ int main(int count, char **words)
             give_up(status.text);
         return 0;
     }
-    if (count > 1 && strcmp(words[1], KEEPER_COMMAND) == 0)
-        return keeper_main(count, words);
+    if (keeper_serve(count, words, &code))
+        return code;
     if (count > 1 && strcmp(words[1], "rank") == 0) {
         rank_serve(&status);
         give_up(status.text);

@@ -4,13 +4,16 @@
 #include "engine/ranks/job_folder.h"
 #include "engine/ranks/launch.h"
 #include "engine/ranks/launched.h"
+#include "engine/ranks/rank.h"
 
 #include <errno.h>
 #include <fcntl.h>
 #include <poll.h>
 #include <signal.h>
 #include <stdbool.h>
+#include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
 #include <sys/prctl.h>
 #include <sys/signalfd.h>
 #include <sys/socket.h>
@@ -20,7 +23,6 @@
 
 enum {
     ALONE_MILLISECONDS = 2000,  /* for a launcher whose ranks have seen that the engine is gone */
-    KILLED_MILLISECONDS = 5000, /* until the system has taken a killed process away */
     SPARE_MILLISECONDS = 10000, /* on a busy machine */
     NAP_MILLISECONDS = 10
 };
@@ -34,7 +36,7 @@ struct keeper {
 
 int keeper_longest(const struct keeper_order *order)
 {
-    return order->wait + 2 * (order->patience + KILLED_MILLISECONDS) + SPARE_MILLISECONDS;
+    return order->wait + 2 * (order->patience + LAUNCHED_KILLED_MILLISECONDS) + SPARE_MILLISECONDS;
 }
 
 static void tell(const struct keeper *keeper, int kind, int value)
@@ -131,7 +133,7 @@ static bool wait_for(struct keeper *keeper, const struct launched *which, int mi
 /* Some may start others while they are killed. */
 static void kill_all(struct keeper *keeper, const struct launched *which)
 {
-    double deadline = clock_seconds() + KILLED_MILLISECONDS / 1e3;
+    double deadline = clock_seconds() + LAUNCHED_KILLED_MILLISECONDS / 1e3;
     while (signal_any(keeper, which, SIGKILL) && clock_seconds() < deadline)
         nap(keeper, NAP_MILLISECONDS);
 }
@@ -211,11 +213,14 @@ static void prepare(struct keeper *keeper, pid_t engine)
     }
 }
 
-int keeper_main(int argc, char **argv)
+static int be_keeper(int argc, char **argv)
 {
     struct keeper keeper = {.token = getenv(LAUNCH_TOKEN)};
-    if (argc <= KEEPER_LAUNCHER || !keeper.token)
+    if (argc <= KEEPER_LAUNCHER || !keeper.token) {
+        fprintf(stderr, "%s keeper: only the engine starts it, between itself and a launcher\n",
+                argv[0]);
         return 1;
+    }
     struct keeper_order order = {ALONE_MILLISECONDS, atoi(argv[KEEPER_PATIENCE])};
     keeper.socket = atoi(argv[KEEPER_SOCKET]);
     prepare(&keeper, (pid_t)atoi(argv[KEEPER_ENGINE]));
@@ -230,4 +235,12 @@ int keeper_main(int argc, char **argv)
     for (int i = 0; i < 2 && engine_is_gone(&keeper); i++)
         job_folder_erase(argv[KEEPER_FOLDERS + i]);
     return 0;
+}
+
+bool keeper_serve(int argc, char **argv, int *code)
+{
+    if (argc < 2 || strcmp(argv[1], KEEPER_COMMAND) != 0)
+        return false;
+    *code = be_keeper(argc, argv);
+    return true;
 }

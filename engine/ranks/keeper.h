@@ -6,10 +6,8 @@
 #ifndef ENGINE_RANKS_KEEPER_H
 #define ENGINE_RANKS_KEEPER_H
 
-/* What every executable does that ranks are started of, before it has threads, when its first
- * argument is this word. Returns the exit status. Other arguments are launch.c's. */
+/* The first argument of a keeper (keeper_serve(), in rank.h). */
 #define KEEPER_COMMAND "keeper"
-int keeper_main(int argc, char **argv);
 
 /* Arguments after that word; the launcher and its own arguments follow. Folders may be "". */
 enum keeper_argument {
@@ -22,8 +20,13 @@ enum keeper_argument {
 
 /* Keeper to engine. */
 struct keeper_note {
-    enum { KEEPER_STARTED, KEEPER_FAILED, KEEPER_ENDED } kind;
-    int value; /* process of the launcher; errno; wait status */
+    enum {
+        KEEPER_STARTED, /* the launcher: its process */
+        KEEPER_FAILED,  /* the launcher could not be started: errno */
+        KEEPER_ABSENT,  /* the keeper itself could not be executed: errno */
+        KEEPER_ENDED    /* the launcher: wait status */
+    } kind;
+    int value;
 };
 
 /* Engine to keeper, once: the end. All in milliseconds. */

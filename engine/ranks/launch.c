@@ -24,7 +24,6 @@ extern char **environ;
 enum {
     PATIENCE_MILLISECONDS = 15000,
     PATIENCE_HERE_MILLISECONDS = 5000,
-    KILLED_MILLISECONDS = 5000, /* until the system has taken a killed process away */
     KEEPER_MILLISECONDS = 60000 /* that one may take to start, on a busy machine */
 };
 
@@ -188,7 +187,7 @@ static void become(char **command, char **environment, int output, int socket)
     dup2(output, STDERR_FILENO);
     fcntl(socket, F_SETFD, 0);
     execve(command[0], command, environment);
-    struct keeper_note note = {.kind = KEEPER_FAILED, .value = errno};
+    struct keeper_note note = {.kind = KEEPER_ABSENT, .value = errno};
     ssize_t sent = send(socket, &note, sizeof(note), MSG_NOSIGNAL);
     _exit(sent < 0 ? 126 : 127);
 }
@@ -202,24 +201,34 @@ static bool take_note(struct launch *launch, struct keeper_note *note, int milli
     return recv(launch->descriptor, note, sizeof(*note), MSG_DONTWAIT) == sizeof(*note);
 }
 
-/* Forks; false with errno when the keeper, or the launcher, could not be started. */
 static bool fork_keeper(struct launch *launch, char **command, char **environment, int output,
-                        int socket)
+                        int socket, struct status *status)
 {
-    struct keeper_note note = {.kind = KEEPER_FAILED, .value = ECHILD};
-    launch->keeper = fork();
-    if (launch->keeper == 0)
+    pid_t pid = fork();
+    if (pid == 0)
         become(command, environment, output, socket);
-    if (launch->keeper < 0) {
-        launch->keeper = 0;
-        return false;
-    }
-    setpgid(launch->keeper, launch->keeper);
-    close(socket);
-    take_note(launch, &note, KEEPER_MILLISECONDS);
-    launch->pid = note.kind == KEEPER_STARTED ? (pid_t)note.value : 0;
-    errno = note.value;
-    return note.kind == KEEPER_STARTED;
+    if (pid < 0)
+        return status_fail(status, STATUS_IO, "no process for the keeper of the launch: %s",
+                           strerror(errno));
+    launch->keeper = pid;
+    setpgid(pid, pid);
+    return true;
+}
+
+/* The keeper has been forked, and this process' copy of its socket is closed: who does not become
+ * one is seen at once. */
+static bool await_launcher(struct launch *launch, const char *program, const char *launcher,
+                           struct status *status)
+{
+    struct keeper_note note;
+    if (!take_note(launch, &note, KEEPER_MILLISECONDS))
+        return status_fail(status, STATUS_IO, "%s: the keeper of the launch did not start",
+                           program);
+    if (note.kind != KEEPER_STARTED)
+        return status_fail(status, STATUS_IO, "%s: %s",
+                           note.kind == KEEPER_ABSENT ? program : launcher, strerror(note.value));
+    launch->pid = (pid_t)note.value;
+    return true;
 }
 
 static bool start(struct launch *launch, const struct launch_options *options,
@@ -235,9 +244,9 @@ static bool start(struct launch *launch, const struct launch_options *options,
         add(&command, memory_string(launcher->words[i]));
     add(&command, NULL);
     build_environment(&environment, options);
-    bool ok = fork_keeper(launch, command.words, environment.words, output, sockets[1]);
-    if (!ok)
-        status_fail(status, STATUS_IO, "%s: %s", launcher->words[0], strerror(errno));
+    bool ok = fork_keeper(launch, command.words, environment.words, output, sockets[1], status);
+    close(sockets[1]);
+    ok = ok && await_launcher(launch, options->program, launcher->words[0], status);
     free_words(&command);
     free_words(&environment);
     return ok;
@@ -332,7 +341,7 @@ static void end_known(const struct launch *launch)
     if (launched_signal(&all, SIGTERM) == 0 || launched_wait(&all, launch->patience))
         return;
     launched_signal(&all, SIGKILL);
-    launched_wait(&all, KILLED_MILLISECONDS);
+    launched_wait(&all, LAUNCHED_KILLED_MILLISECONDS);
 }
 
 static void stop_keeper(struct launch *launch, int milliseconds)
@@ -340,7 +349,7 @@ static void stop_keeper(struct launch *launch, int milliseconds)
     struct keeper_order order = {.wait = milliseconds, .patience = launch->patience};
     int state = -1;
     ssize_t sent = send(launch->descriptor, &order, sizeof(order), MSG_NOSIGNAL);
-    if (!wait_for_keeper(launch, sent < 0 ? KILLED_MILLISECONDS : keeper_longest(&order)))
+    if (!wait_for_keeper(launch, sent < 0 ? LAUNCHED_KILLED_MILLISECONDS : keeper_longest(&order)))
         kill(launch->keeper, SIGKILL);
     while (waitpid(launch->keeper, &state, 0) < 0 && errno == EINTR)
         continue;

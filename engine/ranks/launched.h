@@ -9,6 +9,9 @@
 #include <stdbool.h>
 #include <sys/types.h>
 
+/* Until the system has taken a killed process away. */
+enum { LAUNCHED_KILLED_MILLISECONDS = 5000 };
+
 /* Which of them: members of a process group, or all others. */
 struct launched {
     const char *token; /* of the launch; borrowed */

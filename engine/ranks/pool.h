@@ -16,7 +16,8 @@ typedef void rank_pool_output(void *context, int rank, int stream, const char *b
 
 struct rank_pool_options {
     int size;            /* processes; runs of fewer ranks use the first ones */
-    const char *program; /* this executable, of which "rank" is a command; NULL: /proc/self/exe */
+    const char *program; /* this executable, of which "rank" and "keeper" are commands (rank.h);
+                            NULL: /proc/self/exe */
     struct rank_launch launch;
     double start_timeout;        /* until all must be there; 0: 30, or that of an instruction if
                                     that is more */

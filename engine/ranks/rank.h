@@ -11,4 +11,9 @@
  * before there are threads: it forks. */
 bool rank_serve(struct status *status);
 
+/* What every executable calls first, before it has threads, of which ranks are started: where its
+ * arguments are those of `lockstep keeper`, the process between the engine and the launcher of its
+ * ranks, it is one until the launch has ended. True then: *code is the exit status. */
+bool keeper_serve(int argc, char **argv, int *code);
+
 #endif

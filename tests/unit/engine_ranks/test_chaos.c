@@ -10,7 +10,6 @@
 
 #include "engine/base/clock.h"
 #include "engine/base/memory.h"
-#include "engine/ranks/keeper.h"
 #include "engine/ranks/pool_internal.h"
 #include "engine/ranks/rank.h"
 #include "tests/unit/random.h"
@@ -476,8 +475,9 @@ static int be_rank(void)
 
 int main(int argc, char **argv)
 {
-    if (argc > 1 && strcmp(argv[1], KEEPER_COMMAND) == 0)
-        return keeper_main(argc, argv);
+    int code;
+    if (keeper_serve(argc, argv, &code))
+        return code;
     if (argc > 1 && strcmp(argv[1], "rank") == 0)
         return be_rank();
     if (argc > 1)

@@ -7,7 +7,6 @@
 #include "engine/base/memory.h"
 #include "engine/comm/comm.h"
 #include "engine/program/faults.h"
-#include "engine/ranks/keeper.h"
 #include "engine/ranks/rank.h"
 
 #include <setjmp.h>
@@ -205,8 +204,9 @@ static int be_rank(void)
 
 int main(int argc, char **argv)
 {
-    if (argc > 1 && strcmp(argv[1], KEEPER_COMMAND) == 0)
-        return keeper_main(argc, argv);
+    int code;
+    if (keeper_serve(argc, argv, &code))
+        return code;
     if (argc > 1 && strcmp(argv[1], "rank") == 0)
         return be_rank();
     pool_test_environment();

@@ -7,7 +7,6 @@
 
 #include "engine/base/clock.h"
 #include "engine/base/memory.h"
-#include "engine/ranks/keeper.h"
 #include "engine/ranks/rank.h"
 
 #include <math.h>
@@ -238,8 +237,9 @@ static void test_records(void **state)
 
 int main(int argc, char **argv)
 {
-    if (argc > 1 && strcmp(argv[1], KEEPER_COMMAND) == 0)
-        return keeper_main(argc, argv);
+    int code;
+    if (keeper_serve(argc, argv, &code))
+        return code;
     if (argc > 1 && strcmp(argv[1], "rank") == 0)
         return be_rank();
     const struct CMUnitTest tests[] = {

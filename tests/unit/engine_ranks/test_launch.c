@@ -3,8 +3,8 @@
  * "test_launch rank". */
 #include "helper_pool.h"
 
-#include "engine/ranks/keeper.h"
 #include "engine/ranks/launch.h"
+#include "engine/ranks/rank.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -320,10 +320,38 @@ static void test_launched_starts_none(void **state)
     assert_non_null(strstr(status.text, LAUNCH_TOKEN));
 }
 
+/* It is told which of the two did not start, and neither leaves a descriptor. */
+static void test_not_started(void **state)
+{
+    static const struct {
+        const char *program, *launcher, *told;
+    } cases[] = {
+        {"/dev/null/lockstep", "true", "/dev/null/lockstep: Not a directory"},
+        {"/bin/true", "true", "/bin/true: the keeper of the launch did not start"},
+        {"/proc/self/exe", "/dev/null/launcher --fast", "/dev/null/launcher: Not a directory"},
+    };
+    (void)state;
+    int descriptors = count_descriptors();
+    for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++) {
+        struct status status = STATUS_NONE;
+        struct launch launch;
+        struct launch_options options = {.size = 2,
+                                         .program = cases[i].program,
+                                         .launcher = cases[i].launcher,
+                                         .address = "-",
+                                         .token = "token-of-none"};
+        assert_false(launch_start(&launch, &options, &status));
+        assert_string_equal(status.text, cases[i].told);
+        assert_int_equal(count_descriptors(), descriptors);
+    }
+    assert_true(wait_for_no_relatives());
+}
+
 int main(int argc, char **argv)
 {
-    if (argc > 1 && strcmp(argv[1], KEEPER_COMMAND) == 0)
-        return keeper_main(argc, argv);
+    int code;
+    if (keeper_serve(argc, argv, &code))
+        return code;
     if (argc > 1 && strcmp(argv[1], "rank") == 0)
         return be_mpirun();
     if (argc > 1)
@@ -334,6 +362,7 @@ int main(int argc, char **argv)
         cmocka_unit_test(test_hidden),        cmocka_unit_test(test_engine_killed),
         cmocka_unit_test(test_keeper_killed), cmocka_unit_test(test_endings),
         cmocka_unit_test(test_others_stay),   cmocka_unit_test(test_launched_starts_none),
+        cmocka_unit_test(test_not_started),
     };
     return pool_test_finish(cmocka_run_group_tests(tests, NULL, NULL));
 }

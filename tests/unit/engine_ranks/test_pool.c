@@ -6,7 +6,6 @@
 #include "engine/base/clock.h"
 #include "engine/base/memory.h"
 #include "engine/program/faults.h"
-#include "engine/ranks/keeper.h"
 #include "engine/ranks/pool_internal.h"
 #include "engine/ranks/rank.h"
 #include "engine/ranks/world_internal.h"
@@ -548,8 +547,9 @@ static void test_alone(void **state)
 
 int main(int argc, char **argv)
 {
-    if (argc > 1 && strcmp(argv[1], KEEPER_COMMAND) == 0)
-        return keeper_main(argc, argv);
+    int code;
+    if (keeper_serve(argc, argv, &code))
+        return code;
     if (argc > 1 && strcmp(argv[1], "rank") == 0)
         return be_rank();
     if (argc > 1)

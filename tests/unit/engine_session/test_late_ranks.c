@@ -5,7 +5,6 @@
 
 #include "engine/base/clock.h"
 #include "engine/compare/team.h"
-#include "engine/ranks/keeper.h"
 #include "engine/ranks/rank.h"
 #include "engine/session/ranks.h"
 #include "engine/session/ranks_motion.h"
@@ -150,9 +149,10 @@ static void test_stops_then(void **state)
 
 int main(int argc, char **argv)
 {
+    int code;
     struct status status = STATUS_NONE;
-    if (argc > 1 && strcmp(argv[1], KEEPER_COMMAND) == 0)
-        return keeper_main(argc, argv);
+    if (keeper_serve(argc, argv, &code))
+        return code;
     if (argc > 1 && strcmp(argv[1], "rank") == 0)
         return !rank_serve(&status);
     const struct CMUnitTest tests[] = {

@@ -7,7 +7,7 @@
 #include "engine/base/clock.h"
 #include "engine/base/memory.h"
 #include "engine/base/text.h"
-#include "engine/ranks/keeper.h"
+#include "engine/ranks/rank.h"
 #include "engine/session/output.h"
 #include "engine/session/pictures.h"
 #include "engine/session/session.h"
@@ -278,14 +278,13 @@ static int be_ranks(int count, char **words)
 
 int main(int count, char **words)
 {
+    int code;
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_nothing_is_lost),
         cmocka_unit_test(test_missing_rank_is_found),
     };
-    if (count > 1 && strcmp(words[1], KEEPER_COMMAND) == 0)
-        return keeper_main(count, words);
-    if (count > 1 && strcmp(words[1], KEEPER_COMMAND) == 0)
-        return keeper_main(count, words);
+    if (keeper_serve(count, words, &code))
+        return code;
     if (count > 1 && strcmp(words[1], "simulate") == 0)
         return be_ranks(count, words);
     return cmocka_run_group_tests(tests, NULL, NULL);
