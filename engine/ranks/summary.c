@@ -2,6 +2,7 @@
 
 #include "engine/device/statistics.h"
 
+#include <assert.h>
 #include <math.h>
 #include <string.h>
 
@@ -25,8 +26,9 @@ struct device_statistics summary_statistics(const struct tensor *part)
 {
     struct mosaic_part whole = {.tensor = *part};
     struct mosaic mosaic;
-    if (!mosaic_make(&mosaic, part->shape, &whole, 1))
-        return (struct device_statistics){.minimum = INFINITY, .maximum = -INFINITY};
+    bool fits = mosaic_make(&mosaic, part->shape, &whole, 1);
+    assert(fits); /* the only part is the whole */
+    (void)fits;
     struct device_statistics found = statistics_of_host(&mosaic);
     mosaic_free(&mosaic);
     return found;

@@ -278,7 +278,11 @@ static void hold_all(struct debugger *debugger)
 }
 
 /* What ranks have begun is finished before the run is shown; they do not begin anything else. A
- * loss is told once: nothing that follows from it. A rank that hangs is not waited for. */
+ * loss is told once: nothing that follows from it. A rank that hangs is not waited for. Here,
+ * unlike in ranks_note_late, what would stop all is only noted: it belongs to the stop at hand,
+ * and is shown with it. Most often it is the same divergence in the next rank, for which the next
+ * command would stop where the run stands already, and so once for each rank. What comes later
+ * was not there when the stop was shown. */
 static void come_to_rest(struct debugger *debugger)
 {
     struct team *team = team_of(debugger);

@@ -76,12 +76,11 @@ static bool any_has_ended(const struct debugger *debugger)
     return false;
 }
 
-static void tell_failure(struct debugger *debugger, const struct team_event *event)
+static void tell_failure(struct debugger *debugger, const char *text)
 {
-    ranks_say_last_lines(debugger, event->rank);
-    say(debugger, "%s\n", event->text);
+    say(debugger, "%s\n", text);
     debugger_flush(debugger);
-    debugger_set_state(debugger, RUN_FAILED, event->text);
+    debugger_set_state(debugger, RUN_FAILED, text);
     debugger_emit(debugger, EVENT_STOPPED,
                   ranks_lost(debugger) >= 0 ? "a rank was lost" : "an instruction failed");
 }
@@ -99,9 +98,14 @@ void ranks_look(struct debugger *debugger)
     rank_pool_poll(debugger->pool, 0);
     if (debugger->state == RUN_FAILED && !any_has_ended(debugger))
         return; /* whatever follows from that */
-    while (got && !team_gives_again(team, -1) && team_next(team, 0, &event, &got, &status)) {
+    while (got && !team_gives_again(team, -1)) {
+        if (!team_next(team, 0, &event, &got, &status)) { /* it could not be compared */
+            tell_failure(debugger, status.text);
+            return;
+        }
         if (got && event.kind == TEAM_FAILED) {
-            tell_failure(debugger, &event);
+            ranks_say_last_lines(debugger, event.rank);
+            tell_failure(debugger, event.text);
             return;
         }
         if (got)

@@ -4,7 +4,6 @@
 #include "engine/device/device.h"
 #include "engine/trace/trace_internal.h"
 
-#include <math.h>
 #include <stdlib.h>
 #include <string.h>
 
