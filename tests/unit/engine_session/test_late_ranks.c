@@ -147,6 +147,48 @@ static void test_stops_then(void **state)
     }
 }
 
+/* An instruction from `from` on that needs nobody, whose output the reference has nothing for. */
+static int find_unmatched(const struct pair *pair, int from)
+{
+    const struct program *program = pair->test->program;
+    for (int i = from; i < program->instruction_count; i++)
+        if (!is_collective(program, i) && program->instructions[i].output_count > 0 &&
+            pair->reference_value[program->instructions[i].outputs[0]] < 0)
+            return i;
+    fail_msg("each output has a reference");
+    return -1;
+}
+
+/* What comes late and cannot be compared fails the run, and says why. */
+static void test_not_compared(void **state)
+{
+    (void)state;
+    struct random random = random_start("not compared");
+    struct status status = STATUS_NONE;
+    struct bench bench;
+    char line[64];
+    open_ranks(&bench, "file llama/tp2");
+    struct pair *pair = bench.debugger->target->team->pairs[1];
+    int at = find_unmatched(pair, (int)random_integer(&random, 1, 30));
+    snprintf(line, sizeof(line), "goto 1:%d", at);
+    bench_do(&bench, line);
+    int stops = bench.stops;
+    double deadline = clock_seconds() + PATIENCE_SECONDS;
+    pair_graft_later(pair, pair->test->program->instructions[at].outputs[0]);
+    assert_true(world_allow(bench.debugger->target->team->world, 1, at + 1, &status));
+    while (bench.stops == stops && clock_seconds() < deadline) {
+        ranks_look(bench.debugger);
+        nanosleep(&(struct timespec){.tv_nsec = 1000000}, NULL);
+    }
+    assert_int_equal(bench.stops, stops + 1);
+    assert_int_equal(bench.debugger->state, RUN_FAILED);
+    must_contain(bench.debugger->stop_reason, "rank 1: the reference has no whole tensor");
+    must_contain(bench.output.data, bench.debugger->stop_reason);
+    ranks_look(bench.debugger);
+    assert_int_equal(bench.stops, stops + 1); /* once */
+    bench_close(&bench);
+}
+
 int main(int argc, char **argv)
 {
     int code;
@@ -158,6 +200,7 @@ int main(int argc, char **argv)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_shown),
         cmocka_unit_test(test_stops_then),
+        cmocka_unit_test(test_not_compared),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
