@@ -58,7 +58,8 @@ static void prompt_key(struct ui *ui, const struct key *key)
     lineedit_state(ui->edit, &line);
     bool control_c =
         key->code == KEYS_TEXT && key->modifiers == KEYS_CONTROL && strcmp(key->text, "c") == 0;
-    bool nothing_left = key->code == KEYS_BACKSPACE && !line.line[0];
+    bool nothing_left = key->code == KEYS_BACKSPACE && !line.line[0] &&
+                        ui->prompting != PROMPT_LIST; /* one key too many would drop a whole list */
     bool filter = ui->prompting == PROMPT_FILTER;
     ui_free_matches(ui);
     if (control_c || nothing_left || key->code == KEYS_ESCAPE)

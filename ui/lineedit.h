@@ -96,7 +96,9 @@ int lineedit_ahead_fd(const struct lineedit *edit);
  * NULL), and so is the end of the input (NULL as line): what it returns false for waits for the
  * next prompt, as pasted lines do. `urgent` may call lineedit_interrupt only. */
 void lineedit_read_ahead(struct lineedit *edit, bool (*urgent)(void *context, const char *line));
-/* On a terminal the end of the input (Ctrl-D) is a word like others: goes on after it. */
+/* On a terminal, or embedded, the end of the input (Ctrl-D) is a word like others: goes on after
+ * it.
+ */
 void lineedit_reopen(struct lineedit *edit);
 
 /* Plain prompt: takes prompt and line off the terminal, so that the program can print whole lines,

@@ -263,7 +263,7 @@ void lineedit_read_ahead(struct lineedit *edit, bool (*urgent)(void *context, co
 
 void lineedit_reopen(struct lineedit *edit)
 {
-    if (edit->terminal)
+    if (edit->terminal || edit->options.embedded)
         edit->ended = edit->end_told = false;
 }
 

@@ -89,6 +89,8 @@ void ui_handle_mouse(struct ui *ui, const struct key *key)
     enum layout_view view = pane ? pane->view : ui->request.focus;
     const struct keymap_binding *binding = keymap_find(&ui->keymap, layout_view_name(view), key);
     bool typing = ui->prompting != PROMPT_CLOSED; /* a line that is being typed stays */
+    if (key->mouse.action != KEYS_DRAG)           /* whatever is bound to it */
+        ui->mouse.drags = LAYOUT_EDGE_NONE;
     if (!binding)
         return;
     char *command = memory_string(binding->command); /* the map may change */

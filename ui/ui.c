@@ -27,7 +27,11 @@ static void on_line(void *context, const char *line)
     ui->prompting = PROMPT_CLOSED;
     ui_free_matches(ui);
     if (!line)
+        lineedit_reopen(ui->edit); /* there will be other Ctrl-D */
+    if (!line && prompting != PROMPT_LIST)
         return;
+    if (!line) /* Ctrl-D ends a list, as at the prompt */
+        line = "end";
     char *command =
         prompting == PROMPT_FILTER ? memory_format("filter %s", line) : memory_string(line);
     if (prompting == PROMPT_LIST)

@@ -107,9 +107,27 @@ static void test_edges(void **state)
     add_report(&keys, 32, 7, col + 20, 'M');
     char *same = screen_after(&made, keys.data);
     assert_int_equal(column_of_joint(same), col);
+    free(same);
+    text_clear(&keys);
+    text_add(&keys, "?\n");
+    add_report(&keys, 0, 5, col, 'M');
+    add_report(&keys, 0, 5, col, 'm'); /* let go: what another button pulls is no edge */
+    add_report(&keys, 2, 5, col - 7, 'M');
+    add_report(&keys, 32, 7, col + 20, 'M');
+    same = screen_after(&made, keys.data);
+    assert_int_equal(column_of_joint(same), col);
+    text_clear(&keys);
+    text_add(&keys, "?\n");
+    add_report(&keys, 0, 5, col, 'M');
+    text_add(&keys, "type :\n");
+    add_report(&keys, 0, 5, col - 7, 'M'); /* does nothing while a line is typed; pulls nothing */
+    add_report(&keys, 32, 7, col + 20, 'M');
+    char *typing = screen_after(&made, keys.data);
+    assert_int_equal(column_of_joint(typing), col);
     free(before);
     free(after);
     free(same);
+    free(typing);
     free(made.posted);
     text_free(&keys);
 }
@@ -164,6 +182,29 @@ static void test_while_typing(void **state)
     text_free(&keys);
 }
 
+/* While the lines of a breakpoint's list are typed, Ctrl-D is 'end', also of a list in the list,
+ * and Backspace where nothing is left does nothing; only behind the last 'end' are keys commands.
+ */
+static void test_list_of_commands(void **state)
+{
+    struct made_up made = {0};
+    (void)state;
+    char *screen = screen_after(&made, "type :commands\recho one\r\177echo two\rx");
+    assert_string_equal(made.posted, "echo two");
+    free(screen);
+    screen = screen_after(&made, "type :commands\recho one\r\004");
+    assert_string_equal(made.posted, "end");
+    free(screen);
+    screen = screen_after(&made, "type :commands\rcommands 1\recho one\r\004echo two\rx");
+    assert_string_equal(made.posted, "echo two");
+    free(screen);
+    screen = screen_after(&made, "type :commands\rcommands 1\recho one\r\004\004?");
+    assert_string_equal(made.posted, "end");
+    assert_has(screen, "─ Help ");
+    free(screen);
+    free(made.posted);
+}
+
 /* Several lines are several commands; elsewhere pasted text never acts as keys. */
 static void test_paste(void **state)
 {
@@ -215,8 +256,9 @@ static void test_log_wraps(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_key_bar),      cmocka_unit_test(test_edges),
-        cmocka_unit_test(test_while_typing), cmocka_unit_test(test_titles_and_command_line),
-        cmocka_unit_test(test_paste),        cmocka_unit_test(test_log_wraps)};
+        cmocka_unit_test(test_key_bar),          cmocka_unit_test(test_edges),
+        cmocka_unit_test(test_while_typing),     cmocka_unit_test(test_titles_and_command_line),
+        cmocka_unit_test(test_list_of_commands), cmocka_unit_test(test_paste),
+        cmocka_unit_test(test_log_wraps)};
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
