@@ -11,6 +11,10 @@ struct list {
     int page;     /* rows shown, set by list_show */
 };
 
+/* Columns of a sign that folds rows, with the blank behind it: a click up to there means the sign.
+ */
+enum { LIST_SIGN = 2 };
+
 /* Sets the number of rows; selection and top stay inside. */
 void list_resize(struct list *list, int count);
 /* Before drawing `page` rows: moves `top` so that the selection is visible. */

@@ -27,6 +27,13 @@ static void put_status(struct pen *pen, const struct picture_mark *mark, bool ba
     text_free(&line);
 }
 
+enum { MARKS = 2 }; /* columns of put_marks */
+
+int program_row_sign(const struct tree_node *node)
+{
+    return MARKS + 1 + (int)node->level;
+}
+
 static void put_marks(struct pen *pen, const struct tree_node *node, bool here)
 {
     if (here)
@@ -44,7 +51,7 @@ static void put_name(struct pen *pen, const struct tree_node *node,
                      const struct program_picture *program, int width)
 {
     int end = pen->col + width;
-    pen_skip(pen, 1 + (int)node->level);
+    pen_skip(pen, program_row_sign(node) - MARKS);
     if (node->level != TREE_INSTRUCTION) {
         pen_mark(pen, THEME_NORMAL, node->folded ? THEME_MARK_FOLDED : THEME_MARK_UNFOLDED);
         pen_skip(pen, 1);
@@ -77,7 +84,7 @@ void program_row_draw(struct pen *pen, const struct tree_node *node,
     bool bar = pen->box.cols >= 56;
     int status = 1 + ERROR_COLUMNS + (bar ? BAR_COLUMNS + 1 : 0);
     put_marks(pen, node, here);
-    put_name(pen, node, program, pen->box.cols - 2 - status);
+    put_name(pen, node, program, pen->box.cols - MARKS - status);
     pen->col = pen->box.cols - status + 1;
     put_status(pen, &node->mark, bar);
 }

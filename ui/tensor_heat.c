@@ -34,9 +34,8 @@ static void put_title(struct layout_rectangle box, const struct tensor_picture *
 {
     static const char *const names[] = {"difference", "|test|", "|reference|"};
     char title[100];
-    int64_t columns = tensor->heat_wrap ? tensor->heat_wrap : tensor->all_columns;
-    int64_t rows =
-        tensor->heat_wrap ? (tensor->all_columns + columns - 1) / columns : tensor->all_rows;
+    int64_t rows, columns;
+    tensor_picture_map_size(tensor, &rows, &columns);
     int64_t high = (rows + tensor->heat_rows - 1) / tensor->heat_rows;
     int64_t wide = (columns + tensor->heat_columns - 1) / tensor->heat_columns;
     int length = snprintf(title, sizeof(title), " %s ", names[tensor->heat_side]);
@@ -95,12 +94,6 @@ static int stretch(int room, int numbers)
     return room / numbers > 1 ? room / numbers : 1;
 }
 
-/* Of `cells` that divide `all` elements: the first element of one. */
-static int64_t first_of_cell(int64_t cell, int64_t all, int cells)
-{
-    return (cell * all + cells - 1) / cells;
-}
-
 bool tensor_heat_at(struct layout_rectangle box, const struct tensor_picture *tensor,
                     int screen_row, int screen_col, int64_t *row, int64_t *column)
 {
@@ -113,11 +106,10 @@ bool tensor_heat_at(struct layout_rectangle box, const struct tensor_picture *te
     c = c / stretch(inside.cols, tensor->heat_columns);
     if (r >= tensor->heat_rows || c >= tensor->heat_columns)
         return false;
-    int64_t columns = tensor->heat_wrap ? tensor->heat_wrap : tensor->all_columns;
-    int64_t rows =
-        tensor->heat_wrap ? (tensor->all_columns + columns - 1) / columns : tensor->all_rows;
-    *row = first_of_cell(r, rows, tensor->heat_rows);
-    *column = first_of_cell(c, columns, tensor->heat_columns);
+    int64_t rows, columns;
+    tensor_picture_map_size(tensor, &rows, &columns);
+    *row = picture_first_of_cell(r, rows, tensor->heat_rows);
+    *column = picture_first_of_cell(c, columns, tensor->heat_columns);
     if (tensor->heat_wrap) {
         *column += *row * columns;
         *row = 0;

@@ -287,10 +287,10 @@ static void click(struct ui *ui, void *context, const struct view_click *click)
     if (!list_click(&view->list, 0, click->row))
         return;
     const struct tree_node *node = selected_node(view);
-    enum { SIGN_END = 6 }; /* of what folds, as of the list of tests */
     if (click->twice)
         open_row(ui, view);
-    else if (node && node->level != TREE_INSTRUCTION && click->col < SIGN_END)
+    else if (node && node->level != TREE_INSTRUCTION &&
+             click->col < program_row_sign(node) + LIST_SIGN)
         fold(view, "toggle");
 }
 

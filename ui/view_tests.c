@@ -157,6 +157,11 @@ static enum theme_role outcome_role(const char *word)
     return THEME_NORMAL;
 }
 
+static int sign_of(const struct test_row *row)
+{
+    return row->group < 0 ? 1 : 3;
+}
+
 /* Of the tests of a model or of one of its groups. */
 static void draw_sum(struct ui *ui, const struct tests_view *view, const struct test_row *row,
                      struct pen *pen)
@@ -172,7 +177,7 @@ static void draw_sum(struct ui *ui, const struct tests_view *view, const struct 
         passed += result && strcmp(result->outcome, "PASSED") == 0;
         failed += result && strcmp(result->outcome, "FAILED") == 0;
     }
-    pen_skip(pen, row->group < 0 ? 1 : 3);
+    pen_skip(pen, sign_of(row));
     pen_mark(pen, THEME_NORMAL, is_folded(view, row) ? THEME_MARK_FOLDED : THEME_MARK_UNFOLDED);
     pen_skip(pen, 1);
     if (row->group < 0)
@@ -433,7 +438,8 @@ static void click(struct ui *ui, void *context, const struct view_click *click)
     struct tests_view *view = context;
     if (!list_click(&view->list, 1, click->row))
         return;
-    if (click->twice || (click->col < 5 && selected_row(view)->test < 0))
+    const struct test_row *row = selected_row(view);
+    if (click->twice || (row->test < 0 && click->col < sign_of(row) + LIST_SIGN))
         open_row(ui, view);
 }
 

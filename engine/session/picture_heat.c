@@ -84,10 +84,14 @@ static void add_to_cell(struct heat *heat, int cell, int from, int to)
         picture->heat[cell] = fmaxf(picture->heat[cell], (float)most);
 }
 
-/* The first column of cell `cell` and later: column * cells / columns, turned around. */
+int64_t picture_first_of_cell(int64_t cell, int64_t all, int cells)
+{
+    return (cell * all + cells - 1) / cells;
+}
+
 static int64_t first_column(const struct heat *heat, int cell)
 {
-    return (cell * heat->columns + heat->picture->heat_columns - 1) / heat->picture->heat_columns;
+    return picture_first_of_cell(cell, heat->columns, heat->picture->heat_columns);
 }
 
 static void add_row(struct heat *heat, int64_t base, int64_t count, int map_row)
@@ -106,18 +110,23 @@ static void add_row(struct heat *heat, int64_t base, int64_t count, int map_row)
     }
 }
 
+void tensor_picture_map_size(const struct tensor_picture *picture, int64_t *rows, int64_t *columns)
+{
+    int64_t wrap = picture->heat_wrap;
+    *rows = wrap ? (picture->all_columns + wrap - 1) / wrap : picture->all_rows;
+    *columns = wrap ? wrap : picture->all_columns;
+}
+
 /* The map's size: not more cells than elements; a vector is folded to fill the map. Returns the
  * rows of the map's tensor. */
-static int64_t size_map(struct heat *heat, int64_t total, int64_t high, int64_t wide)
+static int64_t size_map(struct heat *heat, int64_t high, int64_t wide)
 {
     struct tensor_picture *picture = heat->picture;
-    int64_t rows = picture->all_rows;
-    heat->columns = picture->all_columns;
-    if (rows == 1 && heat->columns > wide) {
-        int64_t fold = (heat->columns + wide * high - 1) / (wide * high) * wide;
-        heat->columns = picture->heat_wrap = picture_limited(fold, 1, heat->columns);
-        rows = (total + heat->columns - 1) / heat->columns;
-    }
+    int64_t rows, all = picture->all_columns;
+    if (picture->all_rows == 1 && all > wide)
+        picture->heat_wrap =
+            picture_limited((all + wide * high - 1) / (wide * high) * wide, 1, all);
+    tensor_picture_map_size(picture, &rows, &heat->columns);
     picture->heat_rows = (int)picture_limited(high, 1, rows);
     picture->heat_columns = (int)picture_limited(wide, 1, heat->columns);
     return rows;
@@ -136,7 +145,7 @@ bool picture_take_heat(struct tensor_picture *picture, const struct pair_sides *
     heat->sides = sides;
     heat->interrupt = interrupt;
     heat->side = sides->has_reference ? request->heat_side : HEAT_TEST;
-    int64_t rows = size_map(heat, total, high, wide);
+    int64_t rows = size_map(heat, high, wide);
     size_t cells = (size_t)picture->heat_rows * (size_t)picture->heat_columns;
     picture->heat_side = heat->side;
     picture->heat = memory_zeroed(cells, sizeof(*picture->heat));

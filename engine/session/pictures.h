@@ -199,6 +199,12 @@ struct tensor_picture {
     int follow_count;
 };
 
+/* The size of what the map shows of a plane: a vector is folded. Pure; any thread. */
+void tensor_picture_map_size(const struct tensor_picture *picture, int64_t *rows, int64_t *columns);
+/* Of `cells` that divide `all` elements, in a row or a column of the map: the first element of one.
+ * Element i is in cell i * cells / all; this is that, turned around. Pure; any thread. */
+int64_t picture_first_of_cell(int64_t cell, int64_t all, int cells);
+
 /* An element that is followed (`follow`), at every time that it was written. */
 struct picture_follow_row {
     int step, instruction;  /* instruction -1: it is an input or a state */
