@@ -262,6 +262,10 @@ static void draw_too_small(void)
     term_cursor(-1, -1);
 }
 
+/* What commands say is many lines, so the log gets nearly half of the height; of a low screen more
+ * than half, so that a listing and its heading fit. */
+enum { LOW_SCREEN = 36, LOG_PERCENT = 45, LOG_PERCENT_LOW = 56 };
+
 void ui_draw(struct ui *ui)
 {
     ui->dirty = false;
@@ -269,7 +273,7 @@ void ui_draw(struct ui *ui)
     ui->request.cols = term_cols();
     struct layout_request request = ui->request;
     if (request.bottom_percent == 0 && request.open[LAYOUT_LOG])
-        request.bottom_percent = request.rows >= 36 ? 45 : 56; /* what commands say is many lines */
+        request.bottom_percent = request.rows < LOW_SCREEN ? LOG_PERCENT_LOW : LOG_PERCENT;
     ui->layout = layout_compute(&request);
     term_clear();
     if (ui->layout.too_small) {

@@ -8,7 +8,6 @@
 #include <jansson.h>
 #include <stdio.h>
 #include <stdlib.h>
-#include <string.h>
 
 struct memory_view {
     struct list list;               /* owners */
@@ -179,9 +178,7 @@ static void draw_summary(struct layout_rectangle box, const struct memory_pictur
     if (memory->reference_forecast > 0)
         pen_format(&pen, THEME_NORMAL, " + reference %s",
                    text_bytes((uint64_t)memory->reference_forecast, reference));
-    bool host = strcmp(memory->device_name, "cpu") == 0;
-    pen_format(&pen, THEME_NORMAL, "  %s%s %s", memory->device_name,
-               host ? ", no GPU:" : " counted",
+    pen_format(&pen, THEME_NORMAL, "  allocated on %s %s", memory->device_name,
                text_bytes((uint64_t)memory->device.live_total, test));
     if (memory->keep)
         pen_put(&pen, THEME_DIM, "  keeps all values");

@@ -7,7 +7,7 @@
 #include <stdio.h>
 #include <string.h>
 
-enum { WORDS = 6, WORD_SIZE = 40 };
+enum { WORDS = 5, WORD_SIZE = 40 };
 
 struct words {
     char text[WORDS][WORD_SIZE];
@@ -21,7 +21,7 @@ static bool split(const char *at, const char *end, struct words *words)
     *words = (struct words){.count = 0};
     for (;;) {
         size_t length = strcspn(at, ",;");
-        if (at + length > end || length == 0 || length >= WORD_SIZE || words->count == WORDS - 1)
+        if (at + length > end || length == 0 || length >= WORD_SIZE || words->count == WORDS)
             return false;
         memcpy(words->text[words->count++], at, length);
         at += length;
@@ -67,6 +67,8 @@ static const char *read_stage(const struct words *words, struct learning_rate_st
 bool stages_parse(const char *text, struct optimizer_config *optimizer, char why[STAGES_WHY_SIZE])
 {
     int count = 0, begin = 0;
+    char too_many[60];
+    snprintf(too_many, sizeof(too_many), "expected no more than %d stages", LEARNING_RATE_STAGES);
     const char *problem = NULL, *at = text, *end = text;
     for (; !problem; at = end + 1) {
         struct words words;
@@ -75,7 +77,7 @@ bool stages_parse(const char *text, struct optimizer_config *optimizer, char why
         if (begin == INT_MAX)
             problem = "expected no stage behind one without end";
         else if (count == LEARNING_RATE_STAGES)
-            problem = "expected no more than 32 stages";
+            problem = too_many;
         else
             problem = split(at, end, &words) ? read_stage(&words, &stage)
                                              : "expected TYPE,UPDATES,RATE[,LAST_RATE[,POWER]];...";
