@@ -16,15 +16,6 @@ static bool is_compared(const struct pair *pair, int value)
     return of->log_point || pair->options.inner_values || of->state >= 0;
 }
 
-/* The loss scale by which a run's gradients are multiplied; 1 unless it computes in fp16. */
-static double loss_scale(struct run *run)
-{
-    double scaler[SCALER_SIZE] = {[SCALER_LOSS_SCALE] = 1};
-    struct status ignored = STATUS_NONE;
-    executor_read(run->executor, run->program->outputs.scaler, scaler, &ignored);
-    return scaler[SCALER_LOSS_SCALE];
-}
-
 /* Gradients and input gradients are scaled, values of the forward pass are not. */
 double pair_scale_of(const struct pair *pair, int value)
 {
@@ -33,14 +24,6 @@ double pair_scale_of(const struct pair *pair, int value)
         return 1;
     /* The updated scale is only stored at the end of the step, when gradients are complete. */
     return pair->test_scale / pair->reference_scale;
-}
-
-static void read_scales(struct pair *pair)
-{
-    pair->test_scale = loss_scale(pair->test);
-    pair->reference_scale = pair->reference ? loss_scale(pair->reference) : 1;
-    if (pair->options.recording && pair->test->step < pair->options.recording->steps)
-        pair->reference_scale = pair->options.recording->loss_scales[pair->test->step];
 }
 
 static const char *step_name(const struct pair *pair, char buffer[32])
@@ -66,7 +49,8 @@ static const struct limits *limits_of(struct pair *pair, const struct value *val
     if (!pair->options.tolerances)
         return NULL;
     if (value->state >= 0) {
-        *limits = pair->state_limits;
+        bool moment = pair->test->program->values[value->state].what != WHAT_PARAM;
+        *limits = moment ? pair->moment_limits : pair->parameter_limits;
         return limits;
     }
     /* the norm of all gradients is judged as a gradient, not as one of a normalization */
@@ -246,8 +230,9 @@ bool pair_enter_step(struct pair *pair, struct status *status)
     char name[32];
     pair->trace_step =
         pair->options.trace ? trace_find_step(pair->options.trace, step_name(pair, name)) : NULL;
-    read_scales(pair);
-    pair->state_limits = pair_state_limits(pair);
+    pair_read_scales(pair);
+    pair->parameter_limits = pair_state_limits(pair, false);
+    pair->moment_limits = pair_state_limits(pair, true);
     pair->entered_step = pair->test->step;
     for (int p = 0; pair->test->step == 0 && p < pair->test->program->parameter_count; p++)
         pair->results[pair->test->program->parameters[p].value] = pair->initial[p];

@@ -76,7 +76,8 @@ struct pair {
     int entered_step;         /* the step that results belong to; -1: the way back was left before
                                  its states were written (see run_restore_later) */
     double test_scale, reference_scale; /* loss scales of the current step */
-    struct limits state_limits;         /* for parameters and moments after an update */
+    int updates; /* at its end, of the side that has skipped fewer; the current one counts */
+    struct limits parameter_limits, moment_limits; /* after an update */
     pair_observer *observer;
     void *observer_context;
     /* Borrowed; NULL: nobody interrupts. When it asks to, what runs or compares gives up with

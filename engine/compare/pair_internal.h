@@ -74,10 +74,14 @@ bool pair_put_reference(struct pair *pair, int value, const struct interrupt *in
 bool pair_find_not_finite(struct pair *pair, const struct instruction *done,
                           const struct interrupt *interrupt, struct pair_event *event,
                           struct status *status);
+/* Loss scales and the number of updates, of the step that the pair enters. */
+void pair_read_scales(struct pair *pair);
 /* Limits for parameters after their update. Adam divides the gradient by its own size, so noise in
- * a small gradient turns the update by as much as the learning rate: limits are in units of it. In
- * 16 bit healthy runs come to 0.6 of it; a parameter that is not updated at all must not pass. */
-struct limits pair_state_limits(const struct pair *pair);
+ * a small gradient turns the update by as much as the learning rate: limits are in units of the sum
+ * of the rates so far. In 16 bit healthy runs come to 0.6 of it; a parameter that is not updated at
+ * all must not pass. Moments are sums of gradients, whatever the rate is: at a small one they have
+ * the limits of the model tests' rate. */
+struct limits pair_state_limits(const struct pair *pair, bool moment);
 /* Compares the initial parameters (step "init"). */
 bool pair_compare_parameters(struct pair *pair, struct status *status);
 

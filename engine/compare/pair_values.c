@@ -116,10 +116,45 @@ bool pair_find_not_finite(struct pair *pair, const struct instruction *done,
     return true;
 }
 
-struct limits pair_state_limits(const struct pair *pair)
+/* The loss scale by which a run's gradients are multiplied (1 unless it computes in fp16), and the
+ * updates made so far. */
+static double loss_scale(struct run *run, int *updates)
 {
-    int steps = pair->test->step + 1;
-    double rate = learning_rate_at(&pair->options.test->optimizer, steps) * steps;
+    double scaler[SCALER_SIZE] = {[SCALER_LOSS_SCALE] = 1, [SCALER_STEP] = run->step};
+    struct status ignored = STATUS_NONE;
+    executor_read(run->executor, run->program->outputs.scaler, scaler, &ignored);
+    *updates = (int)scaler[SCALER_STEP];
+    return scaler[SCALER_LOSS_SCALE];
+}
+
+static int recorded_updates(const struct recording *recording, int steps)
+{
+    int updates = 0;
+    for (int step = 0; step < steps && step < recording->steps; step++)
+        updates += !recording->reports[step].skipped;
+    return updates;
+}
+
+/* What a trace has skipped is not known. */
+void pair_read_scales(struct pair *pair)
+{
+    const struct recording *recording = pair->options.recording;
+    int step = pair->test->step, test, reference = pair->options.trace ? step : 0;
+    pair->test_scale = loss_scale(pair->test, &test);
+    pair->reference_scale = pair->reference ? loss_scale(pair->reference, &reference) : 1;
+    if (recording && step < recording->steps) {
+        pair->reference_scale = recording->loss_scales[step];
+        reference = recorded_updates(recording, step);
+    }
+    pair->updates = 1 + (test > reference ? test : reference);
+}
+
+struct limits pair_state_limits(const struct pair *pair, bool moment)
+{
+    const double model_tests = 1e-4;
+    double rate = learning_rate_sum(&pair->options.test->optimizer, pair->updates);
+    if (moment)
+        rate = fmax(rate, model_tests * pair->updates);
     bool half = pair->options.test->distributed.compute_dtype != PRECISION_FP32;
     return (struct limits){.rms_relative = INFINITY,
                            .max_relative = INFINITY,

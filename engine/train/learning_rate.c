@@ -46,3 +46,11 @@ double learning_rate_at(const struct optimizer_config *optimizer, int iteration)
     double power = optimizer->decay_power > 0 ? optimizer->decay_power : 1;
     return base + decay_fraction(optimizer->decay, power, s) * (minimum - base);
 }
+
+double learning_rate_sum(const struct optimizer_config *optimizer, int iterations)
+{
+    double sum = 0;
+    for (int iteration = 1; iteration <= iterations; iteration++)
+        sum += learning_rate_at(optimizer, iteration);
+    return sum;
+}

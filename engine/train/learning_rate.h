@@ -14,5 +14,8 @@
  * With `stages` these alone count: in each s = (iteration - begin) / (end - begin), and the rate
  * goes from `first` to `last` by the same f; behind the last stage it stays. Any thread. */
 double learning_rate_at(const struct optimizer_config *optimizer, int iteration);
+/* The sum of the rates of updates 1 to `iterations`: how far they may have moved a parameter, but
+ * for a factor. Any thread. */
+double learning_rate_sum(const struct optimizer_config *optimizer, int iterations);
 
 #endif
