@@ -59,8 +59,6 @@ struct team *team_create(const struct team_options *options, struct world *world
     struct team_event event;
     team->options = *options;
     team->world = world;
-    if (options->recording && options->recording->device)
-        device_reclaim(options->recording->device); /* parts of ranks are compared by the host */
     if (create_reference(team, status) && create_pairs(team, status)) {
         team_list_tensors(team);
         if (team_take_parameters(team, &event, status))

@@ -232,7 +232,8 @@ bool comparison_load(const struct execution *execution, struct comparison *compa
     return true;
 }
 
-/* Runs the pair to its end and gathers what it compares. */
+/* Runs the pair to its end and gathers what it compares. Not deferred: of a failure the worst
+ * elements are looked up at once, as the memory of both sides may be used again. */
 static bool run_pair(const struct execution *execution, struct pair *pair,
                      struct comparison_log *log, struct status *status)
 {

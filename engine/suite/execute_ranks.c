@@ -217,6 +217,9 @@ static struct team *create_team(struct execution *execution, const struct compar
                                 struct status *status)
 {
     struct environment *environment = execution->environment;
+    /* Ranks, which may be other processes, are not given what references keep there when they are
+     * refused memory; and what is compared are parts, which the host does. */
+    device_reclaim(environment->device);
     struct world *world = create_world(execution, comparison->test, status);
     if (!world)
         return NULL;
