@@ -33,7 +33,8 @@ void display_all(struct debugger *debugger)
 static bool check(struct debugger *debugger, const char *arguments, struct status *status)
 {
     const char *slices, *at = arguments;
-    if (argument_side(&at, status) < 0)
+    enum side side;
+    if (!argument_side(&at, "display", &side, status))
         return false;
     char *name = argument_tensor(at, &slices);
     int value = tensor_find(debugger_program(debugger), name,

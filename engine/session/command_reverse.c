@@ -6,17 +6,19 @@
 
 #include <string.h>
 
-static void arrive(struct debugger *debugger, const char *reason)
+static void arrive(struct debugger *debugger, const char *reason, bool silent)
 {
-    motion_show_place(debugger);
-    display_all(debugger);
+    if (!silent) {
+        motion_show_place(debugger);
+        display_all(debugger);
+    }
     debugger_flush(debugger);
     debugger_set_state(debugger, pair_ended(debugger->target->pair) ? RUN_ENDED : RUN_STOPPED,
                        reason);
     debugger_emit(debugger, EVENT_STOPPED, reason);
 }
 
-static bool go(struct debugger *debugger, int64_t position, const char *reason,
+static bool go(struct debugger *debugger, int64_t position, const char *reason, bool silent,
                struct status *status)
 {
     bool arrived;
@@ -24,7 +26,7 @@ static bool go(struct debugger *debugger, int64_t position, const char *reason,
     debugger_emit(debugger, EVENT_RUNNING, NULL);
     if (!motion_go_to(debugger, position, &arrived, status))
         return false;
-    arrive(debugger, arrived ? reason : "interrupted");
+    arrive(debugger, arrived ? reason : "interrupted", arrived && silent);
     return true;
 }
 
@@ -42,7 +44,7 @@ bool command_reverse_stepi(struct debugger *debugger, const char *arguments, str
     if (!argument_count(arguments, 1, &count, status) || !can_go_back(debugger, status))
         return false;
     int64_t position = debugger_position(debugger) - count;
-    return go(debugger, position > 0 ? position : 0, "went back", status);
+    return go(debugger, position > 0 ? position : 0, "went back", false, status);
 }
 
 static bool back_by_groups(struct debugger *debugger, const char *arguments, enum group_level level,
@@ -54,7 +56,7 @@ static bool back_by_groups(struct debugger *debugger, const char *arguments, enu
     int64_t position = debugger_position(debugger);
     for (int i = 0; i < count && position > 0; i++)
         position = motion_group_start(debugger, position, level);
-    return go(debugger, position, "went back", status);
+    return go(debugger, position, "went back", false, status);
 }
 
 bool command_reverse_step(struct debugger *debugger, const char *arguments, struct status *status)
@@ -115,21 +117,22 @@ static bool last_stop(struct debugger *debugger, int64_t start, int64_t end, int
     return ok;
 }
 
-static void say_stop(struct debugger *debugger, const struct stops *stops)
+/* False if nothing is to be said of it. */
+static bool say_stop(struct debugger *debugger, const struct stops *stops)
 {
     char text[400];
-    for (int i = 0; i < stops->number_count; i++) {
-        const struct breakpoint *breakpoint =
-            breakpoints_find(&debugger->breakpoints, stops->numbers[i]);
-        breakpoint_text(breakpoint, text, sizeof(text));
-        text[0] = (char)(text[0] - 'a' + 'A');
-        say(debugger, "%s\n", text);
-        hit_commands_note(debugger, breakpoint);
-    }
+    size_t said = debugger->output.length;
+    for (int i = 0; i < stops->number_count; i++)
+        stops_tell(debugger, breakpoints_find(&debugger->breakpoints, stops->numbers[i]), text,
+                   sizeof(text));
     int value = stops->diverged >= 0 ? stops->diverged : stops->not_finite;
     if (value >= 0)
         say(debugger, "%s: %s\n", stops->diverged >= 0 ? "Divergence" : "NaN or infinity",
             program_value_text(debugger_program(debugger), value, text, sizeof(text)));
+    bool silent = hit_commands_are_silent(debugger, stops);
+    if (silent)
+        text_cut(&debugger->output, said);
+    return !silent;
 }
 
 bool command_reverse_continue(struct debugger *debugger, const char *arguments,
@@ -152,13 +155,14 @@ bool command_reverse_continue(struct debugger *debugger, const char *arguments,
         end = start;
     }
     if (found < 0 && debugger_cancelled(debugger)) {
-        arrive(debugger, "interrupted");
+        arrive(debugger, "interrupted", false);
         return true;
     }
     if (found < 0)
         say(debugger, "Nothing stopped the run before: this is the beginning.\n");
-    say_stop(debugger, &stops);
-    bool ok = go(debugger, found < 0 ? 0 : found, found < 0 ? "beginning" : "went back", status);
+    bool silent = !say_stop(debugger, &stops);
+    bool ok =
+        go(debugger, found < 0 ? 0 : found, found < 0 ? "beginning" : "went back", silent, status);
     debugger->last_value = stops.diverged >= 0     ? stops.diverged
                            : stops.not_finite >= 0 ? stops.not_finite
                                                    : stops.value;
@@ -200,5 +204,5 @@ bool command_goto(struct debugger *debugger, const char *arguments, struct statu
     int64_t position = 0;
     return ranks_can_move(debugger, status) &&
            position_of(debugger, arguments, &position, status) &&
-           go(debugger, position, "place reached", status);
+           go(debugger, position, "place reached", false, status);
 }

@@ -1,4 +1,4 @@
-/* Loading, settings, scripts, help. */
+/* Loading, settings, scripts, the shell, help. */
 #include "engine/session/commands.h"
 
 #include "engine/base/memory.h"
@@ -395,6 +395,14 @@ bool command_quit(struct debugger *debugger, const char *arguments, struct statu
         return status_fail(status, STATUS_INVALID, "'quit' takes no arguments");
     debugger->quit = true;
     return true;
+}
+
+bool command_shell(struct debugger *debugger, const char *arguments, struct status *status)
+{
+    if (!debugger->sink.shell)
+        return status_fail(status, STATUS_UNSUPPORTED, "there is no shell to be had here");
+    debugger_flush(debugger); /* what was said before stands before what the shell prints */
+    return debugger->sink.shell(debugger->sink.context, arguments, status);
 }
 
 static void help_conditions(struct debugger *debugger)

@@ -11,8 +11,6 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum side { SIDE_TEST = 0, SIDE_REFERENCE, SIDE_DIFFERENCE };
-
 /* "[17,203]" of a flat index. */
 static const char *index_text(struct shape shape, int64_t index, char *buffer, int size)
 {
@@ -70,19 +68,16 @@ static int64_t print_elements(struct debugger *debugger, const struct pair_sides
     return printed;
 }
 
-int argument_side(const char **arguments, struct status *status)
+bool argument_side(const char **arguments, const char *command, enum side *side,
+                   struct status *status)
 {
-    static const char *const words[] = {"/test", "/ref", "/diff"};
+    static const char *const words[] = {"/test", "/ref", "/diff"}; /* in the order of enum side */
     char word[16];
+    *side = SIDE_TEST;
     if (**arguments != '/')
-        return SIDE_TEST;
+        return true;
     argument_word(arguments, word, sizeof(word));
-    return argument_choice(word, words, ARRAY_LENGTH(words), "print", status);
-}
-
-static bool choose_side(const char **arguments, enum side *side, struct status *status)
-{
-    int choice = argument_side(arguments, status);
+    int choice = argument_choice(word, words, ARRAY_LENGTH(words), command, status);
     *side = choice < 0 ? SIDE_TEST : (enum side)choice;
     return choice >= 0;
 }
@@ -192,13 +187,14 @@ static bool view(struct debugger *debugger, int value, struct pair_sides *sides,
     return false;
 }
 
-/* The first `limit` elements of what `arguments` choose; *left: how many more there are. */
-static bool print_first(struct debugger *debugger, const char *arguments, int64_t limit,
-                        int64_t *left, struct status *status)
+/* For `command`, the first `limit` elements of what `arguments` choose; *left: how many more there
+ * are. */
+static bool print_first(struct debugger *debugger, const char *command, const char *arguments,
+                        int64_t limit, int64_t *left, struct status *status)
 {
     static const char *const labels[] = {"", "  of the reference", "  test - reference"};
     enum side side;
-    if (!choose_side(&arguments, &side, status))
+    if (!argument_side(&arguments, command, &side, status))
         return false;
     const char *text;
     char *name = argument_tensor(arguments, &text);
@@ -222,7 +218,7 @@ static bool print_first(struct debugger *debugger, const char *arguments, int64_
 bool command_print(struct debugger *debugger, const char *arguments, struct status *status)
 {
     int64_t most = debugger->display.elements, left = 0;
-    if (!print_first(debugger, arguments, most, &left, status))
+    if (!print_first(debugger, "print", arguments, most, &left, status))
         return false;
     if (left > 0)
         say(debugger, "... %" PRId64 " of %" PRId64 " elements shown ('set elements N')\n", most,
@@ -243,7 +239,7 @@ bool command_examine(struct debugger *debugger, const char *arguments, struct st
             return status_fail(status, STATUS_INVALID,
                                "x/COUNT TENSOR[SLICES], as in x/20, not x%s", word);
     }
-    return print_first(debugger, arguments, count, &left, status);
+    return print_first(debugger, "x", arguments, count, &left, status);
 }
 
 bool command_stats(struct debugger *debugger, const char *arguments, struct status *status)

@@ -61,9 +61,12 @@ struct habit {
 /* What comes nearest to `word`: from the table (static there); NULL if it is none of it. */
 const char *habit_instead(const struct habit *habits, int count, const char *word);
 
-/* Takes print's "/test", "/ref" or "/diff" off *arguments: 0, 1, 2; 0 without one, -1 for another.
- */
-int argument_side(const char **arguments, struct status *status);
+/* Whose numbers of a tensor are shown. */
+enum side { SIDE_TEST, SIDE_REFERENCE, SIDE_DIFFERENCE };
+/* Takes "/test", "/ref" or "/diff" off *arguments; the test's side without one. False for another
+ * word, which the failure says `command` ("print") does not take. */
+bool argument_side(const char **arguments, const char *command, enum side *side,
+                   struct status *status);
 /* Splits "TENSOR[SLICES]": the tensor's name, to be freed; *slices points at "[...]" or "". */
 char *argument_tensor(const char *arguments, const char **slices);
 
@@ -94,13 +97,12 @@ bool command_stop(struct debugger *debugger, const char *arguments, struct statu
 bool breakpoints_for_numbers(struct debugger *debugger, const char *arguments,
                              void (*apply)(struct debugger *debugger, int number),
                              struct status *status);
-/* command_commands.c */
-bool command_commands(struct debugger *debugger, const char *arguments, struct status *status);
-bool command_shell(struct debugger *debugger, const char *arguments, struct status *status);
 bool command_condition(struct debugger *debugger, const char *arguments, struct status *status);
 bool command_delete(struct debugger *debugger, const char *arguments, struct status *status);
 bool command_enable(struct debugger *debugger, const char *arguments, struct status *status);
 bool command_disable(struct debugger *debugger, const char *arguments, struct status *status);
+/* hit_commands.c */
+bool command_commands(struct debugger *debugger, const char *arguments, struct status *status);
 /* command_list.c, command_info.c */
 bool command_list(struct debugger *debugger, const char *arguments, struct status *status);
 bool command_info(struct debugger *debugger, const char *arguments, struct status *status);
@@ -147,6 +149,7 @@ extern const char *const setting_names[];
 extern const int setting_count;
 bool command_source(struct debugger *debugger, const char *arguments, struct status *status);
 bool command_echo(struct debugger *debugger, const char *arguments, struct status *status);
+bool command_shell(struct debugger *debugger, const char *arguments, struct status *status);
 bool command_quit(struct debugger *debugger, const char *arguments, struct status *status);
 bool command_apropos(struct debugger *debugger, const char *arguments, struct status *status);
 bool command_help(struct debugger *debugger, const char *arguments, struct status *status);

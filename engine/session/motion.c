@@ -131,6 +131,15 @@ static void show_watch(struct debugger *debugger, struct breakpoint *breakpoint,
     breakpoint->has_last = true;
 }
 
+void stops_tell(struct debugger *debugger, const struct breakpoint *breakpoint, char *text,
+                int size)
+{
+    breakpoint_text(breakpoint, text, size);
+    text[0] = (char)(text[0] - 'a' + 'A');
+    say(debugger, "%s\n", text);
+    hit_commands_note(debugger, breakpoint);
+}
+
 /* Says what each breakpoint saw; counts the hits; removes the temporary ones. */
 static void show_breakpoints(struct debugger *debugger, const struct stops *stops,
                              struct text *reason)
@@ -139,12 +148,9 @@ static void show_breakpoints(struct debugger *debugger, const struct stops *stop
     for (int i = 0; i < stops->number_count; i++) {
         struct breakpoint *breakpoint = breakpoints_find(&debugger->breakpoints, stops->numbers[i]);
         breakpoint->hits++;
-        breakpoint_text(breakpoint, text, sizeof(text));
-        text[0] = (char)(text[0] - 'a' + 'A');
-        say(debugger, "%s\n", text);
+        stops_tell(debugger, breakpoint, text, sizeof(text));
         if (reason->length == 0)
             text_add(reason, text);
-        hit_commands_note(debugger, breakpoint);
         if (breakpoint->watch && stops->value >= 0)
             show_watch(debugger, breakpoint, stops->value);
         if (breakpoint->temporary)

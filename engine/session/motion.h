@@ -33,6 +33,10 @@ bool stops_any(const struct stops *stops);
 /* Adds what stops after the instruction that ran, and before the one that comes next. */
 void stops_after(struct debugger *debugger, const struct pair_event *event, struct stops *stops);
 void stops_before(struct debugger *debugger, struct stops *stops);
+/* Says that the breakpoint stopped the run, which is also in `text` then, and notes its commands as
+ * due. Where hit_commands_are_silent, the caller takes back what was said. */
+void stops_tell(struct debugger *debugger, const struct breakpoint *breakpoint, char *text,
+                int size);
 
 /* Goes to a position, forward or back, without stopping at breakpoints. Sets *arrived to false when
  * an interrupt stopped it on the way. Between two steps, what the first of them computed is there,

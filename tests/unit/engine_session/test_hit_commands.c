@@ -62,7 +62,7 @@ static void test_each_stop(void **state)
     must_contain(bench_do(&bench, "info breakpoints 2"), "breakpoint 2, decoder.1.norm_1");
     must_not_contain(bench.output.data, "breakpoint 1");
     must_contain(bench_do(&bench, "i b 20"), "No breakpoint has the number '20'");
-    must_contain(bench_fail(&bench, "display/foo fw embeddings.output"), "print takes one of");
+    must_contain(bench_fail(&bench, "display/foo fw embeddings.output"), "display takes one of");
     must_contain(bench_do(&bench, "info display"), "Nothing");
     must_be_in_order(bench_do(&bench, "run"), told, ARRAY_LENGTH(told));
     must_be_in_order(bench_do(&bench, "continue"), told, ARRAY_LENGTH(told));
@@ -100,6 +100,9 @@ static void test_silent(void **state)
     must_contain(bench.reason, "Watchpoint 2");
     must_contain(bench_do(&bench, "info breakpoints"), "watchpoint 2, fw decoder.0.output mb=1/4: "
                                                        "hit 1 time\n");
+    assert_string_equal(bench_do(&bench, "continue"), "alone\n");
+    must_contain(bench.reason, "Breakpoint 1");
+    assert_string_equal(bench_do(&bench, "reverse-continue"), "alone\n");
     assert_string_equal(bench_do(&bench, "continue"), "alone\n");
     must_contain(bench.reason, "Breakpoint 1");
     bench_do(&bench, "break decoder.1.norm_1 forward"); /* there as well, and it is not silent */

@@ -1,4 +1,5 @@
-/* Commands of breakpoints, and those of the shell. */
+#include "engine/session/hit_commands.h"
+
 #include "engine/base/memory.h"
 #include "engine/session/commands.h"
 #include "engine/session/motion.h"
@@ -185,14 +186,4 @@ bool hit_commands_run(struct debugger *debugger, struct status *status)
     hit_commands_forget(debugger);
     debugger->doing = false;
     return ok;
-}
-
-/* ---- the shell ---- */
-
-bool command_shell(struct debugger *debugger, const char *arguments, struct status *status)
-{
-    if (!debugger->sink.shell)
-        return status_fail(status, STATUS_UNSUPPORTED, "there is no shell to be had here");
-    debugger_flush(debugger); /* what was said before stands before what the shell prints */
-    return debugger->sink.shell(debugger->sink.context, arguments, status);
 }
