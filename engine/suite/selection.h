@@ -57,8 +57,7 @@ bool selection_apply(const struct selection *selection, const struct test_list *
                      struct test_choice *choices, struct status *status);
 
 /* The tests that run, each after those it depends on, those that are to be first before the others,
- * otherwise in listed order. `order` has
- * test_count elements; returns how many are filled in. */
+ * otherwise in listed order. `order` has test_count elements; returns how many are filled in. */
 int selection_order(const struct test_list *list, const struct test_choice *choices, int *order);
 
 /* Numbers the groups of tests among `order` that depend on each other (weakly connected

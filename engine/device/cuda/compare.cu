@@ -2,13 +2,12 @@
  * double, in an order that depends on the shape alone. */
 #include "engine/device/cuda/operand.cuh"
 
-/* As many blocks as an H100 has room for at once, four on each of 132 multiprocessors, so that none
- * comes late and alone: 30 KiB of shared memory each, and registers that the compiler is held to.
- */
+/* As many blocks as there is room for at once, four on each multiprocessor: 30 KiB of shared memory
+ * each, and registers that the compiler is held to. */
 enum {
     COMPARE_THREADS = 256,
     COMPARE_RESIDENT = 4,
-    COMPARE_BLOCKS = 132 * COMPARE_RESIDENT,
+    COMPARE_BLOCKS = LAUNCH_MULTIPROCESSORS * COMPARE_RESIDENT,
     COMPARE_EACH = 16,
 };
 
@@ -62,7 +61,8 @@ __device__ inline void add_keys(uint32_t a, uint32_t b, struct running *sums)
     sums->distance = max(sums->distance, apart);
 }
 
-/* Where a side is not finite, or the difference is too large for float32. */
+/* Counts a pair of which a side is not finite. False for a finite one, whose difference may be too
+ * large for float32. */
 __device__ inline bool is_odd_pair(float reference, float test, struct running *sums)
 {
     if (isfinite(reference) && isfinite(test))

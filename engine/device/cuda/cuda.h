@@ -40,7 +40,7 @@ struct cuda_context {
     struct matmul_plans *plans;
     struct nvml *nvml;          /* NULL: not there */
     struct cuda_graphs *graphs; /* NULL: without */
-    void *scratch;              /* of comparisons and statistics; NULL until the first */
+    void *scratch;              /* of comparisons and statistics; device memory */
     char name[256];             /* of the GPU */
     char place[64]; /* how NVML finds it: "0000:65:00.0", or "MIG-..." for a part of one */
     int index, multiprocessors;

@@ -195,21 +195,6 @@ static bool cuda_lost(void *memory, bool *last)
     return context->lost;
 }
 
-/* Partial results of comparisons and statistics: they follow each other on one stream. */
-static void *scratch_of(struct cuda_context *context, struct status *status)
-{
-    void *scratch = context->scratch;
-    size_t bytes = cuda_compare_memory() > cuda_statistics_memory() ? cuda_compare_memory()
-                                                                    : cuda_statistics_memory();
-    if (scratch)
-        return scratch;
-    if (!cuda_allocate(context, CUDA_SCRATCH_HEAD + bytes, &scratch, status))
-        return NULL;
-    context->scratch = scratch; /* freed with the context, whatever comes now */
-    cudaError_t error = cudaMemsetAsync(scratch, 0, CUDA_SCRATCH_HEAD, context->stream);
-    return error && !cuda_fail(context, (int)error, "clearing memory", status) ? NULL : scratch;
-}
-
 static bool cuda_compare(void *memory, const struct tensor *reference, const struct tensor *test,
                          double scale, struct device_sums *sums, struct status *status)
 {
@@ -221,7 +206,7 @@ static bool cuda_compare(void *memory, const struct tensor *reference, const str
     work.call.input_count = 2;
     work.call.inputs[0] = *reference;
     work.call.inputs[1] = *test;
-    return scratch_of(memory, status) && cuda_graphs_run(memory, &work, status);
+    return cuda_graphs_run(memory, &work, status);
 }
 
 static bool cuda_sample(void *memory, const struct tensor *from, int64_t step, int64_t count,
@@ -234,7 +219,7 @@ static bool cuda_sample(void *memory, const struct tensor *from, int64_t step, i
     if (statistics && !cuda_small_float(from->dtype))
         return status_fail(status, STATUS_UNSUPPORTED, "no statistics of %s on the cuda device",
                            dtype_name(from->dtype));
-    return (!statistics || scratch_of(memory, status)) && cuda_graphs_run(memory, &work, status);
+    return cuda_graphs_run(memory, &work, status);
 }
 
 struct cuda_blocks cuda_blocks(int64_t rows)

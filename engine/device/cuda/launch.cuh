@@ -80,6 +80,11 @@ static bool launch_run(struct cuda_context *context, const char *name, const str
 
 enum { WARP = 32, ALL_LANES = -1 };
 
+/* Of an H100: kernels that are to have no block that comes late and alone have as many as these
+ * take at once. It is no GPU's own number, since the order of sums, and so their bits, are to be
+ * those of every GPU. */
+enum { LAUNCH_MULTIPROCESSORS = 132 };
+
 __host__ __device__ static inline int64_t divide_up(int64_t count, int64_t by)
 {
     return (count + by - 1) / by;

@@ -95,6 +95,15 @@ static cudaError_t identify(struct cuda_context *context)
                                           context->index);
 }
 
+/* From the beginning, as it is small: a comparison is never refused memory for it. */
+static cudaError_t make_scratch(struct cuda_context *context)
+{
+    size_t compare = cuda_compare_memory(), statistics = cuda_statistics_memory();
+    cudaError_t error = cudaMalloc(
+        &context->scratch, CUDA_SCRATCH_HEAD + (compare > statistics ? compare : statistics));
+    return error ? error : cudaMemsetAsync(context->scratch, 0, CUDA_SCRATCH_HEAD, context->stream);
+}
+
 static cudaError_t make_context(struct cuda_context *context)
 {
     void *fault = NULL, *seen = NULL;
@@ -109,6 +118,8 @@ static cudaError_t make_context(struct cuda_context *context)
     context->seen = seen;
     if (!error)
         error = cudaMemsetAsync(fault, 0, sizeof(*context->fault), context->stream);
+    if (!error)
+        error = make_scratch(context);
     /* Shows whether a context that died before in this process was really destroyed. */
     return error ? error : cudaStreamSynchronize(context->stream);
 }

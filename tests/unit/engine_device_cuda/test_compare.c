@@ -277,8 +277,8 @@ int main(void)
     struct device *device = open_device();
     if (!device)
         return module_is_emulated() && !module_table() ? 0 : 1;
-    struct CMUnitTest with_device[3];
-    for (int i = 0; i < 3; i++) {
+    struct CMUnitTest with_device[ARRAY_LENGTH(tests)];
+    for (int i = 0; i < ARRAY_LENGTH(tests); i++) {
         with_device[i] = tests[i];
         with_device[i].initial_state = device;
     }

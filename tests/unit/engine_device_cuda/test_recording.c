@@ -183,11 +183,12 @@ static void press(struct device *device)
 {
     struct status status = STATUS_NONE;
     int64_t room;
-    void *all;
+    void *all, *more = NULL;
     assert_true(device_room(device, &room));
     if (!device_allocate(device, MEMORY_WORKSPACE, (size_t)room, &all, &status))
         fail_msg("%s", status.text);
-    assert_false(device_allocate(device, MEMORY_WORKSPACE, 1, &all, &status) && all == NULL);
+    assert_false(device_allocate(device, MEMORY_WORKSPACE, 1, &more, &status));
+    assert_null(more);
     device_release(device, MEMORY_WORKSPACE, all, (size_t)room);
 }
 
