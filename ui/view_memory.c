@@ -178,7 +178,7 @@ static void draw_summary(struct layout_rectangle box, const struct memory_pictur
     if (memory->reference_forecast > 0)
         pen_format(&pen, THEME_NORMAL, " + reference %s",
                    text_bytes((uint64_t)memory->reference_forecast, reference));
-    pen_format(&pen, THEME_NORMAL, "  allocated on %s %s", memory->device_name,
+    pen_format(&pen, THEME_NORMAL, "  on %s: %s", memory->device_name,
                text_bytes((uint64_t)memory->device.live_total, test));
     if (memory->keep)
         pen_put(&pen, THEME_DIM, "  keeps all values");

@@ -170,7 +170,8 @@ static bool travel_with_interrupt(struct pair *pair, struct countdown *countdown
     return !arrived;
 }
 
-static void interrupt_everywhere(const struct pairing *layout, struct random *random)
+/* Returns how many ways were left in the middle: with few ways, there may be none. */
+static int interrupt_everywhere(const struct pairing *layout, struct random *random)
 {
     struct bench bench, quiet;
     struct countdown countdown = {.left = INT32_MAX};
@@ -197,9 +198,10 @@ static void interrupt_everywhere(const struct pairing *layout, struct random *ra
         assert_true(bench.pair->test->reports[step].loss == quiet.pair->test->reports[step].loss);
     print_message("%s against %s: %d interrupts, %d ways interrupted, %d values compared\n",
                   layout->test, layout->reference, interrupts, travels, held);
-    assert_true(interrupts > 150 && travels > 0 && held > 300);
+    assert_true(interrupts > 150 && held > 300);
     bench_close(&bench);
     bench_close(&quiet);
+    return travels;
 }
 
 static void test_interrupts_change_nothing(void **state)
@@ -211,9 +213,11 @@ static void test_interrupts_change_nothing(void **state)
         {"gpt_2/fp16", "gpt_2/simple", (int64_t)1 << 32, 1, 0},
     };
     struct random random = random_start("interrupts");
+    int travels = 0;
     (void)state;
     for (int i = 0; i < ARRAY_LENGTH(layouts); i++)
-        interrupt_everywhere(&layouts[i], &random);
+        travels += interrupt_everywhere(&layouts[i], &random);
+    assert_true(travels > 3);
 }
 
 /* Updates and sums of large tensors write over what they read, and take long: they are left in the
