@@ -161,11 +161,20 @@ static void end_all(struct keeper *keeper, const struct keeper_order *order)
 
 /* ---- in between ---- */
 
-/* Whether the engine has ended. */
-static bool engine_is_gone(const struct keeper *keeper)
+/* Whether the engine has ended, or does so within this time. */
+static bool engine_is_gone(const struct keeper *keeper, int milliseconds)
 {
     struct pollfd engine = {.fd = keeper->engine, .events = POLLIN};
-    return keeper->engine < 0 || poll(&engine, 1, 0) > 0;
+    return keeper->engine < 0 || poll(&engine, 1, milliseconds) > 0;
+}
+
+/* The system closes the socket of an engine that was killed before it tells that it has ended, on a
+ * busy machine long before. */
+static bool engine_is_leaving(const struct keeper *keeper)
+{
+    char byte;
+    return recv(keeper->socket, &byte, sizeof(byte), MSG_DONTWAIT) >= 0 ||
+           (errno != EAGAIN && errno != EINTR);
 }
 
 static void keep(struct keeper *keeper, struct keeper_order *order)
@@ -173,7 +182,7 @@ static void keep(struct keeper *keeper, struct keeper_order *order)
     struct pollfd pollers[3] = {{.fd = keeper->signals, .events = POLLIN},
                                 {.fd = keeper->engine, .events = POLLIN},
                                 {.fd = keeper->socket, .events = POLLIN}};
-    while (!engine_is_gone(keeper)) {
+    while (!engine_is_gone(keeper, 0)) {
         struct keeper_order given;
         reap(keeper);
         poll(pollers, 3, -1);
@@ -232,8 +241,9 @@ static int be_keeper(int argc, char **argv)
     }
     tell(&keeper, KEEPER_STARTED, (int)keeper.launcher);
     keep(&keeper, &order);
-    for (int i = 0; i < 2 && engine_is_gone(&keeper); i++)
-        job_folder_erase(argv[KEEPER_FOLDERS + i]);
+    if (engine_is_gone(&keeper, engine_is_leaving(&keeper) ? SPARE_MILLISECONDS : 0))
+        for (int i = 0; i < 2; i++)
+            job_folder_erase(argv[KEEPER_FOLDERS + i]);
     return 0;
 }
 

@@ -26,6 +26,8 @@ static bool go(struct debugger *debugger, int64_t position, const char *reason, 
     debugger_emit(debugger, EVENT_RUNNING, NULL);
     if (!motion_go_to(debugger, position, &arrived, status))
         return false;
+    if (!arrived)
+        hit_commands_forget(debugger); /* of a stop that was not reached */
     arrive(debugger, arrived ? reason : "interrupted", arrived && silent);
     return true;
 }

@@ -21,6 +21,7 @@
 #include <string.h>
 #include <sys/resource.h>
 #include <sys/wait.h>
+#include <time.h>
 #include <unistd.h>
 
 #include <cmocka.h>
@@ -410,8 +411,18 @@ static void test_nothing_left(void **state)
     pool_test_end(&it);
 }
 
+/* The system lets go of what a process that was killed has open, and a little later, on a busy
+ * machine much later, it has ended. */
+static void end_slowly(void)
+{
+    for (int fd = 3; fd < 256; fd++)
+        close(fd);
+    nanosleep(&(struct timespec){.tv_sec = 1}, NULL);
+    _exit(1);
+}
+
 /* An engine in a process of its own, which does nothing once its ranks are there. */
-static pid_t start_engine(pid_t *launcher)
+static pid_t start_engine_that(void (*acts)(void), pid_t *launcher)
 {
     int ready[2];
     struct pool_test it = {0};
@@ -423,12 +434,22 @@ static pid_t start_engine(pid_t *launcher)
         if (!pool || write(ready[1], &pid, sizeof(pid)) != sizeof(pid))
             _exit(1);
         for (;;)
-            pause();
+            acts();
     }
     assert_int_equal(read(ready[0], launcher, sizeof(*launcher)), sizeof(*launcher));
     close(ready[0]);
     close(ready[1]);
     return engine;
+}
+
+static void stay(void)
+{
+    pause();
+}
+
+static pid_t start_engine(pid_t *launcher)
+{
+    return start_engine_that(stay, launcher);
 }
 
 static void expect_nothing_left(pid_t engine)
@@ -456,6 +477,16 @@ static void test_engine_killed(void **state)
         waitpid(engine, NULL, 0);
         expect_nothing_left(engine);
     }
+}
+
+static void test_engine_ends_slowly(void **state)
+{
+    pid_t launcher;
+    (void)state;
+    pool_test_need_mpirun();
+    pid_t engine = start_engine_that(end_slowly, &launcher);
+    waitpid(engine, NULL, 0);
+    expect_nothing_left(engine);
 }
 
 /* When all processes are killed at once, nobody is there to remove files: the next engine does. It
@@ -556,12 +587,12 @@ int main(int argc, char **argv)
         cmocka_set_test_filter(argv[1]);
     pool_test_environment();
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_alone),          cmocka_unit_test(test_nothing_left),
-        cmocka_unit_test(test_bits),           cmocka_unit_test(test_far),
-        cmocka_unit_test(test_waiting),        cmocka_unit_test(test_mismatch),
-        cmocka_unit_test(test_strikes),        cmocka_unit_test(test_flood),
-        cmocka_unit_test(test_engine_killed),  cmocka_unit_test(test_all_killed),
-        cmocka_unit_test(test_launcher_fails),
+        cmocka_unit_test(test_alone),         cmocka_unit_test(test_nothing_left),
+        cmocka_unit_test(test_bits),          cmocka_unit_test(test_far),
+        cmocka_unit_test(test_waiting),       cmocka_unit_test(test_mismatch),
+        cmocka_unit_test(test_strikes),       cmocka_unit_test(test_flood),
+        cmocka_unit_test(test_engine_killed), cmocka_unit_test(test_engine_ends_slowly),
+        cmocka_unit_test(test_all_killed),    cmocka_unit_test(test_launcher_fails),
     };
     return pool_test_finish(cmocka_run_group_tests(tests, NULL, NULL));
 }
