@@ -115,6 +115,8 @@ void world_pool_settle(struct world *world, int index)
     enum board_state state = (enum board_state)atomic_load(&page->state);
     if (done_by(world, index) > rank->run->executor->next)
         state = BOARD_RUNNING; /* what was just read is of a later instruction */
+    else if (world_run_at_end(rank->run))
+        state = BOARD_IDLE; /* whatever it still says */
     bool may = !world_run_at_end(rank->run) && rank->run->executor->next < rank->allowed;
     if (world_pool_context(world)->ranks[index].held_up)
         state = BOARD_WAITING;

@@ -18,17 +18,21 @@ static void arrive(struct debugger *debugger, const char *reason, bool silent)
     debugger_emit(debugger, EVENT_STOPPED, reason);
 }
 
-static bool go(struct debugger *debugger, int64_t position, const char *reason, bool silent,
+static bool travel(struct debugger *debugger, int64_t position, bool *arrived,
+                   struct status *status)
+{
+    debugger_set_state(debugger, RUN_RUNNING, "");
+    debugger_emit(debugger, EVENT_RUNNING, NULL);
+    return motion_go_to(debugger, position, arrived, status);
+}
+
+static bool go(struct debugger *debugger, int64_t position, const char *reason,
                struct status *status)
 {
     bool arrived;
-    debugger_set_state(debugger, RUN_RUNNING, "");
-    debugger_emit(debugger, EVENT_RUNNING, NULL);
-    if (!motion_go_to(debugger, position, &arrived, status))
+    if (!travel(debugger, position, &arrived, status))
         return false;
-    if (!arrived)
-        hit_commands_forget(debugger); /* of a stop that was not reached */
-    arrive(debugger, arrived ? reason : "interrupted", arrived && silent);
+    arrive(debugger, arrived ? reason : "interrupted", false);
     return true;
 }
 
@@ -46,7 +50,7 @@ bool command_reverse_stepi(struct debugger *debugger, const char *arguments, str
     if (!argument_count(arguments, 1, &count, status) || !can_go_back(debugger, status))
         return false;
     int64_t position = debugger_position(debugger) - count;
-    return go(debugger, position > 0 ? position : 0, "went back", false, status);
+    return go(debugger, position > 0 ? position : 0, "went back", status);
 }
 
 static bool back_by_groups(struct debugger *debugger, const char *arguments, enum group_level level,
@@ -58,7 +62,7 @@ static bool back_by_groups(struct debugger *debugger, const char *arguments, enu
     int64_t position = debugger_position(debugger);
     for (int i = 0; i < count && position > 0; i++)
         position = motion_group_start(debugger, position, level);
-    return go(debugger, position, "went back", false, status);
+    return go(debugger, position, "went back", status);
 }
 
 bool command_reverse_step(struct debugger *debugger, const char *arguments, struct status *status)
@@ -137,6 +141,27 @@ static bool say_stop(struct debugger *debugger, const struct stops *stops)
     return !silent;
 }
 
+/* Where the last stop was, found < 0: at the beginning; nothing is said of it on the way. */
+static bool arrive_at_stop(struct debugger *debugger, int64_t found, const struct stops *stops,
+                           struct status *status)
+{
+    bool arrived = false;
+    if (!debugger_cancelled(debugger) && !travel(debugger, found < 0 ? 0 : found, &arrived, status))
+        return false;
+    if (!arrived) {
+        arrive(debugger, "interrupted", false);
+        return true;
+    }
+    if (found < 0)
+        say(debugger, "Nothing stopped the run before: this is the beginning.\n");
+    bool silent = !say_stop(debugger, stops);
+    arrive(debugger, found < 0 ? "beginning" : "went back", silent);
+    debugger->last_value = stops->diverged >= 0     ? stops->diverged
+                           : stops->not_finite >= 0 ? stops->not_finite
+                                                    : stops->value;
+    return true;
+}
+
 bool command_reverse_continue(struct debugger *debugger, const char *arguments,
                               struct status *status)
 {
@@ -156,19 +181,7 @@ bool command_reverse_continue(struct debugger *debugger, const char *arguments,
             return false;
         end = start;
     }
-    if (found < 0 && debugger_cancelled(debugger)) {
-        arrive(debugger, "interrupted", false);
-        return true;
-    }
-    if (found < 0)
-        say(debugger, "Nothing stopped the run before: this is the beginning.\n");
-    bool silent = !say_stop(debugger, &stops);
-    bool ok =
-        go(debugger, found < 0 ? 0 : found, found < 0 ? "beginning" : "went back", silent, status);
-    debugger->last_value = stops.diverged >= 0     ? stops.diverged
-                           : stops.not_finite >= 0 ? stops.not_finite
-                                                   : stops.value;
-    return ok;
+    return arrive_at_stop(debugger, found, &stops, status);
 }
 
 /* The position that a place means: of an instruction itself, after the writer of a tensor. */
@@ -206,5 +219,5 @@ bool command_goto(struct debugger *debugger, const char *arguments, struct statu
     int64_t position = 0;
     return ranks_can_move(debugger, status) &&
            position_of(debugger, arguments, &position, status) &&
-           go(debugger, position, "place reached", false, status);
+           go(debugger, position, "place reached", status);
 }

@@ -5,6 +5,7 @@
  * it, and none is lost between two commands. */
 #include "engine/session/session.h"
 
+#include "engine/base/clock.h"
 #include "engine/base/memory.h"
 #include "engine/session/commands.h"
 #include "engine/session/engine.h"
@@ -24,6 +25,8 @@
 #include <string.h>
 #include <time.h>
 #include <unistd.h>
+
+#define IDLE_SECONDS 0.1 /* between two looks after what the engine has */
 
 struct queued_command {
     uint64_t number;
@@ -47,6 +50,7 @@ struct session {
     int wake[2];                          /* pipe: read end for the front end */
     _Atomic uint64_t posted, interrupted; /* numbers of commands */
     uint64_t current;                     /* engine thread: the command that runs */
+    double idle_at;                       /* engine thread: when to look after what it has */
     _Atomic uint64_t asks;                /* commands, pictures of tensors and interrupts so far */
     _Atomic uint64_t taking; /* how many there were with the picture that is being taken */
 
@@ -177,24 +181,32 @@ static void sink_loaded(void *context, struct words *words)
     words_release(old);
 }
 
-/* With the mutex held. The engine may have something to look after meanwhile. */
+/* With the mutex held. */
 static void wait_for_work(struct session *session)
 {
-    enum { IDLE_NANOSECONDS = 100000000 };
     struct timespec until;
     if (!session->engine.idle) {
         pthread_cond_wait(&session->arrived, &session->mutex);
         return;
     }
+    double left = session->idle_at - clock_seconds();
     clock_gettime(CLOCK_REALTIME, &until);
-    until.tv_nsec += IDLE_NANOSECONDS;
+    until.tv_nsec += left > 0 ? (long)(left * 1e9) : 0; /* left is below a second */
     until.tv_sec += until.tv_nsec / 1000000000;
     until.tv_nsec %= 1000000000;
-    if (pthread_cond_timedwait(&session->arrived, &session->mutex, &until) != ETIMEDOUT)
+    pthread_cond_timedwait(&session->arrived, &session->mutex, &until);
+}
+
+/* With the mutex held. Between commands the engine looks after what it has from time to time, also
+ * while pictures are asked for without a pause. */
+static void look_after(struct session *session)
+{
+    if (!session->engine.idle || clock_seconds() < session->idle_at)
         return;
     pthread_mutex_unlock(&session->mutex);
     session->engine.idle(session->engine.state);
     pthread_mutex_lock(&session->mutex);
+    session->idle_at = clock_seconds() + IDLE_SECONDS;
 }
 
 /* The next command; NULL when the session ends. Takes the pictures that were asked for first. */
@@ -209,6 +221,7 @@ static struct queued_command *take_command(struct session *session)
         } else {
             wait_for_work(session);
         }
+        look_after(session);
     }
     struct queued_command *command = session->stopping ? NULL : session->first_command;
     if (command) {

@@ -141,6 +141,36 @@ static void test_moving_commands(void **state)
     bench_close(&bench);
 }
 
+/* A stop that was found, and on the way to which the user had enough, was not reached. */
+static void test_interrupted_on_the_way(void **state)
+{
+    const int plenty = 1000000;
+    (void)state;
+    struct bench bench;
+    int interrupted = 0;
+    bench_open_run(&bench, "file llama/bf4");
+    bench_do(&bench, "break decoder.1.norm_1 forward mb=1");
+    type_list(&bench, "", "echo here I am");
+    bench_do(&bench, "goto end");
+    bench.cancel_after = plenty;
+    must_contain(bench_do(&bench, "reverse-continue"), "here I am");
+    int questions = plenty - bench.cancel_after;
+    for (int i = 1; i < questions; i += 1 + i / 4) { /* the last ones are asked on that way */
+        bench.cancel_after = -1;
+        bench_do(&bench, "goto end");
+        bench.cancel_after = questions - i;
+        bench_do(&bench, "reverse-continue");
+        if (!strstr(bench.output.data, "Interrupted"))
+            continue;
+        must_not_contain(bench.output.data, "here I am");
+        must_not_contain(bench.output.data, "Breakpoint");
+        interrupted++;
+    }
+    bench.cancel_after = -1;
+    assert_true(interrupted > 5);
+    bench_close(&bench);
+}
+
 /* A list may set commands of others, or its own, as it is done. */
 static void test_nested(void **state)
 {
@@ -249,13 +279,10 @@ static void test_ranks(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_each_stop),
-        cmocka_unit_test(test_silent),
-        cmocka_unit_test(test_moving_commands),
-        cmocka_unit_test(test_nested),
-        cmocka_unit_test(test_failures),
-        cmocka_unit_test(test_scripts),
-        cmocka_unit_test(test_kept),
+        cmocka_unit_test(test_each_stop),       cmocka_unit_test(test_silent),
+        cmocka_unit_test(test_moving_commands), cmocka_unit_test(test_interrupted_on_the_way),
+        cmocka_unit_test(test_nested),          cmocka_unit_test(test_failures),
+        cmocka_unit_test(test_scripts),         cmocka_unit_test(test_kept),
         cmocka_unit_test(test_ranks),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
