@@ -31,7 +31,7 @@ function(lockstep_test name)
     list(APPEND environment UBSAN_OPTIONS=print_stacktrace=1
          ASAN_OPTIONS=detect_stack_use_after_return=1:allocator_may_return_null=1)
   endif()
-  set_tests_properties(${name} PROPERTIES TIMEOUT 240 LABELS "${ARG_LABELS}"
+  set_tests_properties(${name} PROPERTIES TIMEOUT 600 LABELS "${ARG_LABELS}"
                        ENVIRONMENT "${environment}")
 endfunction()
 
