@@ -80,5 +80,11 @@ int metrics_worst(const struct tensor *reference, const struct tensor *test, dou
 int metrics_worst_unless(const struct interrupt *interrupt, const struct tensor *reference,
                          const struct tensor *test, double scale, struct worst_element *elements,
                          int capacity);
+/* The same, of a tensor that is not complete: elements that are NaN in `test` and of which `counts`
+ * says false are left out. */
+int metrics_worst_of(const struct interrupt *interrupt, const struct tensor *reference,
+                     const struct tensor *test, double scale,
+                     bool (*counts)(const void *context, int64_t index), const void *context,
+                     struct worst_element *elements, int capacity);
 
 #endif

@@ -134,6 +134,8 @@ int team_first_rank(const struct team_tensor *tensor);
 int team_find(const struct team *team, const char *name);
 /* The tensor that a rank's value is (a part of), or -1. */
 int team_tensor_of(const struct team *team, int rank, int value);
+/* Whether a rank has computed that element of the whole in this step, and still has it. */
+bool team_has_element(const struct team *team, int tensor, int64_t global_index);
 /* The rank that holds an element, and its flat index there: the lowest such rank; -1 if none. */
 int team_locate(const struct team *team, int tensor, int64_t global_index, int64_t *local_index);
 

@@ -265,17 +265,33 @@ bool team_take_parameters(struct team *team, struct team_event *event, struct st
     return true;
 }
 
+/* An element's flat index in what a rank has of the tensor; -1 when that is not in it. */
+static int64_t local_index_of(const struct team *team, const struct team_tensor *tensor, int rank,
+                              int64_t global_index)
+{
+    if (tensor->values[rank] < 0)
+        return -1;
+    const struct value *value = team_value(team, rank, tensor->values[rank]);
+    return value->shard.global.rank > 0 ? shard_local_flat(&value->shard, global_index)
+                                        : global_index;
+}
+
 int team_locate(const struct team *team, int tensor, int64_t global_index, int64_t *local_index)
 {
-    const struct team_tensor *of = &team->tensors[tensor];
     for (int rank = 0; rank < team->world->size; rank++) {
-        if (of->values[rank] < 0)
-            continue;
-        const struct value *value = team_value(team, rank, of->values[rank]);
-        *local_index = value->shard.global.rank > 0 ? shard_local_flat(&value->shard, global_index)
-                                                    : global_index;
+        *local_index = local_index_of(team, &team->tensors[tensor], rank, global_index);
         if (*local_index >= 0)
             return rank;
     }
     return -1;
+}
+
+bool team_has_element(const struct team *team, int tensor, int64_t global_index)
+{
+    const struct team_tensor *of = &team->tensors[tensor];
+    for (int rank = 0; rank < team->world->size; rank++)
+        if (local_index_of(team, of, rank, global_index) >= 0 &&
+            executor_holds(team->pairs[rank]->test->executor, of->values[rank]))
+            return true;
+    return false;
 }

@@ -52,6 +52,17 @@ static bool view_one(struct team *team, const struct team_tensor *tensor, int ra
            executor_view(executor, value->id, &sides->test_buffer, &sides->test, &ignored);
 }
 
+/* The part that `rank` has, of itself or of whoever holds the same: of replicas some may be ahead.
+ */
+static bool put_any(struct team *team, const struct team_tensor *tensor, int rank,
+                    struct tensor *whole)
+{
+    for (int other = rank; other < team->world->size; other++)
+        if (tensor->same_as[other] == rank && put_part(team, tensor, other, whole))
+            return true;
+    return false;
+}
+
 static bool put_together(struct team *team, const struct team_tensor *tensor, enum dtype dtype,
                          struct pair_sides *sides, int *missing, struct status *status)
 {
@@ -61,9 +72,13 @@ static bool put_together(struct team *team, const struct team_tensor *tensor, en
         return status_fail(status, STATUS_MEMORY, "no memory for the whole of %s", tensor->name);
     sides->test = tensor_of(sides->test_buffer, dtype, tensor->global);
     fill_with_nan(&sides->test);
-    for (int rank = 0; rank < team->world->size; rank++)
-        if (tensor->values[rank] >= 0 && tensor->same_as[rank] == rank)
-            *missing += !put_part(team, tensor, rank, &sides->test);
+    for (int rank = 0; rank < team->world->size; rank++) {
+        if (tensor->values[rank] < 0 || tensor->same_as[rank] != rank ||
+            put_any(team, tensor, rank, &sides->test))
+            continue;
+        *missing += 1;
+        sides->absent += shape_elements(team_value(team, rank, tensor->values[rank])->shape);
+    }
     return true;
 }
 

@@ -43,6 +43,14 @@ int metrics_worst_unless(const struct interrupt *interrupt, const struct tensor 
                          const struct tensor *test, double scale, struct worst_element *elements,
                          int capacity)
 {
+    return metrics_worst_of(interrupt, reference, test, scale, NULL, NULL, elements, capacity);
+}
+
+int metrics_worst_of(const struct interrupt *interrupt, const struct tensor *reference,
+                     const struct tensor *test, double scale,
+                     bool (*counts)(const void *context, int64_t index), const void *context,
+                     struct worst_element *elements, int capacity)
+{
     struct block_source source = block_source_of(reference, test, scale);
     struct ranking ranking = {.elements = elements, .capacity = capacity, .threshold = -1};
     int64_t total = capacity > 0 ? shape_elements(reference->shape) : 0;
@@ -54,7 +62,8 @@ int metrics_worst_unless(const struct interrupt *interrupt, const struct tensor 
         wide_block_load(&source, start, rest < BLOCK_ELEMENTS ? (int)rest : BLOCK_ELEMENTS, &block);
         for (int i = 0; i < block.count; i++) {
             double difference = distance(block.reference[i], block.test[i]);
-            if (difference > ranking.threshold)
+            if (difference > ranking.threshold &&
+                (!counts || !isnan(block.test[i]) || counts(context, start + i)))
                 insert(&ranking,
                        (struct worst_element){start + i, block.reference[i], block.test[i]},
                        difference);

@@ -351,12 +351,49 @@ static void say_holder(struct debugger *debugger, int value, int64_t index)
     say(debugger, "  (rank %d %s)", rank, index_text(shape, local, text, sizeof(text)));
 }
 
+/* Of a tensor that is put together: whether a rank has computed an element yet. */
+struct whole_tensor {
+    const struct team *team;
+    int tensor;
+    int64_t step; /* between elements that are shown */
+};
+
+static struct whole_tensor whole_tensor_of(struct debugger *debugger, int value,
+                                           const struct pair_sides *sides)
+{
+    return (struct whole_tensor){debugger->target->team, describe_whole(debugger, value),
+                                 sides->sampling_step > 0 ? sides->sampling_step : 1};
+}
+
+static bool is_computed(const void *context, int64_t index)
+{
+    const struct whole_tensor *whole = context;
+    return team_has_element(whole->team, whole->tensor, index * whole->step);
+}
+
+/* What nobody has computed yet was counted as NaN; sums and extremes pass over that anyway. */
+static void leave_out_absent(const struct whole_tensor *whole, const struct pair_sides *sides,
+                             struct metrics *metrics)
+{
+    int64_t absent = sides->absent;
+    if (absent > 0 && whole->step > 1) {
+        absent = 0;
+        for (int64_t i = 0; i < shape_elements(sides->test.shape); i++)
+            absent += !is_computed(whole, i);
+    }
+    metrics->nan_test -= absent;
+    metrics->different -= absent;
+    metrics->count -= absent;
+}
+
 static void say_worst(struct debugger *debugger, int value, const struct pair_sides *sides)
 {
     int capacity = debugger->display.worst;
     struct worst_element *worst = memory_zeroed((size_t)capacity + 1, sizeof(*worst));
-    int count = metrics_worst_unless(debugger_interrupt(debugger), &sides->reference, &sides->test,
-                                     sides->scale, worst, capacity);
+    struct whole_tensor whole = whole_tensor_of(debugger, value, sides);
+    int count = metrics_worst_of(debugger_interrupt(debugger), &sides->reference, &sides->test,
+                                 sides->scale, sides->absent > 0 ? is_computed : NULL, &whole,
+                                 worst, capacity);
     char text[120];
     if (count > 0)
         say(debugger, "    %-14s %14s %14s %12s\n", "worst at", "reference", "test", "difference");
@@ -364,8 +401,7 @@ static void say_worst(struct debugger *debugger, int value, const struct pair_si
         say(debugger, "    %-14s %14.6e %14.6e %12.2e",
             index_text(sides->reference.shape, worst[i].index, text, sizeof(text)),
             worst[i].reference, worst[i].test, worst[i].test - worst[i].reference);
-        say_holder(debugger, value,
-                   worst[i].index * (sides->sampling_step > 0 ? sides->sampling_step : 1));
+        say_holder(debugger, value, worst[i].index * whole.step);
         say(debugger, "\n");
     }
     free(worst);
@@ -379,6 +415,8 @@ static void say_metrics(struct debugger *debugger, int value, const struct pair_
     if (!metrics_compute_unless(debugger_interrupt(debugger), &sides->reference, &sides->test,
                                 sides->scale, pair->options.threads, &metrics))
         return;
+    struct whole_tensor whole = whole_tensor_of(debugger, value, sides);
+    leave_out_absent(&whole, sides, &metrics);
     const struct limits *limits = result->limits;
     char step[32];
     if (!limits)

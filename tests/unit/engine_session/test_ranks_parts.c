@@ -1,0 +1,128 @@
+/* Whole tensors of several ranks while some of them have not computed their parts yet: what is
+ * there is shown and compared, and what is not there accuses nobody. */
+#include "helper_debugger.h"
+
+#include "engine/compare/team.h"
+#include "tests/unit/random.h"
+
+#include <math.h>
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <string.h>
+
+#include <cmocka.h>
+
+static void open_ranks(struct bench *bench, const char *file)
+{
+    bench_open(bench);
+    bench->debugger->launch.in_process = true;
+    bench_do(bench, file);
+}
+
+static void must_not_contain(const char *text, const char *word)
+{
+    if (strstr(text, word))
+        fail_msg("'%s' is in:\n%s", word, text);
+}
+
+/* The rank that stops is before the other one, which has not come to the same instruction. */
+static void test_difference_of_what_is_there(void **state)
+{
+    (void)state;
+    struct bench bench;
+    open_ranks(&bench, "file llama/stp2");
+    bench_do(&bench, "until fw decoder.0.output");
+    bench_do(&bench, "rank all");
+    const char *said = bench_do(&bench, "diff fw decoder.0.output");
+    must_contain(said, "(1 rank has not computed its part yet: nan)");
+    must_contain(said, "of 1,024 elements");
+    must_contain(said, "(rank 0 [");
+    must_not_contain(said, "(rank 1 [");
+    must_not_contain(said, "not finite");
+    must_not_contain(said, "looks like");
+    must_contain(bench_do(&bench, "print fw decoder.0.output[32,0]"), "nan");
+    bench_do(&bench, "next");
+    said = bench_do(&bench, "diff fw decoder.0.output");
+    must_not_contain(said, "has not computed");
+    must_contain(said, "of 2,048 elements");
+    bench_close(&bench);
+}
+
+/* A NaN that a rank did compute (infinity over infinity) is shown as one, also where another part
+ * is not there yet. */
+static void test_real_nan_beside_what_is_not_there(void **state)
+{
+    (void)state;
+    struct bench bench;
+    open_ranks(&bench, "file llama/stp2 fault "
+                       "scale:op=reduce_scatter,layer=embeddings,phase=forward,factor=1e39");
+    bench_do(&bench, "stop off");
+    bench_do(&bench, "until fw decoder.0.norm_1.output");
+    bench_do(&bench, "rank all");
+    const char *said = bench_do(&bench, "diff fw decoder.0.norm_1.output");
+    must_contain(said, "not computed its part yet");
+    must_contain(said, "not finite: 1024 NaN");
+    must_contain(said, "(rank 0 [0,0])");
+    must_not_contain(said, "(rank 1 [");
+    bench_close(&bench);
+}
+
+/* How many parts of a tensor no rank has at hand; in *later, how many only ranks have that are not
+ * the first of those that hold the same. */
+static int count_missing(const struct team *team, const struct team_tensor *tensor, int *later)
+{
+    int missing = 0;
+    for (int rank = 0; rank < team->world->size; rank++) {
+        int holder = -1;
+        if (tensor->values[rank] < 0 || tensor->same_as[rank] != rank)
+            continue;
+        for (int r = team->world->size - 1; r >= 0; r--)
+            if (tensor->same_as[r] == rank &&
+                executor_holds(team->pairs[r]->test->executor, tensor->values[r]))
+                holder = r;
+        missing += holder < 0;
+        *later += holder > rank;
+    }
+    return missing;
+}
+
+/* Sender and receiver in a pipeline hold the same; their memory is given on at different times. */
+static void test_parts_that_any_replica_has(void **state)
+{
+    (void)state;
+    struct random random = random_start("parts of replicas");
+    struct bench bench;
+    char line[64];
+    int later = 0;
+    open_ranks(&bench, "file llama/stp2_pp2s1_bf4");
+    snprintf(line, sizeof(line), "rank %d", (int)random_integer(&random, 0, 3));
+    bench_do(&bench, line);
+    while (bench.debugger->target->pair->test->step == 0) {
+        bench_do(&bench, "stepi");
+        struct team *team = bench.debugger->target->team;
+        for (int t = 0; t < team->tensor_count; t++) {
+            struct status status = STATUS_NONE;
+            struct pair_sides sides;
+            int missing, expected = count_missing(team, &team->tensors[t], &later);
+            if (team->tensors[t].parts < 2)
+                continue;
+            assert_true(team_view(team, t, &sides, &missing, &status));
+            if (missing != expected)
+                fail_msg("%s: %d missing, not %d", team->tensors[t].name, missing, expected);
+            pair_sides_free(&sides);
+        }
+    }
+    assert_true(later > 0);
+    bench_close(&bench);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_difference_of_what_is_there),
+        cmocka_unit_test(test_real_nan_beside_what_is_not_there),
+        cmocka_unit_test(test_parts_that_any_replica_has),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
