@@ -64,7 +64,7 @@ struct rank_pool *pool_test_start(struct pool_test *it, int size, int timeout)
 {
     struct status status = STATUS_NONE;
     struct rank_pool_options options = {.size = size,
-                                        .launch.timeout = timeout,
+                                        .launch.timeout = timeout ? timeout : PATIENCE_SECONDS,
                                         .threads = 1,
                                         .launch.address = it->address,
                                         .on_output = count_output,
@@ -222,6 +222,14 @@ int signal_relatives(int number)
 int count_relatives(void)
 {
     return signal_relatives(0);
+}
+
+void wait_for_relatives(int count)
+{
+    double deadline = clock_seconds() + PATIENCE_SECONDS;
+    while (count_relatives() < count && clock_seconds() < deadline)
+        nanosleep(&(struct timespec){.tv_nsec = 10000000}, NULL);
+    assert_int_equal(count_relatives(), count);
 }
 
 bool wait_for_no_relatives(void)

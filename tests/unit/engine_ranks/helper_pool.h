@@ -31,6 +31,7 @@ void pool_test_environment(void);
 int pool_test_finish(int failed);
 /* Skips the test where there is no mpirun, or no module for MPI. */
 void pool_test_need_mpirun(void);
+/* `timeout`: how many seconds a rank may be silent; 0: as long as tests wait for anything. */
 struct rank_pool *pool_test_start(struct pool_test *it, int size, int timeout);
 /* A small model of that name, `tokens` long. */
 void pool_test_load(struct pool_test *it, const char *name, int tokens);
@@ -47,9 +48,10 @@ void run_step_of(struct world *world);
 /* Of all named values, which need not lie in memory that this process can read. */
 uint64_t bits_of(const struct world *world);
 
-int count_descriptors(void);      /* open ones of this process */
-int count_relatives(void);        /* processes that come of this one, of whatever parent */
-int signal_relatives(int number); /* sends it to all of them, and counts them */
+int count_descriptors(void);        /* open ones of this process */
+int count_relatives(void);          /* processes that come of this one, of whatever parent */
+int signal_relatives(int number);   /* sends it to all of them, and counts them */
+void wait_for_relatives(int count); /* until there are so many */
 bool wait_for_no_relatives(void);
 /* A file that an engine has left: in the folder for temporary files, or in shared memory. */
 bool find_left_over(pid_t engine, char *found, size_t size);

@@ -122,7 +122,8 @@ static void test_asked_first(void **state)
     } cases[] = {
         {"exec'ed", "exec \"$@\"", 1},
         {"not exec'ed", "\"$@\"\necho over", 1},
-        {"asks it itself", "trap 'kill $child' TERM\n\"$@\" &\nchild=$!\nwait\nwait", 1},
+        {"asks it itself", "trap 'kill $child' TERM\n\"$@\" &\nchild=$!\necho ready\nwait\nwait",
+         2},
         {"ignores the question", "trap '' TERM\n\"$@\"\nsleep 0.01", 1},
         {"has gone before", "\"$@\" &\nexit 0", 1},
         {"in a session of its own", "setsid \"$@\" &\nwait", 1},
@@ -256,6 +257,7 @@ static void test_keeper_killed(void **state)
     assert_int_equal(poll(&poller, 1, PATIENCE_SECONDS * 1000), 1);
     assert_true(launch_has_ended(&it.launch));
     assert_true(WIFSIGNALED(it.launch.wait_status) && WTERMSIG(it.launch.wait_status) == SIGKILL);
+    it.launch.patience = PATIENCE_SECONDS * 1000;
     launch_stop(&it.launch, 0);
     assert_true(wait_for_no_relatives());
     assert_int_not_equal(access(it.keeps, F_OK), 0);
@@ -296,6 +298,7 @@ static void test_others_stay(void **state)
         execlp("sleep", "sleep", "1000", (char *)NULL);
         _exit(127);
     }
+    wait_for_relatives(1); /* it has become another program */
     start(&it, "setsid sh -c 'echo ready; sleep 1000' &\nexec \"$@\"", 2);
     launch_stop(&it.launch, 0);
     assert_int_equal(count_relatives(), 1);

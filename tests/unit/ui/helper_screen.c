@@ -21,7 +21,10 @@
 #include <cmocka.h>
 #include <vterm.h>
 
-enum { DEADLINE_SECONDS = 20 };
+enum { DEADLINE_SECONDS = 60 };
+
+/* A sequence that terminals pass over, and that no program writes. */
+static const char mark[] = "\033]7777;mark\a";
 
 static int on_property(VTermProp property, VTermValue *value, void *user)
 {
@@ -163,6 +166,18 @@ static void pick_copied(struct screen *screen, const char *bytes, size_t count)
     }
 }
 
+static void count_marks(struct screen *screen, const char *bytes, size_t count)
+{
+    for (size_t i = 0; i < count; i++) {
+        bool fits = bytes[i] == mark[screen->marking];
+        screen->marking = fits ? screen->marking + 1 : bytes[i] == mark[0];
+        if (screen->marking == (int)sizeof(mark) - 1) {
+            screen->marking = 0;
+            screen->marks++;
+        }
+    }
+}
+
 /* Takes what the program wrote, for at most `ms`. Returns whether there was anything. */
 static bool feed(struct screen *screen, int ms)
 {
@@ -173,8 +188,10 @@ static bool feed(struct screen *screen, int ms)
     ssize_t count = read(screen->master, bytes, sizeof(bytes));
     if (count > 0)
         vterm_input_write(screen->terminal, bytes, (size_t)count);
-    if (count > 0)
+    if (count > 0) {
         pick_copied(screen, bytes, (size_t)count);
+        count_marks(screen, bytes, (size_t)count);
+    }
     /* What the terminal answers (its attributes, the cursor's place). */
     size_t answer = vterm_output_read(screen->terminal, bytes, sizeof(bytes));
     if (answer > 0 && write(screen->master, bytes, answer) != (ssize_t)answer)
@@ -272,13 +289,28 @@ static bool has_report(struct screen *screen, const void *context)
     return poll(&ready, 1, 0) > 0;
 }
 
+static bool has_marks(struct screen *screen, const void *count)
+{
+    return screen->marks >= *(const int *)count;
+}
+
+/* What the program wrote last may still be on its way through the system when it has ended: what is
+ * written behind it comes behind it. */
+static void feed_all(struct screen *screen)
+{
+    int wanted = screen->marks + 1;
+    while (feed(screen, 0)) /* there is room for the mark then */
+        ;
+    assert_int_equal(write(screen->slave, mark, sizeof(mark) - 1), sizeof(mark) - 1);
+    screen_wait(screen, has_marks, &wanted, "all that the program wrote");
+}
+
 int screen_wait_status(struct screen *screen)
 {
     int status = 0;
     screen_wait(screen, has_report, NULL, "the program stops or ends");
     assert_int_equal(read(screen->reports, &status, sizeof(status)), sizeof(status));
-    while (feed(screen, 0)) /* what it wrote last */
-        ;
+    feed_all(screen);
     return status;
 }
 

@@ -20,7 +20,8 @@ struct screen {
     int bells;
     char copied[4096]; /* what was handed over for the clipboard (OSC 52), in base64 */
     size_t copied_length;
-    int copying; /* how much of the sequence's beginning has been seen; -1: inside of it */
+    int copying;        /* how much of the sequence's beginning has been seen; -1: inside of it */
+    int marks, marking; /* marks that have come; how much of the next one has */
 };
 
 /* Runs program(context) on a terminal of that size, in a process group of its own, in the
@@ -40,7 +41,7 @@ void screen_wait_text(struct screen *screen, const char *text);
 /* Something was handed over for the clipboard. */
 void screen_wait_copied(struct screen *screen);
 void screen_wait_cursor(struct screen *screen, int row, int col);
-/* The program stopped or ended: its wait status. */
+/* The program stopped or ended: its wait status. All that it wrote has come then. */
 int screen_wait_status(struct screen *screen);
 
 /* The row as UTF-8, blanks at its end cut. */
