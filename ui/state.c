@@ -271,10 +271,24 @@ static void add_log_line(struct log *log, enum log_kind kind, const char *text, 
     ARRAY_PUSH(log->lines, log->count, log->capacity, line);
 }
 
+/* How much of a text is one line of the log. What prints megabytes without a line's end gets
+ * several, of whole characters: wrapping and drawing take the time of a line's length. */
+static size_t log_line_length(const char *text)
+{
+    size_t room = strnlen(text, LOG_LINE_BYTES + 1);
+    const char *end = memchr(text, '\n', room);
+    size_t length = end ? (size_t)(end - text) : room;
+    if (length <= LOG_LINE_BYTES)
+        return length;
+    for (length = LOG_LINE_BYTES; length > 0 && (text[length] & 0xc0) == 0x80; length--)
+        continue;
+    return length > 0 ? length : LOG_LINE_BYTES;
+}
+
 void ui_log(struct ui *ui, enum log_kind kind, const char *text)
 {
     while (*text) {
-        size_t length = strcspn(text, "\n");
+        size_t length = log_line_length(text);
         add_log_line(&ui->log, kind, text, length);
         text += length + (text[length] == '\n');
     }

@@ -24,7 +24,7 @@ struct log_line {
     int rows, counted_for; /* it takes in so many columns, as counted last; 0: not yet */
 };
 
-enum { LOG_LINES = 20000 };
+enum { LOG_LINES = 20000, LOG_LINE_BYTES = 4096 };
 
 struct log {
     struct log_line *lines; /* [count], the newest last */
