@@ -30,6 +30,7 @@
 
 struct queued_command {
     uint64_t number;
+    uint64_t asks; /* what session->asks was with it */
     char *line;
     struct queued_command *next;
 };
@@ -145,16 +146,36 @@ static struct queued_request *take_request(struct session *session)
     return request;
 }
 
-/* The run stands between two instructions. */
+/* The run stands between two instructions. Returns false if no picture is asked for. */
+static bool serve_request(struct session *session)
+{
+    struct queued_request *request = take_request(session);
+    if (!request)
+        return false;
+    atomic_store(&session->taking, request->asks);
+    struct picture *picture = session->engine.picture(session->engine.state, &request->request);
+    add_event(session, &(struct session_event){.kind = EVENT_PICTURE, .picture = picture});
+    free(request);
+    return true;
+}
+
+/* With the mutex held. */
+static int count_requests(const struct session *session)
+{
+    int count = 0;
+    for (const struct queued_request *one = session->first_request; one; one = one->next)
+        count++;
+    return count;
+}
+
+/* Those that are asked for now: the run goes on also while more are asked for without a pause. */
 static void serve_requests(struct session *session)
 {
-    struct queued_request *request;
-    while ((request = take_request(session))) {
-        atomic_store(&session->taking, request->asks);
-        struct picture *picture = session->engine.picture(session->engine.state, &request->request);
-        add_event(session, &(struct session_event){.kind = EVENT_PICTURE, .picture = picture});
-        free(request);
-    }
+    pthread_mutex_lock(&session->mutex);
+    int count = count_requests(session);
+    pthread_mutex_unlock(&session->mutex);
+    while (count-- > 0 && serve_request(session))
+        continue;
 }
 
 static void sink_publish(void *context, struct snapshot *snapshot)
@@ -209,14 +230,25 @@ static void look_after(struct session *session)
     session->idle_at = clock_seconds() + IDLE_SECONDS;
 }
 
-/* The next command; NULL when the session ends. Takes the pictures that were asked for first. */
+/* With the mutex held. */
+static bool command_is_next(const struct session *session)
+{
+    const struct queued_command *command = session->first_command;
+    const struct queued_request *request = session->first_request;
+    return command && (!request || request->asks >= command->asks);
+}
+
+/* The next command; NULL when the session ends. Takes the pictures first that were asked for before
+ * it, and those that are asked for by now; not all that come meanwhile, which may have no end. */
 static struct queued_command *take_command(struct session *session)
 {
     pthread_mutex_lock(&session->mutex);
-    while ((!session->first_command || session->first_request) && !session->stopping) {
+    for (int pictures = count_requests(session);
+         (pictures > 0 || !command_is_next(session)) && !session->stopping;
+         pictures -= pictures > 0) {
         if (session->first_request) {
             pthread_mutex_unlock(&session->mutex);
-            serve_requests(session);
+            serve_request(session);
             pthread_mutex_lock(&session->mutex);
         } else {
             wait_for_work(session);
@@ -393,7 +425,7 @@ uint64_t session_post(struct session *session, const char *line)
     /* Before the engine can see the command: an interrupt from now on is meant for it too. */
     atomic_store(&session->posted, command->number);
     uint64_t number = command->number;
-    atomic_fetch_add(&session->asks, 1);
+    command->asks = atomic_fetch_add(&session->asks, 1) + 1;
     pthread_mutex_lock(&session->mutex);
     *session->last_command = command;
     session->last_command = &command->next;

@@ -4,6 +4,7 @@
 #include "engine/base/memory.h"
 #include "engine/session/engine.h"
 #include "engine/session/pictures.h"
+#include "engine/session/snapshot.h"
 #include "helper_debugger.h"
 #include "tests/unit/random.h"
 
@@ -384,13 +385,84 @@ static void test_unwanted_picture(void **state)
     session_stop(session); /* does not wait for it either */
 }
 
+/* ---- pictures without a pause ---- */
+
+/* An engine that is asked for the next picture while it takes one; for the state's too, as it
+ * publishes one. */
+struct asked_engine {
+    struct debugger_sink sink;
+    struct session *_Atomic session;
+    _Atomic bool asking;
+    _Atomic int looked_after;
+};
+
+static void asked_start(void *state, const struct session_options *options,
+                        const struct debugger_sink *sink)
+{
+    (void)options;
+    ((struct asked_engine *)state)->sink = *sink;
+}
+
+static bool asked_execute(void *state, const char *line, bool *quit, struct status *status)
+{
+    struct asked_engine *asked = state;
+    (void)line, (void)quit, (void)status;
+    asked->sink.publish(asked->sink.context, snapshot_of(&(struct snapshot){.state = RUN_RUNNING}));
+    return true;
+}
+
+static struct picture *asked_picture(void *state, const struct picture_request *request)
+{
+    struct asked_engine *asked = state;
+    struct picture *picture = memory_zeroed(1, sizeof(*picture));
+    picture->request = *request;
+    if (atomic_load(&asked->asking))
+        session_request(atomic_load(&asked->session), request);
+    return picture;
+}
+
+static void asked_idle(void *state)
+{
+    atomic_fetch_add(&((struct asked_engine *)state)->looked_after, 1);
+}
+
+/* Commands run, a run goes on, and the engine looks after its ranks, while pictures are asked for
+ * without a pause. */
+static void test_pictures_without_a_pause(void **state)
+{
+    (void)state;
+    struct asked_engine asked = {.asking = true};
+    struct session_engine engine = {.state = &asked,
+                                    .start = asked_start,
+                                    .execute = asked_execute,
+                                    .picture = asked_picture,
+                                    .idle = asked_idle,
+                                    .free = slow_free};
+    struct session_options options = {.device = "cpu", .engine = &engine};
+    struct status status = STATUS_NONE;
+    struct heard heard = {0};
+    struct session *session = session_start(&options, &status);
+    assert_non_null(session);
+    atomic_store(&asked.session, session);
+    session_request(session, &(struct picture_request){.kind = PICTURE_RANKS});
+    session_request(session, &(struct picture_request){.kind = PICTURE_STATE});
+    for (int i = 0; i < 3; i++)
+        wait_done(session, &heard, session_post(session, "something"));
+    for (int before = atomic_load(&asked.looked_after);
+         atomic_load(&asked.looked_after) < before + 2;)
+        hear(session, &heard);
+    atomic_store(&asked.asking, false);
+    wait_done(session, &heard, session_post(session, "something"));
+    session_stop(session);
+    text_free(&heard.output);
+}
+
 int main(void)
 {
-    const struct CMUnitTest tests[] = {cmocka_unit_test(test_unwanted_picture),
-                                       cmocka_unit_test(test_commands),
-                                       cmocka_unit_test(test_shell),
-                                       cmocka_unit_test(test_interrupt),
-                                       cmocka_unit_test(test_stop_while_running),
-                                       cmocka_unit_test(test_rapid_commands)};
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_unwanted_picture), cmocka_unit_test(test_pictures_without_a_pause),
+        cmocka_unit_test(test_commands),         cmocka_unit_test(test_shell),
+        cmocka_unit_test(test_interrupt),        cmocka_unit_test(test_stop_while_running),
+        cmocka_unit_test(test_rapid_commands)};
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
