@@ -119,7 +119,7 @@ static void reset_processes(struct rank_pool *pool)
     }
     pool->launched = pool->refused = 0;
     pool->launcher_tail_length = 0;
-    pool->launcher_tail[0] = '\0';
+    pool->launcher_tail[0] = pool->launcher_head[0] = '\0';
 }
 
 /* Each rank has four connections, and its twin two descriptors of memory for a moment: with many
@@ -186,7 +186,7 @@ static bool has_failed(struct rank_pool *pool, struct status *status)
         return false;
     for (int i = 0; i < 8; i++)
         pool_pump(pool, 0);
-    pool_last_words(pool->launcher_tail, pool->launcher_tail_length, words, sizeof(words));
+    pool_launcher_words(pool, words, sizeof(words));
     return !status_fail(status, STATUS_IO, "the launcher %s before all ranks had come%s%s%s",
                         launch_status_text(pool->launch.wait_status, how, sizeof(how)),
                         pool->refused ? "; who came without the token of this launch was refused"

@@ -228,17 +228,34 @@ void pool_last_words(const char *tail, size_t length, char *words, size_t size)
     text_free(&shown);
 }
 
+void pool_launcher_words(const struct rank_pool *pool, char *words, size_t size)
+{
+    static const char between[] = "\n...\n";
+    char head[4 * POOL_HEAD + 1]; /* a byte that does not print is shown as up to four */
+    const char *from = pool->launcher_head + strspn(pool->launcher_head, "-\n"), *end;
+    pool_last_words(pool->launcher_tail, pool->launcher_tail_length, words, size);
+    if (pool->launcher_tail_length < size)
+        return;
+    pool_last_words(from, strlen(from), head, sizeof(head));
+    if (!(end = strrchr(head, '\n')) || (size_t)(end - head) > size / 2)
+        return; /* no line that is whole, or no room for the end */
+    size_t used = (size_t)snprintf(words, size, "%.*s%s", (int)(end - head), head, between);
+    pool_last_words(pool->launcher_tail, pool->launcher_tail_length, words + used, size - used);
+}
+
 void pool_add_last_words(const struct rank_pool *pool, int rank, char *text, size_t size)
 {
     static const char by_rank[] = "; it printed: ", by_launcher[] = "; the launcher printed: ";
     const struct pool_process *process = &pool->processes[rank];
     /* what comes before the rank has connected goes through the launcher */
     bool early = process->tail_length == 0 && !pool->started;
-    const char *tail = early ? pool->launcher_tail : process->tail;
     size_t length = early ? pool->launcher_tail_length : process->tail_length;
     size_t used = strlen(text);
     if (length == 0 || size < used + LEAST_WORDS)
         return;
     used += (size_t)snprintf(text + used, size - used, "%s", early ? by_launcher : by_rank);
-    pool_last_words(tail, length, text + used, size - used);
+    if (early)
+        pool_launcher_words(pool, text + used, size - used);
+    else
+        pool_last_words(process->tail, length, text + used, size - used);
 }

@@ -78,6 +78,10 @@ static void take_launcher_output(struct rank_pool *pool)
 {
     char bytes[4096];
     ssize_t count = read(pool->launch.output, bytes, sizeof(bytes));
+    size_t first = strlen(pool->launcher_head);
+    if (count > 0 && pool->launcher_tail_length < POOL_TAIL)
+        snprintf(pool->launcher_head + first, sizeof(pool->launcher_head) - first, "%.*s",
+                 (int)count, bytes);
     if (count > 0)
         pool_keep_tail(pool->launcher_tail, &pool->launcher_tail_length, bytes, (size_t)count);
     else if (count == 0)

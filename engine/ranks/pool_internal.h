@@ -7,7 +7,7 @@
 #include "engine/ranks/launch.h"
 #include "engine/ranks/pool.h"
 
-enum { POOL_TAIL = 2048 };
+enum { POOL_HEAD = 200, POOL_TAIL = 2048 };
 
 struct pool_process {
     struct channel control, guardian;
@@ -57,7 +57,8 @@ struct rank_pool {
                      members was last found missing */
     struct pending *pending;
     int epoll;
-    uint32_t epoch, generation; /* the last ones used; they never come again */
+    uint32_t epoch, generation;        /* the last ones used; they never come again */
+    char launcher_head[POOL_HEAD + 1]; /* the first it printed */
     char launcher_tail[POOL_TAIL + 1];
     size_t launcher_tail_length;
     int log_error;       /* errno of a log that could not be written, told once */
@@ -111,6 +112,9 @@ void pool_add_last_words(const struct rank_pool *pool, int rank, char *text, siz
 /* The end of what was printed, as far as there is room, as text that only prints: what a launcher
  * or a rank prints may be anything. Without the line ends that come last. */
 void pool_last_words(const char *tail, size_t length, char *words, size_t size);
+/* The same of the launcher; where there is no room for all of it, its first lines come first, in
+ * which the cause mostly is: mpirun adds a page of advice. */
+void pool_launcher_words(const struct rank_pool *pool, char *words, size_t size);
 /* Keeps the last POOL_TAIL bytes of what has come. */
 void pool_keep_tail(char *tail, size_t *length, const char *bytes, size_t count);
 
