@@ -161,6 +161,12 @@ inline unsigned __float_as_uint(float number)
     std::memcpy(&bits, &number, 4);
     return bits;
 }
+/* Never fused with what follows, whatever this is compiled with. */
+inline float __fmul_rn(float a, float b)
+{
+    volatile float product = a * b;
+    return product;
+}
 inline int atomicCAS(int *address, int expected, int wanted)
 {
     int old = *address;

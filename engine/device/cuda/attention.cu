@@ -79,7 +79,7 @@ template <int MOST, typename T> static __global__ void attention_kernel(struct a
         __syncthreads();
         tile_dots(query, key, weights.all, size, row, part, dots);
         for (int i = 0; i < MINE; i++)
-            dots[i] *= it.scale;
+            dots[i] = __fmul_rn(dots[i], it.scale); /* not to be fused with a difference */
         unsigned seen = seen_of(it, sight, first, part);
         float factor = update_row(dots, seen, slack_of<T>(), &maximum, &sum);
         for (int i = 0; i < MINE; i++)

@@ -283,12 +283,13 @@ static inline bool attention_setup(struct cuda_context *context, const struct op
 
 /* Whether the call is one for the kernels that keep scores in registers (attention_units.cuh): it
  * depends on the call alone, so that a GPU of another size gives the same bits. With fewer tokens
- * their blocks would be half empty. */
+ * their blocks would be half empty. They take the largest score before it is scaled. */
 enum { UNITS_LEAST = 64, UNITS_HEAD = 128 };
 
 static inline bool attention_by_units(const struct attention &it)
 {
-    return it.dtype != DTYPE_F32 && it.tokens >= UNITS_LEAST && it.size <= UNITS_HEAD;
+    return it.dtype != DTYPE_F32 && it.tokens >= UNITS_LEAST && it.size <= UNITS_HEAD &&
+           it.scale > 0;
 }
 
 /* They expect all operands of the call to be set; the gradient also `delta`. */

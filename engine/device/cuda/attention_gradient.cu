@@ -23,7 +23,7 @@ static __global__ void delta_kernel(struct attention it, float *delta)
 __device__ inline void slope_of(const struct attention &it, bool seen, float score, float lse,
                                 float product, float delta, float *weight, float *slope)
 {
-    *weight = seen ? expf(it.scale * score - lse) : 0.0f;
+    *weight = seen ? expf(product_less(it.scale, score, lse)) : 0.0f;
     *slope = seen ? it.scale * *weight * (product - delta) : 0.0f;
 }
 

@@ -10,10 +10,11 @@ __host__ __device__ static constexpr int tile_keys(int head)
     return head > 64 ? 32 : 64;
 }
 
-/* A row's scores, times log2(e), become weights relative to the row's maximum; gives the factor for
- * what was summed before. Numbers `row` and `row` + 1 of each four belong to it. */
+/* A row's scores, which are not scaled yet, become weights relative to the row's maximum; gives the
+ * factor for what was summed before. Numbers `row` and `row` + 1 of each four belong to it. `scale`
+ * is times log2(e), and comes after the difference, so that the largest weight is exactly 1. */
 template <int KEYS>
-__device__ inline float weigh_row(float (&scores)[KEYS / 8][4], int row, unsigned seen,
+__device__ inline float weigh_row(float (&scores)[KEYS / 8][4], int row, unsigned seen, float scale,
                                   float *maximum, float *sum)
 {
     float most = *maximum, added = 0;
@@ -26,10 +27,10 @@ __device__ inline float weigh_row(float (&scores)[KEYS / 8][4], int row, unsigne
 #pragma unroll
     for (int i = 0; i < KEYS / 4; i++) {
         float *score = &scores[i / 2][row + i % 2];
-        *score = seen >> (i / 2 * 4 + row + i % 2) & 1u ? exp2f(*score - shift) : 0.0f;
+        *score = seen >> (i / 2 * 4 + row + i % 2) & 1u ? exp2f((*score - shift) * scale) : 0.0f;
         added += *score;
     }
-    float factor = *maximum > -INFINITY ? exp2f(*maximum - shift) : 1.0f;
+    float factor = *maximum > -INFINITY ? exp2f((*maximum - shift) * scale) : 1.0f;
     *sum = *sum * factor + row_sum(added);
     *maximum = most;
     return factor;
@@ -86,12 +87,9 @@ static __global__ void __launch_bounds__(ATTENTION_THREADS, 2)
             continue;
         unit_scores<HEAD>(scores, query + warp * SETS * SET_ROWS * stride, key, size);
 #pragma unroll
-        for (int i = 0; i < SETS * KEYS / 2; i++)
-            scores.at[i / (KEYS / 2)][i / 4 % (KEYS / 8)][i % 4] *= it.scale * LOG2_E;
-#pragma unroll
         for (int k = 0; k < 2 * SETS; k++)
-            factors[k] =
-                weigh_row<KEYS>(scores.at[k / 2], k % 2 * 2, seen[k / 2], &maxima[k], &totals[k]);
+            factors[k] = weigh_row<KEYS>(scores.at[k / 2], k % 2 * 2, seen[k / 2],
+                                         it.scale * LOG2_E, &maxima[k], &totals[k]);
 #pragma unroll
         for (int i = 0; i < SETS * HEAD / 2; i++)
             sums.at[i / (HEAD / 2)][i / 4 % (HEAD / 8)][i % 4] *=
@@ -106,7 +104,8 @@ static __global__ void __launch_bounds__(ATTENTION_THREADS, 2)
     for (int k = 0; k < 2 * SETS; k++)
         if (threadIdx.x % 4 == 0 && token + 8 * k < it.tokens)
             operand_store(it.lse, token + 8 * k, head,
-                          (maxima[k] > -INFINITY ? maxima[k] / LOG2_E : 0.0f) + logf(totals[k]));
+                          (maxima[k] > -INFINITY ? __fmul_rn(it.scale, maxima[k]) : 0.0f) +
+                              logf(totals[k]));
 }
 
 bool attention_units_run(struct cuda_context *context, const struct attention &it,

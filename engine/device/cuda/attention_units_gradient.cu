@@ -5,7 +5,7 @@
 
 /* Rows of a tile (keys, or queries in the gradient of the keys), of which there are two in shared
  * memory: one is used, the next one comes. And what is to be known of each query of one. */
-enum { OTHERS = 32, QUERY_WORDS = 5 * OTHERS };
+enum { OTHERS = 32, QUERY_WORDS = 6 * OTHERS + 4 };
 
 /* Sets of queries of a warp: with large heads there are not registers enough for two. */
 __host__ __device__ static constexpr int query_sets(int head)
@@ -18,6 +18,19 @@ __host__ __device__ static constexpr int query_sets(int head)
  */
 enum { KEY_SETS = 1, BLOCK_KEYS = WARPS * KEY_SETS * SET_ROWS };
 
+/* What to_slope() takes from scores. A log sum exp that they must not be fused with is taken from
+ * them before, by shift_far(): they become what is the difference when it is scaled. */
+__device__ inline float shift_of(float lse)
+{
+    return is_beyond_fusing(lse) ? 0.0f : lse * LOG2_E;
+}
+
+__device__ inline void shift_far(float scale, float inverse, float lse, float *score)
+{
+    if (is_beyond_fusing(lse))
+        *score = (__fmul_rn(scale, *score) - lse) * inverse;
+}
+
 /* p = exp(scale score - lse), of which the caller gives scale and lse times log2(e), and ds = scale
  * p (product - delta) in their places; 0 where nothing is seen. */
 __device__ inline void to_slope(const struct attention &it, bool seen, float lse, float delta,
@@ -26,6 +39,21 @@ __device__ inline void to_slope(const struct attention &it, bool seen, float lse
     float weight = seen ? exp2f(it.scale * LOG2_E * *score - lse) : 0.0f;
     *product = seen ? it.scale * weight * (*product - delta) : 0.0f;
     *score = weight;
+}
+
+/* Of the scores of a tile of keys with the thread's queries, token, token + 8 and so on. */
+template <int SETS>
+__device__ inline void queries_shift(struct scores_of<SETS, OTHERS> &scores,
+                                     const struct attention &it, int64_t token, int head)
+{
+    float inverse = 1 / it.scale;
+#pragma unroll
+    for (int k = 0; k < 2 * SETS; k++) {
+        float lse = token + 8 * k < it.tokens ? operand_load(it.lse, token + 8 * k, head) : 0.0f;
+#pragma unroll
+        for (int i = 0; i < OTHERS / 4; i++)
+            shift_far(it.scale, inverse, lse, &scores.at[k / 2][i / 2][k % 2 * 2 + i % 2]);
+    }
 }
 
 /* A tile of keys and that of their values behind it. */
@@ -51,14 +79,18 @@ static __global__ void __launch_bounds__(ATTENTION_THREADS, 2)
     int head = (int)blockIdx.y, group = head / (it.heads / it.groups);
     struct sight sights[2 * SETS];
     float lses[2 * SETS], deltas[2 * SETS], ones[2 * SETS];
+    bool far = false;
 #pragma unroll
     for (int k = 0; k < 2 * SETS; k++) {
         bool there = token + 8 * k < it.tokens;
         sights[k] = sight_of(it, token + 8 * k);
-        lses[k] = there ? operand_load(it.lse, token + 8 * k, head) * LOG2_E : 0.0f;
+        float lse = there ? operand_load(it.lse, token + 8 * k, head) : 0.0f;
+        lses[k] = shift_of(lse);
+        far = far || is_beyond_fusing(lse);
         deltas[k] = there ? it.delta[(token + 8 * k) * it.heads + head] : 0.0f;
         ones[k] = 1;
     }
+    far = __any_sync(0xffffffffu, far);
     int64_t start = first_seen(it, sights, token, flags + 8), end = end_seen(it, first_token, ROWS);
     struct scores_of<SETS, OTHERS> scores, products;
     struct scores_of<SETS, HEAD> sums;
@@ -81,6 +113,8 @@ static __global__ void __launch_bounds__(ATTENTION_THREADS, 2)
             continue;
         unit_scores<HEAD>(scores, query + warp * SETS * SET_ROWS * stride, key, size);
         unit_scores<HEAD>(products, output + warp * SETS * SET_ROWS * stride, value, size);
+        if (far)
+            queries_shift(scores, it, token, head);
 #pragma unroll
         for (int i = 0; i < SETS * OTHERS / 2; i++) {
             const int set = i / (OTHERS / 2), at = i % (OTHERS / 2), row = 2 * set + at % 4 / 2;
@@ -95,8 +129,10 @@ static __global__ void __launch_bounds__(ATTENTION_THREADS, 2)
 /* What the gradient of the keys needs to know of a tile of queries, in shared memory. */
 struct tile_queries {
     float *lses, *deltas;
+    float *fars;           /* 0, or the log sum exp that scores are no more fused with */
     int32_t *lows, *highs; /* of the keys of this block, which each sees */
     int32_t *documents;
+    int32_t *any_far;
 };
 
 /* Where the gradient of the keys is: each head of the group for a tile of queries, then the next
@@ -142,11 +178,33 @@ __device__ inline void queries_load(const struct tile_queries &to, const struct 
     if (row >= OTHERS)
         return;
     struct view view = view_of(sight, first_key, BLOCK_KEYS);
-    to.lses[row] = at < it.tokens ? operand_load(it.lse, at, head) * LOG2_E : 0.0f;
+    float lse = at < it.tokens ? operand_load(it.lse, at, head) : 0.0f;
+    bool far = is_beyond_fusing(lse);
+    to.lses[row] = shift_of(lse);
+    to.fars[row] = far ? lse : 0.0f;
+    far = __any_sync(0xffffffffu, far);
+    if (row == 0)
+        *to.any_far = far;
     to.deltas[row] = at < it.tokens ? it.delta[at * it.heads + head] : 0.0f;
     to.lows[row] = view.low;
     to.highs[row] = view.high;
     to.documents[row] = sight.document;
+}
+
+/* Of the scores that keys_weigh() takes next. */
+template <int QUERIES>
+__device__ inline void keys_shift(struct scores_of<KEY_SETS, QUERIES> &scores,
+                                  const struct tile_queries &queries, const struct attention &it,
+                                  int first)
+{
+    float inverse = 1 / it.scale;
+#pragma unroll
+    for (int i = 0; i < QUERIES / 4; i++) {
+        float lse = queries.fars[i / 2 * 8 + first + (int)threadIdx.x % 4 * 2 + i % 2];
+#pragma unroll
+        for (int k = 0; k < 2 * KEY_SETS; k++)
+            shift_far(it.scale, inverse, lse, &scores.at[k / 2][i / 2][k % 2 * 2 + i % 2]);
+    }
 }
 
 /* Scores of the thread's keys, row, row + 8 and so on of the block, with `QUERIES` of the tile's
@@ -178,8 +236,9 @@ __device__ inline void keys_weigh(struct scores_of<KEY_SETS, QUERIES> &scores,
 __device__ inline struct tile_queries queries_at(float *room, int turn)
 {
     float *lses = room + turn * QUERY_WORDS;
-    int32_t *lows = (int32_t *)(void *)(lses + 2 * OTHERS);
-    return {lses, lses + OTHERS, lows, lows + OTHERS, lows + 2 * OTHERS};
+    int32_t *lows = (int32_t *)(void *)(lses + 3 * OTHERS);
+    return {lses,          lses + OTHERS,     lses + 2 * OTHERS, lows,
+            lows + OTHERS, lows + 2 * OTHERS, lows + 3 * OTHERS};
 }
 
 /* A tile of queries, the gradients of their outputs behind it, and what is to be known of them. */
@@ -260,6 +319,8 @@ static __global__ void __launch_bounds__(ATTENTION_THREADS, 2)
                 unit_scores<HEAD>(scores, keys, queried, size);
                 unit_scores<HEAD>(products, values, given, size);
             }
+            if (*queries.any_far)
+                keys_shift<QUERIES>(scores, queries, it, part);
             keys_weigh<QUERIES>(scores, products, queries, it, part, row, documents);
             add_sums<HEAD>(value_sums, scores, given, odd + 4, size);
             add_sums<HEAD>(key_sums, products, queried, odd, size);

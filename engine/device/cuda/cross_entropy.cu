@@ -63,7 +63,7 @@ __device__ inline float log_sum_exp(const struct entropy &it, int64_t row, float
         struct quad piece = quad_load(it.logits, row, i, count);
         for (int j = 0; j < 4; j++)
             if (j < count)
-                sum += expf(factor * piece.at[j] - shift);
+                sum += expf(product_less(factor, piece.at[j], shift));
     }
     return shift + logf(block_sum(sum, shared));
 }
@@ -124,7 +124,7 @@ struct entropy_gradient_piece {
             float coefficient = (float)(*scale * it.factor / *count);
             piece = quad_load(it.logits, row, column, width);
             for (int i = 0; i < 4; i++) {
-                float softmax = expf((float)it.factor * piece.at[i] - lse[row]);
+                float softmax = expf(product_less((float)it.factor, piece.at[i], lse[row]));
                 bool label = it.first + column + i == it.labels[row];
                 piece.at[i] = coefficient * (softmax - (label ? 1.0f : 0.0f));
             }

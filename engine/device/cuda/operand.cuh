@@ -207,6 +207,20 @@ static inline struct span span_of(const struct tensor *const *tensors, int count
     return span;
 }
 
+/* Softmax with a shift of this size has products rounded first, as the shift was: what one fused
+ * operation leaves of the shift's own rounding is no longer small then, and beyond 10^9 out of the
+ * range of exponentials. As on the CPU device. */
+__device__ inline bool is_beyond_fusing(float shift)
+{
+    return fabsf(shift) > 131072.0f;
+}
+
+/* factor * x - shift, where shift is the largest such product of a row, or its log sum exp. */
+__device__ inline float product_less(float factor, float x, float shift)
+{
+    return is_beyond_fusing(shift) ? __fmul_rn(factor, x) - shift : fmaf(factor, x, -shift);
+}
+
 /* Every lane gets the same bits: each level adds the same two numbers, in either order. */
 template <typename T> __device__ inline T warp_sum(T number)
 {

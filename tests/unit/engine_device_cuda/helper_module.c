@@ -3,11 +3,13 @@
 #include "engine/base/memory.h"
 #include "engine/device/module.h"
 
+#include <dlfcn.h>
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 #include <cmocka.h>
 
@@ -31,6 +33,25 @@ const struct device_ops *module_table(void)
     if (!ops)
         printf("no CUDA device to test: %s\n", status.text);
     return ops;
+}
+
+int module_missing(void)
+{
+    return module_is_emulated() && access(LOCKSTEP_EMULATED_MODULE "/lockstep_cuda.so", F_OK) != 0
+               ? 0
+               : 1;
+}
+
+size_t module_count(const char *counter)
+{
+    size_t (*count)(void) = NULL;
+    void *module = dlopen(LOCKSTEP_EMULATED_MODULE "/lockstep_cuda.so", RTLD_NOW | RTLD_NOLOAD);
+    if (!module)
+        return 0;
+    *(void **)&count = dlsym(module, counter);
+    size_t number = count ? count() : 0;
+    dlclose(module);
+    return number;
 }
 
 static size_t bytes_of(const struct tensor *tensor)

@@ -7,20 +7,7 @@
 #include "tests/unit/configs.h"
 #include "tests/unit/random.h"
 
-#include <dlfcn.h>
 #include <string.h>
-
-/* What the emulation counts; 0 where there is none. */
-static size_t count_of(const char *counter)
-{
-    size_t (*count)(void) = NULL;
-    void *module = dlopen(LOCKSTEP_EMULATED_MODULE "/lockstep_cuda.so", RTLD_NOW | RTLD_NOLOAD);
-    if (module) {
-        *(void **)&count = dlsym(module, counter);
-        dlclose(module);
-    }
-    return count ? count() : 0;
-}
 
 static void must(bool ok, const struct status *status)
 {
@@ -165,13 +152,14 @@ static void run_both(struct twins *twins, int stops, struct random *random)
 {
     struct status status = STATUS_NONE;
     for (int i = 0; i < 2; i++) {
-        size_t graphs = count_of("emulator_graphs"), launches = count_of("emulator_launches");
+        size_t graphs = module_count("emulator_graphs"),
+               launches = module_count("emulator_launches");
         must(run_one(twins->runs[i], &status), &status);
         look_there(twins, i, run_next(twins->runs[i]) - 1);
         if (i == 0) {
-            twins->graphs += count_of("emulator_graphs") - graphs;
-            twins->launches += count_of("emulator_launches") - launches;
-        } else if (graphs != count_of("emulator_graphs")) {
+            twins->graphs += module_count("emulator_graphs") - graphs;
+            twins->launches += module_count("emulator_launches") - launches;
+        } else if (graphs != module_count("emulator_graphs")) {
             fail_msg("graphs although they are switched off");
         }
     }
@@ -389,7 +377,7 @@ static void test_lost(void **state)
         struct status status = STATUS_NONE;
         struct machine machine;
         open_machine(&machine, true);
-        size_t graphs = count_of("emulator_graphs");
+        size_t graphs = module_count("emulator_graphs");
         if (opened == 0)
             setenv("LOCKSTEP_EMULATED_FAILURE", "21", 1);
         for (int round = 0; round < ROUNDS; round++) {
@@ -399,7 +387,7 @@ static void test_lost(void **state)
                              opened || round < ROUNDS - 1);
         }
         unsetenv("LOCKSTEP_EMULATED_FAILURE");
-        assert_int_equal(count_of("emulator_graphs") - graphs, 2);
+        assert_int_equal(module_count("emulator_graphs") - graphs, 2);
         assert_int_equal(device_lost(machine.device), !opened);
         assert_false(device_lost_by_last(machine.device));
         assert_true(opened || strstr(status.text, "one of the last 8 operations (..., fill"));
@@ -413,6 +401,6 @@ int main(void)
                                        cmocka_unit_test(test_any_calls),
                                        cmocka_unit_test(test_lost)};
     if (!module_table())
-        return module_is_emulated() ? 0 : 1;
+        return module_missing();
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -19,6 +19,6 @@ int main(int count, char **words)
     int cases = asked ? atoi(asked) : module_is_emulated() ? EMULATED_CASES : CASES;
     const struct device_ops *ops = module_table();
     if (!ops)
-        return module_is_emulated() ? 0 : 1;
+        return module_missing();
     return op_table_run("cuda", ops, &options, cases, count > 1 ? words[1] : NULL);
 }

@@ -4,9 +4,9 @@
 #include "engine/base/memory.h"
 #include "engine/compare/pair.h"
 #include "helper_module.h"
+#include "helper_seen.h"
 #include "tests/unit/configs.h"
 
-#include <dlfcn.h>
 #include <math.h>
 #include <setjmp.h>
 #include <stdarg.h>
@@ -17,29 +17,6 @@
 
 /* Of a step in which nothing stops: losses and norms of both runs, loss scales, results. */
 enum { WAITS_OF_A_PAIR = 16 };
-
-struct seen {
-    struct pair_result *results;
-    int count, capacity;
-};
-
-static void observe(void *context, const struct pair *pair, int step, int value,
-                    const struct pair_result *result)
-{
-    struct seen *seen = context;
-    (void)pair, (void)step, (void)value;
-    ARRAY_PUSH(seen->results, seen->count, seen->capacity, *result);
-}
-
-/* What the emulation counts; 0 where there is none. */
-static size_t count_of(const char *counter)
-{
-    size_t (*count)(void) = NULL;
-    void *module = dlopen(LOCKSTEP_EMULATED_MODULE "/lockstep_cuda.so", RTLD_NOW | RTLD_NOLOAD);
-    if (module)
-        *(void **)&count = dlsym(module, counter);
-    return count ? count() : 0;
-}
 
 struct cost {
     size_t fetched, waits; /* 0 if nobody counts them */
@@ -54,41 +31,20 @@ static struct cost run_pair(const struct pair_options *options, bool defer, stru
     struct pair *pair = pair_create(options, &status);
     if (!pair)
         fail_msg("%s", status.text);
-    pair_observe(pair, observe, seen);
+    pair_observe(pair, seen_observe, seen);
     pair->defer = defer;
-    cost.fetched = count_of("emulator_fetched");
-    cost.waits = count_of("emulator_waits");
+    cost.fetched = module_count("emulator_fetched");
+    cost.waits = module_count("emulator_waits");
     cost.steps = pair->test->steps;
     while (!pair_ended(pair))
         if (!pair_run_one(pair, &event, &status))
             fail_msg("%s", status.text);
     if (!pair_settle(pair, &status))
         fail_msg("%s", status.text);
-    cost.fetched = count_of("emulator_fetched") - cost.fetched;
-    cost.waits = count_of("emulator_waits") - cost.waits;
+    cost.fetched = module_count("emulator_fetched") - cost.fetched;
+    cost.waits = module_count("emulator_waits") - cost.waits;
     pair_free(pair);
     return cost;
-}
-
-static void assert_near(double a, double b)
-{
-    assert_true(fabs(a - b) <= 1e-12 * fabs(b) + 1e-300);
-}
-
-static void assert_same(const struct seen *there, const struct seen *here)
-{
-    assert_true(there->count > 60);
-    assert_int_equal(there->count, here->count);
-    for (int i = 0; i < there->count; i++) {
-        const struct pair_result *a = &there->results[i], *b = &here->results[i];
-        assert_int_equal(a->verdict.failures, b->verdict.failures);
-        assert_int_equal(a->metrics.different, b->metrics.different);
-        assert_int_equal(a->metrics.max_index, b->metrics.max_index);
-        assert_true(a->metrics.max_ulp == b->metrics.max_ulp);
-        assert_near(a->metrics.rms_difference, b->metrics.rms_difference);
-        assert_near(a->metrics.rms_reference, b->metrics.rms_reference);
-        assert_near(a->metrics.cosine, b->metrics.cosine);
-    }
 }
 
 static void test_compared_there(void **state)
@@ -119,8 +75,8 @@ static void test_compared_there(void **state)
         options.keep_limit = INT64_MAX;
         struct cost comparing = run_pair(&options, false, &there);
         struct cost deferring = run_pair(&options, true, &late);
-        assert_same(&there, &here);
-        assert_same(&late, &there);
+        seen_assert_same(&there, &here);
+        seen_assert_same(&late, &there);
         /* What is left are states and scalars that the runs themselves look at. */
         if (fetching.fetched) {
             assert_true(comparing.fetched < fetching.fetched / 3);
@@ -153,9 +109,9 @@ static void test_waits(void **state)
         struct config *config = load_tiny_config(splits > 1 ? "llama/ms4" : "llama/simple");
         struct run *run = run_create(config, device, comm, &(struct run_options){0}, &status);
         for (int step = 0; step < run->steps; step++) {
-            size_t before = count_of("emulator_waits");
+            size_t before = module_count("emulator_waits");
             assert_true(run_step(run, &status));
-            size_t waits = count_of("emulator_waits") - before;
+            size_t waits = module_count("emulator_waits") - before;
             /* Each loss, the norm, the scaler. */
             assert_int_equal(waits, run->program->outputs.loss_count + 2);
         }
@@ -194,7 +150,7 @@ static size_t record_run(struct device *device, const char *directory, bool gath
     struct trace_writer *writer = trace_create(directory, &what, &status);
     struct trace_gatherer *gatherer = gathering ? trace_gatherer_create(writer, device) : NULL;
     assert_true(writer && !gatherer == !gathering);
-    size_t before = count_of("emulator_waits");
+    size_t before = module_count("emulator_waits");
     do {
         if (!run_one(run, &status))
             fail_msg("%s", status.text);
@@ -205,7 +161,7 @@ static size_t record_run(struct device *device, const char *directory, bool gath
                 record(writer, run, gatherer, done->outputs[k]);
     } while (run_next(run) < run->program->instruction_count);
     assert_true(!gatherer || trace_gather_finish(gatherer, &status));
-    size_t waits = count_of("emulator_waits") - before;
+    size_t waits = module_count("emulator_waits") - before;
     assert_true(trace_finish_step(writer, "train_1", &status));
     assert_true(trace_finish(writer, &status));
     trace_gatherer_free(gatherer);
@@ -274,6 +230,6 @@ int main(void)
                                        cmocka_unit_test(test_waits),
                                        cmocka_unit_test(test_recorded_there)};
     if (!module_table())
-        return module_is_emulated() ? 0 : 1;
+        return module_missing();
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
