@@ -147,16 +147,21 @@ static bool guess_multiple(const struct metrics *metrics, char *buffer, size_t s
 }
 
 /* A sum over n parts from which one is missing, or has twice its weight, projects on the whole sum
- * with (n-1)/n or (n+1)/n if the parts are alike in size, however they are correlated. */
+ * with (n-1)/n or (n+1)/n if the parts are alike in size, however they are correlated. What is
+ * beside that is of one part only: at most (n-1)/n^2 of the sum's square, unless parts are opposed.
+ */
 static bool guess_projection(const struct metrics *metrics, char *buffer, size_t size)
 {
     static const int parts[] = {2, 3, 4, 8};
     double ratio = metrics->rms_test / metrics->rms_reference;
     double projection = metrics->cosine * ratio;
+    double beside = ratio * ratio - projection * projection;
     if (metrics->count < 64 || metrics->cosine < 0.6 || metrics->cosine > 0.9999)
         return false;
     for (size_t i = 0; i < sizeof(parts) / sizeof(parts[0]); i++) {
         int n = parts[i];
+        if (beside > 1.5 * (n - 1) / (n * n))
+            continue;
         bool missing = near(projection, (n - 1.0) / n, 0.01);
         if (!missing && !near(projection, (n + 1.0) / n, 0.01))
             continue;

@@ -70,18 +70,35 @@ static bool is_of_layouts(const struct instruction *in)
            op == OP_FILL || family(op) == OP_CROSS_ENTROPY;
 }
 
-/* An instruction of the reference at the place that the test has too few of; -1: none. */
-static int missing_there(const struct sides *sides, const struct origin *origin)
+/* Whether the reference's instruction makes what `in` makes. */
+static bool makes_the_same(const struct sides *sides, const struct instruction *in,
+                           const struct instruction *there)
 {
+    for (int k = 0; in->output_count > 0 && k < there->output_count; k++)
+        if (sides->pair->reference_value[in->outputs[0]] == there->outputs[k])
+            return true;
+    return false;
+}
+
+/* An instruction of the reference at the place of `in` that the test has too few of; of several the
+ * one that makes what `in` does (a rank may lack others by its layout), else the first. -1: none.
+ */
+static int missing_there(const struct sides *sides, const struct instruction *in)
+{
+    const struct origin *origin = &in->origin;
+    int first = -1;
     for (int i = 0; i < sides->reference->instruction_count; i++) {
         const struct instruction *there = &sides->reference->instructions[i];
         enum op op = family(there->op);
-        if (same_place(origin, &there->origin) &&
-            count_there(sides->reference, origin, op, i + 1) >
+        if (!same_place(origin, &there->origin) ||
+            count_there(sides->reference, origin, op, i + 1) <=
                 count_there(sides->test, origin, op, sides->test->instruction_count))
+            continue;
+        if (makes_the_same(sides, in, there))
             return i;
+        first = first < 0 ? i : first;
     }
-    return -1;
+    return first;
 }
 
 /* What a value is a spread-out form of: gathered, summed up, cut to the own rows, rounded. */
@@ -258,7 +275,7 @@ bool team_check_structure(const struct team *team, int rank, int instruction,
         int reader = parameter ? instruction : check_operands(&sides, instruction, there, suspect);
         return reader >= 0 && accuse(suspect, rank, reader, other);
     }
-    other = missing_there(&sides, &in->origin);
+    other = missing_there(&sides, in);
     if (other < 0 && (is_of_layouts(in) || is_of_chunks(team, &sides, in)))
         return false;
     if (other >= 0)

@@ -6,6 +6,7 @@
 #include "engine/program/rules.h"
 
 #include <ctype.h>
+#include <limits.h>
 #include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -132,18 +133,27 @@ static bool change_all(struct program *program, const struct fault_clause *claus
     return changed > 0 || status_fail(status, STATUS_INVALID, "%s", why);
 }
 
+/* clause_free() in any case; NULL when it is not well formed. */
+static const struct fault_action *parse_clause(const char *text, size_t length,
+                                               struct fault_clause *clause, struct status *status)
+{
+    *clause = (struct fault_clause){.text = memory_string_part(text, length),
+                                    .storage = memory_string_part(text, length)};
+    char *colon = strchr(clause->storage, ':');
+    if (colon)
+        *colon = 0;
+    clause->action = clause->storage;
+    const struct fault_action *action = fault_action_find(clause->action, status);
+    return action && parse_pairs(clause, colon ? colon + 1 : NULL, action, status) ? action : NULL;
+}
+
 /* With `program` NULL it is only parsed. */
 static bool apply_clause(struct program *program, const char *text, size_t length,
                          struct status *status)
 {
-    struct fault_clause clause = {.text = memory_string_part(text, length),
-                                  .storage = memory_string_part(text, length)};
-    char *colon = strchr(clause.storage, ':');
-    if (colon)
-        *colon = 0;
-    clause.action = clause.storage;
-    const struct fault_action *action = fault_action_find(clause.action, status);
-    bool ok = action && parse_pairs(&clause, colon ? colon + 1 : NULL, action, status);
+    struct fault_clause clause;
+    const struct fault_action *action = parse_clause(text, length, &clause, status);
+    bool ok = action != NULL;
     int count = 0;
     int *chosen = ok && program ? fault_select(program, &clause, &count, status) : NULL;
     if (program)
@@ -164,21 +174,27 @@ static size_t clause_length(const char *text)
     return length;
 }
 
-static bool apply_part(struct program *program, const char *text, size_t length,
-                       struct status *status)
+/* What a part of a specification stands for, itself if it is no name of a ready fault; it begins
+ * there, and may have parts of its own. */
+static const char *expand(const char *text, size_t length)
 {
     char *name = memory_string_part(text, length);
     const struct fault_ready *ready = faults_find(name);
     free(name);
-    return ready ? faults_apply(program, ready->spec, status)
-                 : apply_clause(program, text, length, status);
+    return ready ? ready->spec : NULL;
 }
 
-bool faults_apply(struct program *program, const char *spec, struct status *status)
+/* Calls `each` for all parts, names replaced by what they stand for, until it says false. */
+static bool for_parts(const char *spec,
+                      bool (*each)(void *context, const char *text, size_t length,
+                                   struct status *status),
+                      void *context, struct status *status)
 {
     for (const char *rest = spec;;) {
         size_t length = clause_length(rest);
-        if (!apply_part(program, rest, length, status))
+        const char *stands_for = expand(rest, length);
+        if (stands_for ? !for_parts(stands_for, each, context, status)
+                       : !each(context, rest, length, status))
             return false;
         if (!rest[length])
             return true;
@@ -186,20 +202,80 @@ bool faults_apply(struct program *program, const char *spec, struct status *stat
     }
 }
 
+static bool apply_part(void *program, const char *text, size_t length, struct status *status)
+{
+    return apply_clause(program, text, length, status);
+}
+
+bool faults_apply(struct program *program, const char *spec, struct status *status)
+{
+    return for_parts(spec, apply_part, program, status);
+}
+
 bool faults_check(const char *spec, struct status *status)
 {
     return faults_apply(NULL, spec, status);
 }
 
-/* A clause that one rank has no instruction for may be meant for others. */
-bool faults_change(struct program *program, void *spec, struct status *status)
+/* A part that one rank has no instruction for may be meant for others. */
+static bool apply_if_there(void *program, const char *text, size_t length, struct status *status)
 {
-    if (faults_apply(program, spec, status))
+    if (apply_clause(program, text, length, status))
         return true;
-    if (mesh_size(&program->seat.mesh) <= 1 || status->code != STATUS_NOT_FOUND)
+    if (status->code != STATUS_NOT_FOUND)
         return false;
     *status = STATUS_NONE;
     return true;
+}
+
+bool faults_change(struct program *program, void *spec, struct status *status)
+{
+    bool alone = mesh_size(&program->seat.mesh) <= 1;
+    return for_parts(spec, alone ? apply_part : apply_if_there, program, status);
+}
+
+/* The rank whose instructions a part is about; 0: of all ranks, or none that there is. */
+static int rank_of(const char *text, size_t length, int ranks)
+{
+    struct status ignored = STATUS_NONE;
+    struct fault_clause clause;
+    int rank = 0;
+    parse_clause(text, length, &clause, &ignored);
+    if (!fault_integer(&clause, "rank", 0, &rank, &ignored) || rank < 0 || rank >= ranks)
+        rank = 0;
+    clause_free(&clause);
+    return rank;
+}
+
+struct ranks_programs {
+    struct program *const *programs;
+    int count;
+};
+
+static bool is_anywhere(void *context, const char *text, size_t length, struct status *status)
+{
+    const struct ranks_programs *ranks = context;
+    for (int rank = 0; rank < ranks->count; rank++) {
+        const struct program *program = ranks->programs[rank];
+        for (int i = 0; i < program->instruction_count; i++) {
+            const char *mark = program->instructions[i].fault;
+            if (mark && strlen(mark) == length && strncmp(mark, text, length) == 0)
+                return true;
+        }
+    }
+    int rank = rank_of(text, length, ranks->count);
+    if (apply_clause(ranks->programs[rank], text, length, status))
+        return true;
+    if (rank > 0)
+        status_context(status, "rank %d", rank);
+    return false;
+}
+
+bool faults_check_ranks(struct program *const *programs, int count, const char *spec,
+                        struct status *status)
+{
+    struct ranks_programs ranks = {programs, count};
+    return for_parts(spec, is_anywhere, &ranks, status);
 }
 
 int faults_changed(const struct program *program, int *instructions, int capacity)

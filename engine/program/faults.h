@@ -22,6 +22,11 @@ bool faults_check(const char *spec, struct status *status);
  * have no such instruction stay as they are. */
 bool faults_change(struct program *program, void *spec, struct status *status);
 
+/* Of the programs of all ranks, changed by faults_change(): whether every part of `spec` has
+ * changed one. If not, the text says what the rank has that the part is about. */
+bool faults_check_ranks(struct program *const *programs, int count, const char *spec,
+                        struct status *status);
+
 /* The instructions that carry a fault, in order: their number, and the first `capacity` indices. */
 int faults_changed(const struct program *program, int *instructions, int capacity);
 

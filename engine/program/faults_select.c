@@ -119,6 +119,9 @@ static bool report_none(const struct program *program, const int *chosen, int co
                         const char *want, struct status *status)
 {
     enum { LISTED = 12 };
+    if (selectors[selector].read == read_rank) /* this program is that of another rank */
+        return status_fail(status, STATUS_NOT_FOUND, "no instruction with rank=%s; ranks: %d", want,
+                           mesh_size(&program->seat.mesh));
     struct names seen = {0};
     struct text text = {0};
     for (int i = 0; i < count; i++) {

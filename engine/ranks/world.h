@@ -60,9 +60,9 @@ struct world *world_create(const struct config *config, struct device *device,
                            const struct run_options *options, struct status *status);
 void world_free(struct world *world);
 
-/* Fails if `fault` (NULL: none), which was to be put into the programs of a new world, changed none
- * of them: no rank has such an instruction. The message is that of rank 0, whose program may then
- * be half changed: free the world. */
+/* Fails if a part of `fault` (NULL: none), which was to be put into the programs of a new world,
+ * changed none of them: no rank has such an instruction. The message is that of the rank that the
+ * part names, else of rank 0, whose program may then be half changed: free the world. */
 bool world_check_fault(const struct world *world, const char *fault, struct status *status);
 
 /* Lets a rank run up to, not including, instruction `limit` of its current step (at the end of a

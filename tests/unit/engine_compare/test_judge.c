@@ -249,6 +249,19 @@ static void test_guess_others(void **state)
     made->test[0] += 0.5f;
     assert_guess(made, "uncorrelated");
     make_parts(&random, made, 1);
+    for (int i = 0; i < COUNT; i++) /* the share of three parts and one of them, but too far off */
+        made->parts[1][i] = (float)random_normal(&random);
+    double square = 0, product = 0;
+    for (int i = 0; i < COUNT; i++) {
+        square += (double)made->reference[i] * (double)made->reference[i];
+        product += (double)made->reference[i] * (double)made->parts[1][i];
+    }
+    for (int i = 0; i < COUNT; i++)
+        made->test[i] = (float)((4.0 / 3 - product / square) * (double)made->reference[i] +
+                                (double)made->parts[1][i]);
+    char none[256];
+    assert_false(guess(made, none));
+    make_parts(&random, made, 1);
     made->test[9] = NAN;
     assert_guess(made, "NaN in the test only");
     made->test[9] = INFINITY;
