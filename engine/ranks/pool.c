@@ -175,6 +175,9 @@ static bool is_there(const struct rank_pool *pool, int rank)
 static bool has_failed(struct rank_pool *pool, struct status *status)
 {
     char how[160], words[500];
+    /* what it has told, and its ranks have, before the launcher ended; a rank explains more */
+    for (int i = 0; pool->launch.ended && i < 8; i++)
+        pool_pump(pool, 0);
     if (pool->launched > 0 && pool->launched != pool->options.size)
         return !status_fail(status, STATUS_INVALID,
                             "the launcher has started %d process%s for %d ranks", pool->launched,
@@ -184,8 +187,6 @@ static bool has_failed(struct rank_pool *pool, struct status *status)
             return !pool_fail_cause(pool, rank, "while it started", status);
     if (!pool->launch.ended)
         return false;
-    for (int i = 0; i < 8; i++)
-        pool_pump(pool, 0);
     pool_launcher_words(pool, words, sizeof(words));
     return !status_fail(status, STATUS_IO, "the launcher %s before all ranks had come%s%s%s",
                         launch_status_text(pool->launch.wait_status, how, sizeof(how)),

@@ -560,13 +560,13 @@ static void write_launcher(char script[64], const char *text)
 static void expect_nobody_comes(void)
 {
     char script[64], words[80], expected[80];
-    struct status status = STATUS_NONE;
+    struct status status;
     write_launcher(script, "echo no nodes\nexec sleep 600\n");
     snprintf(words, sizeof(words), "sh %s", script);
     for (double seconds = 0.5; seconds <= PATIENCE_SECONDS; seconds *= 2) {
         struct rank_pool_options options = {
             .size = 2, .launch.launcher = words, .start_timeout = seconds};
-        status = (struct status)STATUS_NONE;
+        memset(&status, 0, sizeof(status));
         assert_null(rank_pool_create(&options, &status));
         snprintf(expected, sizeof(expected), "0 of 2 ranks came within %g s, rank 0 is missing",
                  seconds);
@@ -575,6 +575,40 @@ static void expect_nobody_comes(void)
             break;
     }
     assert_non_null(strstr(status.text, "; the launcher printed: no nodes"));
+    assert_true(wait_for_no_relatives());
+    unlink(script);
+}
+
+/* Starts one rank, kills it, and ends, while the engine is stopped: it sees all at once then. */
+static const char hasty[] =
+    "kill -STOP $LOCKSTEP_TEST_ENGINE\nexport LOCKSTEP_RANK=0\n\"$@\" &\nguardian=$!\n"
+    "for i in $(seq 6000); do rank=$(cat /proc/$guardian/task/$guardian/children)\n"
+    "[ -z \"$rank\" ] || break; sleep 0.01; done\n"
+    "kill -KILL $rank\nwait\n(sleep 0.5; kill -CONT $LOCKSTEP_TEST_ENGINE) &\nexit 3\n";
+
+/* What became of a rank is told rather than that its launcher has ended, whatever is seen first. */
+static void test_rank_before_launcher(void **state)
+{
+    char script[64], words[80];
+    int ending;
+    (void)state;
+    write_launcher(script, hasty);
+    snprintf(words, sizeof(words), "sh %s", script);
+    pid_t engine = fork();
+    if (engine == 0) {
+        char number[16];
+        struct status status = STATUS_NONE;
+        struct rank_pool_options options = {
+            .size = 1, .launch.launcher = words, .launch.address = "127.0.0.1"};
+        snprintf(number, sizeof(number), "%d", (int)getpid());
+        setenv("LOCKSTEP_TEST_ENGINE", number, 1);
+        struct rank_pool *pool = rank_pool_create(&options, &status);
+        print_message("%s\n", status.text);
+        _exit(pool ||
+              !strstr(status.text, "rank 0 was killed by signal 9 (Killed) while it started"));
+    }
+    assert_int_equal(waitpid(engine, &ending, 0), engine);
+    assert_int_equal(ending, 0);
     assert_true(wait_for_no_relatives());
     unlink(script);
 }
@@ -627,12 +661,19 @@ int main(int argc, char **argv)
         cmocka_set_test_filter(argv[1]);
     pool_test_environment();
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_alone),         cmocka_unit_test(test_nothing_left),
-        cmocka_unit_test(test_bits),          cmocka_unit_test(test_far),
-        cmocka_unit_test(test_waiting),       cmocka_unit_test(test_mismatch),
-        cmocka_unit_test(test_strikes),       cmocka_unit_test(test_flood),
-        cmocka_unit_test(test_engine_killed), cmocka_unit_test(test_engine_ends_slowly),
-        cmocka_unit_test(test_all_killed),    cmocka_unit_test(test_launcher_fails),
+        cmocka_unit_test(test_alone),
+        cmocka_unit_test(test_nothing_left),
+        cmocka_unit_test(test_bits),
+        cmocka_unit_test(test_far),
+        cmocka_unit_test(test_waiting),
+        cmocka_unit_test(test_mismatch),
+        cmocka_unit_test(test_strikes),
+        cmocka_unit_test(test_flood),
+        cmocka_unit_test(test_engine_killed),
+        cmocka_unit_test(test_engine_ends_slowly),
+        cmocka_unit_test(test_all_killed),
+        cmocka_unit_test(test_launcher_fails),
+        cmocka_unit_test(test_rank_before_launcher),
     };
     return pool_test_finish(cmocka_run_group_tests(tests, NULL, NULL));
 }
