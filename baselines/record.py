@@ -66,8 +66,8 @@ def software():
 class Recording:
     """Everything there is to know about one baseline."""
 
-    def __init__(self, name):
-        self.name, self.model = name, MODELS[name]
+    def __init__(self, name, device="cpu"):
+        self.name, self.model, self.device = name, MODELS[name], device
         self.shapes = self.model.create().shapes()
         self.values = initialize.make(self.shapes)
         self.batches = batches.make(name, self.model.documents, self.model.heads, VOCABULARY)
@@ -79,8 +79,9 @@ class Recording:
         if self.packed > PACKED_TOLERANCE:
             raise SystemExit(f"{self.name}: a packed document differs by {self.packed:.1e} from "
                              "the same document alone")
-        run = training.train(self.model, self.batches, self.values)
-        exact = training.train(self.model, self.batches, self.values, torch.float64)
+        with torch.device(self.device):
+            run = training.train(self.model, self.batches, self.values)
+            exact = training.train(self.model, self.batches, self.values, torch.float64)
         self.steps, self.margin, self.gradient_norms = run
         self.noise = noise_of(self.steps, exact[0])
         self.losses = [
@@ -95,7 +96,7 @@ class Recording:
         write_noise(folder / "noise.json", self.noise)
         description = {
             "run": f"{self.name}/simple",
-            "device": "cpu",
+            "device": self.device,
             "seed": initialize.SEED,
             "software": software(),
         }
@@ -178,6 +179,7 @@ def parse(arguments):
     parser.add_argument("--output", type=pathlib.Path, default=FOLDER, help="default: %(default)s")
     parser.add_argument("--write-init", type=pathlib.Path, metavar="FILE",
                         help="write the initial parameters of one MODEL as safetensors; no run")
+    parser.add_argument("--device", default="cpu", help="what PyTorch computes on; default: cpu")
     parser.add_argument("--threads", type=int, default=1)
     options = parser.parse_args(arguments)
     unknown = [name for name in options.models if name not in MODELS]
@@ -199,7 +201,7 @@ def main(arguments):
     if not options.check:
         print(TABLE_HEADER)
     for name in options.models or MODELS:
-        recording = Recording(name)
+        recording = Recording(name, options.device)
         recording.run()
         if options.check:
             passed = check(recording, options.output / name) and passed

@@ -40,10 +40,15 @@ def computing_in(dtype):
         torch.set_default_dtype(before)
 
 
+def indices(array):
+    """An array of integers as what modules take, where they are."""
+    return torch.from_numpy(array).long().to(torch.get_default_device())
+
+
 def attention_mask(batch, window):
     """[1, 1, T, T], 0 where query i may see key j: same document, j <= i, i - window < j."""
     index = torch.arange(TOKENS)
-    start = torch.from_numpy(batch.document_start)
+    start = indices(batch.document_start)
     allowed = (start[:, None] == start[None]) & (index[None] <= index[:, None])
     if window:
         allowed &= index[None] > index[:, None] - window
@@ -110,14 +115,14 @@ class Recorder:
 
 def flatten(tensor):
     """[T, channels], without the batch dimension of one."""
-    array = tensor.detach().numpy().copy()
+    array = tensor.detach().cpu().numpy().copy()
     return array.reshape(-1, array.shape[-1]) if array.ndim > 1 else array
 
 
 def head_losses(recorder, logits, labels):
     """Sum of the token losses over the number of labels that count, for each head."""
     losses = []
-    for index, (head, targets) in enumerate(zip(logits, torch.from_numpy(labels).long())):
+    for index, (head, targets) in enumerate(zip(logits, indices(labels))):
         recorder.keep(f"{head_name(index)}.logits", head)
         count = (targets != MASKED).sum()
         total = functional.cross_entropy(head, targets, ignore_index=MASKED, reduction="sum")
@@ -160,27 +165,29 @@ def make_optimizer(module):
 
 def parameter_entries(model):
     named = {name: value.data for name, value in model.module.named_parameters()}
-    return {f"param {name}": model.gather(name, named).numpy() for name in model.parameters}
+    return {f"param {name}": model.gather(name, named).cpu().numpy() for name in model.parameters}
 
 
 def gradient_entries(model):
     named = {name: value.grad for name, value in model.module.named_parameters()}
-    return {f"gradient {name}": model.gather(name, named).numpy() for name in model.parameters}
+    return {
+        f"gradient {name}": model.gather(name, named).cpu().numpy() for name in model.parameters
+    }
 
 
 def run_step(model, batch, window):
     """Forward and backward of one step. Returns (entries, router margin)."""
     recorder = Recorder(model)
-    tokens = torch.from_numpy(batch.tokens[:TOKENS]).long()
+    tokens = indices(batch.tokens[:TOKENS])
     positions = batch.positions if model.learned_positions else np.arange(TOKENS)
     mask = attention_mask(batch, window)
-    logits = model.forward(tokens, torch.from_numpy(positions).long(), mask)
+    logits = model.forward(tokens, indices(positions), mask)
     losses = head_losses(recorder, logits, batch.labels)
     (sum(losses) + load_balancing(recorder.routers)).backward()
     recorder.remove()
     entries = recorder.entries("fw")
     for index, loss in enumerate(losses):
-        entries[f"fw {head_name(index)}.loss"] = loss.detach().numpy().reshape(1)
+        entries[f"fw {head_name(index)}.loss"] = loss.detach().cpu().numpy().reshape(1)
     entries.update(recorder.entries("bw"))
     entries.update(gradient_entries(model))
     return entries, router_margin(recorder.routers)
@@ -213,11 +220,11 @@ def check_documents(specification, batch, values):
     the mask that `transformers` makes itself: masks, windows and positions in one."""
     model = specification.create()
     model.load(values)
-    tokens = torch.from_numpy(batch.tokens[:TOKENS]).long()
+    tokens = indices(batch.tokens[:TOKENS])
     positions = batch.positions if model.learned_positions else np.arange(TOKENS)
     with torch.no_grad():
         mask = attention_mask(batch, specification.window)
-        packed = model.forward(tokens, torch.from_numpy(positions).long(), mask)
+        packed = model.forward(tokens, indices(positions), mask)
         alone = [
             model.forward(part, torch.arange(len(part)), None)
             for part in tokens.tensor_split(batch.starts[1:])

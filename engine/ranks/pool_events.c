@@ -307,11 +307,15 @@ static void admit(struct rank_pool *pool, const struct hello *hello, struct pend
     channel->most = PROTOCOL_MOST_BODY;
     pool_watch(pool, channel->fd, control ? SOURCE_CONTROL : SOURCE_GUARDIAN, hello->rank, 0);
     free(pending);
-    if (!control)
+    /* what came right behind the hello is in the channel's buffer: nothing else may come */
+    if (!control) {
+        take_guardian(pool, hello->rank);
         return;
+    }
     process->pid = hello->pid;
     snprintf(process->host, sizeof(process->host), "%s", hello->host);
     welcome(pool, hello->rank);
+    take_control(pool, hello->rank);
 }
 
 static void take_hello(struct rank_pool *pool, int fd)

@@ -117,7 +117,7 @@ struct extent {
 /* Why an instruction or a setup failed. */
 struct failure {
     uint32_t epoch;
-    bool broken; /* it cannot be set up again: data were on their way */
+    bool broken; /* it cannot be set up again: data were on their way, or its GPU is lost */
     char reason[1024];
 };
 

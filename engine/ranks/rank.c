@@ -79,7 +79,8 @@ static void fail_instruction(struct rank_process *rank, const struct status *fai
     rank->halted = true;
     if (failure->code == STATUS_CANCELLED && !moving)
         return; /* asked for */
-    rank_send_failure(rank, moving, failure->text);
+    /* A process whose GPU is lost is of no use to the next run either. */
+    rank_send_failure(rank, moving || device_lost(rank->device), failure->text);
     set_state(rank, BOARD_FAILED);
 }
 

@@ -252,6 +252,13 @@ static bool synchronize(void *context, struct status *status)
     return device_synchronize(((struct rank_memory *)context)->inner, status);
 }
 
+static bool lost(void *context, bool *last)
+{
+    struct device *inner = ((struct rank_memory *)context)->inner;
+    *last = device_lost_by_last(inner);
+    return device_lost(inner);
+}
+
 static const struct device_ops rank_ops = {
     .name = "rank",
     .close = memory_close,
@@ -263,6 +270,7 @@ static const struct device_ops rank_ops = {
     .upload = upload_here,
     .download = download_here,
     .synchronize = synchronize,
+    .lost = lost,
     .host_memory = true,
 };
 

@@ -53,8 +53,9 @@ static bool load_config(struct rank_process *rank, struct status *status)
 bool rank_open_device(struct rank_process *rank, int index, struct status *status)
 {
     const struct setup *setup = &rank->setup;
+    /* What has run is done: a rank says so, and names the operation that takes its GPU with it. */
     struct device_options options = {
-        .threads = setup->threads, .index = index, .counts_round = true};
+        .threads = setup->threads, .index = index, .counts_round = true, .blocking = true};
     if (rank->device && rank->device_threads == setup->threads && rank->device_index == index &&
         strcmp(rank->device_name, setup->device) == 0)
         return true;
@@ -172,6 +173,6 @@ void rank_set_up(struct rank_process *rank, const struct frame *frame)
         say_ready(rank);
         return;
     }
-    rank_send_failure(rank, false, status.text);
+    rank_send_failure(rank, device_lost(rank->device), status.text);
     rank_tear_down(rank);
 }

@@ -24,7 +24,7 @@ struct world_rank {
     enum rank_state state;
     int allowed;          /* it may run instructions of the current step below this index */
     double waiting_since; /* RANK_WAITING: CLOCK_MONOTONIC, seconds */
-    char reason[560];     /* RANK_FAILED, RANK_LOST: what happened, where in the program */
+    char reason[1000];    /* RANK_FAILED, RANK_LOST: what happened, where in the program */
 };
 
 enum world_event_kind {

@@ -45,6 +45,7 @@ struct cuda_context {
     char place[64]; /* how NVML finds it: "0000:65:00.0", or "MIG-..." for a part of one */
     int index, multiprocessors;
     bool blocking;     /* wait after each kernel: a failing one is then named exactly */
+    bool idle;         /* nothing was put on the stream since the host waited for it */
     bool capturing;    /* what is called now is kept for a graph; waiting is an error */
     bool lost;         /* nothing works any more until the context is destroyed */
     bool lost_by_last; /* and only the last call can have been it */

@@ -80,13 +80,16 @@ static bool finish_wait(struct cuda_context *context, cudaError_t error, const c
     if (error)
         return cuda_fail(context, (int)error, doing, status);
     context->queued = 0;
+    context->idle = true;
     return context->seen->taken ? report_fault(context, status) : true;
 }
 
 static bool cuda_synchronize(void *memory, struct status *status)
 {
     struct cuda_context *context = memory;
-    return cuda_graphs_flush(context, status) &&
+    if (!cuda_graphs_flush(context, status))
+        return false;
+    return context->idle ||
            finish_wait(context, fetch_fault(context), "waiting for the GPU", status);
 }
 
@@ -111,6 +114,9 @@ static bool cuda_run(void *memory, const struct op_call *call, struct status *st
                            "%s with these element types is not supported on the cuda device",
                            (unsigned)call->op < OP_COUNT ? op_name(call->op) : "operation");
     context->calls[context->queued++ % CUDA_CALLS] = call->op;
+    context->idle = false;
+    if (context->lost)
+        context->lost_by_last = false; /* somebody went on all the same */
     if (!cuda_graphs_run(context, &(struct cuda_work){.call = *call}, status))
         return false;
     return context->blocking ? cuda_synchronize(context, status) : true;
@@ -147,6 +153,7 @@ static bool cuda_upload(void *memory, void *to, const void *host, size_t bytes,
     struct cuda_context *context = memory;
     if (!cuda_graphs_flush(context, status))
         return false;
+    context->idle = false;
     cudaError_t error = cudaMemcpyAsync(to, host, bytes, cudaMemcpyHostToDevice, context->stream);
     return error ? cuda_fail(context, (int)error, "copying to the GPU", status) : true;
 }
@@ -202,6 +209,7 @@ static bool cuda_compare(void *memory, const struct tensor *reference, const str
         return status_fail(status, STATUS_UNSUPPORTED,
                            "the cuda device does not compare %s with %s times %g",
                            dtype_name(reference->dtype), dtype_name(test->dtype), scale);
+    ((struct cuda_context *)memory)->idle = false;
     struct cuda_work work = {.kind = CUDA_COMPARISON, .to = sums, .scale = scale};
     work.call.input_count = 2;
     work.call.inputs[0] = *reference;
@@ -219,6 +227,7 @@ static bool cuda_sample(void *memory, const struct tensor *from, int64_t step, i
     if (statistics && !cuda_small_float(from->dtype))
         return status_fail(status, STATUS_UNSUPPORTED, "no statistics of %s on the cuda device",
                            dtype_name(from->dtype));
+    ((struct cuda_context *)memory)->idle = false;
     return cuda_graphs_run(memory, &work, status);
 }
 
