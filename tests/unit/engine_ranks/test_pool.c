@@ -579,38 +579,49 @@ static void expect_nobody_comes(void)
     unlink(script);
 }
 
-/* Starts one rank, kills it, and ends, while the engine is stopped: it sees all at once then. */
-static const char hasty[] =
-    "kill -STOP $LOCKSTEP_TEST_ENGINE\nexport LOCKSTEP_RANK=0\n\"$@\" &\nguardian=$!\n"
-    "for i in $(seq 6000); do rank=$(cat /proc/$guardian/task/$guardian/children)\n"
-    "[ -z \"$rank\" ] || break; sleep 0.01; done\n"
-    "kill -KILL $rank\nwait\n(sleep 0.5; kill -CONT $LOCKSTEP_TEST_ENGINE) &\nexit 3\n";
+/* Starts one rank, and does something to it, while the engine is stopped: that sees all at once
+ * then. */
+#define HASTY_LAUNCHER                                                                             \
+    "kill -STOP $LOCKSTEP_TEST_ENGINE\nexport LOCKSTEP_RANK=0\n\"$@\" &\nguardian=$!\n"            \
+    "for i in $(seq 6000); do rank=$(cat /proc/$guardian/task/$guardian/children)\n"               \
+    "[ -z \"$rank\" ] || break; sleep 0.01; done\n"                                                \
+    "go_on() { sleep 0.5; kill -CONT $LOCKSTEP_TEST_ENGINE; }\n"
 
-/* What became of a rank is told rather than that its launcher has ended, whatever is seen first. */
-static void test_rank_before_launcher(void **state)
+static void expect_told(const char *launcher, const char *expected)
 {
     char script[64], words[80];
     int ending;
-    (void)state;
-    write_launcher(script, hasty);
+    write_launcher(script, launcher);
     snprintf(words, sizeof(words), "sh %s", script);
     pid_t engine = fork();
     if (engine == 0) {
         char number[16];
         struct status status = STATUS_NONE;
-        struct rank_pool_options options = {
-            .size = 1, .launch.launcher = words, .launch.address = "127.0.0.1"};
+        struct rank_pool_options options = {.size = 1,
+                                            .launch.timeout = 1,
+                                            .launch.launcher = words,
+                                            .launch.address = "127.0.0.1"};
         snprintf(number, sizeof(number), "%d", (int)getpid());
         setenv("LOCKSTEP_TEST_ENGINE", number, 1);
         struct rank_pool *pool = rank_pool_create(&options, &status);
         print_message("%s\n", status.text);
-        _exit(pool ||
-              !strstr(status.text, "rank 0 was killed by signal 9 (Killed) while it started"));
+        _exit(pool || !strstr(status.text, expected));
     }
     assert_int_equal(waitpid(engine, &ending, 0), engine);
     assert_int_equal(ending, 0);
     assert_true(wait_for_no_relatives());
     unlink(script);
+}
+
+/* What became of a rank is told, rather than that its launcher has ended, whatever is seen first.
+ */
+static void test_told_late(void **state)
+{
+    (void)state;
+    expect_told(HASTY_LAUNCHER "kill -KILL $rank\nwait\ngo_on &\nexit 3\n",
+                "rank 0 was killed by signal 9 (Killed) while it started");
+    expect_told(HASTY_LAUNCHER "kill -STOP $rank\ngo_on\nwait\n",
+                "rank 0 is missing and was stopped by signal 19");
 }
 
 static void test_launcher_fails(void **state)
@@ -661,19 +672,13 @@ int main(int argc, char **argv)
         cmocka_set_test_filter(argv[1]);
     pool_test_environment();
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_alone),
-        cmocka_unit_test(test_nothing_left),
-        cmocka_unit_test(test_bits),
-        cmocka_unit_test(test_far),
-        cmocka_unit_test(test_waiting),
-        cmocka_unit_test(test_mismatch),
-        cmocka_unit_test(test_strikes),
-        cmocka_unit_test(test_flood),
-        cmocka_unit_test(test_engine_killed),
-        cmocka_unit_test(test_engine_ends_slowly),
-        cmocka_unit_test(test_all_killed),
-        cmocka_unit_test(test_launcher_fails),
-        cmocka_unit_test(test_rank_before_launcher),
+        cmocka_unit_test(test_alone),         cmocka_unit_test(test_nothing_left),
+        cmocka_unit_test(test_bits),          cmocka_unit_test(test_far),
+        cmocka_unit_test(test_waiting),       cmocka_unit_test(test_mismatch),
+        cmocka_unit_test(test_strikes),       cmocka_unit_test(test_flood),
+        cmocka_unit_test(test_engine_killed), cmocka_unit_test(test_engine_ends_slowly),
+        cmocka_unit_test(test_all_killed),    cmocka_unit_test(test_launcher_fails),
+        cmocka_unit_test(test_told_late),
     };
     return pool_test_finish(cmocka_run_group_tests(tests, NULL, NULL));
 }
