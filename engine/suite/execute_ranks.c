@@ -113,9 +113,11 @@ static void take_steps(struct execution *execution, const struct team *team)
     outcome_judge_steps(outcome, run->steps);
 }
 
+/* Of all steps; NaN when a rank was lost, or its run given up, before the end of them: that was not
+ * measured. */
 static double seconds_of(const struct run *run)
 {
-    double seconds = 0;
+    double seconds = run->reported < run->steps ? NAN : 0;
     for (int i = 0; i < run->reported; i++)
         seconds += run->reports[i].seconds;
     return seconds;
@@ -251,10 +253,10 @@ static void write_notes(const struct execution *execution, const struct team *te
     for (int rank = 0; team && rank < outcome->rank_count; rank++) {
         const struct rank_usage *usage = &outcome->ranks[rank];
         text_clear(&text);
-        text_format(&text,
-                    "{\"max_reserved\": %.3f, \"max_allocated\": %.3f, \"duration\": %.3f}\n",
+        text_format(&text, "{\"max_reserved\": %.3f, \"max_allocated\": %.3f, \"duration\": ",
                     usage->resources.max_reserved / mebibyte,
-                    usage->resources.max_allocated / mebibyte, usage->seconds);
+                    usage->resources.max_allocated / mebibyte);
+        text_format(&text, isnan(usage->seconds) ? "null}\n" : "%.3f}\n", usage->seconds);
         capture_note(capture, "report", rank, text.data);
         if (team->world->ranks[rank].reason[0])
             capture_note(capture, "traceback", rank, team->world->ranks[rank].reason);
