@@ -1,5 +1,6 @@
 /* Looking into tensors. */
 #include "engine/base/memory.h"
+#include "engine/compare/team_desync.h"
 #include "engine/session/commands.h"
 #include "engine/session/describe.h"
 #include "engine/session/slices.h"
@@ -150,12 +151,36 @@ static bool view_whole(struct debugger *debugger, int value, struct pair_sides *
     return true;
 }
 
+/* Of several copies only one is shown as the whole: who departs from it must not be hidden. */
+static void say_unlike(struct debugger *debugger, int value)
+{
+    const struct team *team = debugger->target->team;
+    int tensor = team && debugger->all_ranks ? team_tensor_of(team, debugger->rank, value) : -1;
+    if (tensor < 0)
+        return;
+    const struct team_tensor *of = &team->tensors[tensor];
+    int *against = memory_zeroed((size_t)team->world->size, sizeof(*against)), found = -1;
+    memset(against, -1, (size_t)team->world->size * sizeof(*against));
+    for (int rank = 0; rank < team->world->size; rank++)
+        if (of->values[rank] >= 0 && of->same_as[rank] == rank)
+            team_unlike(team, tensor, rank, against);
+    for (int rank = team->world->size - 1; rank >= 0; rank--)
+        found = against[rank] >= 0 ? rank : found;
+    if (found >= 0)
+        say(debugger, "(ranks %d and %d hold the same of it, and differ: 'rank N' shows each)\n",
+            found < against[found] ? found : against[found],
+            found < against[found] ? against[found] : found);
+    free(against);
+}
+
 /* As pair_view; what cannot be seen says where it can be, and what can be seen instead. */
 static bool view(struct debugger *debugger, int value, struct pair_sides *sides,
                  struct status *status)
 {
     struct pair *pair = debugger->target->pair;
     const struct program *program = pair->test->program;
+    if (executor_holds(pair->test->executor, value))
+        say_unlike(debugger, value);
     if (executor_holds(pair->test->executor, value) && !is_shown_whole(debugger, value))
         return pair_view(pair, value, sides, status);
     if (executor_holds(pair->test->executor, value))

@@ -68,6 +68,25 @@ static void test_real_nan_beside_what_is_not_there(void **state)
     bench_close(&bench);
 }
 
+/* With all ranks selected one copy is shown; that another rank has other bits is said. */
+static void test_copies_that_differ(void **state)
+{
+    static const char differs[] = "(ranks 0 and 1 hold the same of it, and differ";
+    (void)state;
+    struct bench bench;
+    open_ranks(&bench, "file llama/tp2 against none fault update-on-fewer-ranks");
+    bench_do(&bench, "goto end");
+    bench_do(&bench, "rank all");
+    const char *name = "state decoder.0.norm_1.weight.updated";
+    char line[128];
+    snprintf(line, sizeof(line), "print %s[0:2]", name);
+    must_contain(bench_do(&bench, line), differs);
+    must_not_contain(bench_do(&bench, "print state decoder.1.norm_1.weight.updated[0:2]"), differs);
+    bench_do(&bench, "rank 1");
+    must_not_contain(bench_do(&bench, line), differs);
+    bench_close(&bench);
+}
+
 /* How many parts of a tensor no rank has at hand; in *later, how many only ranks have that are not
  * the first of those that hold the same. */
 static int count_missing(const struct team *team, const struct team_tensor *tensor, int *later)
@@ -122,6 +141,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_difference_of_what_is_there),
         cmocka_unit_test(test_real_nan_beside_what_is_not_there),
+        cmocka_unit_test(test_copies_that_differ),
         cmocka_unit_test(test_parts_that_any_replica_has),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
