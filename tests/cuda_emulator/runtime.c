@@ -15,6 +15,7 @@ static struct {
     bool busy;         /* something is queued */
     long counted;      /* as LOCKSTEP_EMULATED_FAILURE asks */
     bool within;       /* a graph runs */
+    pid_t process;     /* that has begun to use it: one that it forks cannot */
     void *pinned;      /* the last host memory that copies need not wait for */
 } gpu;
 
@@ -43,8 +44,12 @@ static bool has_gpu(int index)
 
 cudaError_t emulator_result(cudaError_t error)
 {
+    if (!gpu.process)
+        gpu.process = getpid();
     if (gpu.sticky)
         error = gpu.sticky;
+    if (gpu.process != getpid())
+        error = cudaErrorInitializationError;
     if (error)
         gpu.last = error;
     return error;
@@ -180,7 +185,7 @@ cudaError_t cudaDeviceGetAttribute(int *number, enum cudaDeviceAttr attribute, i
                                         : cudaComputeModeDefault;
         return emulator_result(cudaSuccess);
     case cudaDevAttrMaxSharedMemoryPerBlockOptin:
-        *number = 163 << 10; /* the least of the GPUs that the kernels are for: sm_80 */
+        *number = plays("small-blocks") ? 99 << 10 : 163 << 10; /* sm_89, sm_80 */
         return emulator_result(cudaSuccess);
     }
     return emulator_result(cudaErrorInvalidValue);
@@ -372,6 +377,8 @@ const char *cudaGetErrorString(cudaError_t error)
         return "no error";
     case cudaErrorMemoryAllocation:
         return "out of memory";
+    case cudaErrorInitializationError:
+        return "initialization error";
     case cudaErrorInsufficientDriver:
         return "CUDA driver version is insufficient for CUDA runtime version";
     case cudaErrorNoDevice:

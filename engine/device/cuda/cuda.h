@@ -44,6 +44,7 @@ struct cuda_context {
     char name[256];             /* of the GPU */
     char place[64]; /* how NVML finds it: "0000:65:00.0", or "MIG-..." for a part of one */
     int index, multiprocessors;
+    int shared_most;   /* bytes of shared memory that a block may ask for: GPUs differ */
     bool blocking;     /* wait after each kernel: a failing one is then named exactly */
     bool idle;         /* nothing was put on the stream since the host waited for it */
     bool capturing;    /* what is called now is kept for a graph; waiting is an error */
@@ -64,6 +65,9 @@ extern const struct cuda_operation cuda_operations[OP_COUNT];
 
 /* A failure of a runtime call in words; false. `error` is a cudaError_t. */
 bool cuda_fail(struct cuda_context *context, int error, const char *doing, struct status *status);
+/* False for a kernel whose blocks ask for more shared memory than the GPU has. */
+bool cuda_refuse_block(struct cuda_context *context, const char *kernel, size_t shared,
+                       struct status *status);
 /* What was asked for and held back (graphs.h) is put on the stream. Comes before anything that uses
  * the stream or memory of the device and is neither an operation of the table nor held back itself,
  * as samples and comparisons are. A failure is one of an earlier call. */

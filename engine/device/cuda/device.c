@@ -55,6 +55,17 @@ bool cuda_fail(struct cuda_context *context, int error, const char *doing, struc
     return false;
 }
 
+bool cuda_refuse_block(struct cuda_context *context, const char *kernel, size_t shared,
+                       struct status *status)
+{
+    char wanted[32], most[32];
+    return status_fail(status, STATUS_UNSUPPORTED,
+                       "%s asks for %s of shared memory for a block of threads; GPU %d (%s) has %s "
+                       "(--device cpu works without)",
+                       kernel, text_bytes(shared, wanted), context->index, context->name,
+                       text_bytes((uint64_t)context->shared_most, most));
+}
+
 static bool report_fault(struct cuda_context *context, struct status *status)
 {
     const struct cuda_fault seen = *context->seen;

@@ -54,6 +54,8 @@ static bool launch_run(struct cuda_context *context, const char *name, const str
                        struct status *status, void (*kernel)(P...),
                        typename launch_as<P>::type... arguments)
 {
+    if (where.shared > (size_t)context->shared_most)
+        return cuda_refuse_block(context, name, where.shared, status);
 #ifdef LOCKSTEP_CUDA_EMULATED
     cudaError_t error = emulator::put_on(context->stream, name, where.grid, where.block,
                                          where.shared, [=] { kernel(arguments...); });

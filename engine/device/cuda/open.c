@@ -90,6 +90,9 @@ static cudaError_t identify(struct cuda_context *context)
         write_uuid(&properties.uuid, context->place, sizeof(context->place));
     else
         error = cudaDeviceGetPCIBusId(context->place, (int)sizeof(context->place), context->index);
+    if (!error)
+        error = cudaDeviceGetAttribute(&context->shared_most,
+                                       cudaDevAttrMaxSharedMemoryPerBlockOptin, context->index);
     return error ? error
                  : cudaDeviceGetAttribute(&context->multiprocessors, cudaDevAttrMultiProcessorCount,
                                           context->index);
@@ -197,11 +200,12 @@ void cuda_close(void *memory)
         cudaStreamSynchronize(context->stream);
     cuda_graphs_close(context->graphs);
     cuda_matmul_close(context->plans);
-    cudaFree(context->fault);
-    cudaFree(context->scratch);
-    cudaFreeHost(context->seen);
-    if (context->stream)
+    if (context->stream) { /* or these would make a context on whatever GPU is the first */
+        cudaFree(context->fault);
+        cudaFree(context->scratch);
+        cudaFreeHost(context->seen);
         cudaStreamDestroy(context->stream);
+    }
     if (context->lost)
         cudaDeviceReset();
     cudaGetLastError();

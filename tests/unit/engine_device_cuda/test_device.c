@@ -255,6 +255,44 @@ static struct op_call fill_call(struct device *device, float *host)
     return call;
 }
 
+/* GPUs for screens have less shared memory for a block: what does not fit there is refused before
+ * it is launched. */
+static void test_small_blocks(void **state)
+{
+    enum { SIZE = 256 };
+    (void)state;
+    needs_emulation();
+    for (int size = SIZE / 4; size <= SIZE; size *= 4) {
+        struct status status = STATUS_NONE;
+        float numbers[2 * SIZE] = {0};
+        int32_t start = 0;
+        struct op_call call = {.op = OP_ATTENTION, .input_count = 3, .output_count = 2};
+        call.parameters = (struct op_parameters){
+            .heads = 1, .head_groups = 1, .head_size = size, .scale = 1, .causal = true};
+        setenv("LOCKSTEP_EMULATED_GPU", "small-blocks", 1);
+        struct device *device = open_device();
+        unsetenv("LOCKSTEP_EMULATED_GPU");
+        for (int i = 0; i < 4; i++)
+            *(i < 2 ? &call.inputs[i] : &call.outputs[i - 2]) =
+                tensor_of(on_device(device, numbers, sizeof(numbers)), DTYPE_F32,
+                          shape_of2(1, i == 3   ? 1
+                                       : i == 1 ? 2 * size
+                                                : size));
+        call.inputs[2] =
+            tensor_of(on_device(device, &start, sizeof(start)), DTYPE_I32, shape_of1(1));
+        assert_int_equal(device_run(device, &call, &status), size < SIZE);
+        if (size == SIZE) {
+            assert_int_equal(status.code, STATUS_UNSUPPORTED);
+            assert_non_null(strstr(status.text, "attention_kernel<256, float> asks for 10"));
+            assert_non_null(strstr(status.text, "GPU 0 (emulated GPU) has 99 KiB"));
+        }
+        for (int i = 0; i < 5; i++)
+            device_release(device, MEMORY_INPUTS,
+                           i < 3 ? call.inputs[i].data : call.outputs[i - 3].data, 0);
+        device_close(device);
+    }
+}
+
 /* A kernel that dies is noticed late: the text names what may have been it. */
 static void test_sticky_error(void **state)
 {
@@ -419,17 +457,12 @@ static void test_library_refuses(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_missing_parts),
-        cmocka_unit_test(test_other_processes),
-        cmocka_unit_test(test_no_such_gpu),
-        cmocka_unit_test(test_out_of_memory),
-        cmocka_unit_test(test_limit),
-        cmocka_unit_test(test_index_out_of_range),
-        cmocka_unit_test(test_blocking),
-        cmocka_unit_test(test_sticky_error),
-        cmocka_unit_test(test_library_is_used),
-        cmocka_unit_test(test_library_refuses),
-        cmocka_unit_test(test_lost),
+        cmocka_unit_test(test_missing_parts),   cmocka_unit_test(test_other_processes),
+        cmocka_unit_test(test_no_such_gpu),     cmocka_unit_test(test_out_of_memory),
+        cmocka_unit_test(test_limit),           cmocka_unit_test(test_index_out_of_range),
+        cmocka_unit_test(test_blocking),        cmocka_unit_test(test_small_blocks),
+        cmocka_unit_test(test_sticky_error),    cmocka_unit_test(test_library_is_used),
+        cmocka_unit_test(test_library_refuses), cmocka_unit_test(test_lost),
     };
     if (!module_table())
         return module_missing();
