@@ -147,12 +147,14 @@ void ranks_draw_details(const struct ranks_layout *layout, const struct rank_pic
 void ranks_draw_heading(struct layout_rectangle box, const struct ranks_view *view,
                         const struct output_page *page)
 {
-    static const char *const modes[] = {"merged", "split", "one rank"};
+    static const char *const modes[] = {"merged", "split", "rank"};
     struct pen pen = pen_at(box, 0);
     char filter[300], number[32];
     if (box.rows < 1)
         return;
     pen_format(&pen, THEME_TITLE, " output, %s", modes[view->mode]);
+    if (view->mode == RANKS_ONE)
+        pen_format(&pen, THEME_TITLE, " %d", view->selected);
     if (page) {
         pen_format(&pen, THEME_DIM, "  %s lines",
                    text_thousands(page->counts.kept + page->counts.dropped, number));
@@ -232,6 +234,22 @@ static void draw_split(struct layout_rectangle box, const struct ranks_view *vie
     }
 }
 
+/* Whose lines there are none of: others may have printed a lot. */
+static void draw_none(struct pen *pen, const struct ranks_view *view,
+                      const struct output_page *page)
+{
+    if (page->counts.kept == 0)
+        pen_put(pen, THEME_DIM, " nothing was printed yet");
+    else if (view->mode == RANKS_MERGED ||
+             (view->mode == RANKS_SPLIT && view->filter.range_count > 0))
+        pen_put(pen, THEME_DIM, " no line passes");
+    else if (view->mode == RANKS_ONE || view->columns < 2)
+        pen_format(pen, THEME_DIM, " no line of rank %d", view->selected);
+    else
+        pen_format(pen, THEME_DIM, " no line of ranks %d to %d", view->selected,
+                   view->selected + view->columns - 1);
+}
+
 void ranks_draw_output(struct layout_rectangle box, const struct ranks_view *view,
                        const struct output_page *page, bool focus)
 {
@@ -240,8 +258,7 @@ void ranks_draw_output(struct layout_rectangle box, const struct ranks_view *vie
     if (box.rows < 1)
         return;
     if (page->count == 0) {
-        pen_put(&pen, THEME_DIM,
-                page->counts.kept ? " no line passes" : " nothing was printed yet");
+        draw_none(&pen, view, page);
         return;
     }
     if (view->mode == RANKS_SPLIT) {

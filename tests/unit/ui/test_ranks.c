@@ -172,7 +172,7 @@ static void test_one_and_split(void **state)
 {
     (void)state;
     char *screen = screen_after("j enter", 40, 100); /* rank 1 */
-    assert_has(screen, "output, one rank");
+    assert_has(screen, "output, rank 1 ");
     assert_has(screen, "Ranks  8  rank 1 ");
     assert_int_equal(count_of(screen, "| step 29"), 1);
     assert_int_equal(count_of(screen, "| step 20"), 1);
@@ -183,6 +183,16 @@ static void test_one_and_split(void **state)
     assert_has(screen, "rank 2 ");
     assert_has_not(screen, "rank 3 ");
     assert_int_equal(count_of(screen, "step 28"), 3);
+    free(screen);
+    /* whose lines there are none of: others have printed enough */
+    screen = screen_after(":ranks filter /no such line/\nj enter", 40, 100);
+    assert_has(screen, "no line of rank 1 ");
+    free(screen);
+    screen = screen_after(":ranks filter /no such line/\ni", 40, 130);
+    assert_has(screen, "no line of ranks 0 to 2 ");
+    free(screen);
+    screen = screen_after(":ranks filter /no such line/\ni", 24, 80);
+    assert_has(screen, "no line of rank 0 ");
     free(screen);
 }
 
