@@ -314,6 +314,8 @@ static int run_config(const struct config *config, const struct config_search *s
     struct device *device = device_open(app->device, &device_options, &status);
     if (!device)
         return app_complain(EXIT_USAGE, "%s", status.text);
+    if (device_passed_over(device))
+        fprintf(stderr, "lockstep: running on the CPU: %s\n", device_passed_over(device));
     bool ok = start_and_run(config, search, device, app, options, &status);
     device_close(device);
     if (ok)

@@ -14,6 +14,7 @@ struct device {
     int64_t memory_limit;
     struct device_memory memory;
     struct device_reserve *reserves;
+    char *passed_over;
 };
 
 const char *memory_class_name(enum memory_class memory_class)
@@ -88,14 +89,24 @@ static bool may_have_gpu(void)
     return access("/dev/nvidiactl", F_OK) == 0 || access("/dev/dxg", F_OK) == 0;
 }
 
+static struct device *open_auto(const struct device_options *options, struct status *status)
+{
+    struct status why = STATUS_NONE;
+    const struct device_ops *cuda = may_have_gpu() ? find_ops("cuda", &why) : NULL;
+    struct device *device = cuda ? open_ops(cuda, options, &why) : NULL;
+    if (device)
+        return device;
+    device = open_ops(&device_cpu, options, status);
+    if (device && why.code != STATUS_OK)
+        device->passed_over = memory_string(why.text);
+    return device;
+}
+
 struct device *device_open(const char *name, const struct device_options *options,
                            struct status *status)
 {
-    if (strcmp(name, "auto") == 0) {
-        const struct device_ops *cuda = may_have_gpu() ? find_ops("cuda", NULL) : NULL;
-        struct device *device = cuda ? open_ops(cuda, options, NULL) : NULL;
-        return device ? device : open_ops(&device_cpu, options, status);
-    }
+    if (strcmp(name, "auto") == 0)
+        return open_auto(options, status);
     const struct device_ops *ops = find_ops(name, status);
     return ops ? open_ops(ops, options, status) : NULL;
 }
@@ -113,7 +124,13 @@ void device_close(struct device *device)
     if (!device)
         return;
     device->ops->close(device->context);
+    free(device->passed_over);
     free(device);
+}
+
+const char *device_passed_over(const struct device *device)
+{
+    return device->passed_over;
 }
 
 const char *device_name(const struct device *device)

@@ -117,6 +117,9 @@ struct device *device_wrap(const struct device_ops *ops, void *context);
 bool device_memory_limit(int64_t *bytes, struct status *status);
 
 const char *device_name(const struct device *device);
+/* Why "auto" gave the CPU on a machine that seems to have a GPU, as a text for users; else NULL. Of
+ * the device. */
+const char *device_passed_over(const struct device *device);
 /* Where it is in the machine, "" if it does not say: valid until it is closed. */
 const char *device_place(const struct device *device);
 /* The context of its table: for what else comes with the device's module (comm_device_module). */

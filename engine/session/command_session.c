@@ -24,8 +24,11 @@ static int64_t half_of_room(struct device *device)
 static bool open_device(struct debugger *debugger, struct status *status)
 {
     struct device_options options = {.threads = debugger->threads, .blocking = debugger->blocking};
-    if (!debugger->device)
-        debugger->device = device_open(debugger->device_name, &options, status);
+    if (debugger->device)
+        return true;
+    debugger->device = device_open(debugger->device_name, &options, status);
+    if (debugger->device && device_passed_over(debugger->device))
+        say(debugger, "Running on the CPU: %s\n", device_passed_over(debugger->device));
     return debugger->device != NULL;
 }
 
