@@ -128,6 +128,15 @@ bool debugger_publish_sometimes(struct debugger *debugger, struct status *status
     return ok;
 }
 
+void debugger_publish_waiting(struct debugger *debugger)
+{
+    if (clock_seconds() - debugger->published <= 0.25)
+        return;
+    debugger->waits = true;
+    debugger_publish(debugger);
+    debugger->waits = false;
+}
+
 void debugger_set_state(struct debugger *debugger, enum run_state state, const char *reason)
 {
     char *copy = memory_string(reason ? reason : "");

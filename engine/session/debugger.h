@@ -61,6 +61,7 @@ struct debugger {
     int list_first, list_next; /* what `list` showed last: [first, next); -1 = nothing yet */
     double published;          /* when the last snapshot was made, seconds */
     uint64_t version;          /* of snapshots */
+    bool waits;                /* for ranks, in the midst of an instruction */
     /* of the tensor that a picture was taken of last; NULL after each command */
     struct tensor_survey *survey;
     char *repeat; /* what an empty line does again, or NULL */
@@ -98,6 +99,8 @@ void debugger_publish(struct debugger *debugger);
 /* Publishes when the last time is 50 ms ago, with the results that are on their way. False: the
  * device reports a failure of an earlier instruction; it does so once only. */
 bool debugger_publish_sometimes(struct debugger *debugger, struct status *status);
+/* Ranks are waited for: publishes some times a second, so that it can be seen for whom. */
+void debugger_publish_waiting(struct debugger *debugger);
 /* Fills a search from the settings; `pointers` (two arrays) stay good until settings change. */
 struct config_search debugger_search(const struct debugger *debugger);
 

@@ -40,7 +40,8 @@ struct session_engine {
     /* One command line; everything that it has to say goes to the sink before it returns. False
      * with the reason in `status` when the command failed; *quit: the user asked to leave. */
     bool (*execute)(void *state, const char *line, bool *quit, struct status *status);
-    /* As picture_take() in pictures.h. While a command runs: only from inside of `publish`. */
+    /* As picture_take() in pictures.h. While a command runs: only from inside of
+     * `publish`, and of a snapshot that `waits` only what needs no tensors: ranks and output. */
     struct picture *(*picture)(void *state, const struct picture_request *request);
     void (*free)(void *state);
     /* Some times a second while no command runs; NULL: nothing to do. */

@@ -333,6 +333,8 @@ static bool take(struct debugger *debugger, struct team_event *event, bool *got,
         return fail(debugger, event, status);
     if (*got)
         note(debugger, event);
+    else if (seconds > 0)
+        debugger_publish_waiting(debugger);
     return true;
 }
 

@@ -133,23 +133,35 @@ void session_shell_ended(struct session *session, const char *failure)
     pthread_mutex_unlock(&session->mutex);
 }
 
-static struct queued_request *take_request(struct session *session)
+/* Whether a picture needs no tensor: it can be taken while ranks are on their way. */
+static bool is_about_ranks(const struct queued_request *request)
+{
+    enum picture_kind kind = request->request.kind;
+    return kind == PICTURE_RANKS || kind == PICTURE_OUTPUT;
+}
+
+/* The first request; with `about_ranks` the first of that sort. NULL: there is none. */
+static struct queued_request *take_request(struct session *session, bool about_ranks)
 {
     pthread_mutex_lock(&session->mutex);
-    struct queued_request *request = session->first_request;
+    struct queued_request **link = &session->first_request;
+    while (*link && about_ranks && !is_about_ranks(*link))
+        link = &(*link)->next;
+    struct queued_request *request = *link;
     if (request) {
-        session->first_request = request->next;
-        if (!session->first_request)
-            session->last_request = &session->first_request;
+        *link = request->next;
+        if (!request->next)
+            session->last_request = link;
     }
     pthread_mutex_unlock(&session->mutex);
     return request;
 }
 
-/* The run stands between two instructions. Returns false if no picture is asked for. */
-static bool serve_request(struct session *session)
+/* The run stands between two instructions, or with `about_ranks` ranks are waited for. Returns
+ * false if no picture (of that sort) is asked for. */
+static bool serve_request(struct session *session, bool about_ranks)
 {
-    struct queued_request *request = take_request(session);
+    struct queued_request *request = take_request(session, about_ranks);
     if (!request)
         return false;
     atomic_store(&session->taking, request->asks);
@@ -169,12 +181,12 @@ static int count_requests(const struct session *session)
 }
 
 /* Those that are asked for now: the run goes on also while more are asked for without a pause. */
-static void serve_requests(struct session *session)
+static void serve_requests(struct session *session, bool about_ranks)
 {
     pthread_mutex_lock(&session->mutex);
     int count = count_requests(session);
     pthread_mutex_unlock(&session->mutex);
-    while (count-- > 0 && serve_request(session))
+    while (count-- > 0 && serve_request(session, about_ranks))
         continue;
 }
 
@@ -183,13 +195,13 @@ static void sink_publish(void *context, struct snapshot *snapshot)
     struct session *session = context;
     pthread_mutex_lock(&session->mutex);
     const struct snapshot *old = session->snapshot;
-    bool moves = snapshot->state == RUN_RUNNING;
+    bool moves = snapshot->state == RUN_RUNNING, waits = snapshot->waits;
     session->snapshot = snapshot;
     pthread_mutex_unlock(&session->mutex);
     snapshot_release(&old);
     sink_emit(session, EVENT_CHANGED, NULL);
     if (moves)
-        serve_requests(session);
+        serve_requests(session, waits);
 }
 
 static void sink_loaded(void *context, struct words *words)
@@ -248,7 +260,7 @@ static struct queued_command *take_command(struct session *session)
          pictures -= pictures > 0) {
         if (session->first_request) {
             pthread_mutex_unlock(&session->mutex);
-            serve_request(session);
+            serve_request(session, false);
             pthread_mutex_lock(&session->mutex);
         } else {
             wait_for_work(session);
@@ -352,7 +364,7 @@ static void free_session(struct session *session)
         free(command);
     }
     while (session->first_request)
-        free(take_request(session));
+        free(take_request(session, false));
     session_events_free(session->first_event);
     snapshot_release(&session->snapshot);
     words_release(session->words);

@@ -95,6 +95,7 @@ enum run_state { RUN_NONE = 0, RUN_STOPPED, RUN_RUNNING, RUN_ENDED, RUN_FAILED }
 struct snapshot {
     uint64_t version; /* grows with each change */
     enum run_state state;
+    bool waits; /* for ranks, in the midst of an instruction: only ranks and output can be seen */
     char *run, *reference;  /* "llama/bf4", "llama/df4" or a trace's path, "" */
     int step, steps;        /* from 0 */
     int next, instructions; /* program counter; instructions of a step */

@@ -53,6 +53,7 @@ struct snapshot *snapshot_create(const struct debugger *debugger)
     atomic_init(&shared->holders, 1);
     snapshot->version = debugger->version;
     snapshot->state = debugger->state;
+    snapshot->waits = debugger->waits;
     snapshot->run = memory_string(target ? target->name : "");
     snapshot->reference =
         memory_string(target && target->reference_name ? target->reference_name : "");

@@ -247,6 +247,25 @@ static const struct ranks_picture *look_until_one_runs(struct crowd *crowd)
     return ranks;
 }
 
+static bool waits_for_ranks(struct crowd *crowd)
+{
+    const struct snapshot *snapshot = session_snapshot(crowd->session);
+    bool waits = snapshot->waits;
+    snapshot_release(&snapshot);
+    return waits || crowd->done;
+}
+
+/* The run does not move, as one rank does not: all are seen all the same, not only at the end. */
+static void look_while_one_hangs(struct crowd *crowd)
+{
+    wait_for(crowd, waits_for_ranks);
+    for (int round = 0; round < 3; round++) {
+        const struct rank_picture *one = &look(crowd)->ranks[crowd->what.missing_rank];
+        assert_false(crowd->done);
+        assert_int_equal(one->situation, SITUATION_RUNNING);
+    }
+}
+
 /* The rank that computes while all others stand or wait. */
 static void test_missing_rank_is_found(void **state)
 {
@@ -259,6 +278,7 @@ static void test_missing_rank_is_found(void **state)
     run(&crowd, "file small/many");
     post(&crowd, "run");
     wait_for(&crowd, one_hangs);
+    look_while_one_hangs(&crowd);
     session_interrupt(crowd.session);
     wait_for(&crowd, is_done);
     const struct ranks_picture *ranks = look_until_one_runs(&crowd);
