@@ -125,8 +125,7 @@ struct pair_sides {
     bool has_reference;
     char reason[200]; /* why there is no reference */
     double scale;
-    int64_t
-        absent; /* elements of `test` that are NaN as nobody has computed them yet: team_view() */
+    int64_t absent;        /* elements of `test` that nobody has computed yet, NaN: team_view() */
     int64_t sampling_step; /* of a trace with samples: both are vectors, of which element i is
                               element i * sampling_step of the tensor; 0: they are not */
     void *test_buffer, *reference_buffer; /* owned by the pair_sides: free with pair_sides_free */

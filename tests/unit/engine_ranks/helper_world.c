@@ -111,7 +111,7 @@ bool world_finish_step(struct world *world, char text[600])
         }
     while (world_next(world, 0, &event))
         if (event.kind == WORLD_FAILED) {
-            snprintf(text, 600, "rank %d: %s", event.rank, world->ranks[event.rank].reason);
+            snprintf(text, 600, "rank %d: %.500s", event.rank, world->ranks[event.rank].reason);
             return false;
         }
     for (int rank = 0; rank < world->size; rank++) {

@@ -50,6 +50,19 @@ static char *unescaped(const char *html)
     return text_take(&out);
 }
 
+/* Tabs are control characters here, and HTML lacks two characters at the end of each plane. */
+static bool is_for_html(const char *text)
+{
+    size_t length = strlen(text);
+    int32_t character = 0;
+    bool good = true;
+    for (size_t at = 0; good && at < length;) {
+        at += unicode_decode(text + at, length - at, &character);
+        good = character != '\t' && (character < 0 || (character & 0xfffe) != 0xfffe);
+    }
+    return good;
+}
+
 static void text_is_escaped(void **state)
 {
     struct random random = random_start("page");
@@ -68,8 +81,7 @@ static void text_is_escaped(void **state)
         }
         char *back = unescaped(html.length ? html.data : "");
         unicode_add_printable(&expected, text, strlen(text));
-        /* Tabs are control characters here, and XML lacks two characters at the end of a plane. */
-        if (!strchr(text, '\t') && !strstr(text, "\xef\xbf\xbe") && !strstr(text, "\xef\xbf\xbf"))
+        if (is_for_html(text))
             assert_string_equal(back, expected.length ? expected.data : "");
         free(back);
         text_free(&html);
