@@ -13,13 +13,17 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/resource.h>
 
 struct meter {
     struct debugger *debugger;
     double limit, last, longest; /* seconds of the processor */
     int64_t looks;
     int over;
-    char place[300]; /* of the longest */
+    struct rusage used; /* up to the last look */
+    char place[300];    /* of the longest; what the system had of it, and for how many pages */
+    double system;
+    int64_t faults;
 };
 
 static void note_place(struct meter *meter)
@@ -35,16 +39,32 @@ static void note_place(struct meter *meter)
     snprintf(meter->place, sizeof(meter->place), "%d:%d %s", run->step + 1, run_next(run), text);
 }
 
+static double seconds_of(struct timeval time)
+{
+    return (double)time.tv_sec + 1e-6 * (double)time.tv_usec;
+}
+
+/* In a virtual machine one page of memory that its host has to bring can take 40 ms. */
+static void note_system(struct meter *meter, const struct rusage *now)
+{
+    meter->system = seconds_of(now->ru_stime) - seconds_of(meter->used.ru_stime);
+    meter->faults = now->ru_minflt - meter->used.ru_minflt;
+}
+
 static bool look(void *context)
 {
     struct meter *meter = context;
     double now = processor_now(), seconds = now - meter->last;
+    struct rusage used;
+    getrusage(RUSAGE_SELF, &used);
     meter->looks++;
     meter->over += seconds > meter->limit;
     if (seconds > meter->longest) {
         meter->longest = seconds;
         note_place(meter);
+        note_system(meter, &used);
     }
+    meter->used = used;
     meter->last = processor_now();
     return false;
 }
@@ -102,13 +122,14 @@ static bool measure(struct meter *meter, const char *command)
     double start = processor_now();
     meter->longest = meter->looks = meter->over = 0;
     meter->last = start;
+    getrusage(RUSAGE_SELF, &meter->used);
     bool ok = command[0] == '@' ? take_picture(meter->debugger, command + 1, &status)
                                 : debugger_execute(meter->debugger, command, &status);
     look(meter);
     printf("{\"command\": \"%s\", \"seconds\": %.2f, \"looks\": %lld, \"longest_ms\": %.2f, "
-           "\"over\": %d, \"place\": \"%s\"}\n",
+           "\"system_ms\": %.2f, \"faults\": %lld, \"over\": %d, \"place\": \"%s\"}\n",
            command, processor_now() - start, (long long)meter->looks, 1e3 * meter->longest,
-           meter->over, meter->place);
+           1e3 * meter->system, (long long)meter->faults, meter->over, meter->place);
     fflush(stdout);
     if (!ok)
         fprintf(stderr, "%s: %s\n", command, status.text);
@@ -138,7 +159,7 @@ int main(int argc, char **argv)
     bool ok = measure(&meter, first);
     for (char *command = strtok_r(argv[3], ";", &rest); command;
          command = strtok_r(NULL, ";", &rest))
-        ok = measure(&meter, command);
+        ok &= measure(&meter, command);
     free(first);
     debugger_free(meter.debugger);
     return ok ? 0 : 1;

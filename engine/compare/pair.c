@@ -8,7 +8,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-static bool is_compared(const struct pair *pair, int value)
+bool pair_is_compared(const struct pair *pair, int value)
 {
     const struct value *of = &pair->test->program->values[value];
     if (!of->name[0] || !dtype_is_float(of->dtype) || of->kind != VALUE_COMPUTED)
@@ -98,110 +98,16 @@ static bool compare_value(struct pair *pair, int value, const struct interrupt *
     return true;
 }
 
-/* A value that the reference computed before the test did, in memory that will be used again. */
-static bool hold(struct pair *pair, int other, struct status *status)
-{
-    const struct value *value = &pair->reference->program->values[other];
-    int test = pair->test_value[other];
-    if (pair->keep || test < 0 || !is_compared(pair, test) || pair->held[other].data)
-        return true;
-    pair->held[other].data = memory_try(value_bytes(value), 1);
-    if (!pair->held[other].data)
-        return status_fail(status, STATUS_MEMORY, "no memory to hold %s", value->name);
-    return executor_read(pair->reference->executor, other, pair->held[other].data, status);
-}
-
-static void drop_held(struct pair *pair)
-{
-    for (int v = 0; pair->held && v < pair->reference->program->value_count; v++) {
-        free(pair->held[v].data);
-        pair->held[v].data = NULL;
-    }
-}
-
-static bool reference_run_one(struct pair *pair, bool may_give_up, struct status *status)
-{
-    struct run *reference = pair->reference;
-    if (!(may_give_up ? pair_try(pair, reference, run_one, status) : run_one(reference, status)))
-        return status_context(status, "reference %s", reference->config->name);
-    const struct instruction *done = &reference->program->instructions[run_next(reference) - 1];
-    for (int k = 0; k < done->output_count; k++)
-        if (!hold(pair, done->outputs[k], status))
-            return false;
-    return true;
-}
-
-/* Runs the reference on until it has computed `other` in the test's step. */
-static bool bring_reference(struct pair *pair, int other, struct status *status)
-{
-    struct run *reference = pair->reference;
-    int producer = reference->program->values[other].producer;
-    while (reference->step < pair->test->step || run_next(reference) <= producer)
-        if (!reference_run_one(pair, false, status))
-            return false;
-    return true;
-}
-
-/* As reference_run_one, but an interrupt ends it. */
-static bool reference_try_one(struct pair *pair, struct status *status)
-{
-    if (interrupt_asked(pair->interrupt))
-        return interrupt_fail(status);
-    return reference_run_one(pair, true, status);
-}
-
-/* The reference computes what the test's next instruction will be compared with. In another order
- * of micro-batches that may be most of a step: an interrupt must not wait for it. */
-static bool catch_up(struct pair *pair, struct status *status)
-{
-    struct run *test = pair->test, *reference = pair->reference;
-    int next = run_next(test);
-    if (!reference || !pair->interrupt || pair->entered_step != test->step)
-        return true;
-    if (next >= test->program->instruction_count) { /* whatever is left of the step */
-        while (reference->step == test->step &&
-               run_next(reference) < reference->program->instruction_count)
-            if (!reference_try_one(pair, status))
-                return false;
-        /* of the next step, whose first instruction does not wait for it then */
-        return pair_try(pair, reference, run_keep_point, status);
-    }
-    const struct instruction *in = &test->program->instructions[next];
-    for (int k = 0; k < in->output_count; k++) {
-        int other = pair->reference_value[in->outputs[k]];
-        if (other < 0 || !is_compared(pair, in->outputs[k]))
-            continue;
-        int producer = reference->program->values[other].producer;
-        while (reference->step < test->step || run_next(reference) <= producer)
-            if (!reference_try_one(pair, status))
-                return false;
-    }
-    return true;
-}
-
-/* What was held for the outputs of an instruction, now that all of them are compared. A micro-
- * sequence is a part of what is held: the other parts are still to come. */
-static void release_held(struct pair *pair, const struct instruction *done)
-{
-    for (int k = 0; pair->held && k < done->output_count; k++) {
-        int value = done->outputs[k], other = pair->reference_value[value];
-        if (other < 0 || pair->reference_row[value] >= 0 || !is_compared(pair, value))
-            continue;
-        free(pair->held[other].data);
-        pair->held[other].data = NULL;
-    }
-}
-
 static bool compare_outputs(struct pair *pair, const struct instruction *done,
                             const struct interrupt *interrupt, struct pair_event *event,
                             struct status *status)
 {
     for (int k = 0; k < done->output_count; k++) {
         int value = done->outputs[k];
-        if (!is_compared(pair, value))
+        if (!pair_is_compared(pair, value))
             continue;
         int other = pair->reference ? pair->reference_value[value] : -1;
-        if (other >= 0 && !bring_reference(pair, other, status))
+        if (other >= 0 && !pair_bring_reference(pair, other, status))
             return false;
         if (!compare_value(pair, value, interrupt, status))
             return false;
@@ -223,9 +129,9 @@ bool pair_enter_step(struct pair *pair, struct status *status)
     memset(pair->results, 0, (size_t)pair->test->program->value_count * sizeof(*pair->results));
     if (pair->reference) {
         while (pair->reference->step < pair->test->step)
-            if (!reference_run_one(pair, false, status))
+            if (!pair_reference_run_one(pair, status))
                 return false;
-        drop_held(pair);
+        pair_drop_held(pair);
     }
     char name[32];
     pair->trace_step =
@@ -296,7 +202,7 @@ static bool look_at_done(struct pair *pair, bool may_give_up, struct pair_event 
     if (compare_outputs(pair, done, interrupt, event, status) &&
         pair_find_not_finite(pair, done, interrupt, event, status) &&
         apply_grafts(pair, interrupt, event, status)) {
-        release_held(pair, done);
+        pair_release_held(pair, done);
         return true;
     }
     if (may_give_up && status->code == STATUS_CANCELLED) {
@@ -311,7 +217,7 @@ bool pair_run_one(struct pair *pair, struct pair_event *event, struct status *st
     struct run *test = pair->test;
     if (interrupt_asked(pair->interrupt))
         return interrupt_fail(status);
-    if (!pair_arrive(pair, status) || !catch_up(pair, status) ||
+    if (!pair_arrive(pair, status) || !pair_catch_up(pair, status) ||
         !pair_try(pair, test, run_keep_point, status))
         return false;
     /* The first instruction takes the states with it into the step: it is not given up. */
@@ -466,7 +372,7 @@ void pair_free(struct pair *pair)
     if (!pair)
         return;
     if (pair->reference)
-        drop_held(pair);
+        pair_drop_held(pair);
     pair_queue_free(pair);
     if (!pair->options.test_run) {
         run_free(pair->test);

@@ -17,6 +17,20 @@ void pair_listen(const struct pair *pair, struct run *run, bool listens);
 /* Such work, which the pair's interrupt ends. */
 bool pair_try(const struct pair *pair, struct run *run,
               bool (*work)(struct run *run, struct status *status), struct status *status);
+/* Whether the value is one that is compared, if the reference has it. */
+bool pair_is_compared(const struct pair *pair, int value);
+/* The reference's next instruction. */
+bool pair_reference_run_one(struct pair *pair, struct status *status);
+/* Runs the reference on until it has computed `other` in the test's step. */
+bool pair_bring_reference(struct pair *pair, int other, struct status *status);
+/* The reference computes what the test's next instruction will be compared with. In another order
+ * of micro-batches that may be most of a step: an interrupt must not wait for it. */
+bool pair_catch_up(struct pair *pair, struct status *status);
+/* Frees what was held for the outputs of an instruction, now that all of them are compared. A
+ * micro-sequence is a part of what is held: the other parts are still to come. */
+void pair_release_held(struct pair *pair, const struct instruction *done);
+/* Frees all that is held. */
+void pair_drop_held(struct pair *pair);
 /* After a way back: writes the states, if they are not, and enters the step. */
 bool pair_arrive(struct pair *pair, struct status *status);
 /* Forgets the comparisons of what instruction `instruction` of the step and later ones write. */

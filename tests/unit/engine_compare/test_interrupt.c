@@ -3,6 +3,7 @@
  * bits as one that was never interrupted. */
 #include "engine/base/memory.h"
 #include "engine/compare/check.h"
+#include "engine/compare/pair_internal.h"
 #include "tests/unit/configs.h"
 #include "tests/unit/random.h"
 
@@ -209,6 +210,7 @@ static void test_interrupts_change_nothing(void **state)
     static const struct pairing layouts[] = {
         {"llama/bf4", "llama/df4", 0, 0, 0},
         {"llama/ms4", "llama/simple", (int64_t)1 << 32, 0, 0},
+        {"llama/ms4", "llama/simple", 0, 0, 0},
         {"mixtral/bf16", "mixtral/simple", 0, 1, 0}, /* points of the first step only */
         {"gpt_2/fp16", "gpt_2/simple", (int64_t)1 << 32, 1, 0},
     };
@@ -316,6 +318,143 @@ static void test_ways_back_are_left_between_states(void **state)
     }
 }
 
+/* Asks nothing, and watches what the pair holds. */
+struct watch {
+    const struct pair *pair;
+    int64_t held;       /* looks at which anything was held */
+    int64_t copying;    /* looks while a large value was being copied to be held */
+    int64_t stop_after; /* of these: then it says yes, once */
+};
+
+enum { LARGE = 4 << 20 };
+
+/* The large value that the reference computed last and the test has yet to compute; -1: there is
+ * none, or it is held. */
+static int large_to_hold(const struct pair *pair)
+{
+    const struct program *program = pair->reference->program;
+    int next = run_next(pair->reference);
+    const struct instruction *last = next > 0 ? &program->instructions[next - 1] : NULL;
+    for (int k = 0; last && k < last->output_count; k++) {
+        int other = last->outputs[k], value = pair->test_value[other];
+        if (value_bytes(&program->values[other]) >= LARGE && value >= 0 &&
+            pair_is_compared(pair, value) && !pair->held[other].data &&
+            pair->test->program->values[value].producer >= run_next(pair->test))
+            return other;
+    }
+    return -1;
+}
+
+static bool watches(const void *context)
+{
+    struct watch *watch = (struct watch *)(uintptr_t)context;
+    const struct pair *pair = watch->pair;
+    for (int v = 0; v < pair->reference->program->value_count; v++)
+        watch->held += pair->held[v].data != NULL;
+    if (!pair->reference->executor->interrupt || large_to_hold(pair) < 0)
+        return false;
+    watch->copying++;
+    return watch->copying == watch->stop_after;
+}
+
+static void watch_pair(struct watch *watch, struct interrupt *interrupt, struct pair *pair)
+{
+    watch->pair = pair;
+    *interrupt = (struct interrupt){watches, watch};
+    pair->interrupt = interrupt;
+}
+
+/* Copies take time and memory: none is made where both runs compute in the same order. */
+static void test_nothing_is_held_of_runs_in_step(void **state)
+{
+    static const struct pairing layout = {"llama/simple", "llama/simple", 0, 0, 0};
+    struct random random = random_start("runs in step");
+    struct bench bench;
+    struct watch watch = {0};
+    struct interrupt interrupt;
+    struct status status = STATUS_NONE;
+    struct pair_event event;
+    int compared = 0;
+    (void)state;
+    bench_open(&bench, &layout, random_bits(&random));
+    assert_false(bench.pair->keep);
+    watch_pair(&watch, &interrupt, bench.pair);
+    for (; !pair_ended(bench.pair); compared += event.compared_count)
+        assert_true(pair_run_one(bench.pair, &event, &status));
+    assert_true(compared > 200);
+    assert_int_equal(watch.held, 0);
+    bench_close(&bench);
+}
+
+/* Whatever the order in which the two runs compute, comparing in memory that is used again gives
+ * what it gives where every value stays. */
+static void test_memory_used_again_compares_the_same(void **state)
+{
+    static const struct pairing layouts[] = {
+        {"llama/bf4", "llama/df4", 0, 0, 0},
+        {"llama/ms4", "llama/simple", 0, 0, 0},
+        {"mtp_llama/bf2_df2", "mtp_llama/df4", 0, 0, 0},
+        {"gpt_2/ce4", "gpt_2/simple", 0, 0, 0},
+    };
+    struct random random = random_start("memory used again");
+    (void)state;
+    for (int i = 0; i < ARRAY_LENGTH(layouts); i++) {
+        struct pairing kept = layouts[i];
+        struct bench bench, keeping;
+        struct status status = STATUS_NONE;
+        struct pair_event event;
+        uint64_t seed = random_bits(&random);
+        int compared = 0;
+        kept.keep_limit = (int64_t)1 << 32;
+        bench_open(&bench, &layouts[i], seed);
+        bench_open(&keeping, &kept, seed);
+        assert_true(keeping.pair->keep && !bench.pair->keep);
+        for (; !pair_ended(keeping.pair); compared += event.compared_count) {
+            assert_true(pair_run_one(bench.pair, &event, &status));
+            assert_true(pair_run_one(keeping.pair, &event, &status));
+            same_results(bench.pair, keeping.pair);
+        }
+        assert_true(compared > 200);
+        bench_close(&bench);
+        bench_close(&keeping);
+    }
+}
+
+/* A large value is copied in pieces with looks between; left there, nothing is held of it, and
+ * nothing is missing when the pair goes on. */
+static void test_holding_is_interrupted(void **state)
+{
+    static const struct pairing layout = {"llama/bf4", "llama/df4", 0, 0, 40000};
+    struct random random = random_start("holding");
+    struct bench bench, quiet;
+    struct watch watch = {.stop_after = random_integer(&random, 2, 4)};
+    struct interrupt interrupt;
+    struct status status = STATUS_NONE;
+    struct pair_event event;
+    uint64_t seed = random_bits(&random);
+    int cancelled = 0;
+    (void)state;
+    bench_open(&bench, &layout, seed);
+    bench_open(&quiet, &layout, seed);
+    watch_pair(&watch, &interrupt, bench.pair);
+    while (!pair_ended(quiet.pair)) {
+        int next = run_next(bench.pair->reference);
+        while (!pair_run_one(bench.pair, &event, &status)) {
+            assert_int_equal(status.code, STATUS_CANCELLED);
+            int other = large_to_hold(bench.pair);
+            assert_true(other >= 0 && run_next(bench.pair->reference) >= next);
+            status = STATUS_NONE;
+            cancelled++;
+        }
+        assert_true(pair_run_one(quiet.pair, &event, &status));
+        same_results(bench.pair, quiet.pair);
+    }
+    assert_int_equal(cancelled, 1);
+    assert_true(watch.held > 0 && watch.copying >= LARGE >> 20);
+    bench_close(&bench);
+    bench_close(&quiet);
+}
+
 /* A check and the walk of blame end soon, too; afterwards they give what they would have given. */
 static void test_checks_can_be_interrupted(void **state)
 {
@@ -361,6 +500,9 @@ int main(void)
         cmocka_unit_test(test_interrupts_change_nothing),
         cmocka_unit_test(test_long_updates_are_interrupted),
         cmocka_unit_test(test_ways_back_are_left_between_states),
+        cmocka_unit_test(test_nothing_is_held_of_runs_in_step),
+        cmocka_unit_test(test_memory_used_again_compares_the_same),
+        cmocka_unit_test(test_holding_is_interrupted),
         cmocka_unit_test(test_checks_can_be_interrupted),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
