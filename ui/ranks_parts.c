@@ -40,7 +40,7 @@ struct ranks_layout ranks_layout_of(struct layout_rectangle box, int rows, bool 
 static enum theme_role role_of(const struct rank_picture *rank)
 {
     static const enum theme_role roles[SITUATION_COUNT] = {
-        THEME_DIM,     THEME_NORMAL, THEME_RUNNING, THEME_DIM,
+        THEME_DIM,     THEME_NORMAL, THEME_RUNNING, THEME_DIM,   THEME_WARNING,
         THEME_WARNING, THEME_FAILED, THEME_FAILED,  THEME_FAILED};
     if (rank->situation == SITUATION_EXITED && rank->exit_status != 0)
         return THEME_FAILED;

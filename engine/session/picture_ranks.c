@@ -104,6 +104,10 @@ static void fill_process(const struct rank_pool *pool, int index, struct rank_pi
     rank_pool_describe(pool, index, &process);
     rank->pid = process.pid;
     rank->host = process.host && process.host[0] ? memory_string(process.host) : NULL;
+    if (process.stopped_by && !process.ended && rank->situation < SITUATION_HALTED) {
+        rank->situation = SITUATION_HALTED; /* whatever it says that it does */
+        rank->signal = process.stopped_by;
+    }
     if (!process.ended || process.wait_status == -1)
         return;
     if (WIFSIGNALED(process.wait_status)) {

@@ -11,8 +11,8 @@
 
 const char *rank_situation_name(enum rank_situation situation)
 {
-    static const char *const names[] = {"exited",  "stopped", "running", "starting",
-                                        "waiting", "failed",  "killed",  "lost"};
+    static const char *const names[] = {"exited", "stopped", "running", "starting", "waiting",
+                                        "halted", "failed",  "killed",  "lost"};
     return names[situation];
 }
 
@@ -95,10 +95,11 @@ void rank_picture_describe(const struct rank_picture *rank, struct text *out)
         describe_wait(&rank->wait, rank->place, out);
     } else if (situation == SITUATION_EXITED) {
         text_format(out, "exited with status %d", rank->exit_status);
-    } else if (situation == SITUATION_KILLED) {
+    } else if (situation == SITUATION_KILLED || situation == SITUATION_HALTED) {
         const char *name = sigabbrev_np(rank->signal);
-        text_format(out, "killed by signal %d%s%s,", rank->signal, name ? ", SIG" : "",
-                    name ? name : "");
+        text_format(out, "%s by signal %d%s%s,",
+                    situation == SITUATION_KILLED ? "killed" : "stopped", rank->signal,
+                    name ? ", SIG" : "", name ? name : "");
         describe_place(rank, out);
     } else {
         text_add(out, rank_situation_name(situation));

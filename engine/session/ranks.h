@@ -16,6 +16,7 @@ enum rank_situation {
     SITUATION_RUNNING,
     SITUATION_STARTING, /* its process or connection is not there yet */
     SITUATION_WAITING,  /* has arrived at a collective and waits for others */
+    SITUATION_HALTED,   /* its process is stopped by `signal`: the others wait for it */
     SITUATION_FAILED,   /* an instruction failed; its memory can be read */
     SITUATION_KILLED,   /* its process was ended by `signal` */
     SITUATION_LOST,     /* does not answer */
@@ -52,7 +53,7 @@ struct rank_picture {
     char *place;                  /* "decoder.1.mlp.layer_2", NULL */
     struct rank_wait wait;
     struct rank_departure departure;
-    int exit_status, signal;                          /* -1: not ended so */
+    int exit_status, signal;                          /* -1: not ended, nor stopped, so */
     char *reason;                                     /* what happened, NULL */
     int64_t pid;                                      /* -1: none of its own */
     char *host;                                       /* NULL: this one */

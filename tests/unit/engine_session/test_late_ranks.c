@@ -11,6 +11,7 @@
 #include "tests/unit/random.h"
 
 #include <setjmp.h>
+#include <signal.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -30,6 +31,61 @@ static void count_snapshot(void *context, struct snapshot *snapshot)
     (void)context;
     published++;
     snapshot_release(&given);
+}
+
+/* ---- a rank that is stopped ---- */
+
+/* A rank that a signal has stopped, while others wait for it. */
+struct victim {
+    struct bench bench; /* first: it is the context of what the debugger calls */
+    bool running;       /* the command that has to wait for it */
+    bool seen;          /* meanwhile */
+};
+
+static void must_be_told_stopped(const struct ranks_picture *picture)
+{
+    struct text text = {0};
+    assert_int_equal(picture->ranks[1].situation, SITUATION_HALTED);
+    assert_int_equal(picture->ranks[1].signal, SIGSTOP);
+    ranks_picture_table(picture, 32, &text);
+    must_contain(text.data, "stopped by signal 19, SIGSTOP, step 1, ");
+    text_free(&text);
+}
+
+/* Given when the run is waited for: it can be seen why. Then the rank goes on. */
+static void look_at_victim(void *context, struct snapshot *snapshot)
+{
+    struct victim *victim = (struct victim *)context;
+    const struct snapshot *given = snapshot;
+    if (victim->running && snapshot->waits && !victim->seen) {
+        struct ranks_picture *picture = picture_of_ranks(victim->bench.debugger);
+        must_be_told_stopped(picture);
+        victim->seen = true;
+        kill((pid_t)picture->ranks[1].pid, SIGCONT);
+        ranks_picture_free(picture);
+    }
+    snapshot_release(&given);
+}
+
+static enum rank_situation situation_of(const struct bench *bench, int rank)
+{
+    struct ranks_picture *picture = picture_of_ranks(bench->debugger);
+    enum rank_situation situation = picture->ranks[rank].situation;
+    ranks_picture_free(picture);
+    return situation;
+}
+
+/* Until its guardian has told of that. */
+static void stop_rank(struct bench *bench, int rank)
+{
+    struct ranks_picture *picture = picture_of_ranks(bench->debugger);
+    double deadline = clock_seconds() + PATIENCE_SECONDS;
+    assert_int_equal(kill((pid_t)picture->ranks[rank].pid, SIGSTOP), 0);
+    while (situation_of(bench, rank) != SITUATION_HALTED && clock_seconds() < deadline) {
+        ranks_look(bench->debugger);
+        nanosleep(&(struct timespec){.tv_nsec = 1000000}, NULL);
+    }
+    ranks_picture_free(picture);
 }
 
 static void need_processes(void)
@@ -189,6 +245,24 @@ static void test_not_compared(void **state)
     bench_close(&bench);
 }
 
+/* It is not shown as one that waits or computes, and goes on as if nothing had been. */
+static void test_stopped_by_signal(void **state)
+{
+    (void)state;
+    struct victim victim = {.running = false};
+    struct bench *bench = &victim.bench;
+    open_ranks(bench, "file llama/tp2");
+    bench->debugger->sink.publish = look_at_victim; /* its context is the bench */
+    bench_do(bench, "start");
+    stop_rank(bench, 1);
+    must_contain(bench_do(bench, "info ranks"), "stopped by signal 19, SIGSTOP");
+    victim.running = true;
+    must_contain(bench_do(bench, "continue"), "Run finished: no divergence");
+    assert_true(victim.seen);
+    assert_int_equal(situation_of(bench, 1), SITUATION_STOPPED);
+    bench_close(bench);
+}
+
 int main(int argc, char **argv)
 {
     int code;
@@ -201,6 +275,7 @@ int main(int argc, char **argv)
         cmocka_unit_test(test_shown),
         cmocka_unit_test(test_stops_then),
         cmocka_unit_test(test_not_compared),
+        cmocka_unit_test(test_stopped_by_signal),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -68,6 +68,10 @@ static void test_describe(void **state)
     rank_wait_set_missing(&rank->wait, every_other, 100);
     assert_int_equal(rank->wait.missing_count, OUTPUT_RANGES);
     assert_int_equal(rank->wait.missing_more, 50 - OUTPUT_RANGES);
+    rank->situation = SITUATION_HALTED;
+    rank->signal = SIGSTOP;
+    assert_described(rank, "stopped by signal 19, SIGSTOP, step 2, 30 matmul  fw a = b, c  "
+                           "decoder.0.mlp");
     rank->situation = SITUATION_KILLED;
     rank->signal = SIGKILL;
     rank->reason = memory_string("out of memory\nmore of it");
