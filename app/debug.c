@@ -35,6 +35,7 @@ struct prompt {
     bool begins_list; /* the command that runs is 'commands' */
     bool posted;      /* a command, since this was looked at: it may have ended already */
     bool batch, quit, failed, interactive;
+    bool code_given; /* by 'quit CODE': nothing else changes it */
     int code;
 };
 
@@ -92,6 +93,16 @@ static void run_shell(struct prompt *prompt, const char *command)
     session_shell_ended(prompt->session, ok ? NULL : status.text);
 }
 
+static void leave(struct prompt *prompt)
+{
+    const struct snapshot *snapshot = session_snapshot(prompt->session);
+    prompt->quit = true;
+    prompt->code_given = snapshot && snapshot->exit_given;
+    if (prompt->code_given)
+        prompt->code = snapshot->exit_code;
+    snapshot_release(&snapshot);
+}
+
 static void handle_event(struct prompt *prompt, const struct session_event *event)
 {
     switch (event->kind) {
@@ -103,7 +114,7 @@ static void handle_event(struct prompt *prompt, const struct session_event *even
         show_error(prompt, event->text);
         break;
     case EVENT_QUIT:
-        prompt->quit = true;
+        leave(prompt);
         break;
     case EVENT_SHELL:
         run_shell(prompt, event->text);
@@ -424,7 +435,7 @@ static int run_prompt(struct prompt *prompt, const struct app_options *options)
     if (!ok)
         return app_complain(EXIT_FAILED, "%s", status.text);
     /* A script that comes through a pipe tells by the exit code, as one of -x does. */
-    if (prompt->code == EXIT_DONE && prompt->failed && !prompt->interactive)
+    if (prompt->code == EXIT_DONE && prompt->failed && !prompt->interactive && !prompt->code_given)
         return EXIT_FAILED;
     return prompt->code;
 }

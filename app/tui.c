@@ -80,6 +80,7 @@ int app_tui(int argc, char **argv, const struct app_options *app)
         arguments_parse(argc, argv, &usage, arguments,
                         (int)(sizeof(arguments) / sizeof(arguments[0])), &positional, &status);
     int code = EXIT_DONE;
+    options.exit_code = &code;
     setlocale(LC_ALL, "");
     if (result == ARGUMENTS_WRONG ||
         (result == ARGUMENTS_OK && !(run_words_take(&usage, &positional, &options.file, &status) &&

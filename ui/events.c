@@ -179,6 +179,14 @@ static void run_shell(struct ui *ui, const char *command)
     ui_dirty(ui);
 }
 
+static void take_exit_code(const struct ui *ui)
+{
+    const struct snapshot *snapshot = session_snapshot(ui->session);
+    if (ui->options->exit_code && snapshot && snapshot->exit_given)
+        *ui->options->exit_code = snapshot->exit_code;
+    snapshot_release(&snapshot);
+}
+
 static void handle_event(struct ui *ui, struct session_event *event)
 {
     ui_dirty(ui);
@@ -197,6 +205,7 @@ static void handle_event(struct ui *ui, struct session_event *event)
         break;
     case EVENT_QUIT:
         ui->quit = true;
+        take_exit_code(ui);
         break;
     case EVENT_PICTURE:
         take_picture(ui, event);

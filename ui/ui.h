@@ -28,6 +28,7 @@ struct ui_options {
     const char *record, *replay;         /* as in session_options */
     const struct session_engine *engine; /* as in session_options */
     const char *program_path; /* of this program, to run tests with; NULL: they cannot be run */
+    int *exit_code;           /* gets what 'quit CODE' asks for; stays as it is without; NULL */
 };
 
 /* Runs until the user leaves. False with the reason in `status` when the screen could not be

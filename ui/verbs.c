@@ -132,9 +132,14 @@ static void run_find(struct ui *ui, const char *rest)
         search(ui, ui->searched, strcmp(rest, "previous") == 0 ? -1 : 1);
 }
 
+/* 'save breakpoints FILE' is the session's. */
 static void run_save(struct ui *ui, const char *rest)
 {
-    ui_save(ui, rest, false);
+    const char *file;
+    if (command_is(rest, "breakpoints", &file) && file[0])
+        ui_post(ui, "save %s", rest);
+    else
+        ui_save(ui, rest, false);
 }
 
 static void run_save_over(struct ui *ui, const char *rest)
@@ -215,8 +220,9 @@ static void run_interrupt(struct ui *ui, const char *rest)
 
 static void run_quit(struct ui *ui, const char *rest)
 {
-    (void)rest;
-    if (ui_is_running(ui) || test_run_is_running(ui->tests))
+    if (rest[0]) /* an exit code: the session reads it */
+        ui_post(ui, "quit %s", rest);
+    else if (ui_is_running(ui) || test_run_is_running(ui->tests))
         ui->asks_to_quit = true;
     else
         ui->quit = true;

@@ -189,11 +189,22 @@ bool command_stop(struct debugger *debugger, const char *arguments, struct statu
     return true;
 }
 
-/* "3" or "1-4"; what comes behind is left in *text. */
-static bool read_range(const char **text, int *first, int *last, struct status *status)
+/* gdb's name for the number that was given last: files of breakpoints do not know theirs. */
+static bool is_newest(const char *word)
+{
+    return strcmp(word, "$bpnum") == 0;
+}
+
+/* "3", "1-4" or "$bpnum"; what comes behind is left in *text. */
+static bool read_range(const struct breakpoints *all, const char **text, int *first, int *last,
+                       struct status *status)
 {
     char word[32], *end;
     argument_word(text, word, sizeof(word));
+    if (is_newest(word)) {
+        *first = *last = all->next_number;
+        return true;
+    }
     long low = strtol(word, &end, 10), high = low;
     if (*end == '-' && end > word)
         high = strtol(end + 1, &end, 10);
@@ -217,7 +228,7 @@ bool breakpoints_for_numbers(struct debugger *debugger, const char *arguments,
     if (strcmp(word, "breakpoints") == 0) /* gdb's longer form */
         arguments = rest;
     for (const char *at = arguments; *at;) {
-        if (!read_range(&at, &first, &last, status))
+        if (!read_range(all, &at, &first, &last, status))
             return false;
         if (first == last && !breakpoints_find(all, first))
             return status_fail(status, STATUS_NOT_FOUND,
@@ -225,7 +236,7 @@ bool breakpoints_for_numbers(struct debugger *debugger, const char *arguments,
     }
     for (int i = all->count - 1; !*arguments && i >= 0; i--)
         apply(debugger, all->list[i].number);
-    while (*arguments && read_range(&arguments, &first, &last, status))
+    while (*arguments && read_range(all, &arguments, &first, &last, status))
         for (int i = all->count - 1; i >= 0; i--)
             if (all->list[i].number >= first && all->list[i].number <= last)
                 apply(debugger, all->list[i].number);
@@ -278,7 +289,9 @@ bool command_condition(struct debugger *debugger, const char *arguments, struct 
     if (!*word)
         return status_fail(status, STATUS_INVALID,
                            "condition NUMBER [CONDITION]: without one the breakpoint has none");
-    if (!argument_count(word, 0, &number, status))
+    if (is_newest(word))
+        number = debugger->breakpoints.next_number;
+    else if (!argument_count(word, 0, &number, status))
         return false;
     struct breakpoint *breakpoint = breakpoints_find(&debugger->breakpoints, number);
     if (!breakpoint)

@@ -308,7 +308,7 @@ bool command_report(struct debugger *debugger, const char *arguments, struct sta
 {
     bool replace = arguments[0] == '!';
     arguments += replace ? 1 + strspn(arguments + 1, " \t") : 0;
-    char *path = arguments[0] ? memory_string(arguments) : standard_name(debugger->target);
+    char *path = arguments[0] ? argument_path(arguments) : standard_name(debugger->target);
     struct text text = {0};
     bool good = replace || access(path, F_OK) != 0; /* told before the work, not after it */
     if (!good)

@@ -375,7 +375,9 @@ bool command_source(struct debugger *debugger, const char *arguments, struct sta
     if (debugger->source_depth >= MAX_SOURCE_DEPTH)
         return status_fail(status, STATUS_INVALID, "%s: files that source each other too deep",
                            arguments);
-    FILE *file = fopen(arguments, "r");
+    char *path = argument_path(arguments);
+    FILE *file = fopen(path, "r");
+    free(path);
     if (!file)
         return status_fail(status, STATUS_IO, "%s: %s", arguments, strerror(errno));
     debugger->source_depth++;
@@ -394,9 +396,17 @@ bool command_echo(struct debugger *debugger, const char *arguments, struct statu
 
 bool command_quit(struct debugger *debugger, const char *arguments, struct status *status)
 {
-    if (*arguments)
-        return status_fail(status, STATUS_INVALID, "'quit' takes no arguments");
+    char *end;
+    long code = strtol(arguments, &end, 10);
+    if (*arguments && (*end || code < 0 || code > 255))
+        return status_fail(status, STATUS_INVALID,
+                           "'quit' takes an exit code from 0 to 255, not '%s'", arguments);
     debugger->quit = true;
+    if (*arguments) {
+        debugger->exit_given = true;
+        debugger->exit_code = (int)code;
+        debugger_publish(debugger); /* the front end ends the program */
+    }
     return true;
 }
 

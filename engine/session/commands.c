@@ -75,6 +75,10 @@ const struct command command_table[] = {
      COMPLETE_NONE, false, false, command_enable},
     {"disable", "dis", "stops", "[NUMBER | FIRST-LAST]...", "keep breakpoints, but do not stop", "",
      COMPLETE_NONE, false, false, command_disable},
+    {"save", "", "stops", "breakpoints FILE", "write breakpoints to a file that 'source' reads",
+     "With conditions, commands, whether they are disabled, and what 'stop on' is set to. A file\n"
+     "that exists is replaced.\n",
+     COMPLETE_SAVE, false, false, command_save},
 
     {"list", "l", "looking", "[PLACE | FIRST,LAST | -]", "the program around the counter",
      "Marks: * breakpoint, o disabled one; = within limits, x diverged, - not compared; => next.\n"
@@ -167,7 +171,8 @@ const struct command command_table[] = {
      COMPLETE_COMMAND, false, false, command_help},
     {"apropos", "", "session", "WORD", "commands whose help contains a word", "", COMPLETE_NONE,
      false, false, command_apropos},
-    {"quit", "q exit", "session", "", "leave",
+    {"quit", "q exit", "session", "[CODE]", "leave",
+     "With CODE (0 to 255) as the exit code of lockstep.\n"
      "Typed while a run goes on, it stops it first. On a terminal it asks before a run that has\n"
      "begun is left: 'set confirm off' ends that.\n",
      COMPLETE_NONE, false, false, command_quit},
@@ -240,7 +245,6 @@ static const char *instead_of_command(const char *word)
         {"layout", "lockstep debug --tui"},
         {"clear", "delete [NUMBER...]"},
         {"detach", "kill, or quit"},
-        {"save", "the screens keep breakpoints; 'source FILE' runs lines of a file"},
         {"end", "it ends a list of 'commands', and none is being typed"},
         {"silent", "it is the first of a breakpoint's 'commands'"},
         {"call", "print TENSOR[SLICES]"},
@@ -327,6 +331,16 @@ void argument_word(const char **text, char *word, int size)
     word[length] = '\0';
     while (isspace((unsigned char)**text))
         (*text)++;
+}
+
+char *argument_path(const char *arguments)
+{
+    const char *home = getenv("HOME");
+    if (arguments[0] != '~' || arguments[1] != '/' || !home)
+        return memory_string(arguments);
+    size_t length = strlen(home);
+    length -= length > 0 && home[length - 1] == '/'; /* who lives at the root */
+    return memory_format("%.*s%s", (int)length, home, arguments + 1);
 }
 
 int argument_choice(const char *word, const char *const *list, int count, const char *what,

@@ -17,6 +17,7 @@ enum completion {
     COMPLETE_COMMAND, /* help */
     COMPLETE_RUN,     /* file */
     COMPLETE_FILE,    /* source */
+    COMPLETE_SAVE,    /* save: what, then a file */
 };
 
 struct command {
@@ -49,6 +50,8 @@ bool argument_count(const char *text, int otherwise, int *count, struct status *
 /* Cuts the next word off `*text` into `word` (size bytes); "" at the end. A word in "" may have
  * blanks. */
 void argument_word(const char **text, char *word, int size);
+/* The name of a file, with "~/" as shells have it; to be freed. */
+char *argument_path(const char *arguments);
 /* The index of `word` in `list`, by itself or as a unique beginning; -1 with the list as failure.
  * `what` names it: "info". */
 int argument_choice(const char *word, const char *const *list, int count, const char *what,
@@ -101,6 +104,10 @@ bool command_condition(struct debugger *debugger, const char *arguments, struct 
 bool command_delete(struct debugger *debugger, const char *arguments, struct status *status);
 bool command_enable(struct debugger *debugger, const char *arguments, struct status *status);
 bool command_disable(struct debugger *debugger, const char *arguments, struct status *status);
+/* command_save.c */
+enum { SAVE_NAMES = 1 };
+extern const char *const save_names[SAVE_NAMES];
+bool command_save(struct debugger *debugger, const char *arguments, struct status *status);
 /* hit_commands.c */
 bool command_commands(struct debugger *debugger, const char *arguments, struct status *status);
 /* command_list.c, command_info.c */

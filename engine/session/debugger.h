@@ -72,6 +72,8 @@ struct debugger {
     bool moved; /* the run, since this was set to false */
     int source_depth;
     bool quit;
+    bool exit_given; /* 'quit CODE' */
+    int exit_code;
     struct text output; /* of the command that runs, not yet emitted */
 };
 

@@ -104,6 +104,8 @@ struct snapshot {
     int rank, ranks; /* the selected one, of how many; 0 of 1 for a run of one rank */
     bool typing;     /* lines that are posted now are commands of a breakpoint, up to 'end' */
     bool confirm;    /* the user wants to be asked before a run in progress is left */
+    bool exit_given; /* with EVENT_QUIT: the program is to end with exit_code */
+    int exit_code;
     int breakpoints;
     int compared, failed;                /* tensors so far */
     int64_t memory_live, memory_planned; /* bytes */

@@ -63,6 +63,8 @@ struct snapshot *snapshot_create(const struct debugger *debugger)
     snapshot->ranks = target ? ranks_count(debugger) : 0;
     snapshot->typing = hit_commands_are_typed(debugger);
     snapshot->confirm = !debugger->unasked;
+    snapshot->exit_given = debugger->exit_given;
+    snapshot->exit_code = debugger->exit_code;
     snapshot->breakpoints = debugger->breakpoints.count;
     if (target)
         fill_run(debugger, snapshot);

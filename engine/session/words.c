@@ -129,15 +129,37 @@ static void offer_runs(struct completing *completing, const struct config_search
         offer_word(completing, faults[i].name);
 }
 
+/* What was typed with "~/" stays so. */
 static void offer_files(struct completing *completing)
 {
     glob_t found = {0};
-    char *pattern = memory_format("%s*", completing->argument);
+    char *path = argument_path(completing->argument);
+    char *pattern = memory_format("%s*", path);
+    bool tilde = strcmp(path, completing->argument) != 0;
+    size_t home = tilde ? strlen(path) - strlen(completing->argument) + 1 : 0;
     if (glob(pattern, GLOB_MARK, NULL, &found) == 0)
-        for (size_t i = 0; i < found.gl_pathc; i++)
-            offer(completing, found.gl_pathv[i]);
+        for (size_t i = 0; i < found.gl_pathc; i++) {
+            char *name = memory_format("%s%s", tilde ? "~" : "", found.gl_pathv[i] + home);
+            offer(completing, name);
+            free(name);
+        }
     globfree(&found);
     free(pattern);
+    free(path);
+}
+
+/* What can be saved, then a file. */
+static void offer_save(struct completing *completing)
+{
+    size_t word = strcspn(completing->argument, " \t");
+    size_t file = word + strspn(completing->argument + word, " \t");
+    if (file == word) {
+        offer_list(completing, save_names, SAVE_NAMES);
+        return;
+    }
+    completing->argument += file;
+    completing->before -= file < completing->before ? file : completing->before;
+    offer_files(completing);
 }
 
 static void offer_arguments(struct completing *completing, const struct command *command,
@@ -172,6 +194,9 @@ static void offer_arguments(struct completing *completing, const struct command 
         break;
     case COMPLETE_FILE:
         offer_files(completing);
+        break;
+    case COMPLETE_SAVE:
+        offer_save(completing);
         break;
     }
 }

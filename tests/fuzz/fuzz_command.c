@@ -44,7 +44,8 @@ static bool touches_files(const char *line)
         line++;
     const struct command *command =
         command_split(line, word, &arguments, &status) ? command_find(word, &status) : NULL;
-    return command && (!strcmp(command->name, "file") || !strcmp(command->name, "source"));
+    return command && (!strcmp(command->name, "file") || !strcmp(command->name, "source") ||
+                       !strcmp(command->name, "save"));
 }
 
 static void complete(const char *line)

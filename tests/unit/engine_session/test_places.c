@@ -139,7 +139,11 @@ static void test_completion(void **state)
                  {"file llama/bf", 5, "llama/bf4"},
                  {"file llama/bf4 fault drop", 21, "dropped-micro-batch"},
                  {"set dig", 4, "digits"},
-                 {"stop on d", 8, "divergence"}};
+                 {"stop on d", 8, "divergence"},
+                 {"save br", 5, "breakpoints"},
+                 {"save breakpoints /et", 17, "/etc/"},
+                 {"source ~/et", 7, "~/etc/"}};
+    setenv("HOME", "/", 1);
     for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++) {
         char **matches = NULL;
         int count = words_complete(words, NULL, cases[i].line, cases[i].start,
