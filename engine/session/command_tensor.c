@@ -4,6 +4,7 @@
 #include "engine/session/commands.h"
 #include "engine/session/describe.h"
 #include "engine/session/slices.h"
+#include "engine/session/whole_tensor.h"
 #include "engine/tensor/shard.h"
 
 #include <inttypes.h>
@@ -267,20 +268,34 @@ bool command_examine(struct debugger *debugger, const char *arguments, struct st
     return print_first(debugger, "x", arguments, count, &left, status);
 }
 
+/* What is counted: elements that nobody has computed yet are not. */
+static bool view_computed(struct debugger *debugger, int value, struct pair_sides *sides,
+                          struct pair_sides *computed, struct status *status)
+{
+    if (!view(debugger, value, sides, status))
+        return false;
+    struct whole_tensor whole = whole_tensor_of(debugger, value, sides);
+    bool ok = whole_tensor_computed(&whole, debugger_interrupt(debugger), sides, computed, status);
+    if (!ok)
+        pair_sides_free(sides);
+    return ok;
+}
+
 bool command_stats(struct debugger *debugger, const char *arguments, struct status *status)
 {
-    struct pair_sides sides;
+    struct pair_sides sides, computed;
     int value = describe_pick_value(debugger, arguments, status);
-    if (value < 0 || !view(debugger, value, &sides, status))
+    if (value < 0 || !view_computed(debugger, value, &sides, &computed, status))
         return false;
     struct statistics statistics;
     describe_value_line(debugger, value);
-    if (statistics_compute(debugger_interrupt(debugger), &sides.test, &statistics))
+    if (statistics_compute(debugger_interrupt(debugger), &computed.test, &statistics))
         describe_statistics(debugger, "test", &statistics);
-    if (!sides.has_reference)
-        say(debugger, "    reference  - (%s)\n", sides.reason);
-    else if (statistics_compute(debugger_interrupt(debugger), &sides.reference, &statistics))
+    if (!computed.has_reference)
+        say(debugger, "    reference  - (%s)\n", computed.reason);
+    else if (statistics_compute(debugger_interrupt(debugger), &computed.reference, &statistics))
         describe_statistics(debugger, "reference", &statistics);
+    pair_sides_free(&computed);
     pair_sides_free(&sides);
     return debugger_goes_on(debugger, status);
 }
@@ -335,17 +350,17 @@ static void print_histogram(struct debugger *debugger, const struct pair_sides *
 
 bool command_hist(struct debugger *debugger, const char *arguments, struct status *status)
 {
-    struct pair_sides sides;
+    struct pair_sides sides, computed;
     int value = describe_pick_value(debugger, arguments, status);
-    if (value < 0 || !view(debugger, value, &sides, status))
+    if (value < 0 || !view_computed(debugger, value, &sides, &computed, status))
         return false;
     struct statistics statistics;
     const struct interrupt *interrupt = debugger_interrupt(debugger);
-    statistics_compute(interrupt, &sides.test, &statistics);
+    statistics_compute(interrupt, &computed.test, &statistics);
     double low = statistics.minimum, high = statistics.maximum;
     say_heading(debugger, value, &sides.test, "");
-    if (sides.has_reference) {
-        statistics_compute(interrupt, &sides.reference, &statistics);
+    if (computed.has_reference) {
+        statistics_compute(interrupt, &computed.reference, &statistics);
         low = fmin(low, statistics.minimum); /* fmin passes over NaN */
         high = fmax(high, statistics.maximum);
     }
@@ -354,7 +369,8 @@ bool command_hist(struct debugger *debugger, const char *arguments, struct statu
     else if (isnan(low))
         say(debugger, "    no finite elements\n");
     else
-        print_histogram(debugger, &sides, low, high);
+        print_histogram(debugger, &computed, low, high);
+    pair_sides_free(&computed);
     pair_sides_free(&sides);
     return debugger_goes_on(debugger, status);
 }
@@ -376,48 +392,13 @@ static void say_holder(struct debugger *debugger, int value, int64_t index)
     say(debugger, "  (rank %d %s)", rank, index_text(shape, local, text, sizeof(text)));
 }
 
-/* Of a tensor that is put together: whether a rank has computed an element yet. */
-struct whole_tensor {
-    const struct team *team;
-    int tensor;
-    int64_t step; /* between elements that are shown */
-};
-
-static struct whole_tensor whole_tensor_of(struct debugger *debugger, int value,
-                                           const struct pair_sides *sides)
-{
-    return (struct whole_tensor){debugger->target->team, describe_whole(debugger, value),
-                                 sides->sampling_step > 0 ? sides->sampling_step : 1};
-}
-
-static bool is_computed(const void *context, int64_t index)
-{
-    const struct whole_tensor *whole = context;
-    return team_has_element(whole->team, whole->tensor, index * whole->step);
-}
-
-/* What nobody has computed yet was counted as NaN; sums and extremes pass over that anyway. */
-static void leave_out_absent(const struct whole_tensor *whole, const struct pair_sides *sides,
-                             struct metrics *metrics)
-{
-    int64_t absent = sides->absent;
-    if (absent > 0 && whole->step > 1) {
-        absent = 0;
-        for (int64_t i = 0; i < shape_elements(sides->test.shape); i++)
-            absent += !is_computed(whole, i);
-    }
-    metrics->nan_test -= absent;
-    metrics->different -= absent;
-    metrics->count -= absent;
-}
-
 static void say_worst(struct debugger *debugger, int value, const struct pair_sides *sides)
 {
     int capacity = debugger->display.worst;
     struct worst_element *worst = memory_zeroed((size_t)capacity + 1, sizeof(*worst));
     struct whole_tensor whole = whole_tensor_of(debugger, value, sides);
     int count = metrics_worst_of(debugger_interrupt(debugger), &sides->reference, &sides->test,
-                                 sides->scale, sides->absent > 0 ? is_computed : NULL, &whole,
+                                 sides->scale, sides->absent > 0 ? whole_tensor_has : NULL, &whole,
                                  worst, capacity);
     char text[120];
     if (count > 0)
@@ -440,8 +421,6 @@ static void say_metrics(struct debugger *debugger, int value, const struct pair_
     if (!metrics_compute_unless(debugger_interrupt(debugger), &sides->reference, &sides->test,
                                 sides->scale, pair->options.threads, &metrics))
         return;
-    struct whole_tensor whole = whole_tensor_of(debugger, value, sides);
-    leave_out_absent(&whole, sides, &metrics);
     const struct limits *limits = result->limits;
     char step[32];
     if (!limits)
@@ -464,22 +443,23 @@ static void say_metrics(struct debugger *debugger, int value, const struct pair_
 
 bool command_diff(struct debugger *debugger, const char *arguments, struct status *status)
 {
-    struct pair_sides sides;
+    struct pair_sides sides, computed;
     struct pair *pair = debugger->target->pair;
     int value = describe_pick_value(debugger, arguments, status);
-    if (value < 0 || !view(debugger, value, &sides, status))
+    if (value < 0 || !view_computed(debugger, value, &sides, &computed, status))
         return false;
     bool ok = need_reference(&sides, status);
     if (ok && !shape_equal(sides.test.shape, sides.reference.shape))
         ok = status_fail(status, STATUS_INVALID, "the shapes of the two sides differ");
     if (ok) {
         describe_value_line(debugger, value);
-        say_metrics(debugger, value, &sides);
+        say_metrics(debugger, value, &computed);
         say_worst(debugger, value, &sides);
     }
     ok = ok && debugger_goes_on(debugger, status);
     if (ok && pair->results[value].compared && pair->results[value].verdict.failures)
         say(debugger, "next: blame, backtrace, hist, print/diff\n");
+    pair_sides_free(&computed);
     pair_sides_free(&sides);
     return ok;
 }

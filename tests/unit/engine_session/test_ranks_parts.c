@@ -5,6 +5,7 @@
 #include "engine/compare/team.h"
 #include "tests/unit/random.h"
 
+#include <inttypes.h>
 #include <math.h>
 #include <setjmp.h>
 #include <stdarg.h>
@@ -49,6 +50,68 @@ static void test_difference_of_what_is_there(void **state)
     bench_close(&bench);
 }
 
+/* How many elements of the test the rows of a histogram have in all. */
+static int64_t counted(const char *said)
+{
+    const char *line = strstr(said, "from   ");
+    int64_t sum = 0, count;
+    double low, high;
+    assert_non_null(line);
+    while ((line = strchr(line, '\n')) &&
+           sscanf(++line, "%lf %lf %" SCNd64, &low, &high, &count) == 3)
+        sum += count;
+    return sum;
+}
+
+/* The same of the reference, which is the last column but its bar. */
+static int64_t counted_of_reference(const char *said)
+{
+    const char *line = strstr(said, "from   ");
+    int64_t sum = 0, count;
+    assert_non_null(line);
+    while ((line = strchr(line, '\n')) && sscanf(++line, "%*f %*f %*d%*[ #]%" SCNd64, &count) == 1)
+        sum += count;
+    return sum;
+}
+
+/* The mean of a side, as `stats` says it. */
+static double mean_of(const char *said, const char *side)
+{
+    double mean = NAN;
+    const char *line = strstr(said, side);
+    assert_non_null(line);
+    assert_int_equal(sscanf(strstr(line, "mean "), "mean %lf", &mean), 1);
+    return mean;
+}
+
+/* Statistics and histograms are of what is computed, of both sides. */
+static void test_statistics_of_what_is_there(void **state)
+{
+    (void)state;
+    struct bench bench;
+    open_ranks(&bench, "file llama/stp2");
+    bench_do(&bench, "until fw decoder.0.output");
+    double mean = mean_of(bench_do(&bench, "stats fw decoder.0.output"), "test");
+    bench_do(&bench, "rank all");
+    const char *said = bench_do(&bench, "stats fw decoder.0.output");
+    must_contain(said, "(1 rank has not computed its part yet: nan)");
+    must_contain(said, "NaN 0");
+    must_not_contain(said, "NaN 1");
+    assert_true(mean_of(said, "    test") == mean);
+    assert_true(fabs(mean_of(said, "    reference") - mean) < 1e-4 * fabs(mean));
+    said = bench_do(&bench, "hist fw decoder.0.output");
+    must_contain(said, "(1 rank has not computed its part yet: nan)");
+    assert_int_equal(counted(said), 1024);
+    assert_int_equal(counted_of_reference(said), 1024);
+    bench_do(&bench, "next");
+    said = bench_do(&bench, "hist fw decoder.0.output");
+    must_not_contain(said, "has not computed");
+    assert_int_equal(counted(said), 2048);
+    assert_int_equal(counted_of_reference(said), 2048);
+    must_contain(bench_do(&bench, "stats fw decoder.0.output"), "NaN 0");
+    bench_close(&bench);
+}
+
 /* A NaN that a rank did compute (infinity over infinity) is shown as one, also where another part
  * is not there yet. */
 static void test_real_nan_beside_what_is_not_there(void **state)
@@ -63,6 +126,8 @@ static void test_real_nan_beside_what_is_not_there(void **state)
     const char *said = bench_do(&bench, "diff fw decoder.0.norm_1.output");
     must_contain(said, "not computed its part yet");
     must_contain(said, "not finite: 1024 NaN");
+    must_contain(bench_do(&bench, "stats fw decoder.0.norm_1.output"), "NaN 1024 ");
+    said = bench_do(&bench, "diff fw decoder.0.norm_1.output");
     must_contain(said, "(rank 0 [0,0])");
     must_not_contain(said, "(rank 1 [");
     bench_close(&bench);
@@ -140,6 +205,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_difference_of_what_is_there),
+        cmocka_unit_test(test_statistics_of_what_is_there),
         cmocka_unit_test(test_real_nan_beside_what_is_not_there),
         cmocka_unit_test(test_copies_that_differ),
         cmocka_unit_test(test_parts_that_any_replica_has),
