@@ -231,8 +231,9 @@ static void check_mapping(struct checker *checker, const struct node *node,
     }
     for (; fields->key && !checker->partial; fields++)
         if (!(fields->value.flags & CYAML_FLAG_OPTIONAL) && !node_entry_find(node, fields->key))
-            problem_add(checker->problems, node->source, "%s%s%s is missing; expected %s", path,
-                        *path ? "." : "", fields->key, type_name(&fields->value));
+            problem_add(checker->problems, node_missing_source(node, fields->key),
+                        "%s%s%s is missing; expected %s", path, *path ? "." : "", fields->key,
+                        type_name(&fields->value));
 }
 
 static void check_sequence(struct checker *checker, const struct node *node,

@@ -1,10 +1,10 @@
 #include "engine/config/loader.h"
 
+#include "engine/base/expression.h"
 #include "engine/base/memory.h"
 #include "engine/base/names.h"
 #include "engine/base/text.h"
 
-#include <regex.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -212,8 +212,9 @@ bool config_skips_variant(const struct config *config, const char *variant)
     bool skips = false;
     for (int i = 0; i < config->skip_test_count && !skips; i++) {
         regex_t expression;
+        char why[EXPRESSION_WHY_SIZE];
         /* The loader has compiled it once: it can only fail for want of memory. */
-        if (regcomp(&expression, config->skip_tests[i], REG_EXTENDED | REG_NOSUB))
+        if (!expression_compile(config->skip_tests[i], &expression, why))
             continue;
         skips = regexec(&expression, variant, 0, NULL, 0) == 0;
         regfree(&expression);

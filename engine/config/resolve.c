@@ -153,8 +153,8 @@ static struct node *apply_settings(struct chain *chain, struct node *root)
     return root;
 }
 
-/* Mappings that only the defaults have are said to be where their parent is: what is missing in
- * them is missing from the user's file. */
+/* Mappings that only the defaults have are said to be where they were deleted, or else where their
+ * parent is: what is missing in them is missing from the user's file. */
 static void adopt_mappings(struct node *node, const char *defaults)
 {
     for (int i = 0; i < node->count; i++) {
@@ -162,7 +162,7 @@ static void adopt_mappings(struct node *node, const char *defaults)
         if (value->kind != NODE_MAPPING)
             continue;
         if (value->source.file == defaults)
-            value->source = node->source;
+            value->source = node_missing_source(node, node->entries[i].key);
         adopt_mappings(value, defaults);
     }
 }

@@ -3,11 +3,11 @@
 #include "engine/config/loader.h"
 #include "engine/config/stages.h"
 
+#include "engine/base/expression.h"
 #include "engine/base/memory.h"
 
 #include <inttypes.h>
 #include <math.h>
-#include <regex.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <string.h>
@@ -406,16 +406,11 @@ static void check_skip_tests(const struct semantics *semantics)
     for (int i = 0; list && i < list->count; i++) {
         const struct node *item = list->entries[i].value;
         regex_t expression;
-        char why[100];
-        /* The library's own limit on repetitions does not keep it from taking all memory. */
-        int error = strlen(item->text) > 200
-                        ? REG_ESPACE
-                        : regcomp(&expression, item->text, REG_EXTENDED | REG_NOSUB);
-        if (!error) {
+        char why[EXPRESSION_WHY_SIZE];
+        if (expression_compile(item->text, &expression, why)) {
             regfree(&expression);
             continue;
         }
-        regerror(error, NULL, why, sizeof(why));
         problem_add(semantics->problems, item->source,
                     "skip_tests: '%.60s' is not a regular expression: %s; expected a POSIX "
                     "extended one",

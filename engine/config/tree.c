@@ -96,10 +96,19 @@ const struct node *node_find(const struct node *root, const char *path)
     return *rest ? NULL : node;
 }
 
+struct source node_missing_source(const struct node *mapping, const char *key)
+{
+    const struct node_entry *entry = node_entry_find(mapping->deleted, key);
+    return entry ? entry->source : mapping->source;
+}
+
 struct source node_source(const struct node *root, const char *path)
 {
     const char *rest;
-    struct source source = walk(root, path, &rest)->source;
+    const struct node *node = walk(root, path, &rest);
+    char *key = memory_string_part(rest, strcspn(rest, "."));
+    struct source source = node_missing_source(node, key); /* of "", all found, itself */
+    free(key);
     source.key = path;
     return source;
 }
@@ -120,12 +129,37 @@ struct node *node_without(struct tree_pool *pool, struct node *mapping, const ch
     if (!node_entry_find(mapping, key))
         return mapping;
     struct node *copy = node_mapping(pool, mapping->source);
+    copy->deleted = mapping->deleted;
     for (int i = 0; i < mapping->count; i++) {
         const struct node_entry *entry = &mapping->entries[i];
         if (strcmp(entry->key, key))
             node_add(pool, copy, entry->key, entry->source, entry->value);
     }
     return copy;
+}
+
+static void note_deleted(struct tree_pool *pool, struct node *merged,
+                         const struct node_entry *entry)
+{
+    if (!merged->deleted)
+        merged->deleted = node_mapping(pool, merged->source);
+    node_add(pool, merged->deleted, entry->key, entry->value->source, entry->value);
+}
+
+/* What is missing then is missing where it was deleted, however many files lie over that. */
+static void note_all_deleted(struct tree_pool *pool, struct node *merged, const struct node *parent,
+                             const struct node *child)
+{
+    for (int i = 0; i < child->count; i++)
+        if (node_is_null(child->entries[i].value))
+            note_deleted(pool, merged, &child->entries[i]);
+    for (int i = 0; child->deleted && i < child->deleted->count; i++)
+        note_deleted(pool, merged, &child->deleted->entries[i]);
+    const struct node *before = parent ? parent->deleted : NULL;
+    for (int i = 0; before && i < before->count; i++)
+        if (!node_entry_find(child, before->entries[i].key) &&
+            !node_entry_find(merged->deleted, before->entries[i].key))
+            note_deleted(pool, merged, &before->entries[i]);
 }
 
 struct node *tree_merge(struct tree_pool *pool, struct node *parent, struct node *child)
@@ -148,6 +182,7 @@ struct node *tree_merge(struct tree_pool *pool, struct node *parent, struct node
         if (!node_entry_find(parent, new->key) && !node_is_null(new->value))
             node_add(pool, merged, new->key, new->source, tree_merge(pool, NULL, new->value));
     }
+    note_all_deleted(pool, merged, parent, child);
     return merged;
 }
 

@@ -34,6 +34,7 @@ struct node {
     struct source over; /* the value that this one replaced; file NULL: none that tells anything */
     struct node_entry *entries; /* of a sequence (keys NULL) or a mapping */
     int count, capacity;
+    struct node *deleted; /* of a merged mapping: the nulls that deleted a key; NULL: none */
 };
 
 struct node_entry {
@@ -55,6 +56,8 @@ void node_add(struct tree_pool *pool, struct node *parent, const char *key, stru
 const struct node_entry *node_entry_find(const struct node *mapping, const char *key);
 /* The node at a dotted path, or NULL. */
 const struct node *node_find(const struct node *root, const char *path);
+/* Where a key that a mapping lacks was deleted (~); where the mapping was written if nobody did. */
+struct source node_missing_source(const struct node *mapping, const char *key);
 /* Where `path` or, if it was not set, its nearest parent was written. The path becomes the key, and
  * must outlive what takes it. */
 struct source node_source(const struct node *root, const char *path);

@@ -1,11 +1,11 @@
 /* Looking at lines: a walk over the rings of the chosen ranks in the order of the sequence numbers,
  * forward or back, merged by a heap. */
+#include "engine/base/expression.h"
 #include "engine/base/memory.h"
 #include "engine/base/unicode.h"
 #include "engine/session/output.h"
 #include "engine/session/output_ring.h"
 
-#include <regex.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -32,16 +32,11 @@ static bool add_pattern(struct matcher *matcher, const char *text, bool expressi
                         struct status *status)
 {
     struct pattern *pattern = &matcher->patterns[matcher->pattern_count];
-    char why[200];
+    char why[EXPRESSION_WHY_SIZE];
     if (!text[0])
         return true;
-    if (expression) {
-        int error = regcomp(&pattern->compiled, text, REG_EXTENDED | REG_NOSUB);
-        if (error) {
-            regerror(error, &pattern->compiled, why, sizeof(why));
-            return status_fail(status, STATUS_INVALID, "/%s/: %s", text, why);
-        }
-    }
+    if (expression && !expression_compile(text, &pattern->compiled, why))
+        return status_fail(status, STATUS_INVALID, "/%s/: %s", text, why);
     pattern->text = memory_string(text);
     pattern->length = strlen(text);
     pattern->expression = expression;

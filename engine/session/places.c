@@ -1,5 +1,6 @@
 #include "engine/session/places.h"
 
+#include "engine/base/expression.h"
 #include "engine/base/memory.h"
 #include "engine/base/text.h"
 
@@ -159,13 +160,11 @@ static bool parse_expression(const char *text, struct place *place, struct statu
         return status_fail(status, STATUS_INVALID,
                            "a regular expression is written between two slashes: /layer_[12]/");
     char *expression = memory_string_part(text + 1, length - 2);
-    int error = regcomp(&place->expression, expression, REG_EXTENDED | REG_NOSUB);
+    char why[EXPRESSION_WHY_SIZE];
+    bool fine = expression_compile(expression, &place->expression, why);
     free(expression);
-    if (error) {
-        char message[160];
-        regerror(error, &place->expression, message, sizeof(message));
-        return status_fail(status, STATUS_INVALID, "%s: %s", text, message);
-    }
+    if (!fine)
+        return status_fail(status, STATUS_INVALID, "%s: %s", text, why);
     place->kind = PLACE_EXPRESSION;
     return true;
 }

@@ -103,6 +103,11 @@ static const struct bad bad_documents[] = {
      "my.yaml:2:12: base_model.decoder.block.mlp.intermediate_size is missing; expected an "
      "integer\n"
      "my.yaml:2:3: base_model.hidden_size is missing; expected an integer"},
+    {"extends: llama\n" MIXER "heads: ~\n",
+     "my.yaml:6:16: base_model.decoder.block.mixer.heads is missing; expected an integer"},
+    {"extends: llama\nbase_model:\n  decoder: {block: {mlp: ~}}\n",
+     "my.yaml:3:26: base_model.decoder.block.mlp.intermediate_size is missing; expected an "
+     "integer"},
     /* types */
     {"extends: llama\ndata: 5\n", "my.yaml:2:7: data is '5'; expected a mapping"},
     {"extends: llama\ndata: {micro_batch_size: 12k}\n", /* though the variant replaces it */
@@ -192,6 +197,9 @@ static const struct bad bad_documents[] = {
     {"extends: llama\nskip_tests: [\"(a\"]\n",
      "my.yaml:2:14: skip_tests: '(a' is not a regular expression: Unmatched ( or \\(; expected a "
      "POSIX extended one"},
+    {"extends: llama\nskip_tests: [\"(((a{1,999}){1,999}){1,999})\"]\n",
+     "my.yaml:2:14: skip_tests: '(((a{1,999}){1,999}){1,999})' is not a regular expression: its "
+     "repetitions make more than 5000 characters; expected a POSIX extended one"},
     {"extends: llama\noptimizer: {beta_1: 1}\n",
      "my.yaml:2:21: a moment that never changes; expected less than 1"},
     /* with the schedule and layout */
@@ -436,6 +444,26 @@ static void test_mistake_of_all_models(void **state)
     folder_remove(folder);
 }
 
+/* What a variant or a parent deletes is missing there, not in the files around it. */
+static void test_deleted(void **state)
+{
+    (void)state;
+    char *folder = folder_make(), *report = NULL;
+    struct config_search search = {(const char *const *)&folder, 1, NULL, 0};
+    folder_write(folder, "one.yaml", "extends: llama\nbase_model: {hidden_size: ~}\n");
+    folder_write(folder, "two.yaml", "extends: one\nbase_model: {decoder: {num_blocks: 2}}\n");
+    folder_write(folder, "three.yaml", "extends: two\nbase_model: {hidden_size: 64}\n");
+    folder_write(folder, "variants/v.yaml",
+                 "group: basic\noverrides: {base_model: {embeddings: ~}}\n");
+    assert_int_equal(config_check_all(&search, &report), 2);
+    assert_non_null(strstr(report, "/variants/v.yaml:2:38: base_model.embeddings.vocab_size is "
+                                   "missing; expected an integer (in gpt_2/v and "));
+    assert_non_null(strstr(report, "/one.yaml:2:27: base_model.hidden_size is missing; expected "
+                                   "an integer"));
+    free(report);
+    folder_remove(folder);
+}
+
 static void test_unreadable(void **state)
 {
     (void)state;
@@ -461,6 +489,7 @@ int main(void)
         cmocka_unit_test(test_names_and_folders),
         cmocka_unit_test(test_variants),
         cmocka_unit_test(test_check_all),
+        cmocka_unit_test(test_deleted),
         cmocka_unit_test(test_unreadable),
         cmocka_unit_test(test_circle_of_references),
         cmocka_unit_test(test_mistake_of_all_models),
