@@ -25,7 +25,7 @@ static int open_to_read(const char *path, struct stat *facts, struct status *sta
         status_fail(status, errno == ENOENT ? STATUS_NOT_FOUND : STATUS_IO, "%s: %s", path,
                     strerror(errno));
     } else if (fstat(fd, facts) != 0 || S_ISDIR(facts->st_mode)) {
-        status_fail(status, STATUS_IO, "%s: not a regular file", path);
+        status_fail(status, STATUS_INVALID, "%s: not a regular file", path);
         close(fd);
         fd = -1;
     }
@@ -104,7 +104,7 @@ bool file_map(const char *path, void **map, size_t *size, struct status *status)
     int error = errno;
     close(fd);
     if (!regular)
-        return status_fail(status, STATUS_IO, "%s: not a regular file", path);
+        return status_fail(status, STATUS_INVALID, "%s: not a regular file", path);
     if (mapped == MAP_FAILED)
         return status_fail(status, STATUS_IO, "%s: cannot map: %s", path, strerror(error));
     *map = mapped;

@@ -8,12 +8,13 @@
 #include <stddef.h>
 
 /* All bytes of `path` as a string, with a zero behind them; *length (may be NULL) is without it.
- * The caller frees. STATUS_NOT_FOUND if there is no such file, STATUS_INVALID if it has more than
- * `limit` bytes; on failure *text stays as it was. */
+ * The caller frees. STATUS_NOT_FOUND if there is no such file, STATUS_INVALID if it is a folder or
+ * has more than `limit` bytes; on failure *text stays as it was. */
 bool file_read(const char *path, size_t limit, char **text, size_t *length, struct status *status);
 
-/* Maps a regular file read-only; *map is NULL for an empty one. STATUS_NOT_FOUND if there is no
- * such file; on failure *map and *size stay as they were. */
+/* Maps a regular file read-only; *map is NULL for an empty one. STATUS_INVALID if it is none (a
+ * folder, a pipe), STATUS_NOT_FOUND if there is no such file; on failure *map and *size stay as
+ * they were. */
 bool file_map(const char *path, void **map, size_t *size, struct status *status);
 void file_unmap(void *map, size_t size);
 

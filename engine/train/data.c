@@ -4,6 +4,7 @@
 #include "engine/train/counter.h"
 #include "engine/train/data_source.h"
 
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -30,10 +31,12 @@ static bool check_token(const struct data *data, int64_t document, int64_t posit
                                            (size_t)position * (size_t)source->width);
     if (*token >= 0 && *token < data->vocabulary)
         return true;
+    char given[24];
+    snprintf(given, sizeof(given), source->is_signed ? "%lld" : "%llu", (long long)*token);
     return status_fail(status, STATUS_INVALID,
-                       "%s: token %lld (number %lld of document %lld) is outside of the "
+                       "%s: token %s (number %lld of document %lld) is outside of the "
                        "vocabulary of %lld",
-                       source->path, (long long)*token, (long long)position, (long long)document,
+                       source->path, given, (long long)position, (long long)document,
                        (long long)data->vocabulary);
 }
 

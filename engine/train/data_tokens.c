@@ -39,9 +39,14 @@ enum { INDEX_HEADER = 34 };
 static bool check_index_header(const struct token_source *source, const unsigned char *bytes,
                                size_t size, struct status *status)
 {
-    if (size < INDEX_HEADER || memcmp(bytes, "MMIDIDX\0\0", 9) != 0)
+    enum { MAGIC = 9 };
+    if (memcmp(bytes, "MMIDIDX\0\0", size < MAGIC ? size : MAGIC) != 0)
         return status_fail(status, STATUS_INVALID, "%s: not an index of tokens (no MMIDIDX)",
                            source->path);
+    if (size < INDEX_HEADER)
+        return status_fail(status, STATUS_INVALID,
+                           "%s: truncated: %zu bytes; an index has %d and more", source->path, size,
+                           INDEX_HEADER);
     uint64_t version = read_number(bytes + 9, 8);
     if (version != 1)
         return status_fail(status, STATUS_INVALID, "%s: version %llu; only 1 is known",
@@ -89,10 +94,10 @@ bool megatron_index_parse(struct token_source *source, const unsigned char *byte
         uint64_t length_bytes = length * (uint64_t)source->width;
         if (length > INT32_MAX || offset > data_size || length_bytes > data_size - offset)
             return status_fail(status, STATUS_INVALID,
-                               "%s: sequence %llu (%lld tokens at byte %llu) lies outside of the "
+                               "%s: sequence %llu (%lld tokens at byte %lld) lies outside of the "
                                "%zu bytes of tokens",
                                source->path, (unsigned long long)i, (long long)(int32_t)length,
-                               (unsigned long long)offset, data_size);
+                               (long long)(int64_t)offset, data_size);
         if (!token_source_add(source, &capacity, offset, (int64_t)length, status))
             return false;
     }

@@ -343,14 +343,14 @@ static void names_what_is_wrong_with_a_pair(void **state)
         {{1, 6, 2, 3, 3, 8, 2, 0}, "pair.idx: tokens of type code 6"},
         {{1, 99, 2, 3, 3, 8, 2, 0}, "pair.idx: tokens of type code 99"},
         {{1, 4, 2, 3, 3, 8, 2, 1}, "truncated or damaged"},
-        {{1, 4, 2, 3, 3, 8, 2, 60}, "not an index of tokens"},
+        {{1, 4, 2, 3, 3, 8, 2, 60}, "pair.idx: truncated: 22 bytes; an index has 34 and more"},
         {{1, 4, 2, 2, 3, 8, 2, 0}, "truncated or damaged"},
         {{1, 4, 3, 3, 3, 8, 2, 0}, "truncated or damaged"},
         {{1, 4, UINT64_MAX / 12 + 1, 3, 3, 8, 2, 0}, "truncated or damaged"},
         {{1, 4, 2, UINT64_MAX / 8 + 2, 3, 8, 2, 0}, "truncated or damaged"},
         {{1, 4, 2, 3, 4, 8, 2, 0}, "sequence 1 (4 tokens at byte 8) lies outside of the 20 bytes"},
         {{1, 4, 2, 3, -1, 8, 2, 0}, "sequence 1 (-1 tokens at byte 8) lies outside"},
-        {{1, 4, 2, 3, 3, -8, 2, 0}, "sequence 1 (3 tokens at byte"},
+        {{1, 4, 2, 3, 3, -8, 2, 0}, "sequence 1 (3 tokens at byte -8)"},
         {{1, 4, 2, 3, 3, 9, 2, 0}, "sequence 1 (3 tokens at byte 9) lies outside"},
         {{1, 4, 2, 3, 3, 8, 4, 0}, "entry 2 of the document index"},
         {{1, 4, 2, 3, 3, 8, 0, 0}, "entry 2 of the document index"},
@@ -455,6 +455,10 @@ static void names_what_is_wrong_with_an_array(void **state)
     char *path = write_npy("version.npy", 4, "", data, 12);
     struct config config = config_of(DATA_TOKENS, path);
     check_error(&config, "version 4.0 of the .npy format");
+    free(path);
+    path = write_npy("large.npy", 1, NPY("<u8", "False", "(1,)"), &(uint64_t){UINT64_MAX}, 8);
+    config = config_of(DATA_TOKENS, path);
+    check_error(&config, "token 18446744073709551615 (number 0 of document 0) is outside");
     free(path);
 }
 
