@@ -251,7 +251,10 @@ static bool batch_add(struct batch *batch, int tensor, struct status *status)
         return false;
     if (!complete)
         return true;
-    batch->items[batch->count++] = (struct trace_item){team->tensors[tensor].name, &parts->whole};
+    batch->items[batch->count++] =
+        (struct trace_item){.name = team->tensors[tensor].name,
+                            .tensor = &parts->whole,
+                            .samples_only = !team->tensors[tensor].log_point};
     batch->copied += parts->copied;
     bool much = batch->count - batch->recorded >= BATCH || batch->copied >= FETCHED;
     return !much || batch_record(batch, status);

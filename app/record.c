@@ -38,17 +38,26 @@ struct recorder *recorder_create(const struct run *run, const struct recorder_op
     return recorder;
 }
 
+/* A pass over every inner value would slow the run down: of these samples have to do. On a device
+ * that takes both by itself the run does not wait for it. */
+static bool add(struct recorder *recorder, const struct value *of, const struct tensor *view,
+                struct status *status)
+{
+    return (of->log_point ? trace_add : trace_add_samples)(recorder->writer, of->name, view,
+                                                           status);
+}
+
 static bool take(struct recorder *recorder, struct run *run, int value, struct status *status)
 {
     struct tensor view = executor_tensor(run->executor, value);
-    const char *name = run->program->values[value].name;
+    const struct value *of = &run->program->values[value];
     if (!recorder->began)
         recorder->gatherer = trace_gatherer_create(recorder->writer, run->device);
     recorder->began = true;
     if (recorder->gatherer)
-        return trace_gather(recorder->gatherer, name, &view, status);
+        return trace_gather(recorder->gatherer, of->name, &view, status);
     return executor_view(run->executor, value, &recorder->buffer, &view, status) &&
-           trace_add(recorder->writer, name, &view, status);
+           add(recorder, of, &view, status);
 }
 
 bool recorder_take_parameters(struct recorder *recorder, struct run *run, struct status *status)

@@ -5,8 +5,9 @@
  * that the host takes to queue it. */
 #include "bench/figures.h"
 
+#include "app/record.h"
+
 #include "engine/base/memory.h"
-#include "engine/trace/trace.h"
 #include "engine/train/run.h"
 
 #include <inttypes.h>
@@ -15,46 +16,22 @@
 
 struct bench {
     struct run *run;
-    struct trace_writer *writer;     /* NULL: nothing is recorded */
-    struct trace_gatherer *gatherer; /* NULL: values are in the host's memory */
-    double *seconds, *queued;        /* [steps] */
+    struct recorder *recorder; /* of the step, as of `lockstep run --trace`; NULL: it stays alone */
+    double *seconds, *queued;  /* [steps] */
 };
-
-static bool record(struct bench *bench, const struct instruction *done, struct status *status)
-{
-    for (int k = 0; k < done->output_count; k++) {
-        const struct value *value = &bench->run->program->values[done->outputs[k]];
-        if (!value->name[0] || !dtype_is_float(value->dtype))
-            continue;
-        struct tensor tensor = executor_tensor(bench->run->executor, value->id);
-        if (bench->gatherer) {
-            if (!trace_gather(bench->gatherer, value->name, &tensor, status))
-                return false;
-            continue;
-        }
-        bool (*add)(struct trace_writer *, const char *, const struct tensor *, struct status *) =
-            value->log_point ? trace_add : trace_add_samples;
-        if (!add(bench->writer, value->name, &tensor, status))
-            return false;
-    }
-    return true;
-}
 
 static bool one_step(struct bench *bench, int step, struct status *status)
 {
     struct run *run = bench->run;
-    char name[32];
     double start = now();
     do {
         bench->queued[step] = now() - start; /* at the last instruction, whose end is waited for */
         if (!run_one(run, status))
             return false;
-        if (bench->writer && !record(bench, &run->program->instructions[run_next(run) - 1], status))
+        if (bench->recorder && !recorder_take(bench->recorder, run, status))
             return false;
     } while (run_next(run) < run->program->instruction_count);
-    if (bench->writer && bench->gatherer && !trace_gather_finish(bench->gatherer, status))
-        return false;
-    if (bench->writer && !trace_finish_step(bench->writer, run_step_name(step, name), status))
+    if (bench->recorder && !recorder_finish_step(bench->recorder, run, status))
         return false;
     bool ok = device_synchronize(run->device, status);
     bench->seconds[step] = now() - start;
@@ -62,10 +39,10 @@ static bool one_step(struct bench *bench, int step, struct status *status)
 }
 
 /* Even steps alone, odd steps recorded, so that both meet the same noise. */
-static bool all_steps(struct bench *bench, struct trace_writer *writer, struct status *status)
+static bool all_steps(struct bench *bench, struct recorder *recorder, struct status *status)
 {
     for (int step = 0; step < bench->run->steps; step++) {
-        bench->writer = step % 2 ? writer : NULL;
+        bench->recorder = step % 2 ? recorder : NULL;
         if (!one_step(bench, step, status))
             return false;
     }
@@ -101,23 +78,18 @@ static bool run_bench(const struct config *config, struct device *device, const 
                       struct status *status)
 {
     struct comm *comm = comm_self();
-    struct trace_description what = {.run = config->name};
+    struct recorder_options what = {.directory = directory};
     double start = now();
     struct bench bench = {.run =
                               run_create(config, device, comm, &(struct run_options){0}, status)};
     double create = now() - start;
-    struct trace_writer *writer = bench.run ? trace_create(directory, &what, status) : NULL;
+    struct recorder *recorder = bench.run ? recorder_create(bench.run, &what, status) : NULL;
     bench.seconds = memory_zeroed((size_t)config->train_iterations, sizeof(double));
     bench.queued = memory_zeroed((size_t)config->train_iterations, sizeof(double));
-    bench.gatherer = writer ? trace_gatherer_create(writer, device) : NULL;
-    bool ok = writer && all_steps(&bench, writer, status);
+    bool ok = recorder && all_steps(&bench, recorder, status);
     if (ok)
         report(&bench, device, create);
-    trace_gatherer_free(bench.gatherer);
-    if (ok)
-        ok = trace_finish(writer, status);
-    else if (writer)
-        trace_abandon(writer);
+    ok = recorder_finish(recorder, ok, status);
     free(bench.seconds);
     free(bench.queued);
     run_free(bench.run);

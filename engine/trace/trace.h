@@ -79,6 +79,7 @@ bool trace_add(struct trace_writer *writer, const char *name, const struct tenso
 struct trace_item {
     const char *name;
     const struct mosaic *tensor;
+    bool samples_only; /* no statistics: see trace_add_samples() */
 };
 bool trace_add_parts(struct trace_writer *writer, const struct trace_item *items, int count,
                      struct status *status);

@@ -19,11 +19,17 @@ static bool complain(const struct reader *reader, const char *what)
                        reader->path, reader->entry->name, what);
 }
 
-/* Numbers are optional; null, like a missing key, means that it was not recorded. */
-static bool read_number(const struct reader *reader, const char *key, double *number)
+/* All keys are optional; null is the same as a missing key: NULL. */
+static const json_t *find_key(const struct reader *reader, const char *key)
 {
     const json_t *value = json_object_get(reader->object, key);
-    if (!value || json_is_null(value))
+    return value && json_is_null(value) ? NULL : value;
+}
+
+static bool read_number(const struct reader *reader, const char *key, double *number)
+{
+    const json_t *value = find_key(reader, key);
+    if (!value)
         return true;
     if (!json_is_number(value))
         return complain(reader, "a statistic is not a number");
@@ -34,8 +40,8 @@ static bool read_number(const struct reader *reader, const char *key, double *nu
 static bool read_integer(const struct reader *reader, const char *key, int64_t maximum,
                          int64_t *number)
 {
-    const json_t *value = json_object_get(reader->object, key);
-    if (!value || json_is_null(value))
+    const json_t *value = find_key(reader, key);
+    if (!value)
         return true;
     if (!json_is_integer(value) || json_integer_value(value) < 0 ||
         json_integer_value(value) > maximum)
@@ -46,7 +52,7 @@ static bool read_integer(const struct reader *reader, const char *key, int64_t m
 
 static bool read_shape(const struct reader *reader, struct shape *shape)
 {
-    const json_t *value = json_object_get(reader->object, "shape");
+    const json_t *value = find_key(reader, "shape");
     if (!value)
         return true;
     if (!json_is_array(value) || json_array_size(value) > TENSOR_MAX_RANK)
@@ -66,7 +72,7 @@ static bool read_shape(const struct reader *reader, struct shape *shape)
 
 static bool read_dtype(const struct reader *reader, enum dtype *dtype)
 {
-    const json_t *value = json_object_get(reader->object, "dtype");
+    const json_t *value = find_key(reader, "dtype");
     if (!value)
         return true;
     const char *name = json_string_value(value);

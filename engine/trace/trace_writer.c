@@ -175,10 +175,11 @@ static struct taken take(const struct trace_writer *writer, const struct mosaic 
 }
 
 /* As take(), of one that stays until the step is finished. */
-static struct taken take_staying(const struct trace_writer *writer, const struct mosaic *tensor)
+static struct taken take_staying(const struct trace_writer *writer, const struct trace_item *item)
 {
+    const struct mosaic *tensor = item->tensor;
     if (!writer->full_tensors)
-        return take(writer, tensor, true);
+        return take(writer, tensor, !item->samples_only);
     return (struct taken){
         .record = {.data = tensor_of(NULL, tensor->dtype, tensor->shape), .source = tensor},
         .has_statistics = true,
@@ -211,10 +212,10 @@ bool trace_add_parts(struct trace_writer *writer, const struct trace_item *items
 #pragma omp parallel for schedule(dynamic) if (count > 1)
     for (i = 0; i < count; i++)
         if (!is_large(items[i].tensor))
-            taken[i] = take_staying(writer, items[i].tensor);
+            taken[i] = take_staying(writer, &items[i]);
     for (i = 0; i < count; i++)
         if (is_large(items[i].tensor))
-            taken[i] = take_staying(writer, items[i].tensor);
+            taken[i] = take_staying(writer, &items[i]);
     for (i = 0; i < count && keep(writer, &items[i], &taken[i], status); i++)
         ;
     bool ok = i == count;
@@ -231,7 +232,7 @@ static bool add_tensor(struct trace_writer *writer, const char *name, const stru
     if (!mosaic_make(&whole, tensor->shape, &(struct mosaic_part){.tensor = *tensor}, 1))
         return status_fail(status, STATUS_INTERNAL, "\"%s\" has a shape of its own", name);
     struct taken taken = take(writer, &whole, statistics);
-    bool ok = keep(writer, &(struct trace_item){name, &whole}, &taken, status);
+    bool ok = keep(writer, &(struct trace_item){.name = name, .tensor = &whole}, &taken, status);
     mosaic_free(&whole);
     return ok;
 }

@@ -243,10 +243,12 @@ static void parts_have_the_bytes_of_the_whole(void **state)
         make_rare(&tensor);
         int count = cut_randomly(&tensor, parts);
         assert_true(mosaic_make(&mosaic, shape, parts, count));
-        const struct trace_item items[] = {{"fw w", &mosaic}, {"fw x", &mosaic}};
-        assert_true(trace_add_parts(cut, items, 2, &status));
+        const struct trace_item items[] = {
+            {"fw w", &mosaic, false}, {"fw x", &mosaic, false}, {"fw y", &mosaic, true}};
+        assert_true(trace_add_parts(cut, items, 3, &status));
         assert_true(trace_add(whole, "fw w", &tensor, &status));
         assert_true(trace_add(whole, "fw x", &tensor, &status));
+        assert_true(trace_add_samples(whole, "fw y", &tensor, &status));
         assert_true(trace_finish_step(cut, "train_1", &status) && trace_finish(cut, &status));
         assert_true(trace_finish_step(whole, "train_1", &status) && trace_finish(whole, &status));
         assert_same_file(files[0], files[1]);
@@ -255,6 +257,9 @@ static void parts_have_the_bytes_of_the_whole(void **state)
         assert_true(trace && trace_find(&trace->steps[0], "fw x", &found));
         check_samples(&found, &tensor, what.full_tensors);
         check_statistics(&found, &tensor);
+        assert_true(trace_find(&trace->steps[0], "fw y", &found));
+        check_samples(&found, &tensor, what.full_tensors);
+        assert_true(what.full_tensors || (found.nan_count == -1 && isnan(found.maximum)));
         trace_close(trace);
         mosaic_free(&mosaic);
         for (int i = 0; i < count; i++)
@@ -283,7 +288,8 @@ static void reads_foreign_traces(void **state)
         "sampled",
         "{\"shape\": [2, 3], \"sampling_step\": 2, \"dtype\": \"bf16\", \"mean\": null}",
         "first",
-        "{\"order\": 0, \"maximum\": 6}"};
+        "{\"order\": 0, \"maximum\": 6, \"shape\": null, \"dtype\": null, \"sampling_step\": null, "
+        "\"nan_count\": null, \"times\": null}"};
     char *folder = inside("foreign");
     assert_int_equal(mkdir(folder, 0777), 0);
     static const char *const steps[] = {"train_10", "train_2", "init"};
@@ -307,6 +313,9 @@ static void reads_foreign_traces(void **state)
     assert_string_equal(found[1].name, "whole");
     assert_string_equal(found[2].name, "sampled");
     assert_near(found[0].maximum, 6, 0);
+    assert_int_equal(found[0].dtype, DTYPE_F32); /* null is a missing key */
+    assert_true(shape_equal(found[0].shape, shape_of1(6)));
+    assert_true(found[0].sampling_step == 0 && found[0].nan_count == -1 && found[0].times == 1);
     assert_int_equal(found[1].sampling_step, 0);
     assert_int_equal(found[1].samples.shape.dims[0], 6);
     assert_true(isnan(found[1].mean) && found[1].nan_count == -1);
