@@ -1,4 +1,5 @@
-/* How fast two tensors are compared: `lockstep_bench_compare [million elements|try] [cuda]`.
+/* How fast two tensors are compared: `lockstep_bench_compare [million elements|try] [cpu|cuda
+ * [THREADS]]`.
  * Prints, for each pair of dtypes and 1 thread or all, the best of several passes with every
  * metric, and beside it a pass that only reads the same memory. On a GPU it is a copy: as many
  * bytes read and written. "try" has a few elements: does it run at all? */
@@ -10,6 +11,9 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#ifdef _OPENMP
+#include <omp.h>
+#endif
 
 enum { PASSES = 9, QUEUED = 10 };
 
@@ -40,6 +44,15 @@ static uint64_t read_only(const struct tensor *reference, const struct tensor *t
     for (int64_t i = 0; i < words; i++)
         sum ^= a[i] ^ b[i];
     return sum;
+}
+
+static int threads_of(const char *word)
+{
+    int all = 1;
+#ifdef _OPENMP
+    all = omp_get_max_threads();
+#endif
+    return word && atoi(word) > 0 ? atoi(word) : all;
 }
 
 static void measure(const struct tensor *reference, const struct tensor *test, double scale,
@@ -146,7 +159,9 @@ int main(int count, char **arguments)
     bool trying = count > 1 && strcmp(arguments[1], "try") == 0;
     int64_t elements = trying ? 1000 : (count > 1 ? atol(arguments[1]) : 64) << 20;
     struct status status = STATUS_NONE;
-    struct device *device = count > 2 ? device_open(arguments[2], NULL, &status) : NULL;
+    bool elsewhere = count > 2 && strcmp(arguments[2], "cpu") != 0;
+    struct device *device = elsewhere ? device_open(arguments[2], NULL, &status) : NULL;
+    int all = threads_of(count > 3 ? arguments[3] : NULL);
     if (status.code != STATUS_OK) {
         fprintf(stderr, "%s\n", status.text);
         return 1;
@@ -167,8 +182,10 @@ int main(int count, char **arguments)
         bool wide = reference.dtype == DTYPE_F64 || test.dtype == DTYPE_F64; /* not on a GPU */
         if (device && !wide && !measure_device(device, reference, test, cases[i].scale, &status))
             fprintf(stderr, "%s\n", status.text);
-        for (int threads = 1; !device && threads <= 2; threads++)
-            measure(&reference, &test, cases[i].scale, threads);
+        if (!device)
+            measure(&reference, &test, cases[i].scale, 1);
+        if (!device && all > 1)
+            measure(&reference, &test, cases[i].scale, all);
         free(reference.data);
         free(test.data);
     }

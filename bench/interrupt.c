@@ -20,20 +20,26 @@ struct stops {
     char place[200]; /* of the worst */
 };
 
-/* Events until the command has ended. */
+/* Whether the command has ended. One that fails would be measured as one that stops at once. */
+static bool has_ended(struct session *session, uint64_t number)
+{
+    bool done = false;
+    struct session_event *events = session_take_events(session);
+    for (const struct session_event *event = events; event; event = event->next) {
+        if (event->kind == EVENT_ERROR)
+            give_up(event->text);
+        done = done || (event->kind == EVENT_DONE && event->command >= number);
+    }
+    session_events_free(events);
+    return done;
+}
+
 static void await(struct session *session, uint64_t number)
 {
     struct pollfd fd = {.fd = session_wake_fd(session), .events = POLLIN};
-    for (bool done = false; !done;) {
+    do
         poll(&fd, 1, -1);
-        struct session_event *events = session_take_events(session);
-        for (const struct session_event *event = events; event; event = event->next) {
-            if (event->kind == EVENT_ERROR)
-                fprintf(stderr, "%s\n", event->text);
-            done = done || (event->kind == EVENT_DONE && event->command >= number);
-        }
-        session_events_free(events);
-    }
+    while (!has_ended(session, number));
 }
 
 static void command(struct session *session, const char *line)
@@ -41,7 +47,7 @@ static void command(struct session *session, const char *line)
     await(session, session_post(session, line));
 }
 
-/* Lets the session go on for a while and asks it to stop. */
+/* Lets the session go on for a while and asks it to stop. No stop, if it has come to its end. */
 static void stop_once(struct session *session, struct random *random, struct stops *stops)
 {
     struct timespec pause = {0, random_integer(random, 0, LONGEST_RUN * 1000000L - 1)};
@@ -50,6 +56,8 @@ static void stop_once(struct session *session, struct random *random, struct sto
     snapshot_release(&snapshot);
     uint64_t number = session_post(session, ended ? "run" : "continue");
     nanosleep(&pause, NULL);
+    if (has_ended(session, number))
+        return;
     double start = now(), spent = processor_now();
     session_interrupt(session);
     await(session, number);
