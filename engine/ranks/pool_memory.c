@@ -43,7 +43,7 @@ static int find_lost(const struct rank_pool *pool)
  * was lost. */
 static bool fail_memory(const struct pool_memory *memory, const char *done, struct status *status)
 {
-    char how[160], stopped[100], whose[60] = "it", text[800];
+    char how[900], stopped[100], whose[60] = "it", text[1000];
     struct rank_pool *pool = memory->pool;
     struct pool_process *process = &pool->processes[memory->rank];
     int cause = process->has_data ? memory->rank : pool_find_cause(pool, memory->rank);
@@ -51,6 +51,8 @@ static bool fail_memory(const struct pool_memory *memory, const char *done, stru
     pool_stopped_text(pool, cause, stopped, sizeof(stopped));
     if (pool_has_lost(pool, cause))
         pool_ending_text(pool, cause, how, sizeof(how));
+    else if (process->has_data && process->has_failed) /* it said so before it answered */
+        snprintf(how, sizeof(how), "has failed: %.880s", process->failure.reason);
     else if (process->has_data)
         snprintf(how, sizeof(how), "has failed to");
     else
