@@ -149,6 +149,9 @@ static void on_report(void *context, int test, const struct outcome *outcome, in
 {
     struct report *report = context;
     report_progress(report, test, outcome, done);
+    if (outcome->passed_over && !report->told_cpu)
+        app_complain(0, "running on the CPU: %s", outcome->passed_over);
+    report->told_cpu = report->told_cpu || outcome->passed_over;
     if (outcome->remark && !report->remarked) /* every worker process has the same to say */
         app_complain(0, "%s", outcome->remark);
     report->remarked = report->remarked || outcome->remark;

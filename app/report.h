@@ -25,6 +25,7 @@ struct report {
     int id_width;      /* of the column of test ids */
     bool interrupted;
     bool remarked; /* a remark of an outcome has been shown */
+    bool told_cpu; /* and why the tests do not run on a GPU */
 };
 
 struct report_counts {

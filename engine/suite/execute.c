@@ -375,6 +375,8 @@ void test_execute(struct environment *environment, const struct test_list *list,
     outcome->seconds = clock_seconds() - start;
     if (environment->device)
         outcome->device = memory_string(device_name(environment->device));
+    if (environment->device)
+        outcome->passed_over = memory_string(device_passed_over(environment->device));
     if (environment->device && !isnan(outcome->resources.max_reserved)) {
         struct device_memory memory;
         device_memory(environment->device, &memory);

@@ -22,6 +22,7 @@ void outcome_free(struct outcome *outcome)
     free(outcome->comparison);
     free(outcome->closest);
     free(outcome->device);
+    free(outcome->passed_over);
     free(outcome->steps);
     free(outcome->ranks);
     free(outcome->output);
@@ -144,6 +145,7 @@ char *outcome_encode(const struct outcome *outcome, int test)
     set_string(json, "comparison", outcome->comparison);
     set_string(json, "closest", outcome->closest);
     set_string(json, "device", outcome->device);
+    set_string(json, "passed_over", outcome->passed_over);
     set_string(json, "output", outcome->output);
     set_string(json, "remark", outcome->remark);
     json_object_set_new(json, "ranks", encode_ranks(outcome));
@@ -170,6 +172,7 @@ bool outcome_decode(const char *line, struct outcome *outcome, int *test)
         .comparison = take_string(json, "comparison"),
         .closest = take_string(json, "closest"),
         .device = take_string(json, "device"),
+        .passed_over = take_string(json, "passed_over"),
         .output = take_string(json, "output"),
         .remark = take_string(json, "remark"),
         .worst = to_number(json_object_get(json, "worst")),

@@ -34,6 +34,7 @@ struct outcome {
     double worst;     /* and how close: 1 = at the limit */
     int64_t tensors, elements, elements_whole; /* compared, and of how many elements */
     char *device;                              /* "cpu", ...; NULL if none was opened */
+    char *passed_over; /* device_passed_over of it: the same for all tests; NULL */
     double seconds;
     struct resources resources;
     struct step_report *steps; /* of the test's run, owned */

@@ -47,6 +47,7 @@ static struct outcome random_outcome(struct random *random)
         .comparison = random_string(random),
         .closest = random_string(random),
         .device = random_string(random),
+        .passed_over = random_string(random),
         .worst = random_number(random),
         .tensors = random_integer(random, 0, INT32_MAX),
         .elements = random_integer(random, 0, INT64_MAX / 2),
@@ -102,6 +103,7 @@ static void assert_same(const struct outcome *a, const struct outcome *b)
     assert_same_string(a->comparison, b->comparison);
     assert_same_string(a->closest, b->closest);
     assert_same_string(a->device, b->device);
+    assert_same_string(a->passed_over, b->passed_over);
     assert_same_number(a->worst, b->worst);
     assert_same_number(a->seconds, b->seconds);
     assert_int_equal(a->tensors, b->tensors);
