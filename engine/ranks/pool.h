@@ -22,6 +22,8 @@ struct rank_pool_options {
     double start_timeout;        /* until all must be there; 0: 30, or that of an instruction if
                                     that is more */
     int threads;                 /* of each rank; 0: an even share of the cores */
+    int worker;                  /* which of those that run at the same time on the same machines:
+                                    its ranks begin behind the GPUs of those before it */
     rank_pool_output *on_output; /* called from pool and world functions; may be NULL */
     void *output_context;        /* borrowed */
     const char

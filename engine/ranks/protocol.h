@@ -12,7 +12,7 @@
 
 enum {
     PROTOCOL_MAGIC = 0x4b434f4c,
-    PROTOCOL_VERSION = 5,
+    PROTOCOL_VERSION = 6,
     PROTOCOL_TOKEN = 32,           /* characters of the token */
     PROTOCOL_HEADER = 8,           /* bytes before a body: its length, the kind */
     PROTOCOL_MOST_HELLO = 1024,    /* bytes of a body before the token was seen */
@@ -70,6 +70,7 @@ struct setup {
     char **directories, **overrides;
     int directory_count, override_count;
     int plan, threads;
+    int worker;         /* which of those that share the GPUs of each machine */
     int collectives;    /* enum rank_collectives */
     int limit;          /* milliseconds that data may move after all members have come */
     bool shares_memory; /* FRAME_MEMORY comes next */

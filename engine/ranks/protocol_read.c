@@ -7,7 +7,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { MOST_TEXT = 1 << 16 };
+enum { MOST_TEXT = 1 << 16, MOST_WORKERS = 1 << 16 };
 
 struct reader {
     const unsigned char *at;
@@ -141,6 +141,7 @@ static void get_setup(struct reader *reader, struct setup *setup)
     setup->overrides = get_words(reader, &setup->override_count);
     setup->plan = get_int(reader, 0, 1);
     setup->threads = get_int(reader, 0, 1024);
+    setup->worker = get_int(reader, 0, MOST_WORKERS - 1);
     setup->collectives = get_int(reader, 0, COLLECTIVES_COUNT - 1);
     setup->limit = get_int(reader, 0, INT32_MAX);
     setup->shares_memory = get_int(reader, 0, 1);

@@ -82,6 +82,7 @@ void setup_write(struct text *body, const struct setup *setup)
     put_words(body, setup->overrides, setup->override_count);
     put_int(body, setup->plan);
     put_int(body, setup->threads);
+    put_int(body, setup->worker);
     put_int(body, setup->collectives);
     put_int(body, setup->limit);
     put_int(body, setup->shares_memory);

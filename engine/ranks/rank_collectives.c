@@ -56,13 +56,18 @@ static bool all_can(struct choice *choice, const struct status *tried, struct st
     return true;
 }
 
-/* How many ranks of lower number are on the same machine. */
-static int place_on_machine(const struct choice *choice)
+/* The ranks of a run on a machine take one GPU after the other, behind those of the workers before
+ * it, as if each of these had a run like this one. */
+static int gpu_of(const struct choice *choice)
 {
-    int index = 0;
-    for (int rank = 0; rank < choice->rank->hello.rank; rank++)
-        index += strcmp(choice->all[rank].host, choice->own.host) == 0;
-    return index;
+    const struct rank_process *own = choice->rank;
+    int here = 0, before = 0;
+    for (int rank = 0; rank < own->setup.world; rank++) {
+        bool same = strcmp(choice->all[rank].host, choice->own.host) == 0;
+        here += same;
+        before += same && rank < own->hello.rank;
+    }
+    return own->setup.worker * here + before;
 }
 
 static void find_sharing(struct choice *choice)
@@ -154,7 +159,7 @@ static bool choose(struct choice *choice, struct status *status)
     snprintf(choice->own.host, sizeof(choice->own.host), "%s", rank->hello.host);
     if (!exchange(choice, status))
         return false;
-    if (rank_open_device(rank, place_on_machine(choice), &own))
+    if (rank_open_device(rank, gpu_of(choice), &own))
         snprintf(choice->own.place, sizeof(choice->own.place), "%s", device_place(rank->device));
     if (!all_can(choice, &own, status))
         return false;

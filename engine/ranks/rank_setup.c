@@ -72,7 +72,7 @@ bool rank_open_device(struct rank_process *rank, int index, struct status *statu
 static bool open_device(struct rank_process *rank, struct status *status)
 {
     bool opened = rank->comm != rank->messenger && rank->messenger; /* for its collectives */
-    return opened || rank_open_device(rank, 0, status);
+    return opened || rank_open_device(rank, rank->setup.worker, status);
 }
 
 static bool open_comm(struct rank_process *rank, struct status *status)

@@ -100,6 +100,7 @@ static void describe_setup(struct world *world, const struct config_search *sear
         .override_count = search ? search->override_count : 0,
         .plan = (int)options->plan,
         .threads = threads_of_a_rank(context->pool, world->size),
+        .worker = context->pool->options.worker,
         .collectives = (int)context->pool->options.launch.collectives,
         /* less than the engine waits: the rank can still say what it was that took so long */
         .limit = (int)(context->pool->timeout * 600),

@@ -182,6 +182,7 @@ static bool start_processes(struct execution *execution, struct status *status)
     struct rank_pool_options options = {.size = size,
                                         .launch = *launch,
                                         .threads = environment->threads,
+                                        .worker = environment->gpu,
                                         .on_output = capture_take,
                                         .output_context = environment->capture};
     struct status reason = STATUS_NONE;

@@ -64,7 +64,8 @@ struct gpu_test {
     char folder[32];
 };
 
-static void begin(struct gpu_test *test, int ranks, int gpus, enum rank_collectives collectives)
+static void begin_as(struct gpu_test *test, int worker, int ranks, int gpus,
+                     enum rank_collectives collectives)
 {
     struct status status = STATUS_NONE;
     char number[16];
@@ -80,6 +81,7 @@ static void begin(struct gpu_test *test, int ranks, int gpus, enum rank_collecti
     setenv("LOCKSTEP_EMULATED_GPUS", number, 1);
     struct rank_pool_options options = {.size = ranks,
                                         .threads = 1,
+                                        .worker = worker,
                                         .launch.timeout = 2 * PATIENCE_SECONDS,
                                         .launch.collectives = collectives};
     test->it.pool = rank_pool_create(&options, &status);
@@ -88,6 +90,11 @@ static void begin(struct gpu_test *test, int ranks, int gpus, enum rank_collecti
     test->it.device = device_open("cuda", &(struct device_options){.threads = 1}, &status);
     if (!test->it.device)
         fail_msg("%s", status.text);
+}
+
+static void begin(struct gpu_test *test, int ranks, int gpus, enum rank_collectives collectives)
+{
+    begin_as(test, 0, ranks, gpus, collectives);
 }
 
 static void end(struct gpu_test *test)
@@ -142,6 +149,23 @@ static void test_bits(void **state)
     assert_string_equal(rank_pool_carrier(test.it.pool),
                         "MPI through host memory (ranks 0 and 1 share GPU 0000:00:00.0)");
     check_same_bits(&test.it, "llama/pp2s2_bf4");
+    end(&test);
+}
+
+/* Which GPUs the ranks of a worker take: seen where two of them share one. */
+static void test_worker(void **state)
+{
+    struct gpu_test test;
+    struct run_options options = {.plan = PLAN_KEEP};
+    (void)state;
+    begin_as(&test, 1, 4, 3, COLLECTIVES_AUTO); /* GPUs 1, 2, 0, 1: worker 0 has 0, 1, 2, 0 */
+    load(&test.it, "llama/dp2_stp2");
+    world_free(pool_test_world(&test.it, &options));
+    assert_string_equal(rank_pool_carrier(test.it.pool),
+                        "MPI through host memory (ranks 0 and 3 share GPU 0000:00:01.0)");
+    load(&test.it, "llama/dp2"); /* 2, 0 */
+    world_free(pool_test_world(&test.it, &options));
+    assert_string_equal(rank_pool_carrier(test.it.pool), "NCCL 2.28.9");
     end(&test);
 }
 
@@ -244,6 +268,7 @@ int main(int argc, char **argv)
         return be_rank();
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_bits),
+        cmocka_unit_test(test_worker),
         cmocka_unit_test(test_waiting),
         cmocka_unit_test(test_records),
     };

@@ -46,6 +46,7 @@ static struct setup random_setup(struct random *random)
         .device = random_text(random, 10),
         .plan = (int)random_integer(random, 0, 1),
         .threads = (int)random_integer(random, 0, 64),
+        .worker = (int)random_integer(random, 0, 1000),
         .shares_memory = random_bits(random) & 1,
         .config_hash = random_bits(random),
         .mesh = {.tensors = (int)random_integer(random, 1, 4),
@@ -87,6 +88,7 @@ static void test_setup(void **state)
         assert_int_equal(back.override_count, setup.override_count);
         for (int i = 0; i < setup.override_count; i++)
             assert_string_equal(back.overrides[i], setup.overrides[i]);
+        assert_int_equal(back.worker, setup.worker);
         assert_int_equal(back.mesh.pipelines, setup.mesh.pipelines);
         assert_true(back.mesh.tied == setup.mesh.tied && back.config_hash == setup.config_hash);
         setup_write(&again, &back);
