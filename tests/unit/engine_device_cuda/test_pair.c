@@ -1,5 +1,5 @@
-/* Two runs in lockstep on the CUDA device: where both keep their values these are compared there,
- * with the same result as on the host. */
+/* Two runs in lockstep on the CUDA device: what both have there is compared there, with the same
+ * result as on the host. */
 /* link: lockstep_engine_compare */
 #include "engine/base/memory.h"
 #include "engine/compare/pair.h"
@@ -47,52 +47,120 @@ static struct cost run_pair(const struct pair_options *options, bool defer, stru
     return cost;
 }
 
-static void test_compared_there(void **state)
+/* The same device but for one thing: what is on it is compared by the host. */
+static struct device *open_fetching(struct device_ops *ops)
+{
+    struct status status = STATUS_NONE;
+    struct device_options options = {0};
+    void *context;
+    *ops = *module_table();
+    ops->compare = NULL;
+    if (!ops->open(&context, &options, &status))
+        fail_msg("%s", status.text);
+    return device_wrap(ops, context);
+}
+
+struct match {
+    struct config *test, *reference;
+    struct tolerances *tolerances;
+};
+
+static struct match load_match(const char *test, const char *reference, const char *table)
 {
     static const char *const overrides[] = {"data.micro_batch_size=32", "base_model.hidden_size=32",
                                             "base_model.decoder.block.mlp.intermediate_size=48"};
-    static const char *const names[] = {"llama/bf16", "llama/fp16"};
     struct config_search search = search_configs(overrides, 3);
+    struct status status = STATUS_NONE;
+    struct match match = {config_load(&search, test, &status),
+                          config_load(&search, reference, &status),
+                          tolerances_load(&search, table, "cuda", &status)};
+    if (status.code != STATUS_OK)
+        fail_msg("%s", status.text);
+    return match;
+}
+
+static void match_free(struct match *match)
+{
+    tolerances_free(match->tolerances);
+    config_free(match->test);
+    config_free(match->reference);
+}
+
+/* Runs a match on a device, with memory that is used again unless `keep`. */
+static struct cost run_match(const struct match *match, struct device *device, bool keep,
+                             bool defer, struct seen *seen)
+{
+    struct comm *comm = comm_self();
+    struct pair_options options = {.test = match->test,
+                                   .reference = match->reference,
+                                   .tolerances = match->tolerances,
+                                   .device = device,
+                                   .comm = comm,
+                                   .keep_limit = keep ? INT64_MAX : 0,
+                                   .inner_values = true};
+    struct cost cost = run_pair(&options, defer, seen);
+    comm_close(comm);
+    return cost;
+}
+
+/* Whether values are kept or not: in step, the reference has what is compared. */
+static void check_compared_there(const struct match *match, bool keep, const struct seen *here,
+                                 struct cost fetching)
+{
+    struct status status = STATUS_NONE;
+    struct device *device = device_open("cuda", NULL, &status);
+    struct seen there = {0}, late = {0};
+    struct cost comparing = run_match(match, device, keep, false, &there);
+    struct cost deferring = run_match(match, device, keep, true, &late);
+    seen_assert_same(&there, here);
+    seen_assert_same(&late, &there);
+    /* What is left are states and scalars that the runs themselves look at. */
+    if (fetching.fetched) {
+        assert_true(comparing.fetched < fetching.fetched / 3);
+        assert_true(deferring.fetched <= comparing.fetched);
+        assert_true(comparing.waits >= (size_t)there.count);
+        assert_true(deferring.waits <= WAITS_OF_A_PAIR * (size_t)deferring.steps);
+    }
+    free(there.results);
+    free(late.results);
+    device_close(device);
+}
+
+static void test_compared_there(void **state)
+{
+    static const char *const names[] = {"llama/bf16", "llama/fp16"};
     (void)state;
     for (int i = 0; i < 2; i++) {
-        struct status status = STATUS_NONE;
-        struct device *device = device_open("cuda", NULL, &status);
-        struct comm *comm = comm_self();
-        struct config *test = config_load(&search, names[i], &status);
-        struct config *reference = config_load(&search, "llama/simple", &status);
-        struct tolerances *tolerances =
-            tolerances_load(&search, strchr(names[i], '/') + 1, "cuda", &status);
-        struct pair_options options = {.test = test,
-                                       .reference = reference,
-                                       .tolerances = tolerances,
-                                       .device = device,
-                                       .comm = comm,
-                                       .inner_values = true};
-        if (status.code != STATUS_OK)
-            fail_msg("%s", status.text);
-        struct seen here = {0}, there = {0}, late = {0};
-        struct cost fetching = run_pair(&options, false, &here);
-        options.keep_limit = INT64_MAX;
-        struct cost comparing = run_pair(&options, false, &there);
-        struct cost deferring = run_pair(&options, true, &late);
-        seen_assert_same(&there, &here);
-        seen_assert_same(&late, &there);
-        /* What is left are states and scalars that the runs themselves look at. */
-        if (fetching.fetched) {
-            assert_true(comparing.fetched < fetching.fetched / 3);
-            assert_true(deferring.fetched <= comparing.fetched);
-            assert_true(comparing.waits >= (size_t)there.count);
-            assert_true(deferring.waits <= WAITS_OF_A_PAIR * (size_t)deferring.steps);
-        }
-        free(here.results);
-        free(there.results);
-        free(late.results);
-        tolerances_free(tolerances);
-        config_free(test);
-        config_free(reference);
-        comm_close(comm);
+        struct match match = load_match(names[i], "llama/simple", strchr(names[i], '/') + 1);
+        struct device_ops ops;
+        struct device *device = open_fetching(&ops);
+        struct seen here = {0};
+        struct cost fetching = run_match(&match, device, true, false, &here);
         device_close(device);
+        check_compared_there(&match, true, &here, fetching);
+        check_compared_there(&match, false, &here, fetching);
+        free(here.results);
+        match_free(&match);
     }
+}
+
+/* The reference has its micro-batches in another order: where memory is used again, the host holds
+ * what it computes before the test does. */
+static void test_held_by_the_host(void **state)
+{
+    (void)state;
+    struct match match = load_match("llama/bf4", "llama/df4", "default");
+    struct status status = STATUS_NONE;
+    struct device *device = device_open("cuda", NULL, &status);
+    struct seen kept = {0}, held = {0};
+    struct cost keeping = run_match(&match, device, true, false, &kept);
+    struct cost holding = run_match(&match, device, false, false, &held);
+    seen_assert_same(&held, &kept);
+    assert_true(!module_is_emulated() || holding.fetched > 10 * keeping.fetched);
+    free(kept.results);
+    free(held.results);
+    device_close(device);
+    match_free(&match);
 }
 
 /* The host waits for the GPU where a step ends, not where instructions do, whatever their number.
@@ -226,9 +294,9 @@ static void test_recorded_there(void **state)
 
 int main(void)
 {
-    const struct CMUnitTest tests[] = {cmocka_unit_test(test_compared_there),
-                                       cmocka_unit_test(test_waits),
-                                       cmocka_unit_test(test_recorded_there)};
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_compared_there), cmocka_unit_test(test_held_by_the_host),
+        cmocka_unit_test(test_waits), cmocka_unit_test(test_recorded_there)};
     if (!module_table())
         return module_missing();
     return cmocka_run_group_tests(tests, NULL, NULL);
