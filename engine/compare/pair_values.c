@@ -163,18 +163,6 @@ struct limits pair_state_limits(const struct pair *pair, bool moment)
                            .scale = 1};
 }
 
-/* The reference's side of a parameter: of the live run, or of the trace's step "init". */
-static bool parameter_sides(struct pair *pair, int value, struct pair_sides *sides,
-                            struct status *status)
-{
-    const struct trace_step *saved = pair->trace_step;
-    if (pair->options.trace)
-        pair->trace_step = trace_find_step(pair->options.trace, "init");
-    bool ok = pair_view(pair, value, sides, status);
-    pair->trace_step = saved;
-    return ok;
-}
-
 void pair_judge_shapes(struct pair_result *result)
 {
     result->compared = true;
@@ -186,7 +174,7 @@ static bool compare_parameter(struct pair *pair, int value, struct pair_result *
 {
     struct pair_sides sides;
     bool queued = false;
-    if (pair->reference_program && pair_shapes_differ(pair, value)) {
+    if (pair_shapes_differ(pair, value)) {
         pair_judge_shapes(result);
         return true;
     }
@@ -194,7 +182,7 @@ static bool compare_parameter(struct pair *pair, int value, struct pair_result *
         return false;
     if (queued)
         return !interrupt_asked(pair->interrupt) || interrupt_fail(status);
-    if (!parameter_sides(pair, value, &sides, status))
+    if (!pair_view(pair, value, &sides, status))
         return false;
     if (sides.has_reference) {
         result->compared = metrics_compute_unless(pair->interrupt, &sides.reference, &sides.test, 1,
@@ -223,11 +211,15 @@ static bool compare_parameters(struct pair *pair, struct status *status)
 bool pair_compare_parameters(struct pair *pair, struct status *status)
 {
     const struct program *program = pair->test->program;
+    const struct trace_step *entered = pair->trace_step;
     bool defer = pair->defer;
     if (!pair->options.tolerances)
         return true;
     pair->defer = true; /* none of them changes meanwhile */
+    if (pair->options.trace)
+        pair->trace_step = trace_find_step(pair->options.trace, "init");
     bool ok = compare_parameters(pair, status);
+    pair->trace_step = entered;
     pair->defer = defer;
     if (!ok || !pair_settle(pair, status))
         return false;

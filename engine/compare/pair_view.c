@@ -131,8 +131,20 @@ static bool find_reference(struct pair *pair, int other, struct pair_sides *side
                          &sides->reference, status);
 }
 
+/* Under the value's own name; rows of a tensor are those that fit. */
+static bool recorded_shape_differs(const struct pair *pair, const struct value *of)
+{
+    struct trace_tensor recorded;
+    return pair->trace_step && of->name[0] &&
+           (trace_find(pair->trace_step, of->name, &recorded) ||
+            find_updated(pair, of, &recorded)) &&
+           !shape_equal(recorded.shape, pair_whole_shape(of));
+}
+
 bool pair_shapes_differ(const struct pair *pair, int value)
 {
+    if (!pair->reference_program)
+        return recorded_shape_differs(pair, &pair->test->program->values[value]);
     int other = pair->reference_value[value];
     return other >= 0 && pair->reference_row[value] < 0 &&
            !shape_equal(pair_whole_shape(&pair->test->program->values[value]),

@@ -5,6 +5,7 @@
 #include "engine/session/conditions.h"
 #include "engine/session/motion.h"
 #include "engine/session/ranks_motion.h"
+#include "engine/session/trace_gaps.h"
 
 #include <ctype.h>
 #include <errno.h>
@@ -187,6 +188,7 @@ bool command_file(struct debugger *debugger, const char *arguments, struct statu
         return false;
     }
     say_loaded(debugger);
+    say_trace_gaps(debugger);
     say_initial(debugger);
     debugger_set_state(debugger, RUN_STOPPED, "loaded");
     return true;

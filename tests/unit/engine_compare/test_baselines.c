@@ -1,6 +1,7 @@
 /* Whole models against PyTorch: the recorded traces under baselines/, on the same parameters and
- * tokens. Every tensor of both steps, and the parameters after the last one. */
+ * tokens. Every tensor of both steps, and the parameters before the first and after the last. */
 #include "engine/base/memory.h"
+#include "engine/base/names.h"
 #include "engine/compare/pair.h"
 
 #include <math.h>
@@ -22,6 +23,7 @@ struct tally {
     int compared, failed;
     double worst;
     char worst_name[256];
+    struct names compared_names[2]; /* of each step */
 };
 
 /* Adam divides a gradient that is pure rounding (key biases have none in truth) by its own size, so
@@ -36,7 +38,6 @@ static void observe(void *context, const struct pair *pair, int step, int value,
 {
     struct tally *tally = context;
     const struct metrics *metrics = &result->metrics;
-    (void)step;
     assert_int_equal(metrics->nan_test + metrics->infinity_test, 0);
     if (metrics->rms_reference == 0)
         assert_true(metrics->rms_difference == 0);
@@ -45,10 +46,50 @@ static void observe(void *context, const struct pair *pair, int step, int value,
     tally->compared++;
     tally->failed += result->verdict.failures != 0;
     const char *name = pair->test->program->values[value].name;
+    assert_true(names_set(&tally->compared_names[step], name, value));
     bool is_update = strstr(name, ".updated") != NULL;
     if (relative > tally->worst && !(is_update && follows_rounding(name))) {
         tally->worst = relative;
         snprintf(tally->worst_name, sizeof(tally->worst_name), "%s", name);
+    }
+}
+
+/* A residual sum hands its gradient on to both of its summands: one value, under the sum's name. */
+static bool has_gradient_of_sum(const char *name)
+{
+    const char *layer = strrchr(name, '.');
+    size_t length = layer ? (size_t)(layer - name) : 0;
+    bool branch = length > 6 && (strncmp(layer - 6, ".mixer", 6) == 0 ||
+                                 (length > 4 && strncmp(layer - 4, ".mlp", 4) == 0));
+    return strncmp(name, "bw ", 3) == 0 && branch && strcmp(layer, ".output") == 0;
+}
+
+/* Nothing that was recorded is left out: the run compares what a step computes, and before it the
+ * parameters that it begins with, of the second step as what the update of the first made. */
+static void check_all_compared(const struct pair *pair, const struct trace *trace,
+                               const struct tally *tally)
+{
+    const struct program *program = pair->test->program;
+    for (int step = 0; step < 2; step++) {
+        char name[32];
+        const struct trace_step *recorded = trace_find_step(trace, run_step_name(step, name));
+        assert_non_null(recorded);
+        for (int i = 0; i < recorded->count; i++) {
+            const char *tensor = trace_name(recorded, i);
+            bool found = names_find(&tally->compared_names[step], tensor) >= 0;
+            if (strncmp(tensor, "param ", 6) == 0)
+                found = step == 1 && program_find(program, tensor) >= 0;
+            if (found == has_gradient_of_sum(tensor))
+                fail_msg("%s: %s is %scompared", name, tensor, found ? "" : "not ");
+        }
+    }
+    for (int p = 0; p < program->parameter_count; p++) {
+        char updated[300];
+        const char *path = program->values[program->parameters[p].value].path;
+        snprintf(updated, sizeof(updated), "state %s.updated", path);
+        assert_true(pair->initial[p].compared && pair->initial[p].verdict.failures == 0);
+        for (int step = 0; step < 2; step++)
+            assert_true(names_find(&tally->compared_names[step], updated) >= 0);
     }
 }
 
@@ -116,8 +157,10 @@ static void run_model(const char *model)
     print_message("%s: %d tensors, worst relative error %.1e at %s\n", model, tally.compared,
                   tally.worst, tally.worst_name);
     assert_int_equal(tally.failed, 0);
-    assert_true(tally.compared >= 2 * (4 + 3 + 17));
     assert_true(tally.worst < LIMIT);
+    check_all_compared(pair, trace, &tally);
+    for (int step = 0; step < 2; step++)
+        names_free(&tally.compared_names[step]);
     check_final_parameters(pair, trace);
     pair_free(pair);
     trace_close(trace);
