@@ -22,6 +22,12 @@ struct metrics {
                           dtype; 0 if all are equal; UINT64_MAX with NaN */
 };
 
+/* Whether all elements are bit-equal: not only once they have the same type. */
+static inline bool metrics_same(const struct metrics *metrics)
+{
+    return metrics->different == 0 && !(metrics->max_difference > 0);
+}
+
 /* Compares `test / scale` with `reference`: same shape, float dtypes may differ, rows may be
  * strided. Host memory. Elements where a side is not finite are counted and left out of the sums.
  * Uses `threads` threads (0 = all). Vectorised for contiguous f32, bf16, f16. */

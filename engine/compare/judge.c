@@ -87,8 +87,10 @@ static void add_direction(const struct metrics *metrics, const char *gap, struct
 static void add_equality(const struct metrics *metrics, struct text *text)
 {
     char different[32], count[32];
-    text_format(text, "different %s of %s elements", text_thousands(metrics->different, different),
-                text_thousands(metrics->count, count));
+    bool rounded = metrics->different == 0 && !metrics_same(metrics);
+    text_format(
+        text, "different %s%s of %s elements", rounded ? "once they have the same type " : "",
+        text_thousands(metrics->different, different), text_thousands(metrics->count, count));
     if (metrics->max_ulp != UINT64_MAX && metrics->max_ulp > 0)
         text_format(text, ", at most %" PRIu64 " ulp", metrics->max_ulp);
     text_add(text, "\n");

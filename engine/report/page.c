@@ -109,7 +109,7 @@ static enum page_status status_of(const struct tensor_result *result)
         return PAGE_NOT_FINITE;
     if (result->verdict.failures)
         return PAGE_DIVERGED;
-    return result->metrics.different == 0 ? PAGE_SAME : PAGE_WITHIN;
+    return metrics_same(&result->metrics) ? PAGE_SAME : PAGE_WITHIN;
 }
 
 void page_add_log(struct page *page, const struct comparison_log *log)

@@ -90,7 +90,7 @@ static enum page_status status_of(const struct page_row *row)
         return PAGE_UNMATCHED;
     if (row->failures)
         return row->failures & FAILURE_NOT_FINITE ? PAGE_NOT_FINITE : PAGE_DIVERGED;
-    return row->metrics.different == 0 ? PAGE_SAME : PAGE_WITHIN;
+    return metrics_same(&row->metrics) ? PAGE_SAME : PAGE_WITHIN;
 }
 
 static void add_row(struct page *page, const json_t *tensor)

@@ -92,7 +92,7 @@ static enum page_status status_of(const struct record_entry *entry, const struct
         return PAGE_NOT_FINITE;
     if (entry->failed)
         return PAGE_DIVERGED;
-    bool same = row->measured ? row->metrics.different == 0 : entry->worst == 0;
+    bool same = row->measured ? metrics_same(&row->metrics) : entry->worst == 0;
     return same ? PAGE_SAME : PAGE_WITHIN;
 }
 

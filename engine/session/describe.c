@@ -131,8 +131,7 @@ static void describe_outcome(const struct pair_result *result, struct text *text
                     " NaN, %" PRId64 " infinite",
                     metrics->nan_test, metrics->infinity_test, metrics->nan_reference,
                     metrics->infinity_reference);
-    } else if (metrics->different == 0 &&
-               metrics->rms_difference == 0) { /* not only once rounded */
+    } else if (metrics_same(metrics)) {
         text_add(text, "bit-equal");
     } else {
         describe_worst(result, text);

@@ -17,7 +17,7 @@ static enum picture_status status_of(const struct record_entry *entry,
         return MARK_NAN;
     if (entry->failed)
         return MARK_DIVERGED;
-    bool same = result ? result->metrics.different == 0 : entry->worst == 0;
+    bool same = result ? metrics_same(&result->metrics) : entry->worst == 0;
     return same ? MARK_SAME : MARK_WITHIN;
 }
 

@@ -105,6 +105,11 @@ static void test_describe(void **state)
                                    "max/scale 7.50e-01 <= 1.0e+00    max 1.50e+00 <= 2.0e+00\n"
                                    "different 100 of 100 elements\n");
     text_clear(&text);
+    metrics.different = 0; /* of two types */
+    metrics_describe(&metrics, &verdict, &loose, &text);
+    assert_non_null(
+        strstr(text.data, "\ndifferent once they have the same type 0 of 100 elements\n"));
+    text_clear(&text);
     metrics.nan_test = 3;
     verdict = metrics_judge(&metrics, &loose);
     metrics_describe(&metrics, &verdict, &loose, &text);

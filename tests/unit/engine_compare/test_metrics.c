@@ -185,6 +185,26 @@ static void test_units_of_the_last_place(void **state)
     }
 }
 
+/* What the test has rounded differs nowhere in its type, and is not the same all the same. */
+static void test_same(void **state)
+{
+    (void)state;
+    struct random random = random_start("same");
+    struct shape shape = shape_of2(60, 101);
+    struct tensor reference = random_tensor(&random, DTYPE_F32, shape, 0);
+    struct tensor test = tensor_of(malloc(60 * 101 * 2), DTYPE_BF16, shape);
+    struct metrics metrics;
+    tensor_store(&reference, 0, 1 + 0x1p-20);
+    for (int64_t i = 0; i < shape_elements(shape); i++)
+        tensor_store(&test, i, tensor_load(&reference, i));
+    metrics_compute(&reference, &test, 1, 1, &metrics);
+    assert_true(metrics.different == 0 && metrics.max_difference > 0 && !metrics_same(&metrics));
+    metrics_compute(&test, &test, 1, 1, &metrics);
+    assert_true(metrics_same(&metrics));
+    free(reference.data);
+    free(test.data);
+}
+
 static void test_worst_elements(void **state)
 {
     (void)state;
@@ -226,6 +246,7 @@ int main(void)
         cmocka_unit_test(test_nothing_finite),
         cmocka_unit_test(test_threads_give_the_same_bits),
         cmocka_unit_test(test_units_of_the_last_place),
+        cmocka_unit_test(test_same),
         cmocka_unit_test(test_worst_elements),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
