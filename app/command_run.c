@@ -86,6 +86,12 @@ static const char *type_of_file(const char *path)
     return NULL;
 }
 
+static bool is_safetensors(const char *data)
+{
+    return data && text_ends_with(data, ".safetensors") && strncmp(data, "text:", 5) != 0 &&
+           strncmp(data, "tokens:", 7) != 0;
+}
+
 static bool build_overrides(struct overrides *overrides, const struct app_options *app,
                             const struct command_options *options, struct status *status)
 {
@@ -98,7 +104,7 @@ static bool build_overrides(struct overrides *overrides, const struct app_option
     overrides->search.overrides = overrides->words;
     if (options->steps > 0)
         add_override(overrides, memory_format("training.train_iters=%d", options->steps));
-    if (!data || strstr(data, ".safetensors"))
+    if (!data || is_safetensors(data))
         return true;
     if (strncmp(data, "text:", 5) == 0)
         add_data(overrides, "text", data + 5);
@@ -179,7 +185,7 @@ struct run_options command_run_options(const struct command_options *options)
 {
     struct run_options run_options = {.init_from = options->init_from,
                                       .allow_extra = options->allow_extra};
-    if (options->data && strstr(options->data, ".safetensors"))
+    if (is_safetensors(options->data))
         run_options.data_from = options->data;
     if (options->fault) {
         run_options.change = faults_change;
