@@ -117,10 +117,14 @@ bool command_finish(struct debugger *debugger, const char *arguments, struct sta
            run_groups(debugger, "", LEVEL_PHASE, status);
 }
 
-/* STEP:INSTRUCTION that the run has passed would only be found to be missing at its end. */
+/* What is nowhere, or STEP:INSTRUCTION that the run has passed, would only be found to be missing
+ * at its end. */
 static bool lies_ahead(const struct debugger *debugger, const struct place *place,
                        struct status *status)
 {
+    if (place_find(debugger_program(debugger), place, 0) < 0)
+        return status_fail(status, STATUS_NOT_FOUND, "no instruction writes or matches '%s'",
+                           place->text);
     int64_t position =
         (int64_t)place->step * debugger_program(debugger)->instruction_count + place->instruction;
     return place->kind != PLACE_INSTRUCTION || place->step < 0 ||

@@ -76,6 +76,9 @@ static void test_counts(void **state)
     bench_do(&bench, "ni 3");
     assert_int_equal(bench_position(&bench), before + 3);
     must_contain(bench_fail(&bench, "until 1:2"), "1:2 lies behind: 'goto 1:2'");
+    must_contain(bench_fail(&bench, "until backward decoder.1 mb=9"),
+                 "no instruction writes or matches 'backward decoder.1 mb=9'");
+    must_contain(bench_fail(&bench, "until input tokens mb=1/2"), "no instruction writes");
     assert_int_equal(bench_position(&bench), before + 3);
     bench_close(&bench);
 }
