@@ -43,7 +43,8 @@ int region_different_node(const struct pair *pair, const struct region *region);
  * one, but for those whose results were used for something that is right. Sets blame->suspects. */
 void blame_suspect_all(const struct pair *pair, const struct region *region, struct blame *blame);
 /* Numbers accuse the last one that was found. Without a witness beside them they do not, where the
- * precisions differ and rounding explains it, or where the value is within its limits (`within`).
+ * precisions differ or are of 16 bits and rounding explains it, or where the value is within its
+ * limits (`within`).
  */
 void blame_acquit(const struct pair *pair, bool within, struct blame *blame);
 

@@ -88,11 +88,14 @@ static void find_elsewhere(const struct pair *pair, struct blame *blame)
     region_free(&region);
 }
 
-static bool other_precision(const struct pair *pair)
+/* Whether the sides round differently: in other precisions, or both in 16 bits, where a sum that is
+ * made in other pieces is rounded at other places. */
+static bool rounds_differently(const struct pair *pair)
 {
-    const struct config *reference = pair->options.reference;
+    const struct config *test = pair->options.test, *reference = pair->options.reference;
     return pair->reference &&
-           pair->options.test->distributed.compute_dtype != reference->distributed.compute_dtype;
+           (test->distributed.compute_dtype != reference->distributed.compute_dtype ||
+            test->distributed.compute_dtype != PRECISION_FP32);
 }
 
 /* Whether the error of the guilty one is not much more than those of its inputs and one rounding.
@@ -109,7 +112,7 @@ void blame_acquit(const struct pair *pair, bool within, struct blame *blame)
 {
     if (blame->guilty < 0 || blame->sure || blame->check.wrong)
         return;
-    if (!within && other_precision(pair) && blame->counterpart >= 0 && is_explained(blame)) {
+    if (!within && rounds_differently(pair) && blame->counterpart >= 0 && is_explained(blame)) {
         blame->rounding = blame->guilty;
         blame->counterpart = -1;
         find_elsewhere(pair, blame);

@@ -54,9 +54,10 @@ struct blame {
      * float64 confirms each of their kernels; any may be wrong as a part of the program. */
     int *suspects;
     int suspect_count;
-    /* Where the two sides compute in different precisions: index of the link whose result was the
-     * first beyond its limits, by rounding, as far as can be told: the reference computes all that
-     * lies behind it in the same way, and float64 agrees. Then nobody is guilty. -1: not so. */
+    /* Where the two sides compute in different precisions, or both in 16 bits: index of the link
+     * whose result was the first beyond its limits, by rounding, as far as can be told: the
+     * reference computes all that lies behind it in the same way, and float64 agrees. Then nobody
+     * is guilty. -1: not so. */
     int rounding;
     int elsewhere; /* then: an instruction that the reference does not have like that, of which the
                       value does not depend, or -1; `counterpart` is the reference's */

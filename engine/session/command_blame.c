@@ -254,6 +254,8 @@ static void say_rounding(struct debugger *debugger, const struct blame *blame)
     const struct pair *pair = debugger->target->pair;
     const struct program *program = pair->test->program;
     const struct blame_link *link = &blame->links[blame->rounding];
+    enum precision here = pair->options.test->distributed.compute_dtype;
+    enum precision there = pair->options.reference->distributed.compute_dtype;
     char name[256];
     if (blame->elsewhere >= 0) {
         say(debugger, "The programs differ, but not where it comes from:\n");
@@ -261,11 +263,13 @@ static void say_rounding(struct debugger *debugger, const struct blame *blame)
         if (blame->counterpart >= 0)
             say_instruction(debugger, "reference", pair->reference->program, blame->counterpart);
     }
-    say(debugger,
-        "No instruction behind it is to blame: none is found to be another one in the reference, "
-        "or to\nbe computed wrong. What is left is rounding: %s here, %s in the reference.\n",
-        precision_name(pair->options.test->distributed.compute_dtype),
-        precision_name(pair->options.reference->distributed.compute_dtype));
+    say(debugger, "No instruction behind it is to blame: none is found to be another one in the "
+                  "reference, or to\nbe computed wrong. What is left is rounding: ");
+    if (here == there)
+        say(debugger, "of %s, at other places than in the reference.\n", precision_name(here));
+    else
+        say(debugger, "%s here, %s in the reference.\n", precision_name(here),
+            precision_name(there));
     say(debugger, "Instruction %d (%s, step %d) is the first that it took beyond the limits: %s\n",
         link->instruction, op_name(program->instructions[link->instruction].op), link->step + 1,
         program_value_text(program, link->value, name, sizeof(name)));
@@ -275,7 +279,9 @@ static void say_rounding(struct debugger *debugger, const struct blame *blame)
     if (blame->elsewhere >= 0)
         say(debugger, "next: list %d, continue\n", blame->elsewhere);
     else
-        say(debugger, "next: continue, or --against a run of the same precision\n");
+        say(debugger, "next: continue, or %s\n",
+            here == there ? "wider limits: --set compare_factor=2"
+                          : "--against a run of the same precision");
 }
 
 /* The reference is a trace that does not have what these compute. */
