@@ -165,6 +165,16 @@ static bool record_run(struct execution *execution, struct config **config, stru
     return true;
 }
 
+/* Without labels losses and gradients are 0, and all that is compared with them would pass. */
+static void judge_labels(struct outcome *outcome)
+{
+    bool has_loss = false;
+    for (int i = 0; i < outcome->step_count; i++)
+        has_loss |= outcome->steps[i].loss != 0;
+    if (!has_loss)
+        outcome_set(outcome, OUTCOME_FAILED, "the loss of every step is 0: no token has a label");
+}
+
 static bool execute_baseline(struct execution *execution, struct status *status)
 {
     struct environment *environment = execution->environment;
@@ -181,6 +191,7 @@ static bool execute_baseline(struct execution *execution, struct status *status)
     if (ok) {
         execution_take_steps(execution, run);
         execution_take_memory(execution, run, NULL);
+        judge_labels(execution->outcome);
         outcome_set(execution->outcome, OUTCOME_PASSED, "%s", "");
     }
     run_free(run);
