@@ -414,6 +414,11 @@ void rank_pool_describe(const struct rank_pool *pool, int rank,
     };
 }
 
+uint64_t rank_pool_halts(const struct rank_pool *pool)
+{
+    return pool->halts;
+}
+
 int rank_pool_collectives(const struct rank_pool *pool, int rank, struct comm_record *records,
                           int most)
 {

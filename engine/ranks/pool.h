@@ -59,6 +59,8 @@ struct rank_process_state {
 };
 void rank_pool_describe(const struct rank_pool *pool, int rank,
                         struct rank_process_state *description);
+/* How often ranks were stopped by signals, or went on after that. */
+uint64_t rank_pool_halts(const struct rank_pool *pool);
 
 /* The last collectives that a rank took part in, oldest first, BOARD_RECORDS at most; also of one
  * that was lost. Returns how many. */

@@ -222,6 +222,7 @@ static void take_guardian(struct rank_pool *pool, int rank)
             process->wait_status = (int)number;
         } else if (frame.kind == FRAME_HALTED) {
             process->stopped_by = (int)number;
+            pool->halts++;
         }
     }
     if (result == CHANNEL_NOTHING)

@@ -53,6 +53,7 @@ struct rank_pool {
     struct board board;
     struct pool_process *processes; /* [options.size] */
     int ends;                       /* how many have ended */
+    uint64_t halts;                 /* how often one was stopped, or went on */
     int *missing; /* [COMM_GROUP_COUNT][options.size]: by the lowest rank of a group, which of its
                      members was last found missing */
     struct pending *pending;

@@ -62,6 +62,7 @@ struct debugger {
     double published;          /* when the last snapshot was made, seconds */
     uint64_t version;          /* of snapshots */
     bool waits;                /* for ranks, in the midst of an instruction */
+    uint64_t halts;            /* rank_pool_halts when it was looked last */
     /* of the tensor that a picture was taken of last; NULL after each command */
     struct tensor_survey *survey;
     char *repeat; /* what an empty line does again, or NULL */

@@ -96,6 +96,10 @@ void ranks_look(struct debugger *debugger)
         return;
     struct team *team = debugger->target->team;
     rank_pool_poll(debugger->pool, 0);
+    if (debugger->halts != rank_pool_halts(debugger->pool)) {
+        debugger->halts = rank_pool_halts(debugger->pool);
+        debugger_publish(debugger);
+    }
     if (debugger->state == RUN_FAILED && !any_has_ended(debugger))
         return; /* whatever follows from that */
     while (got && !team_gives_again(team, -1)) {

@@ -40,6 +40,7 @@ struct victim {
     struct bench bench; /* first: it is the context of what the debugger calls */
     bool running;       /* the command that has to wait for it */
     bool seen;          /* meanwhile */
+    int told;           /* snapshots */
 };
 
 static void must_be_told_stopped(const struct ranks_picture *picture)
@@ -57,6 +58,7 @@ static void look_at_victim(void *context, struct snapshot *snapshot)
 {
     struct victim *victim = (struct victim *)context;
     const struct snapshot *given = snapshot;
+    victim->told++;
     if (victim->running && snapshot->waits && !victim->seen) {
         struct ranks_picture *picture = picture_of_ranks(victim->bench.debugger);
         must_be_told_stopped(picture);
@@ -254,7 +256,12 @@ static void test_stopped_by_signal(void **state)
     open_ranks(bench, "file llama/tp2");
     bench->debugger->sink.publish = look_at_victim; /* its context is the bench */
     bench_do(bench, "start");
+    ranks_look(bench->debugger);
+    int told = victim.told;
     stop_rank(bench, 1);
+    assert_int_equal(victim.told, told + 1); /* once, though nothing moves */
+    ranks_look(bench->debugger);
+    assert_int_equal(victim.told, told + 1);
     must_contain(bench_do(bench, "info ranks"), "stopped by signal 19, SIGSTOP");
     victim.running = true;
     must_contain(bench_do(bench, "continue"), "Run finished: no divergence");
