@@ -1,6 +1,7 @@
 /* Where an error comes from. */
 #include "engine/base/memory.h"
 #include "engine/compare/check.h"
+#include "engine/session/backtrace.h"
 #include "engine/session/commands.h"
 #include "engine/session/describe.h"
 #include "engine/session/motion.h"
@@ -9,109 +10,6 @@
 #include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
-
-enum { MAX_FRAMES = 16 };
-
-static const char *error_text(double error, char *buffer)
-{
-    if (isnan(error))
-        snprintf(buffer, 32, "-");
-    else
-        snprintf(buffer, 32, "%.1e", error);
-    return buffer;
-}
-
-/* The operation and the value, as one frame names them. */
-static void say_frame(struct debugger *debugger, int number, int instruction, int value,
-                      const char *verdict, double error)
-{
-    const struct program *program = debugger_program(debugger);
-    char name[256], text[32];
-    struct text line = {0};
-    text_format(&line, "#%-3d %4d %-22s ", number, instruction,
-                op_name(program->instructions[instruction].op));
-    text_add(&line, program_value_text(program, value, name, sizeof(name)));
-    text_pad(&line, 84);
-    text_format(&line, "%-12s %s", verdict, error_text(error, text));
-    say(debugger, "%s\n", line.data);
-    text_free(&line);
-}
-
-/* The input to follow: the one with the largest known error, else the first float one that an
- * instruction computed. Sets *diverged when some input failed its limits. */
-static int next_frame(const struct pair *pair, int instruction, bool *diverged)
-{
-    const struct program *program = pair->test->program;
-    const struct instruction *in = &program->instructions[instruction];
-    int best = -1, opaque = -1;
-    double largest = -1;
-    *diverged = false;
-    for (int i = 0; i < in->input_count; i++) {
-        int input = in->inputs[i];
-        struct value_error error = value_error_of(pair, input);
-        *diverged = *diverged || error.diverged;
-        if (program->values[input].producer < 0 || !dtype_is_float(program->values[input].dtype))
-            continue;
-        if (error.known && error.relative > largest) {
-            largest = error.relative;
-            best = input;
-        } else if (!error.known && opaque < 0) {
-            opaque = input;
-        }
-    }
-    return best >= 0 && (largest > 0 || opaque < 0) ? best : opaque;
-}
-
-/* Whether nothing unknown lies behind an instruction: temporaries and what has no counterpart. */
-static bool all_known(const struct pair *pair, int instruction)
-{
-    const struct program *program = pair->test->program;
-    const struct instruction *in = &program->instructions[instruction];
-    for (int i = 0; i < in->input_count; i++) {
-        const struct value *input = &program->values[in->inputs[i]];
-        if (input->producer >= 0 && dtype_is_float(input->dtype) &&
-            !value_error_of(pair, input->id).known)
-            return false;
-    }
-    return true;
-}
-
-bool command_backtrace(struct debugger *debugger, const char *arguments, struct status *status)
-{
-    struct pair *pair = debugger->target->pair;
-    const struct program *program = pair->test->program;
-    int most = MAX_FRAMES, frame = 0;
-    char *end;
-    long count = strtol(arguments, &end, 10); /* gdb's: as many frames */
-    if (end > arguments && (!*end || *end == ' ')) {
-        if (count < 1 || count > 1000000)
-            return status_fail(status, STATUS_INVALID, "backtrace [COUNT] [TENSOR]: from 1");
-        most = (int)count;
-        arguments = end + strspn(end, " ");
-    }
-    int value = describe_pick_value(debugger, arguments, status);
-    if (value < 0)
-        return false;
-    if (program->values[value].producer < 0)
-        return status_fail(status, STATUS_INVALID, "no instruction writes %s: it is given",
-                           program->values[value].name);
-    while (value >= 0 && program->values[value].producer >= 0 && frame < most) {
-        int instruction = program->values[value].producer;
-        struct value_error error = value_error_of(pair, value);
-        bool diverged;
-        int next = next_frame(pair, instruction, &diverged);
-        const char *verdict = !error.known                   ? "not compared"
-                              : !error.diverged              ? "within"
-                              : diverged                     ? "inherited"
-                              : all_known(pair, instruction) ? "introduced"
-                                                             : "diverged";
-        say_frame(debugger, frame++, instruction, value, verdict, error.relative);
-        value = next;
-    }
-    if (value >= 0 && program->values[value].producer >= 0)
-        say(debugger, "(more: backtrace COUNT)\n");
-    return true;
-}
 
 static bool pick_instruction(struct debugger *debugger, const char *arguments, int *step,
                              int *instruction, struct status *status)
@@ -135,13 +33,13 @@ static bool pick_instruction(struct debugger *debugger, const char *arguments, i
     return true;
 }
 
-static double largest_input_error(const struct pair *pair, int instruction, bool *diverged)
+static double largest_input_error(const struct debugger *debugger, int instruction, bool *diverged)
 {
-    const struct instruction *in = &pair->test->program->instructions[instruction];
+    const struct instruction *in = &debugger_program(debugger)->instructions[instruction];
     double largest = NAN;
     *diverged = false;
     for (int i = 0; i < in->input_count; i++) {
-        struct value_error error = value_error_of(pair, in->inputs[i]);
+        struct value_error error = backtrace_error_of(debugger, in->inputs[i]);
         *diverged = *diverged || error.diverged;
         if (error.known && !(largest >= error.relative))
             largest = error.relative;
@@ -154,7 +52,7 @@ static void say_check(struct debugger *debugger, const struct check *check)
     const struct pair *pair = debugger->target->pair;
     const struct instruction *in = &pair->test->program->instructions[check->instruction];
     bool diverged;
-    double inherited = largest_input_error(pair, check->instruction, &diverged);
+    double inherited = largest_input_error(debugger, check->instruction, &diverged);
     char text[32];
     if (!check->supported) {
         say(debugger, "%d %s: a collective has no float64 reference on one rank\n",
@@ -163,7 +61,10 @@ static void say_check(struct debugger *debugger, const struct check *check)
     }
     if (check->step == pair->test->step)
         say(debugger, "%d %s: inputs %s (error against the reference: %s)\n", check->instruction,
-            op_name(in->op), diverged ? "diverged" : "within limits", error_text(inherited, text));
+            op_name(in->op), diverged ? "diverged" : "within limits",
+            backtrace_error_text(inherited, text));
+    else
+        say(debugger, "%d %s of step %d:\n", check->instruction, op_name(in->op), check->step + 1);
     say(debugger,
         "    float64 of the same inputs differs from what was computed by %.1e %s %.1e "
         "(what rounding explains)\n",
@@ -239,13 +140,13 @@ static void say_errors(struct debugger *debugger, const struct blame_link *link)
         say(debugger, "    it is not compared itself; what is computed from it diverged\n");
         return;
     }
-    say(debugger, "    error %s against the reference", error_text(link->error, text));
+    say(debugger, "    error %s against the reference", backtrace_error_text(link->error, text));
     if (isnan(link->input_error))
         say(debugger, "; none of its inputs can be compared\n");
     else
         say(debugger, "; its inputs are %s (%s)\n",
             link->inputs_diverged ? "diverged" : "within limits",
-            error_text(link->input_error, text));
+            backtrace_error_text(link->input_error, text));
 }
 
 /* Nobody is guilty: the precision is. */
@@ -349,7 +250,7 @@ static void say_blame(struct debugger *debugger, const struct blame *blame)
 
 static void say_chain(struct debugger *debugger, const struct blame *blame)
 {
-    for (int i = 0; i < blame->count && i < MAX_FRAMES; i++) {
+    for (int i = 0; i < blame->count && i < BACKTRACE_FRAMES; i++) {
         const struct blame_link *link = &blame->links[i];
         bool several = blame->suspect_count > 1;
         const char *verdict = i == blame->guilty     ? several ? "diverged" : "introduced"
@@ -357,7 +258,7 @@ static void say_chain(struct debugger *debugger, const struct blame *blame)
                               : link->diverged       ? "inherited"
                               : isnan(link->error)   ? "not compared"
                                                      : "within";
-        say_frame(debugger, i, link->instruction, link->value, verdict, link->error);
+        backtrace_frame(debugger, i, link->instruction, link->value, verdict, link->error);
     }
 }
 
