@@ -217,15 +217,17 @@ static bool write_files(const struct test_options *options, const struct report 
 }
 
 /* A user's first model may name no group: its tests are there, and none runs. */
-static void explain_nothing(const struct report *report, const struct report_counts *counts)
+static void explain_nothing(const struct test_options *options, const struct report *report,
+                            const struct report_counts *counts)
 {
-    int dropped = counts->deselected - counts->unnamed;
-    if (dropped > 0 && !report->show_skipped)
-        fprintf(stderr,
-                "lockstep: nothing to run: the actions of their models' groups leave out %d test%s "
-                "(--show-skipped lists reasons, --run-extra-slow runs unimportant and broken "
-                "groups)\n",
-                dropped, dropped > 1 ? "s" : "");
+    if (counts->dropped == 0 || report->show_skipped)
+        return;
+    fprintf(stderr,
+            "lockstep: nothing to run: the actions of their models' groups leave out %d test%s "
+            "(--show-skipped lists reasons%s%s)\n",
+            counts->dropped, counts->dropped > 1 ? "s" : "",
+            options->skip_slow ? ", without --skip-slow normal groups run" : "",
+            options->run_extra_slow ? "" : ", --run-extra-slow runs unimportant and broken groups");
 }
 
 static int conclude(const struct test_options *options, const struct report *report)
@@ -236,7 +238,7 @@ static int conclude(const struct test_options *options, const struct report *rep
     if (!write_files(options, report, &status))
         return app_complain(EXIT_FAILED, "%s", status.text);
     if (report->count == 0) {
-        explain_nothing(report, &counts);
+        explain_nothing(options, report, &counts);
         return EXIT_NO_TESTS;
     }
     return counts.failed + counts.not_run > 0 || report->interrupted ? EXIT_FAILED : EXIT_DONE;

@@ -44,6 +44,7 @@ struct report_counts report_count(const struct report *report)
     for (int i = 0; i < report->list->test_count; i++) {
         enum choice choice = report->choices[i].choice;
         counts.unnamed += choice == CHOICE_UNNAMED;
+        counts.dropped += choice == CHOICE_DROPPED;
         counts.deselected +=
             choice == CHOICE_UNNAMED || choice == CHOICE_UNASKED || choice == CHOICE_DROPPED;
         counts.not_built += choice == CHOICE_NOT_BUILT;

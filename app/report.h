@@ -31,6 +31,7 @@ struct report {
 struct report_counts {
     int passed, failed, skipped, not_run, deselected, not_built;
     int unnamed; /* of the deselected: no pattern names them */
+    int dropped; /* of the deselected: the actions of their groups do not run */
 };
 struct report_counts report_count(const struct report *report);
 
