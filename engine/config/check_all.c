@@ -101,7 +101,7 @@ static void check_models(const struct config_search *search, struct variant_conf
     config_names_free(names, count);
 }
 
-/* Files that are not found under any name. */
+/* Files that are not found under any name, or hidden by others. */
 static void check_file_names(const struct config_search *search, struct report *report)
 {
     struct names paths = {0};
@@ -113,6 +113,10 @@ static void check_file_names(const struct config_search *search, struct report *
         add_line(report, line, NULL);
         free(line);
     }
+    names_free(&paths);
+    search_hidden_files(search, &paths);
+    for (int i = 0; i < paths.count; i++)
+        add_line(report, paths.names[i], NULL);
     names_free(&paths);
 }
 

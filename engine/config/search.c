@@ -101,17 +101,23 @@ static bool open_file(const char *path, struct tree_pool *pool, struct config_fi
     return true;
 }
 
+/* Where a file of that name may be in a folder of the user, in order; NULL behind the last. */
+static char *candidate(const char *directory, enum config_kind kind, const char *name, int place)
+{
+    bool plain = place >= ARRAY_LENGTH(suffixes); /* models may lie in the folder itself */
+    if (place >= 2 * ARRAY_LENGTH(suffixes) || (plain && kind != KIND_MODEL))
+        return NULL;
+    return memory_format("%s/%s%s%s%s", directory, plain ? "" : folders[kind], plain ? "" : "/",
+                         name, suffixes[place % ARRAY_LENGTH(suffixes)]);
+}
+
 static bool open_in_directory(const char *directory, enum config_kind kind, const char *name,
                               struct tree_pool *pool, struct config_file *file,
                               struct status *status)
 {
     bool found = false;
-    for (int i = 0; i < 2 * ARRAY_LENGTH(suffixes) && !found; i++) {
-        bool plain = i >= ARRAY_LENGTH(suffixes); /* models may lie in the folder itself */
-        if (plain && kind != KIND_MODEL)
-            break;
-        char *path = memory_format("%s/%s%s%s%s", directory, plain ? "" : folders[kind],
-                                   plain ? "" : "/", name, suffixes[i % 2]);
+    char *path;
+    for (int i = 0; !found && (path = candidate(directory, kind, name, i)); i++) {
         found = open_file(path, pool, file, status);
         free(path);
     }
@@ -175,23 +181,67 @@ static void add_directory(struct names *names, const char *path, bool odd)
         closedir(directory);
 }
 
+static void add_folder(const char *directory, enum config_kind kind, struct names *names, bool odd)
+{
+    char *path = memory_format("%s/%s", directory, folders[kind]);
+    add_directory(names, path, odd);
+    free(path);
+    if (kind == KIND_MODEL)
+        add_directory(names, directory, odd);
+}
+
 static void add_folders(const struct config_search *search, enum config_kind kind,
                         struct names *names, bool odd)
 {
-    for (int place = 0; directory_at(search, place); place++) {
-        const char *directory = directory_at(search, place);
-        char *path = memory_format("%s/%s", directory, folders[kind]);
-        add_directory(names, path, odd);
-        free(path);
-        if (kind == KIND_MODEL)
-            add_directory(names, directory, odd);
-    }
+    for (int place = 0; directory_at(search, place); place++)
+        add_folder(directory_at(search, place), kind, names, odd);
 }
 
 void search_odd_files(const struct config_search *search, struct names *paths)
 {
     for (int kind = 0; kind < ARRAY_LENGTH(folders); kind++)
         add_folders(search, (enum config_kind)kind, paths, true);
+}
+
+static void add_hidden_line(const char *path, const char *first, struct names *lines)
+{
+    char *line = memory_format(
+        "%s: does not count, since %s is there; expected one file of this name in a folder", path,
+        first);
+    names_set(lines, line, lines->count);
+    free(line);
+}
+
+/* Of several files of one name in one folder, those behind the first. */
+static void add_hidden(const char *directory, enum config_kind kind, const char *name,
+                       struct names *lines)
+{
+    struct stat information;
+    char *first = NULL, *path;
+    for (int i = 0; (path = candidate(directory, kind, name, i)); i++) {
+        bool exists = lstat(path, &information) == 0;
+        if (exists && !first) {
+            first = path;
+            continue;
+        }
+        if (exists)
+            add_hidden_line(path, first, lines);
+        free(path);
+    }
+    free(first);
+}
+
+void search_hidden_files(const struct config_search *search, struct names *lines)
+{
+    for (int place = 0; directory_at(search, place); place++)
+        for (int kind = 0; kind < ARRAY_LENGTH(folders); kind++) {
+            const char *directory = directory_at(search, place);
+            struct names names = {0};
+            add_folder(directory, (enum config_kind)kind, &names, false);
+            for (int i = 0; i < names.count; i++)
+                add_hidden(directory, (enum config_kind)kind, names.names[i], lines);
+            names_free(&names);
+        }
 }
 
 void search_names(const struct config_search *search, enum config_kind kind, struct names *names)

@@ -43,4 +43,7 @@ void search_names(const struct config_search *search, enum config_kind kind, str
 /* Adds the paths of the user's .yaml and .yml files that have no name by which they are found. */
 void search_odd_files(const struct config_search *search, struct names *paths);
 
+/* Adds a line for each file of the user that another one of the same name and folder hides. */
+void search_hidden_files(const struct config_search *search, struct names *lines);
+
 #endif

@@ -92,6 +92,33 @@ static void test_refining_a_built_in_name(void **state)
     folder_remove(folder);
 }
 
+/* Which of two files of one name counts nobody can see. In two folders it is the order of them. */
+static void test_two_files_of_one_name(void **state)
+{
+    (void)state;
+    char *folders[] = {folder_make(), folder_make()}, *report = NULL;
+    struct config_search search = {(const char *const *)folders, 2, NULL, 0};
+    folder_write(folders[0], "one.yaml", "extends: llama\n");
+    folder_write(folders[1], "one.yaml", "extends: llama\n");
+    folder_write(folders[1], "variants/two.yml", "group: basic\n");
+    assert_int_equal(config_check_all(&search, &report), 0);
+    free(report);
+    folder_write(folders[1], "models/one.yml", "extends: llama\n");
+    folder_write(folders[1], "variants/two.yaml", "group: basic\n");
+    char *expected =
+        memory_format("%s/one.yaml: does not count, since %s/models/one.yml is there; expected one "
+                      "file of this name in a folder\n"
+                      "%s/variants/two.yml: does not count, since %s/variants/two.yaml is there; "
+                      "expected one file of this name in a folder",
+                      folders[1], folders[1], folders[1], folders[1]);
+    assert_int_equal(config_check_all(&search, &report), 2);
+    assert_string_equal(report, expected);
+    free(expected);
+    free(report);
+    folder_remove(folders[0]);
+    folder_remove(folders[1]);
+}
+
 static void test_variant_of_the_user(void **state)
 {
     (void)state;
@@ -304,6 +331,7 @@ int main(void)
         cmocka_unit_test(test_chain),
         cmocka_unit_test(test_custom_model_is_listed_and_valid),
         cmocka_unit_test(test_refining_a_built_in_name),
+        cmocka_unit_test(test_two_files_of_one_name),
         cmocka_unit_test(test_variant_of_the_user),
         cmocka_unit_test(test_aliases_and_merge_keys),
         cmocka_unit_test(test_unset_values),
