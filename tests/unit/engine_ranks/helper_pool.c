@@ -28,12 +28,29 @@ static void count_output(void *context, int rank, int stream, const char *bytes,
 
 static const char *const directories[] = {LOCKSTEP_SOURCE_DIR "/configs"};
 
-/* A folder for temporary files of this process and its relatives alone. */
+/* For temporary files of the process that made it and its relatives alone. */
+static struct {
+    pid_t owner; /* 0: there is none yet */
+    char folder[32];
+} temporary;
+
+static void remove_temporary(void)
+{
+    char command[64];
+    snprintf(command, sizeof(command), "rm -rf '%s'", temporary.folder);
+    if (getpid() == temporary.owner && system(command) != 0)
+        print_message("%s is left\n", temporary.folder);
+}
+
 static void make_temporary(void)
 {
-    char folder[] = "/tmp/lockstep-test-XXXXXX";
-    assert_non_null(mkdtemp(folder));
-    setenv("TMPDIR", folder, 1);
+    if (temporary.owner == getpid())
+        return;
+    strcpy(temporary.folder, "/tmp/lockstep-test-XXXXXX");
+    assert_non_null(mkdtemp(temporary.folder));
+    temporary.owner = getpid();
+    setenv("TMPDIR", temporary.folder, 1);
+    atexit(remove_temporary);
 }
 
 void pool_test_environment(void)

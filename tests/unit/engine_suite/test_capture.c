@@ -79,6 +79,14 @@ static char *make_folder(void)
     return folder;
 }
 
+static void remove_folder(char *folder)
+{
+    char *command = memory_format("rm -rf '%s'", folder);
+    assert_int_equal(system(command), 0);
+    free(command);
+    free(folder);
+}
+
 static void test_files(void **state)
 {
     (void)state;
@@ -125,7 +133,7 @@ static void test_files(void **state)
     assert_string_equal(empty, "");
     assert_null(none); /* that rank does not run */
     free(empty);
-    free(folder);
+    remove_folder(folder);
     free_printed(printed);
 }
 
@@ -135,6 +143,8 @@ static void test_harmless(void **state)
     (void)state;
     struct status status = STATUS_NONE;
     struct capture_options options = {.ranks = 1};
+    char *before = memory_string(getenv("TMPDIR")), *folder = make_folder();
+    setenv("TMPDIR", folder, 1); /* it makes a folder of its own, which it leaves to its reader */
     struct capture *capture = capture_create(&options);
     static const char bad[] = "a\033[2Jb \xff\xc3\n caf\xc3\xa9\n";
     assert_true(capture_begin(capture, "m", "v", 1, &status));
@@ -145,6 +155,9 @@ static void test_harmless(void **state)
     assert_non_null(strstr(replay, "caf\xc3\xa9\n"));
     free(replay);
     capture_free(capture);
+    setenv("TMPDIR", before ? before : "/tmp", 1);
+    free(before);
+    remove_folder(folder);
 }
 
 /* Standard output while `capture` shows what ranks print. */
@@ -187,7 +200,7 @@ static void test_direct(void **state)
     assert_non_null(strstr(shown, "\n[rank 0] no end\n"));
     free(shown);
     free(path);
-    free(folder);
+    remove_folder(folder);
     free_printed(printed);
     close(stdout_before);
     close(stderr_before);
