@@ -288,8 +288,9 @@ static void reads_foreign_traces(void **state)
         "sampled",
         "{\"shape\": [2, 3], \"sampling_step\": 2, \"dtype\": \"bf16\", \"mean\": null}",
         "first",
-        "{\"order\": 0, \"maximum\": 6, \"shape\": null, \"dtype\": null, \"sampling_step\": null, "
-        "\"nan_count\": null, \"times\": null}"};
+        ("{\"order\": 0, \"maximum\": 6, \"shape\": null, \"dtype\": null, \"sampling_step\": "
+         "null, "
+         "\"nan_count\": null, \"times\": null}")};
     char *folder = inside("foreign");
     assert_int_equal(mkdir(folder, 0777), 0);
     static const char *const steps[] = {"train_10", "train_2", "init"};
