@@ -6,6 +6,18 @@
 
 #include <string.h>
 
+/* An interrupt left the run where the user never asked it to be. */
+static void say_next(struct debugger *debugger, int64_t position)
+{
+    int count = debugger_program(debugger)->instruction_count;
+    if (debugger->must_wait) /* it says so itself */
+        return;
+    if (position >= debugger_end(debugger))
+        say(debugger, "next: goto end\n");
+    else
+        say(debugger, "next: goto %d:%d\n", (int)(position / count) + 1, (int)(position % count));
+}
+
 static void arrive(struct debugger *debugger, const char *reason, bool silent)
 {
     if (!silent) {
@@ -16,6 +28,15 @@ static void arrive(struct debugger *debugger, const char *reason, bool silent)
     debugger_set_state(debugger, pair_ended(debugger->target->pair) ? RUN_ENDED : RUN_STOPPED,
                        reason);
     debugger_emit(debugger, EVENT_STOPPED, reason);
+}
+
+/* `wanted`: where an unbroken way would lead to, or lead back to. */
+static void arrive_interrupted(struct debugger *debugger, int64_t wanted)
+{
+    motion_show_place(debugger);
+    display_all(debugger);
+    say_next(debugger, wanted);
+    arrive(debugger, "interrupted", true);
 }
 
 static bool travel(struct debugger *debugger, int64_t position, bool *arrived,
@@ -32,7 +53,10 @@ static bool go(struct debugger *debugger, int64_t position, const char *reason,
     bool arrived;
     if (!travel(debugger, position, &arrived, status))
         return false;
-    arrive(debugger, arrived ? reason : "interrupted", false);
+    if (arrived)
+        arrive(debugger, reason, false);
+    else
+        arrive_interrupted(debugger, position);
     return true;
 }
 
@@ -141,15 +165,18 @@ static bool say_stop(struct debugger *debugger, const struct stops *stops)
     return !silent;
 }
 
-/* Where the last stop was, found < 0: at the beginning; nothing is said of it on the way. */
-static bool arrive_at_stop(struct debugger *debugger, int64_t found, const struct stops *stops,
-                           struct status *status)
+/* Where the last stop was, found < 0: at the beginning; nothing is said of it on the way. `home`:
+ * where the run stood. */
+static bool arrive_at_stop(struct debugger *debugger, int64_t found, int64_t home,
+                           const struct stops *stops, struct status *status)
 {
-    bool arrived = false;
-    if (!debugger_cancelled(debugger) && !travel(debugger, found < 0 ? 0 : found, &arrived, status))
+    bool arrived = false, given_up = debugger_cancelled(debugger);
+    if (given_up)
+        say(debugger, "Interrupted on the way.\n");
+    else if (!travel(debugger, found < 0 ? 0 : found, &arrived, status))
         return false;
     if (!arrived) {
-        arrive(debugger, "interrupted", false);
+        arrive_interrupted(debugger, home);
         return true;
     }
     if (found < 0)
@@ -170,7 +197,7 @@ bool command_reverse_continue(struct debugger *debugger, const char *arguments,
     if (!can_go_back(debugger, status))
         return false;
     int count = debugger_program(debugger)->instruction_count;
-    int64_t end = debugger_position(debugger), found = -1;
+    int64_t home = debugger_position(debugger), end = home, found = -1;
     struct stops stops;
     stops_clear(&stops);
     debugger_set_state(debugger, RUN_RUNNING, "");
@@ -181,7 +208,7 @@ bool command_reverse_continue(struct debugger *debugger, const char *arguments,
             return false;
         end = start;
     }
-    return arrive_at_stop(debugger, found, &stops, status);
+    return arrive_at_stop(debugger, found, home, &stops, status);
 }
 
 /* The position that a place means: of an instruction itself, after the writer of a tensor. */

@@ -25,10 +25,16 @@ static void test_interrupt(void **state)
     assert_in_range(first, 1, end - 1);
     bench.cancel_after = 3000;
     must_contain(bench_do(&bench, "goto end"), "Interrupted on the way");
+    must_contain(bench.output.data, "\nnext: goto end\n");
     int64_t second = bench_position(&bench);
     assert_in_range(second, first + 1, end - 1);
     bench.cancel_after = 3;
+    char next[64];
+    int count = debugger_program(bench.debugger)->instruction_count;
+    snprintf(next, sizeof(next), "\nnext: goto %d:%d\n", (int)((second - 3) / count) + 1,
+             (int)((second - 3) % count));
     must_contain(bench_do(&bench, "reverse-stepi 3"), "Interrupted on the way");
+    must_contain(bench.output.data, next);
     assert_in_range(bench_position(&bench), 0, 2);
     bench.cancel_after = -1;
     must_contain(bench_do(&bench, "continue"), "Run finished: no divergence");
@@ -65,6 +71,11 @@ static void test_interrupt_of_journeys(void **state)
             must_contain(status.text, "interrupted");
             if (bench_position(&bench) != before)
                 must_contain(status.text, "goto 2:100");
+        }
+        if (ok && strcmp(bench.reason, "interrupted") == 0) {
+            bool home = strcmp(command, "reverse-continue") == 0;
+            must_contain(bench.output.data, "Interrupted on the way");
+            must_contain(bench.output.data, home ? "\nnext: goto 2:100\n" : "\nnext: goto ");
         }
         interrupted += came;
         bench_do(&bench, "goto 2:100");
