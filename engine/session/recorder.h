@@ -2,7 +2,7 @@
  * object for each line, in the order in which the front end was told of it. A recorder is an engine
  * in front of another one.
  *
- *   {"format":"lockstep-recording","version":1}     the first line
+ *   {"format":"lockstep-recording","version":2}     the first line
  *   {"command":"continue"}                          what follows, up to the next command, is its
  *   {"snapshot":{...}} {"event":N,"text":"..."}     as published and emitted
  *   {"loaded":true}                                 a program was loaded
@@ -16,7 +16,7 @@
 
 #include "engine/session/engine.h"
 
-enum { RECORDING_VERSION = 1 };
+enum { RECORDING_VERSION = 2 };
 
 /* Puts a recorder in front of *engine, which it takes over. The file is made anew. On failure
  * *engine stays as it was. A recording that could not be written to its end says so by an
