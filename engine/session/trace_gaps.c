@@ -83,11 +83,29 @@ static void say_gap(struct debugger *debugger, const struct gap *gap, const char
             gap->count == 1 ? "is" : "are", what, gap->name, gap->step);
 }
 
+/* Parameters that the trace says nothing of, although it has what others began with. */
+static void say_unknown_parameters(struct debugger *debugger)
+{
+    const struct trace_step *init = trace_find_step(debugger->target->trace, "init");
+    const struct program *program = debugger->target->pair->test->program;
+    int count = 0, first = -1;
+    for (int p = program->parameter_count - 1; init && p >= 0; p--)
+        if (trace_position(init, program->values[program->parameters[p].value].name) < 0) {
+            count++;
+            first = program->parameters[p].value;
+        }
+    if (count > 0)
+        say(debugger,
+            "%d of %d initial parameters are not in the trace and not compared, first %s.\n", count,
+            program->parameter_count, program->values[first].name);
+}
+
 void say_trace_gaps(struct debugger *debugger)
 {
     struct gaps gaps = {.absent = {0}};
     if (!debugger->target->trace || !search_all(debugger, &gaps))
         return;
+    say_unknown_parameters(debugger);
     say_gap(debugger, &gaps.absent, "not in this run and not compared");
     say_gap(debugger, &gaps.repeated, "recorded more than once in a step");
 }
