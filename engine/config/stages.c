@@ -1,6 +1,7 @@
 #include "engine/config/stages.h"
 
 #include "engine/base/memory.h"
+#include "engine/base/names.h"
 #include "engine/config/check.h"
 
 #include <limits.h>
@@ -8,6 +9,10 @@
 #include <string.h>
 
 enum { WORDS = 5, WORD_SIZE = 40 };
+
+/* In the order of enum learning_rate_decay. */
+static const char *const types[] = {"constant", "linear", "power", "cosine"};
+static const char expected_type[] = "expected constant, linear, power or cosine first";
 
 struct words {
     char text[WORDS][WORD_SIZE];
@@ -34,15 +39,13 @@ static bool split(const char *at, const char *end, struct words *words)
 /* What is wrong with the words of a stage; NULL if nothing is. */
 static const char *read_stage(const struct words *words, struct learning_rate_stage *stage)
 {
-    /* In the order of enum learning_rate_decay. */
-    static const char *const types[] = {"constant", "linear", "power", "cosine"};
     int type = 0;
     int64_t updates;
     double power = 1;
     while (type < ARRAY_LENGTH(types) && strcmp(words->text[0], types[type]) != 0)
         type++;
     if (type == ARRAY_LENGTH(types))
-        return "expected constant, linear, power or cosine first";
+        return expected_type;
     bool constant = type == DECAY_CONSTANT;
     if (constant ? words->count != 3 : words->count < 4)
         return constant ? "expected constant,UPDATES,RATE" : "expected TYPE,UPDATES,RATE,LAST_RATE";
@@ -62,6 +65,18 @@ static const char *read_stage(const struct words *words, struct learning_rate_st
     stage->power = power;
     stage->end = updates < 0 ? INT_MAX : stage->begin + (int)updates;
     return NULL;
+}
+
+static void describe(char why[STAGES_WHY_SIZE], int stage, const char *text, int length,
+                     const char *problem)
+{
+    char word[WORD_SIZE];
+    snprintf(word, sizeof(word), "%.*s", (int)strcspn(text, ",;"), text);
+    const char *closest =
+        problem == expected_type ? names_closest(word, types, ARRAY_LENGTH(types)) : NULL;
+    snprintf(why, STAGES_WHY_SIZE, "stage %d of the schedule is '%.*s'; %s%s%s%s", stage, length,
+             text, problem, closest ? " (did you mean '" : "", closest ? closest : "",
+             closest ? "'?)" : "");
 }
 
 bool stages_parse(const char *text, struct optimizer_config *optimizer, char why[STAGES_WHY_SIZE])
@@ -90,7 +105,6 @@ bool stages_parse(const char *text, struct optimizer_config *optimizer, char why
     }
     optimizer->stage_count = problem ? 0 : count;
     if (problem)
-        snprintf(why, STAGES_WHY_SIZE, "stage %d of the schedule is '%.*s'; %s", count + 1,
-                 end - at > 100 ? 100 : (int)(end - at), at, problem);
+        describe(why, count + 1, at, end - at > 100 ? 100 : (int)(end - at), problem);
     return !problem;
 }

@@ -30,7 +30,7 @@ static const struct bad bad_documents[] = {
      "warmup_iterations, which is 0"},
     {"extends: llama\noptimizer: {learning_rate: {schedule: \"linear,5,0,1;cosin,9,1,0\"}}\n",
      "my.yaml:2:39: stage 2 of the schedule is 'cosin,9,1,0'; expected constant, linear, power or "
-     "cosine first"},
+     "cosine first (did you mean 'cosine'?)"},
     {"extends: llama\noptimizer: {learning_rate: {schedule: \"cosine,9,1e-4x,0\"}}\n",
      "my.yaml:2:39: stage 1 of the schedule is 'cosine,9,1e-4x,0'; expected a rate from 0 to 1e6"},
     {"extends: llama\noptimizer: {learning_rate: {schedule: \"constant,-1,1;constant,2,1\"}}\n",
