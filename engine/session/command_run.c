@@ -117,14 +117,26 @@ bool command_finish(struct debugger *debugger, const char *arguments, struct sta
            run_groups(debugger, "", LEVEL_PHASE, status);
 }
 
-/* What is nowhere, or STEP:INSTRUCTION that the run has passed, would only be found to be missing
- * at its end. */
+/* A place that the selected rank goes through: what is nowhere would only be found to be missing at
+ * the end of the run. */
+static bool parse_until(const struct debugger *debugger, const char *text, struct breakpoint *until,
+                        struct status *status)
+{
+    const struct program *program = debugger_program(debugger);
+    if (!breakpoint_parse(program, debugger_steps(debugger), text, until, status))
+        return false;
+    if (place_find(program, &until->place, 0) >= 0)
+        return true;
+    status_fail(status, STATUS_NOT_FOUND, "no instruction writes or matches '%s'",
+                until->place.text);
+    breakpoint_release(until);
+    return false;
+}
+
+/* STEP:INSTRUCTION that the run has passed would be missed in the same way. */
 static bool lies_ahead(const struct debugger *debugger, const struct place *place,
                        struct status *status)
 {
-    if (place_find(debugger_program(debugger), place, 0) < 0)
-        return status_fail(status, STATUS_NOT_FOUND, "no instruction writes or matches '%s'",
-                           place->text);
     int64_t position =
         (int64_t)place->step * debugger_program(debugger)->instruction_count + place->instruction;
     return place->kind != PLACE_INSTRUCTION || place->step < 0 ||
@@ -142,8 +154,7 @@ bool command_until(struct debugger *debugger, const char *arguments, struct stat
     if (!can_move(debugger, status))
         return false;
     int elsewhere = -1; /* the rank whose program has the place, if the selected one's has not */
-    if (!breakpoint_parse(debugger_program(debugger), debugger_steps(debugger), arguments, &until,
-                          status) &&
+    if (!parse_until(debugger, arguments, &until, status) &&
         (elsewhere = ranks_parse_elsewhere(debugger, arguments, &until, status)) < 0)
         return false;
     struct motion motion = {.goal = -1, .until = &until, .elsewhere = elsewhere >= 0};

@@ -40,6 +40,10 @@ int ranks_parse_elsewhere(const struct debugger *debugger, const char *text,
             !breakpoint_parse(ranks_program(debugger, rank), debugger_steps(debugger), text,
                               breakpoint, &ignored))
             continue;
+        if (place_find(ranks_program(debugger, rank), &breakpoint->place, 0) < 0) {
+            breakpoint_release(breakpoint);
+            continue;
+        }
         *status = STATUS_NONE;
         return rank;
     }

@@ -184,6 +184,10 @@ static void test_until_where_only_another_rank_comes(void **state)
     assert_true(executor_holds(run->executor, bench.debugger->last_value));
     bench_do(&bench, "rank 0");
     must_contain(bench_fail(&bench, "until decoder.7"), "no layer, phase or tensor");
+    bench_fail(&bench, "until backward decoder.0 mb=9");
+    must_contain(bench_fail(&bench, "until /no such text/"), "no instruction writes or matches");
+    must_contain(bench_do(&bench, "until /decoder.0.mlp.hidden mb=3/"), "[Switching to rank 1]");
+    bench_do(&bench, "rank 0");
     /* nothing of it is left */
     must_contain(bench_do(&bench, "continue"), "Run finished: no divergence");
     assert_int_equal(bench.debugger->rank, 0);
