@@ -162,21 +162,48 @@ static void add_rank_properties(const struct outcome *outcome, struct text *text
     text_add(text, "</properties>");
 }
 
-static void add_case(const struct report *report, int test, struct text *text)
+/* A group that is not implemented is one test without a name of its own. */
+static void begin_case(const struct report *report, int test, double seconds, struct text *text)
 {
     const struct test_case *of = &report->list->tests[test];
-    const struct outcome *outcome = &report->outcomes[test];
+    const char *group = test_group_name(of->group);
     text_add(text, "    <testcase classname=\"");
     add_escaped(text, test_model_name(report->list, test));
-    text_format(text, ".%s\" name=\"", test_group_name(of->group));
-    add_escaped(text, of->name);
-    text_format(text, "\" time=\"%.3f\">", outcome->seconds);
+    text_format(text, "%s%s\" name=\"", of->name[0] ? "." : "", of->name[0] ? group : "");
+    add_escaped(text, of->name[0] ? of->name : group);
+    text_format(text, "\" time=\"%.3f\">", seconds);
+}
+
+static void add_skipped(struct text *text, const char *reason)
+{
+    text_add(text, "<skipped message=\"");
+    add_escaped(text, reason);
+    text_add(text, "\"/>");
+}
+
+/* With --show-skipped: those that the summary lists. Returns how many. */
+static int add_left_out(const struct report *report, struct text *text)
+{
+    int count = 0;
+    for (int i = 0; report->show_skipped && i < report->list->test_count; i++) {
+        if (report->choices[i].choice < CHOICE_UNASKED)
+            continue;
+        begin_case(report, i, 0, text);
+        add_skipped(text, report->choices[i].reason);
+        text_add(text, "</testcase>\n");
+        count++;
+    }
+    return count;
+}
+
+static void add_case(const struct report *report, int test, struct text *text)
+{
+    const struct outcome *outcome = &report->outcomes[test];
+    begin_case(report, test, outcome->seconds, text);
     if (outcome->rank_count > 0)
         add_rank_properties(outcome, text);
     if (outcome->kind == OUTCOME_SKIPPED || outcome->kind == OUTCOME_NONE) {
-        text_add(text, "<skipped message=\"");
-        add_escaped(text, outcome->reason ? outcome->reason : "not run");
-        text_add(text, "\"/>");
+        add_skipped(text, outcome->reason ? outcome->reason : "not run");
     } else if (outcome->kind == OUTCOME_FAILED) {
         text_add(text, "<failure message=\"");
         add_escaped(text, outcome->reason);
@@ -198,14 +225,19 @@ static void add_case(const struct report *report, int test, struct text *text)
 bool report_write_junit(const struct report *report, const char *path, struct status *status)
 {
     struct report_counts counts = report_count(report);
-    struct text text = {0};
+    struct text text = {0}, left_out = {0};
+    int left = add_left_out(report, &left_out);
     text_format(&text,
                 "<?xml version=\"1.0\" encoding=\"UTF-8\"?>\n<testsuites>\n"
                 "  <testsuite name=\"lockstep\" tests=\"%d\" failures=\"%d\" errors=\"0\" "
                 "skipped=\"%d\" time=\"%.3f\">\n",
-                report->count, counts.failed, counts.skipped + counts.not_run, report->seconds);
+                report->count + left, counts.failed, counts.skipped + counts.not_run + left,
+                report->seconds);
     for (int i = 0; i < report->count; i++)
         add_case(report, report->order[i], &text);
+    if (left > 0)
+        text_add(&text, left_out.data);
+    text_free(&left_out);
     text_add(&text, "  </testsuite>\n</testsuites>\n");
     bool ok = file_write(path, text.data, text.length, FILE_REPLACE, status);
     text_free(&text);
